@@ -1,0 +1,63 @@
+"""Every error that Trident raises for its users.
+
+    TridentError                 one clear line: rule, what was got, where, remedy
+    |-- ConfigError              a recipe, an option or a contract breaks a rule
+    |-- DataError                pairs or catalogue cannot be used as they are
+    |-- ModelError               a model folder or an adapter cannot be used
+    |-- VectorIndexError        an index cannot be built, loaded or searched
+    |-- ExportError              a stage of the export did not prove itself
+    |-- GenerationError          a generation is missing, damaged or inconsistent
+    |-- ServerError              a tritonserver was not found, did not start or died
+    `-- MissingExtraError        a command needs an extra that is not installed
+
+The command line prints the message of a ``TridentError`` on standard error and exits with status 1
+(``ConfigError`` from an option: 2); anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TridentError(Exception):
+    """Base class of all errors that Trident raises for its users."""
+
+
+class ConfigError(TridentError):
+    """A recipe, an option or a contract breaks a rule."""
+
+
+class DataError(TridentError):
+    """Pairs or a catalogue cannot be used as they are."""
+
+
+class ModelError(TridentError):
+    """A model folder or an adapter cannot be used."""
+
+
+class VectorIndexError(TridentError):
+    """An index cannot be built, loaded or searched."""
+
+
+class ExportError(TridentError):
+    """A stage of the export did not prove itself."""
+
+
+class GenerationError(TridentError):
+    """A generation is missing, damaged or inconsistent."""
+
+
+class ServerError(TridentError):
+    """A tritonserver was not found, did not start or died."""
+
+
+class MissingExtraError(TridentError):
+    """A command needs an extra that is not installed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint such as `` (did you mean 'query'?)`` for a misspelt name, or an empty string."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    matches = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return f" (did you mean '{lowered[matches[0]]}'?)" if matches else ""
