@@ -1,0 +1,69 @@
+"""Folders and files that appear whole or not at all: written beside their place, renamed last."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trident.errors import TridentError
+
+
+@contextmanager
+def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside ``target`` that becomes ``target`` when the block ends without an error.
+
+    After an error the staging folder is removed and ``target`` is what it was. What a killed process left behind is
+    removed the next time.
+
+    Args:
+        target: The folder to make; its parents are made as needed.
+        overwrite: Whether an existing ``target`` may be replaced.
+
+    Raises:
+        TridentError: If ``target`` exists and must not be replaced, or cannot be written.
+    """
+    if target.exists() and not overwrite:
+        raise TridentError(f"{target} exists already: choose another --out, or add --overwrite")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.staging-{os.getpid()}-", dir=target.parent))
+        staging.chmod(0o755)
+    except OSError as error:
+        raise TridentError(f"{target} cannot be written: {error.strerror or error}") from error
+    try:
+        yield staging
+        _replace(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file so that a reader sees the old text or the new, never a half."""
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    staging.write_text(text, encoding="utf-8")
+    staging.replace(path)
+
+
+def _replace(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+        return
+    retired = staging.with_name(staging.name + "-old")
+    target.rename(retired)
+    staging.rename(target)
+    shutil.rmtree(retired)
+
+
+def _remove_abandoned(target: Path) -> None:
+    for folder in target.parent.glob(f".{target.name}.staging-*"):
+        process_id = int(folder.name.split("staging-")[1].split("-")[0])
+        if not Path(f"/proc/{process_id}").exists():
+            if folder.name.endswith("-old") and not target.exists():
+                folder.rename(target)  # killed between the two renames: the old one is the whole one
+            else:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Writes constraints.txt anew: every extra in one fresh virtual environment, newest versions that fit together.
+# Usage: PYTHON=python3.11 scripts/constraints.sh        (called by `make constraints`)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+python="${PYTHON:-python3.11}"
+torch_pin="torch==2.13.0" # this very version has a CPU build; moving it means gigabytes of CUDA, so it is moved by hand
+work_dir="$(mktemp -d)"
+trap 'rm -rf "$work_dir"' EXIT
+
+extras="$("$python" -c 'import pathlib, tomllib
+print(",".join(sorted(tomllib.loads(pathlib.Path("pyproject.toml").read_text())["project"]["optional-dependencies"])))')"
+echo "installing .[$extras] into a fresh environment ..." >&2
+"$python" -m venv "$work_dir/venv"
+"$work_dir/venv/bin/python" -m pip install --quiet "$torch_pin" ".[$extras]"
+{
+    echo "# Exact versions of everything that the extras of pyproject.toml bring, for Python 3.11 and 3.12."
+    echo "# Written by \`make constraints\`; do not edit by hand."
+    # A local version such as +cpu names one index's build: without it the pin fits every index.
+    "$work_dir/venv/bin/python" -m pip freeze --exclude trident-search |
+        sed -E 's/^([A-Za-z0-9._-]+==[^+; ]+)\+[A-Za-z0-9.]+/\1/' | LC_ALL=C sort --ignore-case
+} >"$work_dir/constraints.txt"
+mv "$work_dir/constraints.txt" constraints.txt
+echo "constraints.txt: $(grep -c == constraints.txt) versions" >&2

@@ -1,0 +1,51 @@
+"""Low-rank adapters on the bare transformers model, so that the saved names fit the model they are loaded on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+from trident.errors import ConfigError
+from trident_train.recipe import LoraRecipe
+
+
+def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
+    """Return the model with LoRA adapters; only their weights train.
+
+    Args:
+        model: A bare transformers model (not a wrapper: an adapter's names must fit what it is loaded on).
+        recipe: Rank, scaling, targets.
+        base_model: Written into the adapter, so that it names what it belongs to.
+
+    Raises:
+        ConfigError: If no layer has one of the target names.
+
+    Source: Hu et al. 2021, LoRA; the library is PEFT.
+    """
+    linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    targets: str | list[str] = list(recipe.targets)
+    if recipe.targets == ("all-linear",):
+        targets = sorted(linear - {"pooler"})
+    unknown = [target for target in targets if target not in linear]
+    if unknown:
+        raise ConfigError(
+            f"lora.targets: no linear layer is called '{unknown[0]}', the model has {', '.join(sorted(linear))}"
+        )
+    config = LoraConfig(
+        r=recipe.rank,
+        lora_alpha=recipe.alpha,
+        lora_dropout=recipe.dropout,
+        target_modules=targets,
+        bias="none",
+        use_rslora=recipe.rslora,
+        use_dora=recipe.dora,
+        base_model_name_or_path=base_model,
+    )
+    return get_peft_model(model, config)
+
+
+def trained_weights(model: Any) -> int:
+    """Return how many weights of a model train."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

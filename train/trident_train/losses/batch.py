@@ -1,0 +1,32 @@
+"""What a loss sees of a batch: the embeddings of its distinct texts, and the pairs among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class EmbeddedBatch:
+    """N pairs over Q distinct queries and P distinct products; each text is embedded once.
+
+    Attributes:
+        queries: (Q, D) unit length.
+        products: (P, D) unit length.
+        pair_query: (N,) int64, row of each pair's query.
+        pair_product: (N,) int64, row of each pair's product.
+        labels: (N,) float32, 1 relevant and 0 not.
+        positives: (Q, P) bool, every pair of the batch's texts that the training data calls relevant.
+    """
+
+    queries: Tensor
+    products: Tensor
+    pair_query: Tensor
+    pair_product: Tensor
+    labels: Tensor
+    positives: Tensor
+
+    def similarities(self) -> Tensor:
+        """Return the cosine of each pair, (N,)."""
+        return (self.queries[self.pair_query] * self.products[self.pair_product]).sum(-1)
