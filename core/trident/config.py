@@ -38,7 +38,7 @@ def load_recipe(recipe_class: type[T], recipe_path: Path, overrides: Sequence[st
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise ConfigError(f"recipe {recipe_path} is not a TOML file: {error}") from error
     for override in overrides:
-        _apply_override(table, override)
+        apply_override(table, override)
     return from_table(recipe_class, table, where=f"recipe {recipe_path}")
 
 
@@ -69,7 +69,12 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _apply_override(table: dict[str, Any], override: str) -> None:
+def apply_override(table: dict[str, Any], override: str) -> None:
+    """Set one ``key.subkey=value`` in a table; the value is TOML, a bare word is taken as a string.
+
+    Raises:
+        ConfigError: If there is no ``=``, or a parent of the key is no table.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise ConfigError(f"--set takes key=value, got '{override}'")

@@ -28,18 +28,36 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     if target.exists() and not overwrite:
         raise TridentError(f"{target} exists already: choose another --out, or add --overwrite")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(target)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.staging-{os.getpid()}-", dir=target.parent))
-        staging.chmod(0o755)
-    except OSError as error:
-        raise TridentError(f"{target} cannot be written: {error.strerror or error}") from error
-    try:
+    with scratch_folder(target.parent, target.name) as staging:
         yield staging
         _replace(staging, target)
+
+
+@contextmanager
+def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Yield an empty hidden folder in ``parent`` that is removed at the end; ``parent`` too if made for it and empty.
+
+    Args:
+        parent: Made if it is not there. The folder lies on its file system, so that results leave it by a rename.
+        name: Tells what it is for; what a killed process left under the same name is removed.
+
+    Raises:
+        TridentError: If ``parent`` cannot be written.
+    """
+    made = not parent.exists()
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(parent, name)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{name}.staging-{os.getpid()}-", dir=parent))
+        scratch.chmod(0o755)
+    except OSError as error:
+        raise TridentError(f"{parent} cannot be written: {error.strerror or error}") from error
+    try:
+        yield scratch
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if made and not any(parent.iterdir()):
+            parent.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,11 +77,12 @@ def _replace(staging: Path, target: Path) -> None:
     shutil.rmtree(retired)
 
 
-def _remove_abandoned(target: Path) -> None:
-    for folder in target.parent.glob(f".{target.name}.staging-*"):
+def _remove_abandoned(parent: Path, name: str) -> None:
+    for folder in parent.glob(f".{name}.staging-*"):
         process_id = int(folder.name.split("staging-")[1].split("-")[0])
-        if not Path(f"/proc/{process_id}").exists():
-            if folder.name.endswith("-old") and not target.exists():
-                folder.rename(target)  # killed between the two renames: the old one is the whole one
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
+        if Path(f"/proc/{process_id}").exists():
+            continue
+        if folder.name.endswith("-old") and not (parent / name).exists():
+            folder.rename(parent / name)  # killed between the two renames: the old one is the whole one
+        else:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.catalogue import Catalogue
-from trident.index import exact_search
+from trident.exact_search import exact_search
 from trident.metrics import CatalogueQuality, JudgedQuality, catalogue_quality, judged_quality
 from trident.pairs import Pairs
 from trident_train.encoder import Encoder

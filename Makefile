@@ -1,0 +1,88 @@
+# Trident's daily commands; `make` alone lists them.
+# A fresh clone needs make, a C++ compiler (hnswlib is built from source) and Python 3.11 or 3.12, nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_DIR ?= demo-output
+DEMO_EXTRAS := serve,triton,train,export,demo
+DEV_EXTRAS := $(DEMO_EXTRAS),dev
+# The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
+URL ?=
+PYTEST_ARGS ?=
+
+# The first interpreter that runs and is 3.11 or 3.12 (a name on PATH alone proves nothing: pyenv's shims); `make PYTHON=…` overrides.
+FIND_PYTHON = for name in python3 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null && echo "$$name" && exit; done; true
+PYTHON ?= $(shell $(FIND_PYTHON))
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: install
+install: $(VENV)/.dev-installed ## Set up .venv with everything that development needs
+
+.PHONY: demo
+demo: export HF_HUB_OFFLINE := 1
+demo: $(VENV)/.demo-installed ## Train, export, serve and search the bundled sample (about five minutes on two cores)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh "$(DEMO_DIR)"
+
+.PHONY: test
+test: export HF_HUB_OFFLINE := 1
+test: $(VENV)/.dev-installed ## Run all tests (PYTEST_ARGS='-k index' for some)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(VENV)/.dev-installed ## Check formatting, lint, types, workflows and hooks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/actionlint .github/workflows/*.yml
+	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
+
+.PHONY: format
+format: $(VENV)/.dev-installed ## Format the code and apply the lint fixes that are safe
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: build
+build: $(VENV)/.dev-installed ## Build the sdist and the wheel into dist/
+	$(BIN)/python -m build
+
+.PHONY: thin-client
+thin-client: require-python ## Prove that a bare install is the thin client (URL=host:port also asks that server)
+	@PYTHON="$(PYTHON)" scripts/thin_client.sh $(URL)
+
+.PHONY: constraints
+constraints: require-python ## Resolve constraints.txt anew from the extras in pyproject.toml
+	@PYTHON="$(PYTHON)" scripts/constraints.sh
+
+.PHONY: clean
+clean: ## Remove .venv, caches, builds and the demo's output
+	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache
+	find client core export model_repository scripts tests train -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: require-python
+require-python:
+	@if [[ -z "$(PYTHON)" ]]; then \
+		echo "Trident needs Python 3.11 or 3.12, found neither on PATH: install one, or name it with 'make PYTHON=/path/to/python3.12'" >&2; exit 1; fi
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null || { \
+		echo "Trident needs Python 3.11 or 3.12, got '$(PYTHON)' (PYTHON): name another with 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
+
+# Installed again only when pyproject.toml or constraints.txt is newer than the stamp.
+$(VENV)/.demo-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]'
+	@touch $@
+
+$(VENV)/.dev-installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEV_EXTRAS)]'
+	@touch $(VENV)/.demo-installed $@
+
+$(BIN)/python: | require-python
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "'$(PYTHON) -m venv' failed: on Debian and Ubuntu its venv module is a package of its own (python3-venv)" >&2; exit 1; }

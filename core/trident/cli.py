@@ -1,0 +1,51 @@
+"""The command line ``trident``: one module of ``trident.commands`` for each subcommand.
+
+Exit status: 0 done; 1 refused or failed, with one line on standard error; 2 wrong usage (an option, a recipe).
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from trident import __version__
+from trident.commands import evaluate, export, sample, search, serve, train
+from trident.errors import ConfigError, TridentError
+
+app = typer.Typer(
+    name="trident",
+    help="From labelled (query, product) pairs to a product search service on Triton.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        typer.echo(f"trident {__version__}")
+        raise typer.Exit
+
+
+app.command(name="sample")(sample.command)
+app.command(name="train")(train.command)
+app.command(name="evaluate")(evaluate.command)
+app.command(name="export")(export.command)
+app.command(name="serve")(serve.command)
+app.command(name="search")(search.command)
+
+
+def run() -> int:
+    """Run the command line and return its exit status."""
+    try:
+        app()
+    except TridentError as error:
+        sys.stderr.write(f"trident: {error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write("trident: interrupted\n")
+        return 130
+    return 0

@@ -1,0 +1,46 @@
+"""``trident evaluate``: judge a run or a model on labelled pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trident.commands.output import messages, need, print_json, print_table, quiet_transformers
+from trident.commands.quality_table import quality_table
+from trident.config import to_table
+from trident.progress import progress_bar
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A run folder, a model folder, pypi:PACKAGE or a hub id.")],
+    pairs: Annotated[Path, typer.Option(help="Labelled pairs.")],
+    catalogue: Annotated[Path | None, typer.Option(help="Rank the whole catalogue too.")] = None,
+    split: Annotated[str | None, typer.Option(help="Take only this value of the split column.")] = None,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Leave out queries that the run was trained on.")] = False,
+    positive_from: Annotated[float | None, typer.Option(help="Labels of at least this value are relevant.")] = None,
+    column: Annotated[list[str] | None, typer.Option(metavar="NAME=COLUMN", help="Map a column of the pairs.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Judge an encoder: pooled ROC-AUC, NDCG@10, MRR@10, Recall@k; random and BM25 beside it."""
+    judge = need("train", "trident_train.judge")
+    quiet_transformers()
+    request = judge.Request(
+        model=model,
+        pairs=pairs,
+        catalogue=catalogue,
+        split=split,
+        held_out=held_out,
+        positive_from=positive_from,
+        columns=judge.parse_columns(column or []),
+    )
+    with progress_bar(messages, "embedding", None) as progress:
+        rows, notes = judge.judge(request, progress=progress)
+    tables = [to_table(row) for row in rows]
+    if json:
+        print_json({"model": model, "pairs": str(pairs), "arms": tables, "notes": notes})
+        return
+    print_table(quality_table(f"{pairs}", tables))
+    for note in notes:
+        messages.print(f"note: {note}")

@@ -1,0 +1,59 @@
+"""``trident export``: make a generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from trident.commands.output import messages, need, print_json, print_table, quiet_transformers
+from trident.config import apply_override, from_table, to_table
+from trident.progress import progress_bar
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run folder of trident train.")],
+    catalogue: Annotated[Path, typer.Option(help="The products: product_id, product_title and whatever else.")],
+    out: Annotated[Path, typer.Option(help="The folder of generations.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as index.ef=200 or recall_target=0.99.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Merge, convert, prove, embed, index and assemble a generation; print its id."""
+    pipeline = need("export", "trident_export.pipeline")
+    quiet_transformers()
+    config = from_table(pipeline.ExportConfig, _overrides(set_ or []), where="--set")
+    generation = pipeline.export_generation(
+        run,
+        catalogue,
+        out,
+        config,
+        report=lambda stage: messages.print(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
+        embedding=lambda total: progress_bar(messages, "embedding", total),
+    )
+    manifest = to_table(generation.manifest)
+    if json:
+        print_json({name: value for name, value in manifest.items() if name != "files"})
+        return
+    print_table(_stage_table(manifest))
+    messages.print(f"generation {generation.id}, serial {generation.serial}, in {generation.folder}")
+
+
+def _stage_table(manifest: dict[str, Any]) -> Table:
+    table = Table(title=f"generation {manifest['id']}, {manifest['products']:,} products", title_justify="left")
+    for name in ("stage", "time", "size", "proof"):
+        table.add_column(name, justify="right" if name in ("time", "size") else "left")
+    for row in manifest["stages"]:
+        size = f"{row['size_bytes'] / 2**20:,.1f} MiB" if row["size_bytes"] else "-"
+        table.add_row(row["stage"], f"{row['seconds']:.1f} s", size, row["proof"])
+    return table
+
+
+def _overrides(items: list[str]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for item in items:
+        apply_override(table, item)
+    return table

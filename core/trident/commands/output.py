@@ -1,0 +1,78 @@
+"""Where commands print: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+import warnings
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from trident.errors import MissingExtraError
+
+messages = Console(stderr=True, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on standard output; NaN becomes null."""
+    sys.stdout.write(json.dumps(_without_nan(document), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output, at its full width where that is no terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(console.measure(table).maximum, 40))
+    console.print(table)
+
+
+def need(extra: str, module: str) -> ModuleType:
+    """Import a module of an extra, after setting up logging.
+
+    Raises:
+        MissingExtraError: If a package of the extra is not installed.
+    """
+    set_up_logging()
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.split(".")[0].startswith("trident"):
+            raise
+        raise MissingExtraError(
+            f"this command needs {error.name}: run pip install 'trident-search[{extra}]'"
+        ) from error
+
+
+def set_up_logging() -> None:
+    """Send our logs, and nobody else's, to standard error."""
+    warnings.simplefilter("ignore")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("trident", "trident_train", "trident_export"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.handlers = [handler]
+        logger.propagate = False
+    logging.getLogger("bm25s").setLevel(logging.WARNING)
+
+
+def quiet_transformers() -> None:
+    """Switch off the progress bars of transformers, which would stand between ours."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,0 +1,42 @@
+"""``trident search``: ask a running server."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from trident.commands.output import messages, need, print_json, print_table
+from trident.errors import ServerError
+
+
+def command(
+    query: Annotated[str, typer.Argument(help='Such as "deep learning books".')],
+    k: Annotated[int, typer.Option("-k", help="Products to find, 1 to 1000.")] = 10,
+    url: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = "127.0.0.1:8001",
+    protocol: Annotated[Literal["grpc", "http"], typer.Option(help="What the port speaks.")] = "grpc",
+    ef: Annotated[int | None, typer.Option(help="Search effort; more finds more and takes longer.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Leave out products with a lower cosine.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 10.0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Find products for a query."""
+    client_package = need("serve", "trident_client")
+    try:
+        with client_package.SearchClient(url, protocol=protocol, timeout_s=timeout) as client:
+            result = client.search(query, k=k, ef=ef, min_score=min_score)
+    except client_package.ClientError as error:
+        raise ServerError(str(error)) from error
+    if json:
+        print_json(dataclasses.asdict(result))
+        return
+    table = Table(title=f'"{query}"', title_justify="left")
+    table.add_column("score", justify="right")
+    table.add_column("product_id")
+    table.add_column("title", overflow="fold")
+    for hit in result.hits:
+        table.add_row(f"{hit.score:.4f}", hit.product_id, hit.title)
+    print_table(table)
+    messages.print(f"{len(result.hits)} products, generation {result.generation}", style="dim")

@@ -1,0 +1,52 @@
+"""``trident serve``: a real tritonserver in front of a generation."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trident.commands.output import messages, need, print_json
+from trident.errors import ServerError
+
+
+def command(
+    generations: Annotated[Path, typer.Option(help="The folder of generations.")] = Path("generations"),
+    generation: Annotated[str | None, typer.Option(help="Id to serve; the newest by default.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="HTTP.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(help="gRPC.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(help="Prometheus metrics.")] = 8002,
+    variant: Annotated[
+        str, typer.Option(help="Encoder: cpu (ONNX Runtime in the Python backend), onnxruntime, or tensorrt.")
+    ] = "cpu",
+    cache: Annotated[int | None, typer.Option(metavar="BYTES", help="Size of the response cache.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
+) -> None:
+    """Serve a generation until interrupted."""
+    serving = need("serve", "trident.serving")
+    options = serving.ServeOptions(
+        host=host,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+        variant=variant,
+        cache_size_bytes=cache,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    found = serving.prepare(generations, generation)
+    messages.print(f"starting generation {found.id} ({found.manifest.products:,} products)")
+    try:
+        with serving.serve(found, generations, options) as server:
+            urls = server.urls
+            if json:
+                document = {"generation": found.id, "serial": found.serial, "pid": server.pid}
+                print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
+            messages.print(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
+            status = server.wait()
+    except KeyboardInterrupt:
+        messages.print("stopped")
+        return
+    raise ServerError(f"tritonserver ended by itself with status {status}:\n{server.log_tail()}")

@@ -1,0 +1,203 @@
+"""The encoder graph on ONNX Runtime: token ids in, embeddings of unit length out.
+
+The served encoder and the offline embedding of a catalogue call the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from trident.errors import ModelError
+from trident.tokenization import TokenBatch, pad
+
+INPUTS = ("input_ids", "attention_mask")  # (B, L) int64 each, B and L free
+OUTPUT = "embedding"  # (B, D) float32
+FINGERPRINT_KEY = "encoder_fingerprint"  # in the graph's metadata_props
+CPU = "CPUExecutionProvider"
+MAX_BATCH = 32  # rows a run
+MAX_TOKENS = 4096  # padded tokens a run: 32 products of 128
+
+
+class OnnxEncoder:
+    """An encoder graph in an ONNX Runtime session; ``load`` one. Embedding is safe from several threads.
+
+    Args:
+        session: A session whose inputs and output were checked.
+        path: The file it came from, for errors.
+        dimension: D of the embeddings.
+    """
+
+    def __init__(self, session: ort.InferenceSession, path: Path, *, dimension: int) -> None:
+        """Keep the session; see the class for the arguments."""
+        self._session = session
+        self.path = path
+        self.dimension = dimension
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        threads: int = 1,
+        spinning: bool = False,
+        encoder_fingerprint: str | None = None,
+        providers: tuple[str, ...] = (CPU,),
+    ) -> OnnxEncoder:
+        """Return the encoder of an ONNX file.
+
+        Args:
+            path: The ONNX file.
+            threads: Threads of one operator, >= 1.
+            spinning: Let idle threads spin: faster for one client, and starves the other programs of a small machine.
+            encoder_fingerprint: What the file's metadata must say; None accepts any, and none.
+            providers: ONNX Runtime's execution providers, the first one that can run a node runs it.
+
+        Raises:
+            ModelError: If the file is missing, no ONNX graph, of another encoder or without the encoder's inputs and
+                output, threads < 1, or a provider is not there.
+        """
+        if threads < 1:
+            raise ModelError(f"threads must be >= 1, got {threads}")
+        if not path.is_file():
+            raise ModelError(f"encoder {path} does not exist: export the model first")
+        session = _open_session(path, threads, spinning, providers)
+        if encoder_fingerprint is not None:
+            _check_fingerprint(session, path, encoder_fingerprint)
+        return cls(session, path, dimension=_check_signature(session, path))
+
+    @property
+    def encoder_fingerprint(self) -> str | None:
+        """The fingerprint in the graph's metadata, or None where the graph carries none."""
+        return _fingerprint(self._session)
+
+    def embed(self, batch: TokenBatch) -> NDArray[np.float32]:
+        """Return the embeddings of a padded batch, (B, D), in one run.
+
+        Raises:
+            ModelError: If ONNX Runtime cannot run the batch, for example because of a token id outside the vocabulary.
+        """
+        if not len(batch.input_ids):
+            return np.empty((0, self.dimension), dtype=np.float32)
+        feeds = dict(zip(INPUTS, (batch.input_ids, batch.attention_mask), strict=True))
+        try:
+            (embedding,) = self._session.run([OUTPUT], feeds)
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            shape = batch.input_ids.shape
+            raise ModelError(
+                f"encoder {self.path} cannot run a batch of shape {shape}: {_first_line(error)}"
+            ) from error
+        return np.asarray(embedding, dtype=np.float32)
+
+    def embed_ids(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        pad_id: int,
+        max_batch: int = MAX_BATCH,
+        max_tokens: int = MAX_TOKENS,
+        progress: Callable[[int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the embeddings of N rows of token ids, (N, D), in their order.
+
+        Rows run sorted by length, so that little padding is computed, longest first, so that a batch that does not
+        fit the memory fails at once. Equal rows run once: their embeddings are the same to the last bit, which lets
+        the index merge them.
+
+        Args:
+            rows: Token ids, special tokens included, at least one a row.
+            pad_id: The tokenizer's padding id.
+            max_batch: Rows a run, >= 1.
+            max_tokens: Padded tokens a run; a longer row runs alone.
+            progress: Called with the number of rows done since the last call.
+
+        Raises:
+            ModelError: If a row is empty, max_batch < 1, or ONNX Runtime cannot run a batch.
+        """
+        if max_batch < 1:
+            raise ModelError(f"max_batch must be >= 1, got {max_batch}")
+        equal: dict[tuple[int, ...], list[int]] = {}
+        for number, row in enumerate(rows):
+            if not len(row):
+                raise ModelError(f"every row must have at least one token, got none in row {number} of {len(rows)}")
+            equal.setdefault(tuple(row), []).append(number)
+        embeddings = np.empty((len(rows), self.dimension), dtype=np.float32)  # (N, D)
+        unique = sorted(equal, key=len, reverse=True)
+        start = 0
+        while start < len(unique):
+            run = unique[start : start + max(1, min(max_batch, max_tokens // len(unique[start])))]
+            start += len(run)
+            for embedding, row in zip(self.embed(pad(run, pad_id=pad_id)), run, strict=True):
+                embeddings[equal[row]] = embedding
+            if progress is not None:
+                progress(sum(len(equal[row]) for row in run))
+        return embeddings
+
+
+def _open_session(path: Path, threads: int, spinning: bool, providers: tuple[str, ...]) -> ort.InferenceSession:
+    available = ort.get_available_providers()
+    missing = [provider for provider in providers if provider not in available]
+    if missing or not providers:
+        raise ModelError(
+            f"execution provider {', '.join(missing) or 'none'} must be one of those of this onnxruntime: "
+            f"{', '.join(available)}"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # an error is raised, and would be written to standard error as well
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    try:
+        session = ort.InferenceSession(str(path), sess_options=options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelError(
+            f"encoder {path} is not an ONNX graph that ONNX Runtime loads: {_first_line(error)}"
+        ) from error
+    if session.get_providers()[0] != providers[0]:  # ONNX Runtime falls back to the CPU with a log line only
+        raise ModelError(f"encoder {path} must run on {providers[0]}, ONNX Runtime chose {session.get_providers()[0]}")
+    return session
+
+
+def _fingerprint(session: ort.InferenceSession) -> str | None:
+    metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    return metadata.get(FINGERPRINT_KEY)
+
+
+def _check_fingerprint(session: ort.InferenceSession, path: Path, expected: str) -> None:
+    found = _fingerprint(session)
+    if found != expected:
+        got = f"encoder {found[:12]}" if found else f"no {FINGERPRINT_KEY} in its metadata"
+        raise ModelError(f"graph must be of encoder {expected[:12]}, got {got} ({path}): export the model again")
+
+
+def _check_signature(session: ort.InferenceSession, path: Path) -> int:
+    """Return D, after holding names, types and shapes against the contract of the encoder graph."""
+    inputs = {node.name: node for node in session.get_inputs()}
+    outputs = {node.name: node for node in session.get_outputs()}
+    if set(inputs) != set(INPUTS) or OUTPUT not in outputs:
+        raise ModelError(
+            f"encoder {path} must have inputs {', '.join(INPUTS)} and output {OUTPUT}, "
+            f"got inputs {', '.join(inputs)} and outputs {', '.join(outputs)}"
+        )
+    for node in inputs.values():
+        free = len(node.shape) == 2 and not any(isinstance(size, int) for size in node.shape)
+        if node.type != "tensor(int64)" or not free:
+            raise ModelError(
+                f"input {node.name} of encoder {path} must be int64 of shape (B, L), both free, "
+                f"got {node.type} of shape {tuple(node.shape)}"
+            )
+    output = outputs[OUTPUT]
+    if output.type != "tensor(float)" or len(output.shape) != 2 or not isinstance(output.shape[1], int):
+        raise ModelError(
+            f"output {OUTPUT} of encoder {path} must be float32 of shape (B, D), D fixed, "
+            f"got {output.type} of shape {tuple(output.shape)}"
+        )
+    return output.shape[1]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,225 @@
+"""A generation: one immutable folder with everything that answers a query, bound by its manifest.
+
+    generations/<id>/
+        manifest.json            written last: without it there is no generation
+        encoder/                 the merged model, loadable by transformers and sentence-transformers
+        model_repository/        what Triton loads; the version folder of every model is the serial number
+        golden.json              queries and the answers that this generation gave when it was exported
+        test.parquet             held-out pairs of the run
+
+The id is the hash of what the parts hold, so that the same inputs give the same id on the same machine. The serial
+number counts the generations of a folder and is Triton's version number; it is not part of the id.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trident.base_model import file_sha256
+from trident.config import from_table
+from trident.errors import ConfigError, GenerationError, nearest
+
+MANIFEST_FILE = "manifest.json"
+IDENTITY_FILE = "generation.json"
+GOLDEN_FILE = "golden.json"
+REPOSITORY_FOLDER = "model_repository"
+ENCODER_FOLDER = "encoder"
+ID_LENGTH = 16
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What every served model knows about its generation; ``generation.json`` in its version folder."""
+
+    id: str
+    serial: int
+    encoder_fingerprint: str
+
+    def save(self, folder: Path) -> None:
+        """Write ``generation.json`` into a folder."""
+        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        (folder / IDENTITY_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Identity:
+        """Read ``generation.json`` of a folder.
+
+        Raises:
+            GenerationError: If it is missing or damaged.
+        """
+        return _load(cls, folder / IDENTITY_FILE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """A file of a generation as it was when the manifest was written."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a generation holds, where it comes from, and what was proven about it."""
+
+    id: str
+    serial: int
+    created_at: str  # ISO 8601, UTC
+    encoder_fingerprint: str  # of merged weights, tokenizer and text contract together
+    parts: dict[str, str]  # name of a part -> SHA-256 of what it holds; the id is made of these
+    parents: dict[str, str]  # run, base model and its weights, catalogue file
+    text: dict[str, Any]  # the text contract
+    index: dict[str, Any]  # settings and size of the index
+    products: int
+    stages: list[dict[str, Any]]  # one row a stage of the export: seconds, bytes, proof
+    quality: dict[str, Any]  # figures on the run's held-out pairs
+    versions: dict[str, str]  # of the tools
+    files: dict[str, FileRecord] = field(default_factory=dict)  # relative path -> record
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        """Check the format and the serial number."""
+        if self.format != FORMAT:
+            raise ConfigError(f"format must be {FORMAT}, got {self.format}: export again with this version of Trident")
+        if self.serial < 1:
+            raise ConfigError(f"serial must be >= 1, got {self.serial}")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A complete generation on disk."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def id(self) -> str:
+        """The id."""
+        return self.manifest.id
+
+    @property
+    def serial(self) -> int:
+        """The serial number, Triton's version number."""
+        return self.manifest.serial
+
+    @property
+    def repository(self) -> Path:
+        """The model repository."""
+        return self.folder / REPOSITORY_FOLDER
+
+    @classmethod
+    def load(cls, folder: Path) -> Generation:
+        """Read the manifest of a generation's folder; files are not checked, see ``verify_files``.
+
+        Raises:
+            GenerationError: If there is no manifest, or it is damaged.
+        """
+        if not (folder / MANIFEST_FILE).is_file():
+            raise GenerationError(f"{folder} is no generation: it has no {MANIFEST_FILE}; make one with trident export")
+        return cls(folder, _load(Manifest, folder / MANIFEST_FILE))
+
+    def verify_files(self) -> None:
+        """Check every file against the manifest.
+
+        Raises:
+            GenerationError: Naming the first file that is missing, changed or unknown.
+        """
+        found = {path.relative_to(self.folder).as_posix() for path in walk(self.folder)} - {MANIFEST_FILE}
+        for name, record in self.manifest.files.items():
+            path = self.folder / name
+            if name not in found:
+                raise GenerationError(f"generation {self.id}: {name} is missing; export again")
+            if path.stat().st_size != record.size_bytes:
+                raise GenerationError(
+                    f"generation {self.id}: {name} must have {record.size_bytes:,} bytes, got "
+                    f"{path.stat().st_size:,}: it was changed or cut off; export again"
+                )
+            if file_sha256(path) != record.sha256:
+                raise GenerationError(f"generation {self.id}: {name} was changed after the export; export again")
+        unknown = sorted(found - self.manifest.files.keys())
+        if unknown:
+            raise GenerationError(f"generation {self.id}: {unknown[0]} is not in the manifest; remove it")
+
+
+def generation_id(parts: Mapping[str, str]) -> str:
+    """Return the id of a generation made of parts: the start of the SHA-256 over their names and hashes."""
+    return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()[:ID_LENGTH]
+
+
+def list_generations(folder: Path) -> list[Generation]:
+    """Return the complete generations of a folder, lowest serial number first.
+
+    Raises:
+        GenerationError: If a manifest is damaged.
+    """
+    found = [Generation.load(path.parent) for path in folder.glob(f"[0-9a-f]*/{MANIFEST_FILE}")]
+    return sorted(found, key=lambda generation: generation.serial)
+
+
+def find_generation(folder: Path, generation: str | None = None) -> Generation:
+    """Return the generation with an id, or the newest one.
+
+    Args:
+        folder: The folder of generations.
+        generation: A whole id, or None for the one with the highest serial number.
+
+    Raises:
+        GenerationError: If there is none.
+    """
+    found = list_generations(folder)
+    if not found:
+        raise GenerationError(f"{folder} holds no generation: make one with trident export RUN --catalogue FILE --out {folder}")
+    if generation is None:
+        return found[-1]
+    by_id = {candidate.id: candidate for candidate in found}
+    if generation not in by_id:
+        hint = nearest(generation, by_id) or f" (there: {', '.join(by_id)})"
+        raise GenerationError(f"generation '{generation}' is not in {folder}{hint}")
+    return by_id[generation]
+
+
+@contextmanager
+def generations_lock(folder: Path) -> Iterator[None]:
+    """Hold a folder of generations for oneself while an id and a serial number are given out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def next_serial(folder: Path) -> int:
+    """Return one more than the highest serial number of a folder; call it under ``generations_lock``."""
+    return max((generation.serial for generation in list_generations(folder)), default=0) + 1
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Record every file of a folder in the manifest and write it; the last act of an export."""
+    files = {
+        path.relative_to(folder).as_posix(): asdict(FileRecord(sha256=file_sha256(path), size_bytes=path.stat().st_size))
+        for path in walk(folder)
+    }
+    table = {**asdict(manifest), "files": files}
+    text = json.dumps(table, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def walk(folder: Path) -> list[Path]:
+    """Return the files under a folder, sorted by path."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _load(cls: Any, path: Path) -> Any:
+    try:
+        return from_table(cls, json.loads(path.read_text(encoding="utf-8")), where=str(path))
+    except FileNotFoundError as error:
+        raise GenerationError(f"{path} is missing: export again") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
+        raise GenerationError(f"{path} is damaged: {error}; export again") from error

@@ -1,0 +1,78 @@
+"""Holds the ONNX graph against PyTorch over real texts and the shapes where graphs go wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trident.encoder import OnnxEncoder
+from trident.errors import ExportError
+from trident.tokenization import TextTokenizer, TokenBatch, pad
+from trident_export.onnx_graph import EncoderGraph
+
+SMALLEST_COSINE = 0.99999
+BATCH_SIZE = 16
+UNICODE_PROBES = ("Kaffeemühle für Espresso", "ノイズキャンセリング ヘッドホン", "3.5\u2033 HDD – 2 TB", "🎧", "a", "é" * 200)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityProof:
+    """How close the graph came to PyTorch: the smallest cosine and the largest difference of any value."""
+
+    texts: int
+    smallest_cosine: float
+    largest_difference: float
+
+
+def prove_parity(
+    graph: EncoderGraph, encoder: OnnxEncoder, tokenizer: TextTokenizer, queries: Sequence[str], titles: Sequence[str]
+) -> ParityProof:
+    """Return the proof that the graph equals PyTorch in float32.
+
+    Batches: the real texts in their own order (mixed lengths, so padding is covered), unicode, one token alone, the
+    longest row, a batch of 64, and a row of padding only, which must give zeros and no NaN.
+
+    Raises:
+        ExportError: If a cosine is below 0.99999, or a value is NaN or infinite.
+    """
+    cosines: list[float] = []
+    differences: list[float] = []
+    texts = 0
+    for batch in _batches(tokenizer, queries, titles):
+        found, expected = encoder.embed(batch), _torch_embed(graph, batch)  # (B, D) each
+        if not np.isfinite(found).all():
+            raise ExportError(f"the ONNX graph must give finite values, got NaN or infinity for {batch.input_ids.shape}")
+        empty = batch.attention_mask.sum(1) == 0  # (B,)
+        cosines.append(float((found * expected).sum(1)[~empty].min(initial=1.0)))
+        differences.append(float(np.abs(found - expected).max()))
+        texts += len(found)
+    proof = ParityProof(texts=texts, smallest_cosine=min(cosines), largest_difference=max(differences))
+    if proof.smallest_cosine < SMALLEST_COSINE:
+        raise ExportError(
+            f"the ONNX graph must equal PyTorch with a cosine of at least {SMALLEST_COSINE}, got "
+            f"{proof.smallest_cosine:.6f} over {texts} texts: the graph is not the merged model"
+        )
+    return proof
+
+
+def _batches(tokenizer: TextTokenizer, queries: Sequence[str], titles: Sequence[str]) -> Iterator[TokenBatch]:
+    for start in range(0, len(queries), BATCH_SIZE):
+        yield tokenizer.encode(queries[start : start + BATCH_SIZE], "query")
+    for start in range(0, len(titles), BATCH_SIZE):
+        yield tokenizer.encode(titles[start : start + BATCH_SIZE], "product")
+    yield tokenizer.encode(UNICODE_PROBES, "query")
+    rows = tokenizer.token_ids(["word " * 1000, "word"], "product")
+    yield pad(rows, pad_id=tokenizer.pad_id)
+    yield pad([rows[1][:1]], pad_id=tokenizer.pad_id)
+    yield pad([rows[1]] * 64, pad_id=tokenizer.pad_id)
+    yield pad([rows[1], []], pad_id=tokenizer.pad_id)
+
+
+def _torch_embed(graph: EncoderGraph, batch: TokenBatch) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        embedding = graph(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask))
+    return np.asarray(embedding.numpy(), dtype=np.float32)

@@ -1,0 +1,61 @@
+"""Quality of the exported parts on the run's held-out pairs, through the graph and the index that will serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.catalogue import Catalogue
+from trident.config import to_table
+from trident.encoder import OnnxEncoder
+from trident.index import VectorIndex
+from trident.metrics import catalogue_quality, judged_quality
+from trident.pairs import Pairs
+from trident.tokenization import TextTokenizer
+
+DEPTH = 100  # products found for each query
+
+
+def measure_quality(
+    pairs: Pairs, encoder: OnnxEncoder, tokenizer: TextTokenizer, index: VectorIndex, catalogue: Catalogue
+) -> dict[str, Any]:
+    """Return ``judged`` and, where the catalogue holds judged relevant products, ``catalogue`` quality.
+
+    Args:
+        pairs: Pairs of queries that were not trained on.
+        encoder: The exported graph.
+        tokenizer: Of the same export.
+        index: Over ``catalogue``.
+        catalogue: What is searched.
+    """
+    queries = list(dict.fromkeys(pairs.queries))
+    titles = list(dict.fromkeys(pairs.titles))
+    query_vectors = _embed(encoder, tokenizer, queries, "query")  # (Q, D)
+    title_vectors = _embed(encoder, tokenizer, titles, "product")  # (T, D)
+    query_row = {query: row for row, query in enumerate(queries)}
+    title_row = {title: row for row, title in enumerate(titles)}
+    scores = np.einsum(
+        "pd,pd->p",
+        query_vectors[[query_row[query] for query in pairs.queries]],
+        title_vectors[[title_row[title] for title in pairs.titles]],
+    )
+    quality: dict[str, Any] = {"judged": to_table(judged_quality(pairs, scores))}
+    relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
+    if relevant & set(catalogue.product_ids):
+        found = index.search(query_vectors, min(DEPTH, len(catalogue)), ef=2 * DEPTH)
+        hits = {
+            query: [
+                (catalogue.product_ids[row], score)
+                for row, score in zip(found.rows[number].tolist(), found.scores[number].tolist(), strict=True)
+                if row >= 0
+            ]
+            for number, query in enumerate(queries)
+        }
+        quality["catalogue"] = to_table(catalogue_quality(pairs, hits, products=len(catalogue)))
+    return quality
+
+
+def _embed(encoder: OnnxEncoder, tokenizer: TextTokenizer, texts: list[str], side: Any) -> NDArray[np.float32]:
+    return encoder.embed_ids(tokenizer.token_ids(texts, side), pad_id=tokenizer.pad_id)

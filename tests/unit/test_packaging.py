@@ -1,0 +1,192 @@
+"""What is installed, built and documented agrees with pyproject.toml."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import trident
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+CONSTRAINTS = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
+PINS = {
+    canonicalize_name(name): Version(version)
+    for name, version in (line.split("==") for line in CONSTRAINTS if not line.startswith("#"))
+}
+PACKAGE_ROOTS = {
+    "trident": "core/trident",
+    "trident_train": "train/trident_train",
+    "trident_export": "export/trident_export",
+    "trident_client": "client/trident_client",
+}
+DATA_ROOTS = {"trident_export/model_repository": "model_repository", "trident_train/recipes": "train/recipes"}
+ALL_REQUIREMENTS = [
+    pytest.param(Requirement(line), id=f"{extra}: {line}")
+    for extra, lines in {"bare": PROJECT["dependencies"], **EXTRAS}.items()
+    for line in lines
+]
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make in the repository, without the variables of a make that runs these tests."""
+    return subprocess.run(
+        ["env", "-u", "MAKEFLAGS", "-u", "MAKELEVEL", "-u", "MFLAGS", "make", "--no-print-directory", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def source_files(root: Path) -> set[str]:
+    """Return the files below ``root``, relative to it, without what Python leaves there."""
+    return {
+        file.relative_to(root).as_posix()
+        for file in root.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def test_the_bare_install_is_the_thin_client():
+    requirements = [Requirement(line) for line in PROJECT["dependencies"]]
+    assert {(found.name, frozenset(found.extras)) for found in requirements} == {
+        ("numpy", frozenset()),
+        ("tritonclient", frozenset({"grpc", "http"})),
+    }
+
+
+def test_the_extras_are_those_of_the_documentation():
+    assert set(EXTRAS) == {"serve", "triton", "train", "export", "tensorrt", "demo", "dev"}
+
+
+@pytest.mark.parametrize("requirement", ALL_REQUIREMENTS)
+def test_constraints_pin_a_version_that_every_extra_accepts(requirement):
+    name = canonicalize_name(requirement.name)
+    assert name in PINS, f"constraints.txt does not pin {name}: run 'make constraints'"
+    assert PINS[name] in requirement.specifier, f"constraints.txt pins {PINS[name]}, pyproject.toml asks {requirement}"
+
+
+def test_constraints_pin_what_the_installed_requirements_bring():
+    missing, seen, open_ends = set(), set(), [Requirement(f"trident-search[{','.join(EXTRAS)}]")]
+    while open_ends:
+        requirement = open_ends.pop()
+        node = (canonicalize_name(requirement.name), frozenset(requirement.extras))
+        if node in seen:
+            continue
+        seen.add(node)
+        try:
+            lines = importlib.metadata.requires(requirement.name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # an extra of another platform, or one that these tests do not need
+        if node[0] not in PINS and node[0] != "trident-search":
+            missing.add(node[0])
+        for line in lines:
+            child = Requirement(line)
+            if any(child.marker is None or child.marker.evaluate({"extra": e}) for e in ("", *requirement.extras)):
+                open_ends.append(child)
+    # Which CUDA packages there are depends on the build of torch, which pins them itself.
+    assert {name for name in missing if not re.match(r"nvidia-|cuda-|triton$", name)} == set()
+
+
+def test_constraints_are_sorted_and_fit_every_index():
+    names = [line.split("==")[0] for line in CONSTRAINTS if not line.startswith("#")]
+    assert names == sorted(set(names))
+    assert [name for name, version in PINS.items() if version.local] == []
+    assert "torch==2.13.0" in CONSTRAINTS, "only this version of torch has a CPU build everywhere"
+
+
+def test_versions_agree():
+    changelog = (REPOSITORY / "CHANGELOG.md").read_text("utf-8")
+    headings = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d{2}-\d{2}))?$", changelog, re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    newest, day = headings[1]
+    assert newest == PROJECT["version"] == trident.__version__
+    assert day, "a released version carries its date"
+
+
+def test_make_alone_lists_every_target():
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)) - {"require-python"}
+    listed = {line.split()[1] for line in make().stdout.splitlines()}
+    assert listed == targets
+    assert {"install", "demo", "test", "check", "format", "build", "thin-client", "constraints", "clean"} <= targets
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [
+        ("", "Trident needs Python 3.11 or 3.12, found neither on PATH"),
+        ("false", "Trident needs Python 3.11 or 3.12, got 'false' (PYTHON)"),
+    ],
+)
+def test_make_without_a_usable_python_says_what_to_do(tmp_path, python, message):
+    venv = tmp_path / "venv"
+    done = make("install", f"PYTHON={python}", f"VENV={venv}")
+    assert done.returncode != 0
+    assert message in done.stderr.splitlines()[0]
+    assert "make PYTHON=" in done.stderr.splitlines()[0]
+    assert not venv.exists()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A folder with the wheel and the sdist of this tree."""
+    folder = tmp_path_factory.mktemp("dist")
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(folder)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_wheel_holds_the_four_packages_and_their_data(built):
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.partition("/")[0] for name in names} == {
+        *PACKAGE_ROOTS,
+        f"trident_search-{PROJECT['version']}.dist-info",
+    }
+    for target, root in {**PACKAGE_ROOTS, **DATA_ROOTS}.items():
+        files = source_files(REPOSITORY / root)
+        assert files, f"nothing under {root}"
+        assert {f"{target}/{file}" for file in files} <= names
+    assert {f"{package}/py.typed" for package in PACKAGE_ROOTS} <= names
+    assert "trident_train/recipes/demo.toml" in names
+
+
+def test_the_sdist_builds_what_the_wheel_holds(built):
+    (sdist,) = built.glob("*.tar.gz")
+    prefix = f"trident_search-{PROJECT['version']}/"
+    with tarfile.open(sdist) as archive:
+        names = {name.removeprefix(prefix) for name in archive.getnames()}
+    for root in (*PACKAGE_ROOTS.values(), *DATA_ROOTS.values()):
+        assert {f"{root}/{file}" for file in source_files(REPOSITORY / root)} <= names
+    assert {"pyproject.toml", "README.md", "LICENSE"} <= names
+
+
+def test_actions_are_pinned_by_commit_and_read_only():
+    workflow = (REPOSITORY / ".github/workflows/ci.yml").read_text("utf-8")
+    used = re.findall(r"uses: (.+)", workflow)
+    assert used
+    assert [line for line in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []
+    assert "permissions:\n  contents: read\n" in workflow
+    assert ": write" not in workflow

@@ -1,0 +1,98 @@
+"""What ``trident evaluate`` does: reads pairs and catalogue, finds the model, makes the rows of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from trident.base_model import find_model
+from trident.catalogue import read_catalogue
+from trident.errors import ConfigError, DataError, nearest
+from trident.pairs import Pairs, normalized_query, read_pairs
+from trident.text import TEXT_CONTRACT_FILE, TextContract
+from trident_train.data import query_hashes, trained_share
+from trident_train.encoder import Encoder
+from trident_train.evaluate import Row, evaluate_bm25, evaluate_encoder, evaluate_random
+from trident_train.run import RECIPE_FILE, TRAINED_QUERIES_FILE, load_run
+
+COLUMNS = ("query", "product_title", "relevance_label", "product_id", "grade", "split")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to judge on what; see the options of ``trident evaluate``."""
+
+    model: str
+    pairs: Path
+    catalogue: Path | None = None
+    split: str | None = None
+    held_out: bool = False
+    positive_from: float | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Row], list[str]]:
+    """Return the rows random, BM25 and model, and notes that the reader of the figures should know.
+
+    Raises:
+        TridentError: If the pairs, the catalogue or the model cannot be used.
+    """
+    catalogue = None if request.catalogue is None else read_catalogue(request.catalogue)
+    pairs = read_pairs(request.pairs, request.columns, positive_from=request.positive_from, catalogue=catalogue)
+    if request.split is not None:
+        pairs = _of_split(pairs, request.split, request.pairs)
+    run = Path(request.model)
+    notes = []
+    if (run / RECIPE_FILE).is_file():
+        encoder = load_run(run)
+        trained = np.load(run / TRAINED_QUERIES_FILE)
+        share = trained_share(pairs.queries, trained)
+        if share and request.held_out:
+            kept = [row for row, query in enumerate(pairs.queries) if not np.isin(query_hashes([query]), trained).all()]
+            if not kept:
+                raise DataError(f"all queries of {request.pairs} were trained on: --held-out leaves none")
+            pairs = pairs.take(kept)
+            notes.append(f"{share:.0%} of the queries were trained on and left out")
+        elif share:
+            notes.append(f"{share:.0%} of these queries were trained on: the figures flatter; add --held-out")
+    else:
+        folder = find_model(request.model)
+        known = (folder / TEXT_CONTRACT_FILE).is_file()
+        encoder = Encoder.load(folder, TextContract.load(folder) if known else TextContract())
+        if not known:
+            notes.append("the model has no text contract: mean pooling and no templates were taken")
+    rows = [
+        evaluate_random(pairs, catalogue),
+        evaluate_bm25(pairs, catalogue),
+        evaluate_encoder(request.model, encoder, pairs, catalogue, progress=progress),
+    ]
+    return rows, notes
+
+
+def parse_columns(items: Sequence[str]) -> dict[str, str]:
+    """Return ``NAME=COLUMN`` items as a mapping.
+
+    Raises:
+        ConfigError: If an item has no ``=``, or the name is not one of the contract.
+    """
+    columns = {}
+    for item in items:
+        name, separator, column = item.partition("=")
+        if not separator or not column:
+            raise ConfigError(f"--column takes NAME=COLUMN, got '{item}'")
+        if name not in COLUMNS:
+            raise ConfigError(f"--column: unknown name '{name}'{nearest(name, COLUMNS)} (known: {', '.join(COLUMNS)})")
+        columns[name] = column
+    return columns
+
+
+def _of_split(pairs: Pairs, split: str, path: Path) -> Pairs:
+    if pairs.splits is None:
+        raise DataError(f"{path} has no split column to choose '{split}' from")
+    kept = [row for row, value in enumerate(pairs.splits) if normalized_query(value) == normalized_query(split)]
+    if not kept:
+        raise DataError(f"no pair of {path} is in split '{split}': found {', '.join(sorted(set(pairs.splits)))}")
+    return pairs.take(kept)
