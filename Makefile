@@ -76,13 +76,15 @@ require-python:
 
 # Installed again only when pyproject.toml or constraints.txt is newer than the stamp.
 $(VENV)/.demo-installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]'
+	@echo "installing into $(VENV): $(DEMO_EXTRAS) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]'
 	@touch $@
 
 $(VENV)/.dev-installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEV_EXTRAS)]'
+	@echo "installing into $(VENV): $(DEV_EXTRAS) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEV_EXTRAS)]'
 	@touch $(VENV)/.demo-installed $@
 
 $(BIN)/python: | require-python
-	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "'$(PYTHON) -m venv' failed: on Debian and Ubuntu its venv module is a package of its own (python3-venv)" >&2; exit 1; }

@@ -71,7 +71,9 @@ def _in_package(name: str) -> Path:
         files = importlib.metadata.files(name) or []
     except importlib.metadata.PackageNotFoundError as error:
         raise MissingExtraError(f"base model pypi:{name} is not installed: run pip install {name}") from error
-    configs = sorted((Path(str(file.locate())) for file in files if file.name == "config.json"), key=lambda p: len(p.parts))
+    configs = sorted(
+        (Path(str(file.locate())) for file in files if file.name == "config.json"), key=lambda p: len(p.parts)
+    )
     if not configs:
         raise ModelError(f"the PyPI package {name} holds no model: no config.json among its {len(files)} files")
     return configs[0].parent

@@ -132,7 +132,9 @@ def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(arguments[0], item, where=where, key=key) for item in value)
     if origin is dict and isinstance(value, Mapping):
-        return {str(name): _convert(arguments[1], item, where=where, key=f"{key}.{name}") for name, item in value.items()}
+        return {
+            str(name): _convert(arguments[1], item, where=where, key=f"{key}.{name}") for name, item in value.items()
+        }
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

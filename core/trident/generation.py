@@ -55,7 +55,8 @@ class Identity:
         Raises:
             GenerationError: If it is missing or damaged.
         """
-        return _load(cls, folder / IDENTITY_FILE)
+        identity: Identity = _load(cls, folder / IDENTITY_FILE)
+        return identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +177,9 @@ def find_generation(folder: Path, generation: str | None = None) -> Generation:
     """
     found = list_generations(folder)
     if not found:
-        raise GenerationError(f"{folder} holds no generation: make one with trident export RUN --catalogue FILE --out {folder}")
+        raise GenerationError(
+            f"{folder} holds no generation: make one with trident export RUN --catalogue FILE --out {folder}"
+        )
     if generation is None:
         return found[-1]
     by_id = {candidate.id: candidate for candidate in found}
@@ -203,7 +206,9 @@ def next_serial(folder: Path) -> int:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Record every file of a folder in the manifest and write it; the last act of an export."""
     files = {
-        path.relative_to(folder).as_posix(): asdict(FileRecord(sha256=file_sha256(path), size_bytes=path.stat().st_size))
+        path.relative_to(folder).as_posix(): asdict(
+            FileRecord(sha256=file_sha256(path), size_bytes=path.stat().st_size)
+        )
         for path in walk(folder)
     }
     table = {**asdict(manifest), "files": files}

@@ -67,7 +67,9 @@ def roc_auc(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:
         DataError: If the labels are all equal.
     """
     if len(set(labels.tolist())) < 2:
-        raise DataError(f"ROC-AUC needs relevant and irrelevant pairs, got {int(labels.sum())} relevant of {len(labels)}")
+        raise DataError(
+            f"ROC-AUC needs relevant and irrelevant pairs, got {int(labels.sum())} relevant of {len(labels)}"
+        )
     return float(roc_auc_score(labels, scores))
 
 
@@ -123,9 +125,9 @@ def catalogue_quality(
 
 def _judgements(pairs: Pairs) -> dict[str, dict[str, tuple[int, int]]]:
     # ir-measures wants whole numbers: grades are ranked (0, 0.5, 1 -> 0, 1, 2) only where they are not whole already.
-    grades = pairs.grades
-    if not np.array_equal(grades, np.round(grades)):
-        grades = np.searchsorted(np.unique(grades), grades)
+    grades = pairs.grades.astype(np.int64)
+    if not np.array_equal(grades, pairs.grades):
+        grades = np.searchsorted(np.unique(pairs.grades), pairs.grades)
     judged: dict[str, dict[str, tuple[int, int]]] = {}
     rows = zip(pairs.queries, pairs.product_ids, grades.tolist(), pairs.labels.tolist(), strict=True)
     for query, product_id, grade, label in rows:
@@ -172,7 +174,7 @@ def _auc_interval(queries: list[str], labels: NDArray[np.int8], scores: NDArray[
 
 
 def _weighted_auc(labels: NDArray[np.int8], weights: NDArray[np.int64], groups: NDArray[np.int64]) -> float | None:
-    """Return the AUC of pairs sorted by score with weights (Mann-Whitney, ties count half), None if one class is gone."""
+    """Return the weighted AUC of pairs sorted by score (ties count half), None if one class is gone."""
     positive = np.bincount(groups, weights * (labels == 1))  # (G,)
     negative = np.bincount(groups, weights * (labels == 0))  # (G,)
     total = positive.sum() * negative.sum()

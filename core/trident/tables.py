@@ -41,7 +41,7 @@ def as_contract(table: pa.Table, path: Path, *, renamed: Mapping[str, str], requ
         column = renamed.get(name, name)
         if column not in table.column_names:
             found = ", ".join(table.column_names) or "none"
-            remedy = f"; map it with data.columns.{name} = \"...\"" if column == name else ""
+            remedy = f'; map it with data.columns.{name} = "..."' if column == name else ""
             hint = nearest(column, table.column_names)
             raise DataError(f"column '{column}' is missing in {path}{hint}: found {found}{remedy}")
     if table.num_rows == 0:
@@ -71,7 +71,9 @@ def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise DataError(f"file {path} does not exist")
     if kind.lower() not in SUFFIXES:
-        raise DataError(f"file {path} must end in {', '.join(SUFFIXES)} (text files may be gzipped), got '{path.suffix}'")
+        raise DataError(
+            f"file {path} must end in {', '.join(SUFFIXES)} (text files may be gzipped), got '{path.suffix}'"
+        )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty: a header and at least one row are needed")
     try:
@@ -104,6 +106,8 @@ def _as_strings(table: pa.Table, path: Path) -> pa.Table:
             try:
                 column = column.cast(pa.string())
             except pa.ArrowException as error:
-                raise DataError(f"column '{name}' of {path} is of type {column.type}, text or numbers are needed") from error
+                raise DataError(
+                    f"column '{name}' of {path} is of type {column.type}, text or numbers are needed"
+                ) from error
         columns.append(column.fill_null("").combine_chunks())
     return pa.table(dict(zip(table.column_names, columns, strict=True)))

@@ -43,7 +43,9 @@ class TextContract:
                 raise ConfigError(f"{name} must contain {SLOT} exactly once, got {template!r}")
         for name in ("query_max_tokens", "product_max_tokens"):
             if getattr(self, name) < 3:
-                raise ConfigError(f"{name} must be >= 3 (two special tokens and one of text), got {getattr(self, name)}")
+                raise ConfigError(
+                    f"{name} must be >= 3 (two special tokens and one of text), got {getattr(self, name)}"
+                )
 
     def render(self, text: str, side: Side) -> str:
         """Return the text that the tokenizer reads for a raw query or product title.

@@ -43,7 +43,7 @@ class TextTokenizer:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
-        self._special_tokens = tokenizer.num_special_tokens_to_add(False)
+        self._special_tokens = tokenizer.num_special_tokens_to_add(is_pair=False)
         self.contract = contract
         self.pad_id = pad_id
 

@@ -1,4 +1,4 @@
-"""Folds a LoRA adapter into its base model, and proves that it did: an adapter that does not fit is ignored silently."""
+"""Folds a LoRA adapter into its base model, and proves it: an adapter that does not fit is ignored silently."""
 
 from __future__ import annotations
 
@@ -124,4 +124,6 @@ def _largest(one: torch.Tensor, other: torch.Tensor) -> float:
 def _require_equal(reloaded: Any, model: Any) -> None:
     difference = _largest(_hidden(reloaded), _hidden(model))
     if difference > TOLERANCE:
-        raise ExportError(f"the saved model must equal the merged one when loaded again, got a difference of {difference:.1e}")
+        raise ExportError(
+            f"the saved model must equal the merged one when loaded again, got a difference of {difference:.1e}"
+        )

@@ -12,10 +12,10 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor
+from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 
 from trident.errors import ExportError
 from trident.pooling import normalize, pool
-from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident.text import TextContract
 
 OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion
@@ -39,7 +39,8 @@ class EncoderGraph(torch.nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return embeddings (B, D) of token ids (B, L) int64 and their mask (B, L) int64."""
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, L, D)
-        return normalize(pool(hidden, attention_mask, self.pooling))
+        embedding: Tensor = normalize(pool(hidden, attention_mask, self.pooling))
+        return embedding
 
 
 def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) -> onnx.ModelProto:

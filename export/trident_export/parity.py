@@ -16,7 +16,14 @@ from trident_export.onnx_graph import EncoderGraph
 
 SMALLEST_COSINE = 0.99999
 BATCH_SIZE = 16
-UNICODE_PROBES = ("Kaffeemühle für Espresso", "ノイズキャンセリング ヘッドホン", "3.5\u2033 HDD – 2 TB", "🎧", "a", "é" * 200)
+UNICODE_PROBES = (
+    "Kaffeemühle für Espresso",
+    "ノイズキャンセリング ヘッドホン",
+    "3.5\u2033 HDD \u2013 2 TB",
+    "🎧",
+    "a",
+    "é" * 200,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,9 @@ def prove_parity(
     for batch in _batches(tokenizer, queries, titles):
         found, expected = encoder.embed(batch), _torch_embed(graph, batch)  # (B, D) each
         if not np.isfinite(found).all():
-            raise ExportError(f"the ONNX graph must give finite values, got NaN or infinity for {batch.input_ids.shape}")
+            raise ExportError(
+                f"the ONNX graph must give finite values, got NaN or infinity for {batch.input_ids.shape}"
+            )
         empty = batch.attention_mask.sum(1) == 0  # (B,)
         cosines.append(float((found * expected).sum(1)[~empty].min(initial=1.0)))
         differences.append(float(np.abs(found - expected).max()))

@@ -23,6 +23,7 @@ from trident.catalogue import CATALOGUE_FILE, Catalogue, read_catalogue
 from trident.config import to_table
 from trident.encoder import OnnxEncoder
 from trident.errors import ConfigError, ExportError, ModelError
+from trident.exact_search import exact_search, recall
 from trident.generation import (
     ENCODER_FOLDER,
     GOLDEN_FILE,
@@ -36,7 +37,6 @@ from trident.generation import (
     walk,
     write_manifest,
 )
-from trident.exact_search import exact_search, recall
 from trident.index import IndexConfig, VectorIndex
 from trident.pairs import Pairs, read_pairs
 from trident.staging import scratch_folder
@@ -55,7 +55,17 @@ TEST_PAIRS_FILE = "test.parquet"
 PARITY_TEXTS = 128  # of each side
 RECALL_QUERIES = 1000
 GOLDEN_QUERIES = 50
-VERSIONS_OF = ("trident-search", "torch", "transformers", "peft", "onnx", "onnxruntime", "hnswlib", "tokenizers", "numpy")
+VERSIONS_OF = (
+    "trident-search",
+    "torch",
+    "transformers",
+    "peft",
+    "onnx",
+    "onnxruntime",
+    "hnswlib",
+    "tokenizers",
+    "numpy",
+)
 
 EmbeddingProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
@@ -166,7 +176,8 @@ def _export_encoder(
         proof = merge(run, merged)
         notes.path = merged
         notes.proof = (
-            f"differs from base by {proof.difference_to_base:.2g}, from base + adapter by {proof.difference_to_adapter:.1e}"
+            f"differs from base by {proof.difference_to_base:.2g}, "
+            f"from base + adapter by {proof.difference_to_adapter:.1e}"
             if proof.adapter
             else "whole weights, nothing to merge"
         )

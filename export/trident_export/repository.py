@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 
 from google.protobuf import text_format
+from trident.tensors import EMBEDDING
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.errors import ExportError
 from trident.generation import Identity
-from trident.tensors import EMBEDDING
 
 MODELS = ("tokenizer", "encoder", "retriever", "embed", "search")
 TEMPLATE_VERSION = "1"
@@ -49,7 +49,9 @@ def assemble(output: Path, identity: Identity, *, dimension: int) -> dict[str, P
     for model in MODELS:
         version = output / model / str(identity.serial)
         version.mkdir(parents=True)
-        for path in sorted((templates / model).glob("**/config.pbtxt")) + sorted((templates / model).glob("configs/*.pbtxt")):
+        for path in sorted((templates / model).glob("**/config.pbtxt")) + sorted(
+            (templates / model).glob("configs/*.pbtxt")
+        ):
             target = output / model / path.relative_to(templates / model)
             target.parent.mkdir(exist_ok=True)
             target.write_text(render(path.read_text(encoding="utf-8"), serial=identity.serial, dimension=dimension))
@@ -77,4 +79,4 @@ def render(template: str, *, serial: int, dimension: int) -> str:
     for tensor in [*config.input, *config.output]:
         if tensor.name == EMBEDDING:
             tensor.dims[:] = [dimension]
-    return text_format.MessageToString(config)
+    return str(text_format.MessageToString(config))

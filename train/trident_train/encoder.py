@@ -50,7 +50,8 @@ class Encoder:
         input_ids = torch.from_numpy(batch.input_ids).to(device)  # (B, L)
         attention_mask = torch.from_numpy(batch.attention_mask).to(device)  # (B, L)
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, L, D)
-        return normalize(pool(hidden.float(), attention_mask, self.tokenizer.contract.pooling))
+        embedding: Tensor = normalize(pool(hidden.float(), attention_mask, self.tokenizer.contract.pooling))
+        return embedding
 
     def embed(
         self, texts: Sequence[str], side: Side, *, batch_size: int = 64, progress: Callable[[int], None] | None = None

@@ -1,6 +1,6 @@
 """Judges an encoder on labelled pairs, with random and BM25 rows beside it.
 
-    trident evaluate runs/demo --pairs pairs.csv --catalogue products.csv --json
+trident evaluate runs/demo --pairs pairs.csv --catalogue products.csv --json
 """
 
 from __future__ import annotations

@@ -92,9 +92,7 @@ def fit(
         score = validate(inner)
         if not epochs or score > max(earlier.validation_roc_auc for earlier in epochs):
             best_weights = _trainable_weights(inner.model)
-        epochs.append(
-            Epoch(epoch=number, seconds=seconds, pairs=seen, mean_loss=mean_loss, validation_roc_auc=score)
-        )
+        epochs.append(Epoch(epoch=number, seconds=seconds, pairs=seen, mean_loss=mean_loss, validation_roc_auc=score))
         report(epochs[-1])
     _restore(inner.model, best_weights)
     best = max(epochs, key=lambda epoch: (epoch.validation_roc_auc, -epoch.epoch))

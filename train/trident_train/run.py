@@ -35,8 +35,8 @@ from trident_train.batches import tokenize_pairs
 from trident_train.data import SplitPairs, load_pairs, query_hashes, split_pairs
 from trident_train.encoder import Encoder
 from trident_train.evaluate import Row, evaluate_bm25, evaluate_encoder, evaluate_random
-from trident_train.lora import add_adapters, trained_weights
 from trident_train.loop import Epoch, Step, fit
+from trident_train.lora import add_adapters, trained_weights
 from trident_train.recipe import TrainRecipe
 
 RECIPE_FILE = "recipe.json"
@@ -76,7 +76,11 @@ class TrainReport:
 
 
 def train(
-    recipe: TrainRecipe, output: Path, *, overwrite: bool = False, report: Callable[[Step | Epoch], None] = lambda _: None
+    recipe: TrainRecipe,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    report: Callable[[Step | Epoch], None] = lambda _: None,
 ) -> TrainReport:
     """Train a recipe and write its run folder, whole or not at all.
 

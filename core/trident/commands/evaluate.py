@@ -18,7 +18,9 @@ def command(
     pairs: Annotated[Path, typer.Option(help="Labelled pairs.")],
     catalogue: Annotated[Path | None, typer.Option(help="Rank the whole catalogue too.")] = None,
     split: Annotated[str | None, typer.Option(help="Take only this value of the split column.")] = None,
-    held_out: Annotated[bool, typer.Option("--held-out", help="Leave out queries that the run was trained on.")] = False,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Leave out queries that the run was trained on.")
+    ] = False,
     positive_from: Annotated[float | None, typer.Option(help="Labels of at least this value are relevant.")] = None,
     column: Annotated[list[str] | None, typer.Option(metavar="NAME=COLUMN", help="Map a column of the pairs.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -17,7 +17,9 @@ from trident.errors import TridentError
 def command(
     recipe: Annotated[Path, typer.Argument(help="A TOML recipe, such as train/recipes/demo.toml.")],
     out: Annotated[Path, typer.Option(help="The run folder to make.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run folder.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

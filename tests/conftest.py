@@ -1,0 +1,133 @@
+"""Parts that tests share: a tiny seeded BERT with a real tokenizer, and a tiny labelled data set."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from trident.text import TextContract
+from trident_export.pipeline import ExportConfig, export_generation
+from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
+from trident_train.run import train
+
+COLOURS = ("red", "blue", "green", "black", "white", "steel")
+THINGS = ("kettle", "toaster", "headphones", "laptop", "sofa", "lamp", "rake", "novel")
+BRANDS = ("Alba", "Borex", "Cindra")
+
+
+def tiny_catalogue() -> list[tuple[str, str]]:
+    """Return 144 products: every brand, colour and thing."""
+    return [
+        (f"{number:04d}", f"{brand} {thing} {colour}")
+        for number, (brand, thing, colour) in enumerate(
+            (brand, thing, colour) for brand in BRANDS for thing in THINGS for colour in COLOURS
+        )
+    ]
+
+
+def tiny_pairs() -> list[tuple[str, str, str, int]]:
+    """Return pairs of 48 queries: the thing in its colour is relevant, in another colour or another thing not."""
+    rows = []
+    for position, thing in enumerate(THINGS):
+        for colour in COLOURS:
+            for product_id, title in tiny_catalogue():
+                _, product_thing, product_colour = title.split()
+                other = THINGS[(position + 1) % len(THINGS)]
+                if product_thing == thing and product_colour == colour:
+                    rows.append((f"{colour} {thing}", product_id, title, 1))
+                elif product_thing == other and product_colour == colour:
+                    rows.append((f"{colour} {thing}", product_id, title, 0))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a BERT with 2 layers of width 32, random weights from a fixed seed, and its tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    texts = [title for _, title in tiny_catalogue()] + ["abcdefghijklmnopqrstuvwxyz 0123456789 .,-/"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    ).save_pretrained(str(folder))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with ``products.csv`` and ``pairs.csv``."""
+    folder = tmp_path_factory.mktemp("tiny-data")
+    _write_csv(folder / "products.csv", ("product_id", "product_title"), tiny_catalogue())
+    _write_csv(folder / "pairs.csv", ("query", "product_id", "product_title", "relevance_label"), tiny_pairs())
+    return folder
+
+
+def _write_csv(
+    path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]] | list[tuple[str, str, str, int]]
+) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tiny_model: Path, tiny_data: Path) -> TrainRecipe:
+    """Return a LoRA recipe over the tiny model and data that trains in about a second."""
+    return TrainRecipe(
+        base_model=str(tiny_model),
+        data=DataRecipe(pairs=str(tiny_data / "pairs.csv"), validation_share=0.2, test_share=0.3),
+        text=TextContract(query_max_tokens=16, product_max_tokens=32),
+        optimizer=OptimizerRecipe(epochs=2, batch_size=16, learning_rate=5e-3),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run folder of the tiny recipe."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    train(tiny_recipe, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with one generation of the tiny run."""
+    folder = tmp_path_factory.mktemp("generations")
+    export_generation(
+        tiny_run,
+        tiny_data / "products.csv",
+        folder,
+        ExportConfig(threads=1),
+        report=lambda _: None,
+        embedding=lambda _: nullcontext(lambda _: None),
+    )
+    return folder

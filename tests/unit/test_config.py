@@ -1,0 +1,89 @@
+"""Recipes: types, unknown keys, overrides; every shipped recipe parses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trident.config import from_table, load_recipe, to_table
+from trident.errors import ConfigError
+from trident_train.recipe import TrainRecipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "train" / "recipes").glob("*.toml"))
+MINIMAL = '[data]\npairs = "pairs.csv"\n'
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_shipped_recipes_parse_and_round_trip(path: Path) -> None:
+    recipe = load_recipe(TrainRecipe, path)
+    assert from_table(TrainRecipe, to_table(recipe), where="round trip") == recipe
+
+
+def test_there_are_recipes() -> None:
+    assert {"demo.toml", "icecat.toml"} <= {path.name for path in RECIPES}
+
+
+def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
+    recipe = load_recipe(
+        TrainRecipe,
+        write(tmp_path, MINIMAL),
+        [
+            "optimizer.epochs=7",
+            "method=full",
+            "lora.targets=['query']",
+            "optimizer.learning_rate=1",
+            "data.catalogue=c.csv",
+        ],
+    )
+    assert recipe.optimizer.epochs == 7
+    assert recipe.method == "full"
+    assert recipe.lora.targets == ("query",)
+    assert recipe.optimizer.learning_rate == 1.0
+    assert recipe.data.catalogue == Path("c.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("", [], r"key 'data' is required \(recipe .*recipe\.toml\)"),
+        ("[data\n", [], "is not a TOML file"),
+        (MINIMAL + "[optimizer]\nepoch = 1\n", [], r"unknown key 'optimizer.epoch' \(did you mean 'epochs'\?\)"),
+        (MINIMAL, ["optimizer.epochs=1.5"], r"'optimizer.epochs' must be of type int, got 1.5 of type float"),
+        (MINIMAL, ["optimizer.epochs=true"], r"'optimizer.epochs' must be of type int, got True of type bool"),
+        (MINIMAL, ["method=lore"], r"'method' must be one of 'none', 'lora', 'full', got 'lore'"),
+        (MINIMAL, ["optimizer.epochs=0"], r"optimizer.epochs must be >= 1, got 0 \(recipe"),
+        (MINIMAL, ["epochs"], "--set takes key=value, got 'epochs'"),
+        (MINIMAL, ["method.x=1", "method=1"], "'method'"),
+        (MINIMAL, ["data.pairs.x=1"], "'pairs' is not a table in the recipe"),
+        (MINIMAL, ["optimizer=3"], "'optimizer' must be a table, got 3"),
+        (MINIMAL, ["data.test_share=1.2"], "data.test_share must be between 0 and 1, got 1.2"),
+        (MINIMAL, ["data.test_share=0.95"], "must leave queries to train on"),
+        (MINIMAL, ["lora.rank=0"], "lora.rank must be >= 1, got 0"),
+        (MINIMAL, ["lora.dropout=1.0"], "lora.dropout must be in"),
+        (MINIMAL, ["lora.targets=[]"], "lora.targets must name at least one layer"),
+        (MINIMAL, ["loss.temperature=0"], "loss.temperature must be > 0"),
+        (MINIMAL, ["loss.hard_negatives=-1"], "loss.hard_negatives must be >= 0"),
+        (MINIMAL, ["optimizer.learning_rate=0"], "optimizer.learning_rate must be > 0"),
+        (MINIMAL, ["optimizer.warmup_share=1.0"], "optimizer.warmup_share must be in"),
+        (
+            MINIMAL,
+            ["loss.name=infonce", "optimizer.batch_size=1"],
+            "batch_size must be >= 2 to have in-batch negatives, got 1",
+        ),
+    ],
+)
+def test_refusals(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(TrainRecipe, write(tmp_path, text), overrides)
+
+
+def test_missing_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_recipe(TrainRecipe, tmp_path / "no.toml")
