@@ -115,7 +115,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_graded_labels_need_a_threshold(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.csv", "query,product_title,relevance_label\na,b,3\na,c,1\n")
-    with pytest.raises(DataError, match="set data.positive_from"):
+    with pytest.raises(DataError, match=r"set data\.positive_from"):
         read_pairs(path)
     pairs = read_pairs(path, positive_from=2)
     assert (pairs.labels.tolist(), pairs.grades.tolist()) == ([1, 0], [3.0, 1.0])
@@ -126,7 +126,7 @@ def test_titles_from_the_catalogue(tmp_path: Path) -> None:
     pairs = write(tmp_path / "pairs.csv", "query,product_id,relevance_label\na,007,1\n")
     assert read_pairs(pairs, catalogue=catalogue).titles == ["Alba cable"]
     write(pairs, "query,product_id,relevance_label\na,07,1\n")
-    with pytest.raises(DataError, match="product_id '07' in row 1 of .* is not in the catalogue"):
+    with pytest.raises(DataError, match=r"product_id '07' in row 1 of .* is not in the catalogue"):
         read_pairs(pairs, catalogue=catalogue)
 
 

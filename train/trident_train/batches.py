@@ -58,15 +58,13 @@ class TokenizedBatch:
 
 
 def tokenize_pairs(pairs: Pairs, tokenizer: TextTokenizer) -> TokenizedPairs:
-    """Return the pairs with each distinct query and title tokenised once."""
-    queries = {text: number for number, text in enumerate(dict.fromkeys(pairs.queries))}
-    titles = {text: number for number, text in enumerate(dict.fromkeys(pairs.titles))}
-    pair_query = np.array([queries[text] for text in pairs.queries], dtype=np.int64)
-    pair_product = np.array([titles[text] for text in pairs.titles], dtype=np.int64)
+    """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text."""
+    query_rows, pair_query = _distinct(tokenizer.token_ids(pairs.queries, "query"))
+    product_rows, pair_product = _distinct(tokenizer.token_ids(pairs.titles, "product"))
     relevant = pairs.labels == 1
     return TokenizedPairs(
-        query_rows=tokenizer.token_ids(list(queries), "query"),
-        product_rows=tokenizer.token_ids(list(titles), "product"),
+        query_rows=query_rows,
+        product_rows=product_rows,
         pair_query=pair_query,
         pair_product=pair_product,
         labels=pairs.labels.astype(np.float32),
@@ -106,6 +104,12 @@ def batches(pairs: TokenizedPairs, units: list[list[int]], batch_size: int) -> I
     for start in range(0, len(units), batch_size):
         numbers = [number for unit in units[start : start + batch_size] for number in unit]
         yield _batch(pairs, np.array(numbers, dtype=np.int64))
+
+
+def _distinct(rows: list[list[int]]) -> tuple[list[list[int]], NDArray[np.int64]]:
+    numbers: dict[tuple[int, ...], int] = {}
+    positions = [numbers.setdefault(tuple(row), len(numbers)) for row in rows]
+    return [list(row) for row in numbers], np.array(positions, dtype=np.int64)
 
 
 def _batch(pairs: TokenizedPairs, numbers: NDArray[np.int64]) -> TokenizedBatch:

@@ -27,7 +27,7 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
     linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     targets: str | list[str] = list(recipe.targets)
     if recipe.targets == ("all-linear",):
-        targets = sorted(linear - {"pooler"})
+        targets = sorted(linear)
     unknown = [target for target in targets if target not in linear]
     if unknown:
         raise ConfigError(
@@ -38,12 +38,14 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=targets,
+        exclude_modules=r".*pooler.*",  # never reached by the loss: pooling is ours
         bias="none",
         use_rslora=recipe.rslora,
         use_dora=recipe.dora,
-        base_model_name_or_path=base_model,
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    adapted.peft_config["default"].base_model_name_or_path = base_model  # PEFT writes this machine's path
+    return adapted
 
 
 def trained_weights(model: Any) -> int:

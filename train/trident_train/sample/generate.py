@@ -81,7 +81,11 @@ def write_sample(folder: Path, *, seed: int = DEFAULT_SEED) -> SamplePaths:
 def _require_own_folder(folder: Path) -> None:
     if folder.is_file():
         raise DataError(f"the sample needs a folder of its own, got the file {folder}: name another folder")
-    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in (PRODUCTS_FILE, PAIRS_FILE)) if folder.exists() else []
+    others = (
+        sorted(entry.name for entry in folder.iterdir() if entry.name not in (PRODUCTS_FILE, PAIRS_FILE))
+        if folder.exists()
+        else []
+    )
     if others:
         raise DataError(
             f"the sample needs a folder of its own, got '{others[0]}' among {len(others)} other entries in {folder}: "

@@ -1,0 +1,169 @@
+"""Training for real on a tiny model: learns, reproduces itself, reloads, leaves nothing behind when it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel
+
+from trident.errors import ConfigError, DataError, ModelError, TridentError
+from trident.pairs import read_pairs
+from trident.text import TextContract
+from trident_train.encoder import Encoder
+from trident_train.lora import add_adapters
+from trident_train.recipe import DataRecipe, LoraRecipe, LossRecipe, OptimizerRecipe, TrainRecipe
+from trident_train.run import load_run, read_recipe, train
+
+
+def test_run_folder_says_what_happened(tiny_run: Path, tiny_recipe: TrainRecipe) -> None:
+    report = json.loads((tiny_run / "report.json").read_text())
+    assert [row["name"] for row in report["test"]] == ["random", "BM25", "pretrained", "lora"]
+    assert report["best_validation_roc_auc"] > report["pretrained_validation_roc_auc"]
+    assert report["improved"]
+    best = max(epoch["validation_roc_auc"] for epoch in report["epochs"])
+    assert report["epochs"][report["best_epoch"] - 1]["validation_roc_auc"] == best
+    entries = [json.loads(line) for line in (tiny_run / "metrics.jsonl").read_text().splitlines()]
+    steps = [entry for entry in entries if entry["kind"] == "step"]
+    assert [entry["step"] for entry in steps] == list(range(1, steps[-1]["steps"] + 1))
+    assert [entry["epoch"] for entry in entries if entry["kind"] == "epoch"] == [1, 2, 3, 4]
+    assert read_recipe(tiny_run) == tiny_recipe
+    assert TextContract.load(tiny_run) == tiny_recipe.text
+
+
+def test_the_test_split_was_not_trained_on(tiny_run: Path) -> None:
+    from trident_train.data import trained_share
+
+    held_out = read_pairs(tiny_run / "test.parquet")
+    assert trained_share(held_out.queries, np.load(tiny_run / "trained_queries.npy")) == 0.0
+    assert len(set(held_out.queries)) == 14
+
+
+def test_the_reloaded_run_gives_the_reported_figure(tiny_run: Path) -> None:
+    from trident_train.run import validation_roc_auc
+
+    report = json.loads((tiny_run / "report.json").read_text())
+    found = validation_roc_auc(load_run(tiny_run), read_pairs(tiny_run / "test.parquet"))
+    assert found == pytest.approx(report["test"][-1]["judged"]["roc_auc"]["value"], abs=1e-6)
+
+
+def test_the_same_recipe_gives_the_same_weights(tiny_run: Path, tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    train(tiny_recipe, tmp_path / "again")
+    name = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "again" / name).read_bytes() == (tiny_run / name).read_bytes()
+
+
+def test_full_fine_tuning_reloads_in_plain_transformers(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(tiny_recipe, method="full", optimizer=OptimizerRecipe(epochs=1, learning_rate=1e-3))
+    report = train(recipe, tmp_path / "full")
+    assert report.trained_weights == report.total_weights
+    model, info = AutoModel.from_pretrained(str(tmp_path / "full" / "model"), output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    saved = load_file(tmp_path / "full" / "model" / "model.safetensors")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, saved[name])
+
+
+def test_no_training_reports_the_pretrained_model(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    report = train(dataclasses.replace(tiny_recipe, method="none"), tmp_path / "none")
+    assert [row.name for row in report.test] == ["random", "BM25", "pretrained"]
+    assert (tmp_path / "none" / "model" / "model.safetensors").is_file()
+
+
+def test_infonce_and_accumulation_train(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        loss=LossRecipe(name="infonce"),
+        optimizer=OptimizerRecipe(
+            epochs=2, batch_size=8, gradient_accumulation=2, learning_rate=5e-3, warmup_share=0.2
+        ),
+    )
+    report = train(recipe, tmp_path / "infonce")
+    assert report.improved
+    assert report.epochs[1].mean_loss < report.epochs[0].mean_loss
+
+
+def test_accumulating_two_halves_equals_one_batch(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    # 24 train queries with 6 pairs each = 144 pairs: equal halves, so the mean of their losses is the batch's loss
+    whole = dataclasses.replace(tiny_recipe, optimizer=OptimizerRecipe(epochs=1, batch_size=24))
+    halves = dataclasses.replace(
+        tiny_recipe, optimizer=OptimizerRecipe(epochs=1, batch_size=12, gradient_accumulation=2)
+    )
+    one, other = train(whole, tmp_path / "whole"), train(halves, tmp_path / "halves")
+    assert one.train_pairs % 24 == 0
+    assert one.epochs[0].mean_loss == pytest.approx(other.epochs[0].mean_loss, rel=1e-4)
+
+
+def test_embedding_does_not_depend_on_the_batch(tiny_model: Path) -> None:
+    encoder = Encoder.load(tiny_model, TextContract(query_max_tokens=16, product_max_tokens=32))
+    texts = ["red kettle", "Alba sofa " * 10, "x", "red kettle"]
+    together = encoder.embed(texts, "query")
+    for row, text in enumerate(texts):
+        np.testing.assert_allclose(together[row], encoder.embed([text], "query")[0], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-6)
+
+
+def test_all_linear_leaves_the_pooler_alone(tiny_model: Path) -> None:
+    model = Encoder.load(tiny_model, TextContract()).model
+    adapted = add_adapters(model, LoraRecipe(targets=("all-linear",), rank=2), base_model="tiny")
+    trained = {name for name, value in adapted.named_parameters() if value.requires_grad}
+    assert len(trained) == 2 * 2 * 6  # layers, A and B, linear layers of a BERT block
+    assert not any("pooler" in name for name in trained)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"base_model": "pypi:no-such-package"}, TridentError, "is not installed: run pip install no-such-package"),
+        ({"base_model": "pypi:numpy"}, ModelError, "numpy holds no model: no config.json"),
+        ({"lora": LoraRecipe(targets=("quarry",))}, ConfigError, "no linear layer is called 'quarry', the model has"),
+        ({"data": DataRecipe(pairs="no.csv")}, DataError, "no.csv does not exist"),
+        ({"text": TextContract(product_max_tokens=500)}, ModelError, "must be <= 128, the positions of"),
+    ],
+)
+def test_refusals_leave_nothing_behind(
+    tiny_recipe: TrainRecipe, tmp_path: Path, change: dict[str, object], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        train(dataclasses.replace(tiny_recipe, **change), tmp_path / "runs" / "refused")  # type: ignore[arg-type]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_base_model_without_tokenizer_is_refused(tiny_recipe: TrainRecipe, tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((tiny_model / name).read_bytes())
+    with pytest.raises(ModelError, match=r"has no tokenizer \(tokenizer\.json\): save a fast one there"):
+        train(dataclasses.replace(tiny_recipe, base_model=str(folder)), tmp_path / "run")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no weights: expected one of model\.safetensors"):
+        train(dataclasses.replace(tiny_recipe, base_model=str(folder)), tmp_path / "run")
+
+
+def test_an_existing_run_is_kept_unless_told_otherwise(tiny_run: Path, tiny_recipe: TrainRecipe) -> None:
+    before = (tiny_run / "report.json").read_text()
+    with pytest.raises(TridentError, match=r"exists already: choose another --out, or add --overwrite"):
+        train(tiny_recipe, tiny_run)
+    with pytest.raises(DataError):
+        train(dataclasses.replace(tiny_recipe, data=DataRecipe(pairs="no.csv")), tiny_run, overwrite=True)
+    assert (tiny_run / "report.json").read_text() == before
+
+
+def test_another_base_model_under_the_adapter_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run, folder)
+    base = json.loads((folder / "base.json").read_text())
+    (folder / "base.json").write_text(json.dumps({**base, "weights_fingerprint": "0" * 64}))
+    with pytest.raises(ModelError, match="belongs to weights 000000000000, but"):
+        load_run(folder)
+    with pytest.raises(ModelError, match=r"is no run folder: it has no recipe\.json"):
+        load_run(tmp_path)
