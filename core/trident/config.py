@@ -112,6 +112,8 @@ def _build(config_class: Any, table: Any, *, where: str, prefix: str) -> Any:
 
 
 def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, where=where, prefix=f"{key}.")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -131,6 +133,8 @@ def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
         raise ConfigError(f"'{key}' must be one of {', '.join(map(repr, arguments))}, got {value!r} ({where})")
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(arguments[0], item, where=where, key=key) for item in value)
+    if origin is list and isinstance(value, list):
+        return [_convert(arguments[0], item, where=where, key=key) for item in value]
     if origin is dict and isinstance(value, Mapping):
         return {
             str(name): _convert(arguments[1], item, where=where, key=f"{key}.{name}") for name, item in value.items()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
+from trident_train.sample.chance import seeded
 from trident_train.sample.rows import Product
 from trident_train.sample.words import Department, ProductType, Vocabulary
 
@@ -53,7 +54,7 @@ def build_items(vocabulary: Vocabulary, *, seed: int) -> tuple[Item, ...]:
     by_name = {department.name: department for department in vocabulary.departments}
     for department in vocabulary.departments:
         for product_type in department.types:
-            rng = Random(f"{seed}/products/{product_type.name}")
+            rng = seeded(seed, f"products/{product_type.name}")
             for brand, title, values in _mains(department, product_type, vocabulary, titles, rng):
                 drafts.append((product_type, "main", brand, title, department.name, product_type.name, values))
             for number, noun in enumerate(product_type.accessories):
@@ -74,7 +75,10 @@ def _mains(
 ) -> list[tuple[str, str, dict[str, str]]]:
     """Return (brand, title, values) of the products of one type; values are spread evenly."""
     brands = rng.sample(department.brands, BRANDS_A_TYPE)
-    columns = {name: _spread(values, PRODUCTS_A_TYPE, rng) for name, values in product_type.attributes}
+    columns = {
+        name: _in_turn(values, len(product_type.nouns)) if department.paired else _spread(values, rng)
+        for name, values in product_type.attributes
+    }
     rows = []
     for number in range(PRODUCTS_A_TYPE):
         values = {name: column[number] for name, column in columns.items()}
@@ -109,11 +113,16 @@ def _extra(department: Department, noun: str, titles: _Titles, rng: Random) -> t
             return brand, title
 
 
-def _spread(values: Sequence[str], count: int, rng: Random) -> list[str]:
-    """Return ``count`` values in random order, each as often as the others or once more."""
-    column = [values[number % len(values)] for number in range(count)]
+def _spread(values: Sequence[str], rng: Random) -> list[str]:
+    """Return a value for every product of a type in random order, each as often as the others or once more."""
+    column = [values[number % len(values)] for number in range(PRODUCTS_A_TYPE)]
     rng.shuffle(column)
     return column
+
+
+def _in_turn(values: Sequence[str], nouns: int) -> list[str]:
+    """Return a value for every product of a type such that no noun has one value twice (a book's formats)."""
+    return [values[(number % nouns + number // nouns) % len(values)] for number in range(PRODUCTS_A_TYPE)]
 
 
 def _line(lines: Sequence[str], rng: Random) -> str:

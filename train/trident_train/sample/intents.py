@@ -8,11 +8,13 @@ from random import Random
 from typing import Literal
 
 from trident_train.sample.catalogue import Item
+from trident_train.sample.chance import seeded
 from trident_train.sample.rows import QueryKind, Split
 from trident_train.sample.words import Department, ProductType, Vocabulary
 
 TEST_SHARE = 0.20  # of the queries
 VALIDATION_SHARE = 0.10  # of the queries
+TURNS = ((1, 2), (2, 0), (1, 3), (2, 1), (0, 1), (2, 3))  # which two wordings a type's own intent has
 Want = Literal["type", "attribute", "brand", "accessory"]
 
 
@@ -57,12 +59,12 @@ def build_intents(vocabulary: Vocabulary, items: Sequence[Item], *, seed: int) -
     number = 0
     for department in vocabulary.departments:
         for product_type in department.types:
-            rng = Random(f"{seed}/intents/{product_type.name}")
+            rng = seeded(seed, f"intents/{product_type.name}")
             wanted = [_type_intent(department, product_type, number)]
             wanted.append(_attribute_intent(department, product_type, vocabulary, number, rng))
-            if number % 3 == 0:
+            if number % 4 == 2:
                 wanted.append(_brand_intent(department, product_type, rng.choice(brands[product_type.name]), rng))
-            if number % 4 == 1:
+            if number % 8 == 5:
                 wanted.append(_accessory_intent(department, product_type))
             for intent in wanted:
                 queries = tuple(query for query in intent.queries if _claim(query.text, taken))
@@ -80,7 +82,7 @@ def assign_splits(intents: Sequence[Intent], *, seed: int) -> list[Split]:
         name: sum(len(intent.queries) for intent in intents if intent.split == name) for name in ("test", "validation")
     }
     order = list(range(len(intents)))
-    Random(f"{seed}/splits").shuffle(order)
+    seeded(seed, "splits").shuffle(order)
     for place in order:
         if splits[place] is not None:
             continue
@@ -97,23 +99,25 @@ def assign_splits(intents: Sequence[Intent], *, seed: int) -> list[Split]:
 
 
 def _type_intent(department: Department, product_type: ProductType, number: int) -> Intent:
-    """Return the intent of the bare type: a synonym, a use, and by turns a plain or a misspelt query."""
-    queries = [Query(product_type.synonyms[number % len(product_type.synonyms)], "synonym")]
-    queries += [Query(text, "use") for text in product_type.uses]
-    if number % 2 == 0 or product_type.split is not None:
-        queries.append(Query(product_type.plain[number // 2 % len(product_type.plain)], "plain"))
+    """Return the intent of the bare type, in two wordings by turns; in all of them where the split is demanded."""
+    kinds: tuple[tuple[QueryKind, tuple[str, ...]], ...] = (
+        ("plain", product_type.plain),
+        ("synonym", product_type.synonyms),
+        ("use", product_type.uses),
+        ("misspelling", product_type.misspelt),
+    )
+    if product_type.split is None:
+        chosen = [kinds[place] for place in TURNS[number % len(TURNS)]]
+        queries = [Query(texts[number // len(TURNS) % len(texts)], kind) for kind, texts in chosen]
     else:
-        queries += [Query(text, "misspelling") for text in product_type.misspelt]
-    if product_type.split is not None:
-        queries = [Query(text, "plain") for text in product_type.plain] + queries[:-1]
-        queries += [Query(text, "misspelling") for text in product_type.misspelt]
+        queries = [Query(text, kind) for kind, texts in kinds for text in texts]
     return Intent(product_type, department, "type", None, tuple(queries), split=_as_split(product_type.split))
 
 
 def _attribute_intent(
     department: Department, product_type: ProductType, vocabulary: Vocabulary, number: int, rng: Random
 ) -> Intent:
-    """Return an intent with one attribute value, named plainly or by a synonym; every second has two wordings."""
+    """Return an intent with one attribute value, named plainly or by a synonym; every fourth has two wordings."""
     attribute, values = rng.choice(product_type.attributes)
     value = rng.choice(values)
     entry = vocabulary.attributes[attribute][value]
@@ -121,7 +125,7 @@ def _attribute_intent(
     names = [product_type.plain[0], *product_type.synonyms]
     rng.shuffle(asked)
     rng.shuffle(names)
-    wordings = 1 + number % 2
+    wordings = 2 if number % 4 == 0 else 1
     texts = [form.format(name) for form, name in zip(asked, names, strict=False)][:wordings]
     queries = tuple(Query(text, "attribute") for text in texts)
     return Intent(product_type, department, "attribute", (attribute, value), queries, entry.instead)

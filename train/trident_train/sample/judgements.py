@@ -9,7 +9,7 @@ from trident_train.sample.catalogue import Item
 from trident_train.sample.intents import Intent
 from trident_train.sample.rows import Grade
 
-JUDGED_A_QUERY = 16
+JUDGED_A_QUERY = 17
 RIGHT_ANSWERS = 7  # at most, of the wanted type
 
 
@@ -53,28 +53,28 @@ def judge(intent: Intent, shelf: Shelf, rng: Random) -> list[tuple[Item, Grade]]
     if intent.want == "type":
         take(mains, RIGHT_ANSWERS, 3)
         take(_mains_of(intent.product_type.substitutes, shelf.mains), 2, 2)
-        take(accessories, 2, 1)
-        take(siblings, 2, 1)
+        take(accessories, 1, 1)
+        take(siblings, 1, 1)
     elif intent.want == "accessory":
         take((item for item in shelf.accessories[name] if _answers(item, intent)), RIGHT_ANSWERS, 3)
         take((item for item in accessories if not _answers(item, intent)), 2, 1)
         take(mains, 4, 1)
-        take(siblings, 2, 0)
+        take(siblings, 1, 0)
     else:
         take((item for item in mains if _answers(item, intent)), RIGHT_ANSWERS, 3)
         take((item for item in mains if _would_do(item, intent)), 2, 2)
-        take((item for item in mains if not _answers(item, intent) and not _would_do(item, intent)), 3, 1)
+        take((item for item in mains if not _answers(item, intent) and not _would_do(item, intent)), 2, 1)
         take(accessories, 1, 1)
-        take(siblings, 2, 1)
+        take(siblings, 1, 1)
     brands = {item.product.brand for item, grade in chosen.values() if grade == 3}
     elsewhere = [item for item in shelf.items if item.role == "main" and item.listed_for not in shelf.related[name]]
     nearby = [item for item in elsewhere if item.product.department == intent.department.name]
     size = JUDGED_A_QUERY if intent.want == "type" else JUDGED_A_QUERY - 2
-    take(shelf.lookalikes[name], 2, 0)
+    take(shelf.lookalikes[name], 2 if intent.want == "type" else 1, 0)
     take(_mains_of(intent.product_type.confused, shelf.mains), 1, 0)
     take((item for item in elsewhere if item.product.brand in brands), 1, 0)
-    take(elsewhere, 1, 0)
-    take(nearby, size - len(chosen), 0)
+    take(nearby, 1, 0)
+    take(elsewhere, size - len(chosen), 0)
     return list(chosen.values())
 
 

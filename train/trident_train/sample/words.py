@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from trident.errors import DataError, nearest
 
@@ -140,20 +141,15 @@ def _attribute_value(words: Mapping[str, Sequence[str]]) -> AttributeValue:
     return AttributeValue(tuple(words["shown"]), tuple(words["asked"]), tuple(words.get("instead", ())))
 
 
-def _department(table: Mapping[str, object]) -> Department:
+def _department(table: Mapping[str, Any]) -> Department:
     fields = {key: _frozen(value) for key, value in table.items() if key != "types"}
-    types = table["types"]
-    if not isinstance(types, list):
-        raise DataError(f"department '{table.get('name')}' of the sample must have [[types]], got {types!r}")
-    return Department(**fields, types=tuple(_product_type(entry) for entry in types))  # type: ignore[arg-type]
+    types = tuple(
+        ProductType(**{key: _frozen(value) for key, value in product_type.items()}) for product_type in table["types"]
+    )
+    return Department(**fields, types=types)
 
 
-def _product_type(table: Mapping[str, object]) -> ProductType:
-    fields = {key: _frozen(value) for key, value in table.items()}
-    return ProductType(**fields)  # type: ignore[arg-type]
-
-
-def _frozen(value: object) -> object:
+def _frozen(value: Any) -> Any:
     """Return tables as tuples of items and arrays as tuples, all the way down."""
     if isinstance(value, dict):
         return tuple((key, _frozen(item)) for key, item in value.items())

@@ -1,0 +1,221 @@
+"""Export for real on a tiny run: every stage's proof, and refusals that leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
+
+from trident.catalogue import read_catalogue
+from trident.encoder import OnnxEncoder
+from trident.errors import ConfigError, DataError, ExportError, GenerationError, ModelError
+from trident.exact_search import exact_search
+from trident.generation import Generation, find_generation, list_generations
+from trident.index import VectorIndex
+from trident.text import TextContract
+from trident.tokenization import TextTokenizer
+from trident_export.merge import load_backbone, merge
+from trident_export.onnx_graph import EncoderGraph
+from trident_export.parity import prove_parity
+from trident_export.pipeline import ExportConfig, export_generation
+from trident_train.run import load_run
+
+
+def export(run: Path, catalogue: Path, output: Path, config: ExportConfig | None = None) -> Generation:
+    return export_generation(
+        run,
+        catalogue,
+        output,
+        config or ExportConfig(threads=1),
+        report=lambda _: None,
+        embedding=lambda _: nullcontext(lambda _: None),
+    )
+
+
+@pytest.fixture
+def generation(tiny_generations: Path) -> Generation:
+    return find_generation(tiny_generations)
+
+
+@pytest.fixture
+def run_copy(tiny_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path / "run"))
+
+
+def served(generation: Generation, model: str) -> Path:
+    return generation.repository / model / str(generation.serial)
+
+
+def test_the_generation_is_whole(generation: Generation) -> None:
+    generation.verify_files()
+    manifest = generation.manifest
+    assert [row["stage"] for row in manifest.stages] == [
+        "merge", "onnx", "parity", "catalogue", "index", "golden", "quality", "repository",
+    ]  # fmt: skip
+    assert manifest.products == 144
+    assert manifest.quality["judged"]["roc_auc"]["value"] > 0.6
+    assert manifest.parents["base_weights"]
+
+
+def test_merged_model_equals_base_plus_adapter_and_not_base(generation: Generation, tiny_run: Path) -> None:
+    texts = ["crimson kettle", "Alba sofa red", "x"]
+    trained = load_run(tiny_run).embed(texts, "query")
+    folder = generation.folder / "encoder"
+    graph = EncoderGraph(load_backbone(folder), TextContract.load(folder))
+    onnx_encoder = OnnxEncoder.load(served(generation, "encoder") / "model.onnx")
+    tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
+    found = onnx_encoder.embed_ids(tokenizer.token_ids(texts, "query"), pad_id=tokenizer.pad_id)
+    np.testing.assert_allclose(found, trained, atol=1e-5)
+    assert prove_parity(graph, onnx_encoder, tokenizer, texts, texts).smallest_cosine > 0.99999
+
+
+def test_merged_folder_loads_in_plain_transformers(generation: Generation) -> None:
+    _, info = AutoModel.from_pretrained(str(generation.folder / "encoder"), output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+
+
+def test_index_answers_like_exact_search(generation: Generation, tiny_data: Path) -> None:
+    catalogue = read_catalogue(tiny_data / "products.csv")
+    folder = generation.folder / "encoder"
+    tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
+    encoder = OnnxEncoder.load(served(generation, "encoder") / "model.onnx")
+    index = VectorIndex.load(served(generation, "retriever"))
+    vectors = encoder.embed_ids(tokenizer.token_ids(catalogue.titles, "product"), pad_id=tokenizer.pad_id)
+    golden = json.loads((generation.folder / "golden.json").read_text())
+    queries = encoder.embed_ids(
+        tokenizer.token_ids([answer["query"] for answer in golden], "query"), pad_id=tokenizer.pad_id
+    )
+    exact = exact_search(vectors, queries, 10)
+    np.testing.assert_allclose(index.search(queries, 10).scores, exact.scores, atol=1e-5)
+    for row, answer in enumerate(golden):
+        np.testing.assert_allclose(answer["scores"], exact.scores[row], atol=1e-5)
+
+
+def test_the_same_inputs_give_the_same_generation(generation: Generation, tiny_run: Path, tiny_data: Path) -> None:
+    folder = generation.folder.parent
+    again = export(tiny_run, tiny_data / "products.csv", folder)
+    assert (again.id, again.serial) == (generation.id, generation.serial)
+    assert len(list_generations(folder)) == 1
+
+
+def test_serial_numbers_go_up_and_ids_differ(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    first = export(tiny_run, tiny_data / "products.csv", tmp_path / "g")
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("".join((tiny_data / "products.csv").read_text().splitlines(keepends=True)[:50]))
+    second = export(tiny_run, fewer, tmp_path / "g")
+    assert first.id != second.id
+    assert (first.serial, second.serial) == (1, 2)
+    assert find_generation(tmp_path / "g").id == second.id
+    assert find_generation(tmp_path / "g", first.id).serial == 1
+    with pytest.raises(GenerationError, match=rf"generation '{first.id[:-1]}' is not in .*did you mean '{first.id}'"):
+        find_generation(tmp_path / "g", first.id[:-1])
+
+
+def test_an_adapter_whose_names_do_not_match_is_refused(run_copy: Path, tiny_data: Path, tmp_path: Path) -> None:
+    path = run_copy / "adapter" / "adapter_model.safetensors"
+    weights = {
+        name.replace("base_model.model.", "base_model.model.wrapper."): value for name, value in load_file(path).items()
+    }
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ExportError, match="the merged model must differ from its base"):
+        export(run_copy, tiny_data / "products.csv", tmp_path / "generations")
+    assert not (tmp_path / "generations").exists()
+
+
+def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) -> None:
+    model = onnx.load(str(served(generation, "encoder") / "model.onnx"))
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = np.frombuffer(largest.raw_data, dtype=np.float32).copy()
+    values += 0.5
+    largest.raw_data = values.tobytes()
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    folder = generation.folder / "encoder"
+    contract = TextContract.load(folder)
+    with pytest.raises(ExportError, match="must equal PyTorch with a cosine of at least 0.99999, got"):
+        prove_parity(
+            EncoderGraph(load_backbone(folder), contract),
+            OnnxEncoder.load(tmp_path / "model.onnx"),
+            TextTokenizer.load(folder, contract),
+            ["crimson kettle"],
+            ["Alba sofa red"],
+        )
+
+
+def test_low_recall_is_refused(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    from trident.index import IndexConfig
+
+    config = ExportConfig(index=IndexConfig(m=2, ef_construction=2, ef=1), recall_target=1.0, threads=1)
+    with pytest.raises(
+        ExportError, match=r"recall@10 of the index must be at least 1.0, got 0\.\d+ at ef 1: raise index.ef"
+    ):
+        export(tiny_run, tiny_data / "products.csv", tmp_path / "generations", config)
+    assert not (tmp_path / "generations").exists()
+
+
+def test_bad_inputs_are_refused(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    catalogue = tiny_data / "products.csv"
+    with pytest.raises(ModelError, match="run folder .* does not exist"):
+        export(tmp_path / "none", catalogue, tmp_path / "g")
+    (tmp_path / "text.csv").write_text("product_id,product_title\n1, \n")
+    with pytest.raises(DataError, match="'product_title' must not be empty"):
+        export(tiny_run, tmp_path / "text.csv", tmp_path / "g")
+    with pytest.raises(ConfigError, match="recall_target must be in"):
+        ExportConfig(recall_target=0)
+    with pytest.raises(ConfigError, match="threads must be >= 1"):
+        ExportConfig(threads=0)
+    with pytest.raises(GenerationError, match="holds no generation: make one with trident export"):
+        find_generation(tmp_path)
+    assert not (tmp_path / "g").exists()
+
+
+def test_another_base_is_refused(run_copy: Path, tmp_path: Path) -> None:
+    base = json.loads((run_copy / "base.json").read_text())
+    (run_copy / "base.json").write_text(json.dumps({**base, "weights_fingerprint": "0" * 64}))
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(ModelError, match="belongs to weights 000000000000"):
+        merge(run_copy, tmp_path / "merged")
+    shutil.rmtree(run_copy / "adapter")
+    with pytest.raises(ModelError, match="is no run folder: it has neither adapter/ nor model/"):
+        merge(run_copy, tmp_path / "merged")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "model.onnx is missing; export again"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-10]),
+            "model.onnx must have .* bytes, got .*: it was changed",
+        ),
+        (lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), "model.onnx was changed after the export"),
+        (lambda path: (path.parent / "extra").write_text("x"), "extra is not in the manifest; remove it"),
+    ],
+)
+def test_changed_files_are_found(generation: Generation, tmp_path: Path, damage: object, message: str) -> None:
+    copy = Generation.load(Path(shutil.copytree(generation.folder, tmp_path / generation.id)))
+    copy.verify_files()
+    damage(served(copy, "encoder") / "model.onnx")  # type: ignore[operator]
+    with pytest.raises(GenerationError, match=message):
+        copy.verify_files()
+
+
+def test_damaged_manifests_are_named(generation: Generation, tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    folder.mkdir()
+    with pytest.raises(GenerationError, match=r"is no generation: it has no manifest\.json"):
+        Generation.load(folder)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(GenerationError, match="is damaged"):
+        Generation.load(folder)
+    table = json.loads((generation.folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**table, "format": 99}))
+    with pytest.raises(GenerationError, match="format must be 1, got 99: export again"):
+        Generation.load(folder)
