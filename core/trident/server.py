@@ -123,7 +123,9 @@ class TritonServer:
         config = self.config
         host = "127.0.0.1" if config.host == "0.0.0.0" else config.host  # noqa: S104 - compared, not bound
         return ServerUrls(
-            http=f"{host}:{config.http_port}", grpc=f"{host}:{config.grpc_port}", metrics=f"{host}:{config.metrics_port}"
+            http=f"{host}:{config.http_port}",
+            grpc=f"{host}:{config.grpc_port}",
+            metrics=f"{host}:{config.metrics_port}",
         )
 
     @property
@@ -251,7 +253,10 @@ class TritonServer:
         if config.model_config_name is not None:
             command.append(f"--model-config-name={config.model_config_name}")
         if config.cache_size_bytes is not None:
-            command += [f"--cache-directory={installation.caches}", f"--cache-config=local,size={config.cache_size_bytes}"]
+            command += [
+                f"--cache-directory={installation.caches}",
+                f"--cache-config=local,size={config.cache_size_bytes}",
+            ]
         return [*command, *config.options]
 
     def _region_prefix(self) -> str:

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-INPUT_IDS = "input_ids"
-ATTENTION_MASK = "attention_mask"
-EMBEDDING = "embedding"
+QUERY = "query"  # BYTES (B, 1), search
+TEXT = "text"  # BYTES (B, 1), embed
+SIDE = "side"  # BYTES (B, 1), embed, optional: "query" or "product"
+K = "k"  # INT32 (B, 1), search, optional
+EF = "ef"  # INT32 (B, 1), search, optional
+MIN_SCORE = "min_score"  # FP32 (B, 1), search, optional
+
+INPUT_IDS = "input_ids"  # INT64 (B, L)
+ATTENTION_MASK = "attention_mask"  # INT64 (B, L)
+EMBEDDING = "embedding"  # FP32 (B, D), unit length
+
+PRODUCT_ID = "product_id"  # BYTES (B, k), "" where there is no product
+SCORE = "score"  # FP32 (B, k), cosine, best first, NaN where there is no product
+TITLE = "title"  # BYTES (B, k), "" where there is no product
+COUNT = "count"  # INT32 (B, 1), products found
+GENERATION = "generation"  # BYTES (B, 1), id of the generation that answered
+
+K_DEFAULT = 10
+K_MAX = 1000
+EF_MAX = 10_000
+QUERY_MAX_BYTES = 10_000  # longer text is a mistake, not a query

@@ -1,0 +1,31 @@
+"""The thin client of a Trident search server: numpy and tritonclient, nothing else.
+
+from trident_client import SearchClient
+
+with SearchClient("127.0.0.1:8001") as client:
+    for hit in client.search("deep learning books").hits:
+        print(hit.score, hit.title)
+"""
+
+from trident_client.client import SearchClient
+from trident_client.errors import (
+    ClientError,
+    InvalidRequestError,
+    RequestTimeoutError,
+    ServerOverloadedError,
+    ServerUnavailableError,
+    UnexpectedAnswerError,
+)
+from trident_client.results import Hit, SearchResult
+
+__all__ = [
+    "ClientError",
+    "Hit",
+    "InvalidRequestError",
+    "RequestTimeoutError",
+    "SearchClient",
+    "SearchResult",
+    "ServerOverloadedError",
+    "ServerUnavailableError",
+    "UnexpectedAnswerError",
+]

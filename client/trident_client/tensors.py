@@ -1,0 +1,20 @@
+"""Tensor names and limits of the server; a test holds them equal to the server's own."""
+
+from __future__ import annotations
+
+QUERY = "query"
+TEXT = "text"
+SIDE = "side"
+K = "k"
+EF = "ef"
+MIN_SCORE = "min_score"
+EMBEDDING = "embedding"
+PRODUCT_ID = "product_id"
+SCORE = "score"
+TITLE = "title"
+COUNT = "count"
+GENERATION = "generation"
+
+K_DEFAULT = 10
+K_MAX = 1000
+MAX_BATCH = 64  # rows a request; longer lists are sent in several

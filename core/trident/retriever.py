@@ -1,0 +1,92 @@
+"""Embeddings to products: the index and the catalogue of one generation, as the served retriever uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.catalogue import CATALOGUE_FILE, Catalogue
+from trident.errors import GenerationError
+from trident.generation import Identity
+from trident.index import VectorIndex
+from trident.requests import SearchKnobs
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Products of B queries, best first, as the server answers them.
+
+    ``product_ids`` and ``titles`` are (B, k) object arrays of bytes, ``scores`` is (B, k) float32 cosine, ``counts``
+    (B, 1) int32; where a row has fewer than k products, the rest is ``b""`` and NaN.
+    """
+
+    product_ids: NDArray[np.object_]
+    scores: NDArray[np.float32]
+    titles: NDArray[np.object_]
+    counts: NDArray[np.int32]
+
+    def rows(self, start: int, stop: int, width: int) -> Hits:
+        """Return some of the rows, cut to a width."""
+        wide = [column[start:stop, :width] for column in (self.product_ids, self.scores, self.titles)]
+        return Hits(*map(np.ascontiguousarray, wide), self.counts[start:stop])
+
+
+class Retriever:
+    """The index over a catalogue; rows of one are rows of the other.
+
+    Args:
+        index: Over N products.
+        catalogue: The same N products.
+        identity: The generation that both belong to.
+    """
+
+    def __init__(self, index: VectorIndex, catalogue: Catalogue, identity: Identity) -> None:
+        """Keep the parts; see the class for the arguments."""
+        if index.count != len(catalogue):
+            raise GenerationError(
+                f"index and catalogue of generation {identity.id} must have the same number of products, got "
+                f"{index.count:,} and {len(catalogue):,}: export again"
+            )
+        self.index = index
+        self.identity = identity
+        # One more row at the end, so that -1, no product, takes the empty text.
+        self._product_ids = np.array([text.encode() for text in [*catalogue.product_ids, ""]], dtype=np.object_)
+        self._titles = np.array([text.encode() for text in [*catalogue.titles, ""]], dtype=np.object_)
+
+    @classmethod
+    def load(cls, folder: Path) -> Retriever:
+        """Return the retriever of a version folder.
+
+        Raises:
+            VectorIndexError: If the index is damaged, or was made by another encoder than the generation's.
+            GenerationError: If identity or catalogue is missing, or their sizes differ.
+        """
+        identity = Identity.load(folder)
+        index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint)
+        return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity)
+
+    def retrieve(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], *, threads: int = 1) -> Hits:
+        """Return the products nearest to B embeddings, each by its own knobs; as wide as the largest k.
+
+        Args:
+            embeddings: (B, D) float32, unit length.
+            knobs: One a row.
+            threads: Of the search.
+
+        Raises:
+            VectorIndexError: If the embeddings have another width or are not of unit length.
+        """
+        found = self.index.search_each(
+            embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
+        )
+        rows, scores = found.rows, found.scores
+        if any(knob.min_score is not None for knob in knobs):
+            lowest = np.array([-2.0 if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32)
+            rows = np.where(scores >= lowest[:, None], rows, -1)  # NaN compares as false
+            scores = np.where(rows >= 0, scores, np.float32(np.nan))
+        counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
+        return Hits(self._product_ids[rows], scores, self._titles[rows], counts)

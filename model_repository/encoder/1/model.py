@@ -1,0 +1,37 @@
+"""Serves ``trident.encoder`` with ONNX Runtime on the CPU; requests of different lengths come in one batch."""
+
+import json
+from pathlib import Path
+
+import triton_python_backend_utils as pb_utils
+
+from trident.encoder import OnnxEncoder
+from trident.generation import Identity
+from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+
+
+class TritonPythonModel:
+    """One instance of the encoder."""
+
+    def initialize(self, args):
+        folder = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.encoder = OnnxEncoder.load(
+            folder / "model.onnx",
+            threads=int(parameters["threads"]["string_value"]),
+            encoder_fingerprint=Identity.load(folder).encoder_fingerprint,
+        )
+
+    def execute(self, requests):
+        rows, ends = [], []
+        for request in requests:
+            input_ids = pb_utils.get_input_tensor_by_name(request, INPUT_IDS).as_numpy()  # (B, L)
+            mask = pb_utils.get_input_tensor_by_name(request, ATTENTION_MASK).as_numpy()  # (B, L)
+            lengths = mask.sum(axis=1).tolist()
+            rows += [ids[:length] for ids, length in zip(input_ids.tolist(), lengths, strict=True)]
+            ends.append(len(rows))
+        embeddings = self.encoder.embed_ids(rows, pad_id=0)  # the mask hides what pads
+        return [
+            pb_utils.InferenceResponse([pb_utils.Tensor(EMBEDDING, embeddings[start:end])])
+            for start, end in zip([0, *ends[:-1]], ends, strict=True)
+        ]

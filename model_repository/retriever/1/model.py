@@ -1,0 +1,50 @@
+"""Serves ``trident.retriever``: embeddings of all requests of a batch are searched together."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from trident.errors import DataError
+from trident.requests import read_knobs
+from trident.retriever import Retriever
+from trident.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, TITLE, K
+
+
+class TritonPythonModel:
+    """The one instance of the retriever."""
+
+    def initialize(self, args):
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.threads = int(json.loads(args["model_config"])["parameters"]["threads"]["string_value"])
+        self.retriever = Retriever.load(folder)
+
+    def execute(self, requests):
+        answers, embeddings, knobs = [], [], []
+        for request in requests:
+            embedding = pb_utils.get_input_tensor_by_name(request, EMBEDDING).as_numpy()  # (B, D)
+            try:
+                wanted = read_knobs(*(self.tensor(request, name) for name in (K, EF, MIN_SCORE)), len(embedding))
+            except DataError as error:
+                refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
+                answers.append(pb_utils.InferenceResponse(error=refusal))
+                continue
+            answers.append((len(knobs), len(knobs) + len(wanted), max(knob.k for knob in wanted)))
+            embeddings.append(embedding)
+            knobs += wanted
+        if not knobs:
+            return answers
+        hits = self.retriever.retrieve(np.concatenate(embeddings), knobs, threads=self.threads)
+        return [self.response(hits.rows(*place)) if isinstance(place, tuple) else place for place in answers]
+
+    def response(self, hits):
+        generation = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
+        tensors = {PRODUCT_ID: hits.product_ids, SCORE: hits.scores, TITLE: hits.titles}
+        tensors |= {COUNT: hits.counts, GENERATION: generation}
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])
+
+    @staticmethod
+    def tensor(request, name):
+        found = pb_utils.get_input_tensor_by_name(request, name)
+        return None if found is None else found.as_numpy()

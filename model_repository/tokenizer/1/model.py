@@ -1,0 +1,48 @@
+"""Serves ``trident.tokenization``: texts of a request -> padded token ids."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from trident.errors import DataError
+from trident.generation import Identity
+from trident.requests import read_sides, read_texts
+from trident.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
+from trident.text import TextContract
+from trident.tokenization import TextTokenizer, pad
+
+
+class TritonPythonModel:
+    """One instance of the tokenizer."""
+
+    def initialize(self, args):
+        folder = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.query_length = int(parameters["query_length"]["string_value"]) or None
+        self.tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
+        self.generation = Identity.load(folder).id.encode()
+
+    def execute(self, requests):
+        return [self.answer(request) for request in requests]
+
+    def answer(self, request):
+        values = pb_utils.get_input_tensor_by_name(request, TEXT).as_numpy()  # (B, 1)
+        side = pb_utils.get_input_tensor_by_name(request, SIDE)
+        try:
+            texts = read_texts(values)
+            sides = read_sides(None if side is None else side.as_numpy(), len(texts))
+            rows = [self.tokenizer.token_ids([text], side)[0] for text, side in zip(texts, sides, strict=True)]
+        except DataError as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
+        fixed = self.query_length if set(sides) == {"query"} else None
+        batch = pad(rows, pad_id=self.tokenizer.pad_id, length=fixed)
+        outputs = [
+            pb_utils.Tensor(INPUT_IDS, batch.input_ids),
+            pb_utils.Tensor(ATTENTION_MASK, batch.attention_mask),
+        ]
+        if GENERATION in request.requested_output_names():
+            generation = np.full((len(texts), 1), self.generation, dtype=np.object_)
+            outputs.append(pb_utils.Tensor(GENERATION, generation))
+        return pb_utils.InferenceResponse(outputs)
