@@ -32,7 +32,7 @@ def tiny_catalogue() -> list[tuple[str, str]]:
 
 
 def tiny_pairs() -> list[tuple[str, str, str, int]]:
-    """Return pairs of 48 queries that name colours in other words: the thing in its colour is relevant, in the next not."""
+    """Return pairs of 48 queries that name colours in other words; the thing in the next colour is irrelevant."""
     rows = []
     following = dict(zip(COLOURS, [*list(COLOURS)[1:], *COLOURS], strict=False))
     for thing in THINGS:

@@ -134,7 +134,7 @@ def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _texts(texts: Sequence[str], name: str) -> NDArray[np.object_]:
     for text in texts:
-        if not isinstance(text, str) or not text.strip():
+        if not text.strip():
             raise InvalidRequestError(f"{name} must not be empty, got {text!r}")
     return np.array([[text.encode()] for text in texts], dtype=np.object_)  # (B, 1)
 

@@ -1,4 +1,4 @@
-"""Reads a request's tensors and says in one line what is wrong with them; the served models turn that into a refusal."""
+"""Reads a request's tensors and says in one line what is wrong with them; the served models make it a refusal."""
 
 from __future__ import annotations
 

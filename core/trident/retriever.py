@@ -31,8 +31,12 @@ class Hits:
 
     def rows(self, start: int, stop: int, width: int) -> Hits:
         """Return some of the rows, cut to a width."""
-        wide = [column[start:stop, :width] for column in (self.product_ids, self.scores, self.titles)]
-        return Hits(*map(np.ascontiguousarray, wide), self.counts[start:stop])
+        return Hits(
+            np.ascontiguousarray(self.product_ids[start:stop, :width]),
+            np.ascontiguousarray(self.scores[start:stop, :width]),
+            np.ascontiguousarray(self.titles[start:stop, :width]),
+            self.counts[start:stop],
+        )
 
 
 class Retriever:

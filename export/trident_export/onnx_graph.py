@@ -12,10 +12,10 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor
-from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 
 from trident.errors import ExportError
 from trident.pooling import normalize, pool
+from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident.text import TextContract
 
 OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion

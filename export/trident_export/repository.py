@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 
 from google.protobuf import text_format
-from trident.tensors import EMBEDDING
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.errors import ExportError
 from trident.generation import Identity
+from trident.tensors import EMBEDDING
 
 MODELS = ("tokenizer", "encoder", "retriever", "embed", "search")
 TEMPLATE_VERSION = "1"

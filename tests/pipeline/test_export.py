@@ -53,14 +53,15 @@ def served(generation: Generation, model: str) -> Path:
     return generation.repository / model / str(generation.serial)
 
 
-def test_the_generation_is_whole(generation: Generation) -> None:
+def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None:
     generation.verify_files()
     manifest = generation.manifest
     assert [row["stage"] for row in manifest.stages] == [
         "merge", "onnx", "parity", "catalogue", "index", "golden", "quality", "repository",
     ]  # fmt: skip
     assert manifest.products == 144
-    assert manifest.quality["judged"]["roc_auc"]["value"] > 0.6
+    trained = json.loads((tiny_run / "report.json").read_text())["test"][-1]["judged"]["roc_auc"]["value"]
+    assert manifest.quality["judged"]["roc_auc"]["value"] == pytest.approx(trained, abs=1e-3)
     assert manifest.parents["base_weights"]
 
 
@@ -134,12 +135,12 @@ def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) 
     model = onnx.load(str(served(generation, "encoder") / "model.onnx"))
     largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     values = np.frombuffer(largest.raw_data, dtype=np.float32).copy()
-    values += 0.5
+    values[::2] += 0.5  # not all: layer normalisation would undo that
     largest.raw_data = values.tobytes()
     onnx.save(model, str(tmp_path / "model.onnx"))
     folder = generation.folder / "encoder"
     contract = TextContract.load(folder)
-    with pytest.raises(ExportError, match="must equal PyTorch with a cosine of at least 0.99999, got"):
+    with pytest.raises(ExportError, match=r"must equal PyTorch with a cosine of at least 0\.99999, got"):
         prove_parity(
             EncoderGraph(load_backbone(folder), contract),
             OnnxEncoder.load(tmp_path / "model.onnx"),
@@ -162,7 +163,7 @@ def test_low_recall_is_refused(tiny_run: Path, tiny_data: Path, tmp_path: Path) 
 
 def test_bad_inputs_are_refused(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
     catalogue = tiny_data / "products.csv"
-    with pytest.raises(ModelError, match="run folder .* does not exist"):
+    with pytest.raises(ModelError, match=r"run folder .* does not exist"):
         export(tmp_path / "none", catalogue, tmp_path / "g")
     (tmp_path / "text.csv").write_text("product_id,product_title\n1, \n")
     with pytest.raises(DataError, match="'product_title' must not be empty"):
