@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trident.commands.output import messages, need, print_json, print_table, quiet_transformers
+from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say
 from trident.commands.quality_table import quality_table
 from trident.config import to_table
 from trident.progress import progress_bar
@@ -45,4 +45,4 @@ def command(
         return
     print_table(quality_table(f"{pairs}", tables))
     for note in notes:
-        messages.print(f"note: {note}")
+        say(f"note: {note}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from trident.commands.output import messages, need, print_json, print_table, quiet_transformers
+from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say
 from trident.config import apply_override, from_table, to_table
 from trident.progress import progress_bar
 
@@ -31,7 +31,7 @@ def command(
         catalogue,
         out,
         config,
-        report=lambda stage: messages.print(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
+        report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
         embedding=lambda total: progress_bar(messages, "embedding", total),
     )
     manifest = to_table(generation.manifest)
@@ -39,7 +39,7 @@ def command(
         print_json({name: value for name, value in manifest.items() if name != "files"})
         return
     print_table(_stage_table(manifest))
-    messages.print(f"generation {generation.id}, serial {generation.serial}, in {generation.folder}")
+    say(f"generation {generation.id}, serial {generation.serial}, in {generation.folder}")
 
 
 def _stage_table(manifest: dict[str, Any]) -> Table:

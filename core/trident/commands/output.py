@@ -15,6 +15,8 @@ from rich.table import Table
 
 from trident.errors import MissingExtraError
 
+WIDEST = 1000  # columns of a table that is written to a file
+
 messages = Console(stderr=True, highlight=False)
 
 
@@ -28,8 +30,13 @@ def print_table(table: Table) -> None:
     """Print a table on standard output, at its full width where that is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.measure(table).maximum, 40))
+        console = Console(highlight=False, width=Console(width=WIDEST).measure(table).maximum)
     console.print(table)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """Print a line on standard error, never broken into several."""
+    messages.print(text, style=style, soft_wrap=True)
 
 
 def need(extra: str, module: str) -> ModuleType:

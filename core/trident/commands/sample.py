@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trident.commands.output import messages, need, print_json
+from trident.commands.output import need, print_json, say
 
 
 def command(
@@ -21,4 +21,4 @@ def command(
     if json:
         print_json({"products": str(paths.products), "pairs": str(paths.pairs)})
     else:
-        messages.print(f"wrote {paths.products} and {paths.pairs}")
+        say(f"wrote {paths.products} and {paths.pairs}")

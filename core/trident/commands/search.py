@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
-from trident.commands.output import messages, need, print_json, print_table
+from trident.commands.output import need, print_json, print_table, say
 from trident.errors import ServerError
 
 
@@ -39,4 +39,4 @@ def command(
     for hit in result.hits:
         table.add_row(f"{hit.score:.4f}", hit.product_id, hit.title)
     print_table(table)
-    messages.print(f"{len(result.hits)} products, generation {result.generation}", style="dim")
+    say(f"{len(result.hits)} products, generation {result.generation}", style="dim")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trident.commands.output import messages, need, print_json
+from trident.commands.output import need, print_json, say
 from trident.errors import ServerError
 
 
@@ -37,16 +37,16 @@ def command(
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = serving.prepare(generations, generation)
-    messages.print(f"starting generation {found.id} ({found.manifest.products:,} products)")
+    say(f"starting generation {found.id} ({found.manifest.products:,} products)")
     try:
         with serving.serve(found, generations, options) as server:
             urls = server.urls
             if json:
                 document = {"generation": found.id, "serial": found.serial, "pid": server.pid}
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
-            messages.print(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
+            say(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
             status = server.wait()
     except KeyboardInterrupt:
-        messages.print("stopped")
+        say("stopped")
         return
     raise ServerError(f"tritonserver ended by itself with status {status}:\n{server.log_tail()}")

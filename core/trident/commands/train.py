@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trident.commands.output import messages, need, print_json, print_table, quiet_transformers
+from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say
 from trident.commands.quality_table import quality_table
 from trident.config import load_recipe, to_table
 from trident.errors import TridentError
@@ -44,7 +44,7 @@ def command(
 
         def show(entry: Any) -> None:
             if hasattr(entry, "validation_roc_auc"):
-                messages.print(
+                say(
                     f"epoch {entry.epoch}: loss {entry.mean_loss:.4f}, validation ROC-AUC "
                     f"{entry.validation_roc_auc:.4f}, {entry.pairs / entry.seconds:,.0f} pairs/s, {entry.seconds:.0f} s"
                 )
@@ -58,14 +58,14 @@ def command(
         return
     print_table(quality_table(f"held-out queries of {config.data.pairs}", table["test"]))
     if config.method == "none":
-        messages.print(f"wrote {out}: the pretrained model as it is")
+        say(f"wrote {out}: the pretrained model as it is")
         return
-    messages.print(
+    say(
         f"wrote {out}: best epoch {report.best_epoch}, {report.trained_weights:,} of {report.total_weights:,} weights "
         f"trained, {report.seconds:.0f} s"
     )
     if not report.improved:
-        messages.print(
+        say(
             f"warning: training did not help: validation ROC-AUC {report.best_validation_roc_auc:.4f}, pretrained "
             f"{report.pretrained_validation_roc_auc:.4f}",
             style="bold red",

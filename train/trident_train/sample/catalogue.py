@@ -13,6 +13,7 @@ from trident_train.sample.words import Department, ProductType, Vocabulary
 
 PRODUCTS_A_TYPE = 14  # enough that three values of an attribute have four or five products each
 BRANDS_A_TYPE = 3
+STATIONERY = "office"  # the department that makes what goes with books
 FIRST_ACCESSORY_COPIES = 3  # it has its own query, so it needs several right answers
 Role = Literal["main", "accessory", "lookalike"]
 
@@ -57,10 +58,11 @@ def build_items(vocabulary: Vocabulary, *, seed: int) -> tuple[Item, ...]:
             rng = seeded(seed, f"products/{product_type.name}")
             for brand, title, values in _mains(department, product_type, vocabulary, titles, rng):
                 drafts.append((product_type, "main", brand, title, department.name, product_type.name, values))
+            maker = by_name[STATIONERY] if department.paired else department  # posters and notebooks have no author
             for number, noun in enumerate(product_type.accessories):
                 for _ in range(FIRST_ACCESSORY_COPIES if number == 0 else 1):
-                    brand, title = _extra(department, noun, titles, rng)
-                    drafts.append((product_type, "accessory", brand, title, department.name, noun.lower(), {}))
+                    brand, title = _extra(maker, noun, titles, rng)
+                    drafts.append((product_type, "accessory", brand, title, maker.name, noun.lower(), {}))
             for name, noun in product_type.lookalikes:
                 brand, title = _extra(by_name[name], noun, titles, rng)
                 drafts.append((product_type, "lookalike", brand, title, name, noun.lower(), {}))
