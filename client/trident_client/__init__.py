@@ -16,7 +16,7 @@ from trident_client.errors import (
     ServerUnavailableError,
     UnexpectedAnswerError,
 )
-from trident_client.results import Hit, SearchResult
+from trident_client.results import Hit, SearchResult, ServerInfo
 
 __all__ = [
     "ClientError",
@@ -25,6 +25,7 @@ __all__ = [
     "RequestTimeoutError",
     "SearchClient",
     "SearchResult",
+    "ServerInfo",
     "ServerOverloadedError",
     "ServerUnavailableError",
     "UnexpectedAnswerError",

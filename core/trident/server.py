@@ -3,73 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import http.client
 import json
-import logging
 import os
-import re
+import secrets
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
-from trident.errors import ConfigError, ServerError
-from trident.tritonserver import TritonInstallation, find_tritonserver
+from trident.errors import ServerError
+from trident.tritonserver import ServerConfig, error_lines, find_tritonserver
+
+__all__ = ["ModelStatistics", "ServerConfig", "ServerUrls", "TritonServer", "free_ports"]
 
 POLL_S = 0.1
-STOP_MARGIN_S = 5.0
+REPLY_TIMEOUT_S = 5.0
+STOP_MARGIN_S = 5.0  # beyond exit_timeout_s, before what is left is killed
+GONE_TIMEOUT_S = 2.0  # for killed processes to disappear
 SHOWN_LINES = 8
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
-ERROR_LINE = re.compile(r"^E\d{4} [\d:.]+ \d+ [\w./]+:\d+\] (?P<text>.*)$")
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerConfig:
-    """What to serve and where to listen.
-
-    Raises:
-        ConfigError: If a port is out of range or used twice, or a time is not positive.
-    """
-
-    model_repository: Path
-    load_models: tuple[str, ...]  # loaded at the start, with what they need; others only when asked for
-    host: str = "127.0.0.1"
-    http_port: int = 8000
-    grpc_port: int = 8001
-    metrics_port: int = 8002
-    model_config_name: str | None = None  # NAME picks configs/NAME.pbtxt of each model that has one
-    cache_size_bytes: int | None = None  # of the response cache; None: no cache
-    start_timeout_s: float = 120.0
-    exit_timeout_s: int = 5  # how long requests under way may take when stopping
-    tritonserver: Path | None = None  # the program; None: find it
-    options: tuple[str, ...] = ()  # further options, as tritonserver takes them
-
-    def __post_init__(self) -> None:
-        """Check ports and times."""
-        ports = self.ports()
-        for option, port in ports.items():
-            if not 1 <= port <= 65535:
-                raise ConfigError(f"--{option} must be 1 to 65535, got {port}")
-        if len(set(ports.values())) < len(ports):
-            shown = ", ".join(f"--{option} {port}" for option, port in ports.items())
-            raise ConfigError(f"the three ports must differ, got {shown}")
-        if self.start_timeout_s <= 0 or self.exit_timeout_s <= 0:
-            raise ConfigError(
-                f"start_timeout_s and exit_timeout_s must be > 0, got {self.start_timeout_s} and {self.exit_timeout_s}"
-            )
-        if self.cache_size_bytes is not None and self.cache_size_bytes < 1:
-            raise ConfigError(f"cache_size_bytes must be >= 1, got {self.cache_size_bytes}")
-
-    def ports(self) -> dict[str, int]:
-        """Return the ports by the name of their option."""
-        return {"http-port": self.http_port, "grpc-port": self.grpc_port, "metrics-port": self.metrics_port}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +63,9 @@ class TritonServer:
 
     config: ServerConfig
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    _log: Path | None = field(default=None, init=False)
+    _log: IO[bytes] | None = field(default=None, init=False)  # a file without a name: it goes with the last process
+    # Told to the server as its name, and in front of the names of its shared memory.
+    _identity: str = field(default_factory=lambda: f"trident_{secrets.token_hex(6)}", init=False)
 
     def __enter__(self) -> TritonServer:
         """Start the server; see ``start``."""
@@ -156,32 +117,45 @@ class TritonServer:
                 try:
                     probe.bind((self.config.host, port))
                 except OSError as error:
+                    if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                        raise ServerError(
+                            f"--host must be an address of this machine, got {self.config.host} ({error.strerror})"
+                        ) from error
                     raise ServerError(
-                        f"port {port} on {self.config.host} cannot be used ({os.strerror(error.errno or 0)}): stop the "
-                        f"server that has it, or choose another with --{option}"
+                        f"port {port} on {self.config.host} cannot be used ({error.strerror}): stop the server that "
+                        f"has it, or choose another with --{option}"
                     ) from error
 
     def start(self) -> None:
         """Start the server and return when every model is ready.
 
+        The server is stopped when the calling thread ends, however it ends.
+
         Raises:
-            ServerError: If no tritonserver is found, a port is taken, or the server dies or is not ready in time; the
-                message holds the server's own error lines.
+            ServerError: If it was started already, no tritonserver is found, a port is taken, or the server dies or is
+                not ready in time; the message holds the server's own error lines.
         """
+        if self._process is not None:
+            raise ServerError("the tritonserver was started already: stop it first")
         installation = find_tritonserver(self.config.tritonserver)
+        if not self.config.model_repository.is_dir():
+            raise ServerError(f"model repository {self.config.model_repository} does not exist")
         self.check_ports()
-        descriptor, name = tempfile.mkstemp(prefix="tritonserver-", suffix=".log")
-        self._log = Path(name)
-        with open(descriptor, "wb") as log:  # noqa: PTH123 - a descriptor, not a path
+        options = [
+            f"--id={self._identity}",
+            f"--backend-config=python,shm-region-prefix-name={self._region_prefix()}",
+            *self.config.command_options(installation),
+        ]
+        try:
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the server runs; stop closes it
             self._process = subprocess.Popen(
-                self._command(installation),
-                stdout=log,
+                installation.command(options),
+                stdout=self._log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=installation.environment(),
+                env={**installation.environment(), **self.config.environment},
                 start_new_session=True,  # its own group: stubs are stopped with it, Ctrl-C reaches us first
             )
-        try:
             self._wait_until_ready()
         except BaseException:
             self.stop()
@@ -190,30 +164,33 @@ class TritonServer:
     def stop(self) -> None:
         """Stop the server and its Python processes, and remove the shared memory they used."""
         process = self._process
-        if process is None:
-            return
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(self.config.exit_timeout_s + STOP_MARGIN_S)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what is left of the group: stubs of a dead server
-        process.wait()
-        for region in SHARED_MEMORY.glob(f"{self._region_prefix()}*"):
-            region.unlink(missing_ok=True)
-        if self._log is not None:
-            self._log.unlink(missing_ok=True)
-        self._process = None
+        try:
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(self.config.exit_timeout_s + STOP_MARGIN_S)
+        finally:  # a second Ctrl-C while waiting too
+            if process is not None:
+                _kill_group(process)
+            for region in SHARED_MEMORY.glob(f"{self._region_prefix()}*"):
+                region.unlink(missing_ok=True)
+            if self._log is not None:
+                self._log.close()
+            self._log = self._process = None
 
     def wait(self) -> int:
-        """Return the exit status when the server ends by itself."""
+        """Return the exit status when the server ends by itself.
+
+        Raises:
+            ServerError: If it was not started.
+        """
         if self._process is None:
             raise ServerError("the tritonserver was not started")
         return self._process.wait()
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the last lines of the server's log."""
-        return "\n".join(self._log_lines()[-lines:])
+        return "\n".join(self._read_log().splitlines()[-lines:])
 
     def statistics(self, model: str) -> ModelStatistics:
         """Return the counters of a model, all its versions together.
@@ -221,52 +198,20 @@ class TritonServer:
         Raises:
             ServerError: If the server does not answer or does not know the model.
         """
-        try:
-            with urllib.request.urlopen(f"http://{self.urls.http}/v2/models/{model}/stats", timeout=10) as answer:
-                rows = json.load(answer)["model_stats"]
-        except (urllib.error.URLError, OSError) as error:
-            raise ServerError(f"no statistics of model '{model}' from {self.urls.http}: {error}") from error
+        rows = json.loads(self._read(f"/models/{model}/stats"))["model_stats"]
         return ModelStatistics(
             inferences=sum(row["inference_count"] for row in rows),
             executions=sum(row["execution_count"] for row in rows),
         )
 
-    def _command(self, installation: TritonInstallation) -> list[str]:
-        config = self.config
-        command = [
-            str(installation.executable),
-            f"--model-repository={config.model_repository.resolve()}",
-            "--model-control-mode=explicit",
-            *(f"--load-model={model}" for model in config.load_models),
-            f"--backend-directory={installation.backends}",
-            f"--backend-config=python,shm-region-prefix-name={self._region_prefix()}",
-            f"--http-address={config.host}",
-            f"--http-port={config.http_port}",
-            f"--grpc-address={config.host}",
-            f"--grpc-port={config.grpc_port}",
-            f"--metrics-address={config.host}",
-            f"--metrics-port={config.metrics_port}",
-            f"--exit-timeout-secs={config.exit_timeout_s}",
-            "--disable-auto-complete-config",
-            "--log-verbose=0",
-        ]
-        if config.model_config_name is not None:
-            command.append(f"--model-config-name={config.model_config_name}")
-        if config.cache_size_bytes is not None:
-            command += [
-                f"--cache-directory={installation.caches}",
-                f"--cache-config=local,size={config.cache_size_bytes}",
-            ]
-        return [*command, *config.options]
-
     def _region_prefix(self) -> str:
-        return f"trident_{os.getpid()}_{self.config.http_port}_"
+        return f"{self._identity}_{self.config.http_port}_"
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self.config.start_timeout_s
-        waiting = ["health/ready", *(f"models/{model}/ready" for model in self.config.load_models)]
+        waiting = ["", "/health/ready", *(f"/models/{model}/ready" for model in self.config.load_models)]
         while waiting:
-            if not self.is_running:
+            if self._process is None or self._process.poll() is not None:
                 status = self._process.returncode if self._process else None
                 raise ServerError(f"tritonserver ended with status {status} while starting:\n{self._error_lines()}")
             if time.monotonic() > deadline:
@@ -280,22 +225,49 @@ class TritonServer:
 
     def _answers(self, path: str) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.urls.http}/v2/{path}", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+            answer = self._read(path)
+        except ServerError:
             return False
+        # Another server may have taken the port since it was found free: only ours knows its name.
+        return bool(path) or self._identity.encode() in answer
 
-    def _log_lines(self) -> list[str]:
-        if self._log is None or not self._log.exists():
-            return []
-        return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
+    def _read(self, path: str) -> bytes:
+        """Return what the server answers to a GET of ``/v2`` and a path; no proxy stands between."""
+        connection = http.client.HTTPConnection(self.urls.http, timeout=REPLY_TIMEOUT_S)
+        try:
+            connection.request("GET", f"/v2{path}")
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(f"tritonserver at {self.urls.http} does not answer: {error}") from error
+        finally:
+            connection.close()
+        if answer.status != http.HTTPStatus.OK:
+            said = content.decode(errors="replace")
+            raise ServerError(f"tritonserver at {self.urls.http} answered {answer.status} to /v2{path}: {said}")
+        return content
+
+    def _read_log(self) -> str:
+        if self._log is None:
+            return ""
+        descriptor = self._log.fileno()
+        content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)  # the server writes on where it was
+        return content.decode("utf-8", errors="replace")
 
     def _error_lines(self) -> str:
-        """Return the server's own error lines, each once, or the end of its log when it wrote none."""
-        lines = self._log_lines()
-        errors = [match.group("text").strip('"') for line in lines if (match := ERROR_LINE.match(line))]
-        shown = list(dict.fromkeys(errors))[:SHOWN_LINES] or lines[-SHOWN_LINES:]
-        return "\n".join(f"  {line}" for line in shown)
+        return "\n".join(f"  {line}" for line in error_lines(self._read_log())[:SHOWN_LINES])
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the group of a server: itself, or the stubs of a dead one; return when they are gone."""
+    if process.poll() is not None and Path(f"/proc/{process.pid}").exists():
+        return  # the number went to another process, so nobody of the group is left
+    deadline = time.monotonic() + GONE_TIMEOUT_S
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            time.sleep(0.01)
 
 
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:

@@ -1,7 +1,7 @@
 """Puts a tritonserver in front of a generation.
 
 The server reads a runtime repository, ``<generations>/.serving/<HTTP port>/``: configurations are copied there, and
-version folders are links into the generation, so that a generation itself is never written to.
+the files of version folders are links into the generation, so that a generation itself is never written to.
 """
 
 from __future__ import annotations
@@ -89,4 +89,7 @@ def link_generation(generation: Generation, repository: Path) -> None:
         if (source / "configs").is_dir():
             shutil.copytree(source / "configs", target / "configs")
         version = str(generation.serial)
-        (target / version).symlink_to((source / version).resolve(), target_is_directory=True)
+        (target / version).mkdir()
+        for file in (source / version).iterdir():
+            (target / version / file.name).symlink_to(file.resolve())
+        (target / version / "__pycache__").touch()  # a file, so that Python cannot leave byte code there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,9 +27,9 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         TridentError: If ``target`` exists and must not be replaced, or cannot be written.
     """
-    if target.exists() and not overwrite:
-        raise TridentError(f"{target} exists already: choose another --out, or add --overwrite")
     with scratch_folder(target.parent, target.name) as staging:
+        if target.exists() and not overwrite:  # asked now that what a killed process retired is back in its place
+            raise TridentError(f"{target} exists already: choose another --out, or add --overwrite")
         yield staging
         _replace(staging, target)
 
@@ -78,9 +79,9 @@ def _replace(staging: Path, target: Path) -> None:
 
 
 def _remove_abandoned(parent: Path, name: str) -> None:
-    for folder in parent.glob(f".{name}.staging-*"):
-        process_id = int(folder.name.split("staging-")[1].split("-")[0])
-        if Path(f"/proc/{process_id}").exists():
+    for folder in parent.iterdir():
+        made = re.fullmatch(rf"\.{re.escape(name)}\.staging-(\d+)-.+", folder.name)
+        if made is None or Path(f"/proc/{made[1]}").exists():
             continue
         if folder.name.endswith("-old") and not (parent / name).exists():
             folder.rename(parent / name)  # killed between the two renames: the old one is the whole one

@@ -51,6 +51,7 @@ from trident_export.repository import assemble, template_folder
 from trident_export.stages import Stage, Stages
 
 ONNX_FILE = "model.onnx"
+BASE_FILE = "base.json"
 TEST_PAIRS_FILE = "test.parquet"
 PARITY_TEXTS = 128  # of each side
 RECALL_QUERIES = 1000
@@ -120,6 +121,9 @@ def export_generation(
     """
     if not run.is_dir():
         raise ModelError(f"run folder {run} does not exist: make one with trident train RECIPE --out {run}")
+    for name in (BASE_FILE, TEST_PAIRS_FILE):
+        if not (run / name).is_file():
+            raise ModelError(f"{run} is no run folder: it has no {name}; make one with trident train")
     catalogue = read_catalogue(catalogue_path, config.columns)
     pairs = read_pairs(run / TEST_PAIRS_FILE)
     stages = Stages(report)
@@ -261,7 +265,7 @@ def _fill_repository(repository: Path, parts: Path, merged: Path, identity: Iden
 
 
 def _parents(run: Path, catalogue_path: Path) -> dict[str, str]:
-    base = json.loads((run / "base.json").read_text(encoding="utf-8"))
+    base = json.loads((run / BASE_FILE).read_text(encoding="utf-8"))
     return {
         "run": run.name,
         "base_model": base["base_model"],

@@ -1,4 +1,7 @@
-"""Serves ``trident.encoder`` with ONNX Runtime on the CPU; requests of different lengths come in one batch."""
+"""Serves ``trident.encoder`` with ONNX Runtime on the CPU; requests of different lengths come in one batch.
+
+With ``allow_ragged_batch`` each request arrives as it was sent, (B, L) of its own: nothing is joined or padded.
+"""
 
 import json
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import triton_python_backend_utils as pb_utils
 
 from trident.encoder import OnnxEncoder
+from trident.errors import ModelError
 from trident.generation import Identity
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 
@@ -23,6 +27,14 @@ class TritonPythonModel:
         )
 
     def execute(self, requests):
+        try:
+            return self.answers(requests)
+        except ModelError as error:
+            if len(requests) > 1:  # one bad request must not fail the others
+                return [self.execute([request])[0] for request in requests]
+            return [pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))]
+
+    def answers(self, requests):
         rows, ends = [], []
         for request in requests:
             input_ids = pb_utils.get_input_tensor_by_name(request, INPUT_IDS).as_numpy()  # (B, L)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from trident.errors import DataError
+from trident.errors import TridentError
 from trident.requests import read_knobs
 from trident.retriever import Retriever
 from trident.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, TITLE, K
@@ -17,7 +17,8 @@ class TritonPythonModel:
 
     def initialize(self, args):
         folder = Path(args["model_repository"]) / args["model_version"]
-        self.threads = int(json.loads(args["model_config"])["parameters"]["threads"]["string_value"])
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.threads = int(parameters["threads"]["string_value"])
         self.retriever = Retriever.load(folder)
 
     def execute(self, requests):
@@ -26,7 +27,8 @@ class TritonPythonModel:
             embedding = pb_utils.get_input_tensor_by_name(request, EMBEDDING).as_numpy()  # (B, D)
             try:
                 wanted = read_knobs(*(self.tensor(request, name) for name in (K, EF, MIN_SCORE)), len(embedding))
-            except DataError as error:
+                self.retriever.check(embedding)
+            except TridentError as error:
                 refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
                 answers.append(pb_utils.InferenceResponse(error=refusal))
                 continue

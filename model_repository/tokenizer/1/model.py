@@ -20,7 +20,7 @@ class TritonPythonModel:
     def initialize(self, args):
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = json.loads(args["model_config"])["parameters"]
-        self.query_length = int(parameters["query_length"]["string_value"]) or None
+        self.query_length = int(parameters["query_length"]["string_value"])
         self.tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
         self.generation = Identity.load(folder).id.encode()
 
@@ -31,18 +31,23 @@ class TritonPythonModel:
         values = pb_utils.get_input_tensor_by_name(request, TEXT).as_numpy()  # (B, 1)
         side = pb_utils.get_input_tensor_by_name(request, SIDE)
         try:
-            texts = read_texts(values)
-            sides = read_sides(None if side is None else side.as_numpy(), len(texts))
-            rows = [self.tokenizer.token_ids([text], side)[0] for text, side in zip(texts, sides, strict=True)]
+            sides = read_sides(None if side is None else side.as_numpy(), len(values))
+            texts = read_texts(values, name=sides[0])
+            rows = self.token_ids(texts, sides)
         except DataError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
-        fixed = self.query_length if set(sides) == {"query"} else None
-        batch = pad(rows, pad_id=self.tokenizer.pad_id, length=fixed)
+        # A request with a longer row keeps its own length: it is answered, in a batch of its own.
+        fits = set(sides) == {"query"} and max(map(len, rows)) <= self.query_length
+        batch = pad(rows, pad_id=self.tokenizer.pad_id, length=self.query_length if fits else None)
         outputs = [
             pb_utils.Tensor(INPUT_IDS, batch.input_ids),
             pb_utils.Tensor(ATTENTION_MASK, batch.attention_mask),
         ]
         if GENERATION in request.requested_output_names():
-            generation = np.full((len(texts), 1), self.generation, dtype=np.object_)
-            outputs.append(pb_utils.Tensor(GENERATION, generation))
+            outputs.append(pb_utils.Tensor(GENERATION, np.full((len(texts), 1), self.generation, dtype=np.object_)))
         return pb_utils.InferenceResponse(outputs)
+
+    def token_ids(self, texts, sides):
+        if len(set(sides)) == 1:
+            return self.tokenizer.token_ids(texts, sides[0])
+        return [self.tokenizer.token_ids([text], side)[0] for text, side in zip(texts, sides, strict=True)]

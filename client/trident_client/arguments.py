@@ -1,0 +1,74 @@
+"""Checks what is asked before it is sent; the messages are those of the server."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident_client.errors import InvalidRequestError
+from trident_client.tensors import EF, EF_MAX, K_MAX, MIN_SCORE, K
+
+
+def check_list(texts: Any, name: str) -> None:
+    """Raise unless texts are a list of at least one, each of them text and not empty.
+
+    Args:
+        texts: What was given.
+        name: What errors call one of them, such as ``"query"``.
+
+    Raises:
+        InvalidRequestError: Naming the first text that breaks the rule.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Sequence | np.ndarray) or not len(texts):
+        raise InvalidRequestError(f"a list of at least one {name} is needed, got {texts!r}")
+    for row, text in enumerate(texts):
+        where = f" ({name} {row + 1} of {len(texts)})" if len(texts) > 1 else ""
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"{name} must be a string, got {text!r}{where}")
+        if not text.strip():
+            raise InvalidRequestError(f"{name} must not be empty, got {text!r}{where}")
+        if not _is_utf8(text):
+            raise InvalidRequestError(f"{name} must be UTF-8, got {text[:20]!r}, which has half a character{where}")
+
+
+def text_tensor(texts: Sequence[str]) -> NDArray[np.object_]:
+    """Return texts as the (B, 1) object array of bytes that tritonclient sends."""
+    return np.array([[text.encode()] for text in texts], dtype=np.object_)
+
+
+def knobs(k: Any, ef: Any, min_score: Any) -> dict[str, np.generic]:
+    """Return the values of the optional tensors by name; what is None is left to the server.
+
+    Raises:
+        InvalidRequestError: If a value is no number or out of its range.
+    """
+    found: dict[str, np.generic] = {K: np.int32(_integer(K, k, K_MAX))}
+    if ef is not None:
+        found[EF] = np.int32(_integer(EF, ef, EF_MAX))
+    if min_score is not None:
+        if not isinstance(min_score, int | float | np.floating) or not -1 <= min_score <= 1:
+            raise InvalidRequestError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
+        found[MIN_SCORE] = np.float32(min_score)
+    return found
+
+
+def _integer(name: str, value: Any, highest: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise InvalidRequestError(f"{name} must be an integer, 1 to {highest}, got {value!r}") from error
+    if not 1 <= number <= highest:
+        raise InvalidRequestError(f"{name} must be 1 to {highest}, got {number}")
+    return number
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True

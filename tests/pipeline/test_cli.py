@@ -1,0 +1,299 @@
+"""The command line as its users see it: standard output, standard error, exit status, what is left on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import trident
+from trident.generation import find_generation
+
+RECIPE = """
+base_model = "{model}"
+data = {{ pairs = "{data}/pairs.csv", validation_share = 0.2, test_share = 0.3 }}
+text = {{ query_max_tokens = 16, product_max_tokens = 32 }}
+optimizer = {{ epochs = 2, batch_size = 16, learning_rate = 1e-2 }}
+"""
+PROGRESS = ("pairs: ", "starting generation ")
+# Runs many command lines one after the other: importing what they need takes seconds.
+SEVERAL = """
+import json, os, sys, tempfile, traceback
+from trident.__main__ import main
+outcomes, own = [], [os.dup(1), os.dup(2)]
+for arguments in json.load(sys.stdin):
+    streams = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
+    for descriptor, stream in enumerate(streams, start=1):
+        os.dup2(stream.fileno(), descriptor)
+    sys.argv = ["trident", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        status = end.code
+    except BaseException:
+        status = "traceback"
+        traceback.print_exc()
+    sys.stdout.flush()
+    for descriptor, stream in enumerate(own, start=1):
+        os.dup2(stream, descriptor)
+    outcomes.append([status, *(os.pread(each.fileno(), 1 << 20, 0).decode() for each in streams)])
+json.dump(outcomes, sys.stdout)
+"""
+BARE = """
+import runpy, sys
+for name in sys.argv.pop(1).split(","):
+    sys.modules[name] = None  # as if it were not installed
+runpy.run_module("trident", run_name="__main__")
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line did."""
+
+    status: int
+    out: str
+    err: str
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", "NO_COLOR": "1"}
+
+
+def run(*arguments: str | Path, program: tuple[str, ...] = ("-m", "trident")) -> Outcome:
+    """Run ``trident`` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, *program, *map(str, arguments)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def document(outcome: Outcome) -> dict[str, Any]:
+    """Return the one JSON document on standard output."""
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.count("\n") == 1
+    found: dict[str, Any] = json.loads(outcome.out, parse_constant=pytest.fail)  # NaN is no JSON
+    return found
+
+
+def refusal(outcome: Outcome, status: int) -> str:
+    """Return the one line of a refusal; what was done before it may stand above."""
+    assert (outcome.status, outcome.out) == (status, ""), outcome.err
+    *before, line = outcome.err.splitlines()
+    assert all(each.startswith(PROGRESS) for each in before), outcome.err
+    assert line.startswith("trident: "), outcome.err
+    assert outcome.err.endswith("\n")
+    return line.removeprefix("trident: ")
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipes") / "tiny.toml"
+    path.write_text(RECIPE.format(model=tiny_model, data=tiny_data))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Return a run that ``trident train`` made, and the document that it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return folder, document(run("train", recipe, "--out", folder, "--set", "optimizer.epochs=4", "--json"))
+
+
+@pytest.fixture
+def held_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def test_train_prints_its_report(trained: tuple[Path, dict[str, Any]]) -> None:
+    folder, report = trained
+    assert [row["name"] for row in report["test"]] == ["random", "BM25", "pretrained", "lora"]
+    assert len(report["epochs"]) == 4
+    assert report["improved"]
+    assert report == json.loads((folder / "report.json").read_text())
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def test_evaluate_prints_every_arm(trained: tuple[Path, dict[str, Any]], tiny_data: Path, tmp_path: Path) -> None:
+    header, *lines = (tiny_data / "pairs.csv").read_text().splitlines()
+    pairs = tmp_path / "labelled.csv"
+    pairs.write_text("\n".join([f"{header},split", *(f"{line},Test" for line in lines)]))
+    catalogue = tiny_data / "products.csv"
+    found = document(
+        run(
+            *("evaluate", trained[0], "--pairs", pairs, "--catalogue", catalogue),
+            *("--split", "test", "--held-out", "--json"),
+        )
+    )
+    assert (found["model"], found["pairs"]) == (str(trained[0]), str(pairs))
+    assert [arm["name"] for arm in found["arms"]] == ["random", "BM25", str(trained[0])]
+    assert all(0 <= arm["catalogue"]["recall_at_100"] <= 1 for arm in found["arms"])
+    assert len(found["notes"]) == 1
+    assert "were trained on and left out" in found["notes"][0]
+    held_out = trained[1]["test"][-1]["judged"]
+    assert found["arms"][-1]["judged"]["queries"] >= held_out["queries"]  # the validation queries too
+
+
+def test_export_prints_its_manifest(trained: tuple[Path, dict[str, Any]], tiny_data: Path, tmp_path: Path) -> None:
+    found = document(
+        run(
+            *("export", trained[0], "--catalogue", tiny_data / "products.csv", "--out", tmp_path / "generations"),
+            *("--set", "threads=1", "--set", "index.ef=64", "--json"),
+        )
+    )
+    generation = find_generation(tmp_path / "generations")
+    generation.verify_files()
+    assert (found["id"], found["serial"], found["products"]) == (generation.id, 1, 144)
+    assert found["index"]["ef"] == 64
+    assert {path.name for path in (tmp_path / "generations").iterdir()} == {".lock", generation.id}
+
+
+def test_refusals_are_one_line_and_leave_nothing(
+    trained: tuple[Path, dict[str, Any]], recipe: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    out, pairs, products = tmp_path / "out", tiny_data / "pairs.csv", tiny_data / "products.csv"
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "graded.csv").write_text("query,product_id,product_title,relevance_label\nsofa,1,red sofa,3\n")
+    (tmp_path / "untitled.csv").write_text("product_id,product_title\n1,sofa\n2,\n")
+    (tmp_path / "model").mkdir()
+    train, evaluate = ("train", recipe, "--out", out), ("evaluate", trained[0], "--pairs")
+    export = ("export", trained[0], "--out", out, "--catalogue")
+    expected: list[tuple[tuple[str | Path, ...], int, str]] = [
+        # What is there cannot be used: status 1.
+        ((*train, "--set", "data.pairs=none.csv"), 1, "file none.csv does not exist"),
+        ((*train, "--set", f"data.pairs={tmp_path}/graded.csv"), 1, "relevance_label must be 0 or 1, got 3 in row 1"),
+        ((*train, "--set", f"base_model={tmp_path}/none"), 1, "is neither a folder nor pypi:PACKAGE, and the hub"),
+        ((*train, "--set", "base_model=pypi:shop-nowhere"), 1, "is not installed: run pip install shop-nowhere"),
+                (("train", recipe, "--out", trained[0]), 1, "exists already: choose another --out, or add --overwrite"),
+        (("train", recipe, "--out", tmp_path / "file" / "run"), 1, "file cannot be written: "),
+        ((*evaluate, "none.csv"), 1, "file none.csv does not exist"),
+        ((*evaluate, products), 1, "column 'query' is missing in"),
+        ((*evaluate, pairs, "--split", "test"), 1, "has no split column to choose 'test' from"),
+        ((*evaluate, pairs, "--catalogue", "none.csv"), 1, "file none.csv does not exist"),
+        (("evaluate", tmp_path / "model", "--pairs", pairs), 1, "has no config.json: it is no transformers model"),
+        ((*export, tmp_path / "untitled.csv"), 1, "must not be empty: 1 row is, the first is row 2 of"),
+        ((*export, "none.csv"), 1, "file none.csv does not exist"),
+        (("export", tmp_path / "none", "--catalogue", products, "--out", out), 1, "none does not exist: make one with"),
+        (("export", tmp_path / "model", "--catalogue", products, "--out", out), 1, "is no run folder: it has no base"),
+        # The command was not meant so: status 2.
+        (("train", "none.toml", "--out", out), 2, "recipe none.toml does not exist"),
+        (("train", pairs, "--out", out), 2, "is not a TOML file"),
+        ((*train, "--set", "optimizer.epoch=3"), 2, "unknown key 'optimizer.epoch' (did you mean 'epochs'?)"),
+        ((*train, "--set", "epochs"), 2, "--set takes key=value, got 'epochs'"),
+        ((*train, "--set", "optimizer.epochs=many"), 2, "'optimizer.epochs' must be of type int, got 'many'"),
+        ((*train, "--set", "optimizer.epochs=0"), 2, "optimizer.epochs must be >= 1, got 0"),
+        ((*train, "--set", 'lora.targets=["querry"]'), 2, "lora.targets: no linear layer is called 'querry'"),
+        ((*evaluate, pairs, "--column", "product_title"), 2, "--column takes NAME=COLUMN, got 'product_title'"),
+        ((*evaluate, pairs, "--column", "title=name"), 2, "unknown name 'title' (did you mean 'product_title'?)"),
+        ((*export, products, "--set", "index.eff=3"), 2, "unknown key 'index.eff' (did you mean 'ef'?)"),
+        ((*export, products, "--set", "recall_target=2"), 2, "recall_target must be in (0, 1], got 2"),
+    ]  # fmt: skip
+    command_lines = [[*map(str, arguments)] for arguments, _, _ in expected]
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL],
+        env=environment(),
+        input=json.dumps(command_lines),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    wrong = []
+    for (arguments, status, part), outcome in zip(expected, json.loads(done.stdout), strict=True):
+        try:
+            assert part in refusal(Outcome(*outcome), status)
+        except AssertionError as error:
+            wrong.append(f"{' '.join(map(str, arguments))}\n{outcome}\n{error}")
+    assert not wrong, "\n\n".join(wrong)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "graded.csv", "model", "untitled.csv"]
+    assert [path.name for path in trained[0].parent.iterdir()] == ["tiny"]
+
+
+def test_the_version_is_printed() -> None:
+    assert run("--version") == Outcome(0, f"trident {trident.__version__}\n", "")
+
+
+def test_help_names_the_commands() -> None:
+    found = run("--help")
+    assert (found.status, found.err) == (0, "")
+    for command in ("sample", "train", "evaluate", "export", "serve", "search"):
+        assert f"\n  {command} " in found.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("serch", "sofa"), "no such command 'serch'"),
+        (("search", "sofa", "--kk", "3"), "no such option: --kk"),
+        (("search",), "missing argument 'query'"),
+        (("search", "sofa", "-k", "many"), "invalid value for '-k': "),
+        (("train", "x.toml"), "missing option '--out'"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], part: str) -> None:
+    found = run(*arguments)
+    assert (found.status, found.out) == (2, "")
+    assert found.err.startswith("Usage: ")
+    assert part in found.err.lower()
+    assert "Traceback" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ((), "no server answers at 127.0.0.1:1: start one with trident serve"),
+        (("--protocol", "http"), "no server answers at 127.0.0.1:1: start one with trident serve"),
+        (("-k", "0"), "k must be 1 to 1000, got 0"),
+        (("--min-score", "2"), "min_score must be -1 to 1, a cosine, got 2.0"),
+        (("--timeout", "0"), "timeout_s must be > 0, got 0"),
+    ],
+)
+def test_searches_that_cannot_be_answered(arguments: tuple[str, ...], part: str) -> None:
+    assert part in refusal(run("search", "sofa", "--url", "127.0.0.1:1", *arguments), 1)
+
+
+def test_a_folder_without_a_generation_is_not_served(tmp_path: Path) -> None:
+    line = refusal(run("serve", "--generations", tmp_path), 1)
+    assert line.startswith(f"{tmp_path} holds no generation: make one with trident export RUN --catalogue FILE --out ")
+
+
+def test_a_port_in_use_is_named_with_its_option(tiny_generations: Path, held_port: int) -> None:
+    line = refusal(run("serve", "--generations", tiny_generations, "--grpc-port", str(held_port)), 1)
+    assert line.startswith(f"port {held_port} on 127.0.0.1 cannot be used (Address already in use): ")
+    assert line.endswith("choose another with --grpc-port")
+    assert not (tiny_generations / ".serving").exists()
+
+
+def test_options_of_serve_are_checked_first(tmp_path: Path) -> None:
+    line = refusal(run("serve", "--generations", tmp_path, "--variant", "gpu"), 2)
+    assert line == "--variant must be one of cpu, onnxruntime, tensorrt, got 'gpu'"
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "part"),
+    [
+        ("typer", ("--version",), "the command line needs typer: pip install 'trident-search[serve]'"),
+        ("typer,rich", ("search", "sofa"), "the command line needs typer, rich: pip install 'trident-search[serve]'"),
+        ("torch", ("train", "x.toml", "--out", "x"), "needs torch: run pip install 'trident-search[train]'"),
+        ("onnx", ("export", "x", "--catalogue", "x", "--out", "x"), "run pip install 'trident-search[export]'"),
+        ("tritonclient", ("search", "sofa"), "needs tritonclient"),
+    ],
+)  # fmt: skip
+def test_a_missing_extra_is_named(missing: str, arguments: tuple[str, ...], part: str) -> None:
+    assert part in refusal(run(*arguments, program=("-c", BARE, missing)), 1)

@@ -1,0 +1,146 @@
+"""What the server refuses to load, and what ``trident serve`` says about it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from trident.errors import ConfigError, ServerError
+from trident.generation import Generation, find_generation
+from trident.server import ServerConfig, TritonServer, free_ports
+from trident.serving import ServeOptions, prepare, serve
+from trident.tritonserver import find_tritonserver
+
+
+@pytest.fixture
+def copy(tiny_generations: Path, tmp_path: Path) -> Generation:
+    """Return a copy of the tiny generation, free to be damaged."""
+    found = find_generation(tiny_generations)
+    return Generation.load(Path(shutil.copytree(found.folder, tmp_path / "generations" / found.id)))
+
+
+def options() -> ServeOptions:
+    http_port, grpc_port, metrics_port = free_ports(3)
+    return ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+
+
+def refusal(generation: Generation) -> str:
+    with pytest.raises(ServerError) as caught, serve(generation, generation.folder.parent, options()):
+        pass
+    assert not list((generation.folder.parent / ".serving").glob("*"))
+    return str(caught.value)
+
+
+def identity_path(generation: Generation, model: str) -> Path:
+    return generation.repository / model / str(generation.serial) / "generation.json"
+
+
+@pytest.mark.parametrize("model", ["retriever", "encoder"])
+def test_another_encoder_than_the_generations_is_refused_at_load(copy: Generation, model: str) -> None:
+    path = identity_path(copy, model)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "encoder_fingerprint": "f" * 64}))
+    message = refusal(copy)
+    assert "ffffffffffff" in message
+    assert copy.manifest.encoder_fingerprint[:12] in message
+
+
+def test_a_missing_graph_is_named(copy: Generation) -> None:
+    (identity_path(copy, "encoder").parent / "model.onnx").unlink()
+    message = refusal(copy)
+    assert "tritonserver ended with status 1 while starting" in message
+    assert "model.onnx does not exist: export the model first" in message
+
+
+def test_a_changed_file_is_found_before_the_server_starts(copy: Generation) -> None:
+    path = identity_path(copy, "tokenizer").parent / "text.json"
+    path.write_text(path.read_text().replace('"query_max_tokens": 16', '"query_max_tokens": 17'))
+    with pytest.raises(Exception, match=r"tokenizer/1/text\.json was changed after the export"):
+        prepare(copy.folder.parent)
+
+
+def test_a_port_in_use_names_the_option(copy: Generation) -> None:
+    found = options()
+    with (
+        socket.create_server(("127.0.0.1", found.grpc_port)),
+        pytest.raises(ServerError, match=rf"port {found.grpc_port} on 127\.0\.0\.1 cannot be used .* --grpc-port"),
+        serve(copy, copy.folder.parent, found),
+    ):
+        pass
+    assert not (copy.folder.parent / ".serving" / str(found.http_port)).exists()
+
+
+def test_a_server_that_dies_shows_its_own_error_lines(tmp_path: Path) -> None:
+    model = tmp_path / "broken"
+    (model / "1").mkdir(parents=True)
+    (model / "config.pbtxt").write_text(
+        'backend: "python" input [{ name: "x" data_type: TYPE_INT32 dims: [1] }] '
+        'output [{ name: "y" data_type: TYPE_INT32 dims: [1] }]'
+    )
+    (model / "1" / "model.py").write_text(
+        "class TritonPythonModel:\n    def initialize(self, args):\n        raise ValueError('no index here')\n"
+    )
+    http_port, grpc_port, metrics_port = free_ports(3)
+    config = ServerConfig(
+        model_repository=tmp_path,
+        load_models=("broken",),
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+    )
+    server = TritonServer(config)
+    with pytest.raises(ServerError, match="no index here"):
+        server.start()
+    assert not server.is_running
+
+
+def test_a_stopped_server_leaves_nothing_behind(copy: Generation) -> None:
+    found = options()
+    with serve(copy, copy.folder.parent, found) as server:
+        pid = server.pid
+        regions = list(Path("/dev/shm").glob(f"trident_*_{found.http_port}_*"))
+        assert regions
+        assert server.log_tail()
+    assert not server.is_running
+    assert not Path(f"/proc/{pid}").exists()
+    assert not any(path.exists() for path in regions)
+    assert not (copy.folder.parent / ".serving" / str(found.http_port)).exists()
+    copy.verify_files()  # serving writes nothing into a generation
+    with pytest.raises(ServerError, match="was not started"):
+        server.wait()
+
+
+def test_a_missing_program_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"tritonserver .* does not exist: install one with pip install"):
+        find_tritonserver(tmp_path / "bin" / "tritonserver")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "tritonserver").write_text("")
+    with pytest.raises(ServerError, match=r"has no folder .*backends beside it"):
+        find_tritonserver(tmp_path / "bin" / "tritonserver")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"http_port": 0}, "--http-port must be 1 to 65535, got 0"),
+        ({"grpc_port": 8000}, "the three ports must differ, got --http-port 8000, --grpc-port 8000"),
+        ({"start_timeout_s": 0.0}, "start_timeout_s and exit_timeout_s must be > 0"),
+        ({"cache_size_bytes": 0}, "cache_size_bytes must be >= 1, got 0"),
+    ],
+)
+def test_rules_of_the_server(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ServerConfig(model_repository=tmp_path, load_models=(), **change)  # type: ignore[arg-type]
+
+
+def test_an_unknown_variant_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--variant must be one of cpu, onnxruntime, tensorrt, got 'gpu'"):
+        ServeOptions(variant="gpu")
+
+
+def test_a_missing_repository_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"model repository .* does not exist"):
+        TritonServer(ServerConfig(model_repository=tmp_path / "none", load_models=("search",))).start()
