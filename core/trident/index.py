@@ -46,8 +46,8 @@ class IndexConfig:
     """
 
     m: int = 32  # links a vector (twice as many on the lowest layer), 2 to 100
-    ef_construction: int = 200  # candidates kept while building, >= m
-    ef: int = 128  # candidates kept while searching unless a query says otherwise, >= 1
+    ef_construction: int = 500  # candidates kept while building, >= m
+    ef: int = 512  # candidates kept while searching unless a query says otherwise, >= 1
     seed: int = 42  # of the layers, 0 to 2**31 - 1
 
     def __post_init__(self) -> None:
