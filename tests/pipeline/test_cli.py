@@ -16,6 +16,7 @@ import pytest
 
 import trident
 from trident.generation import find_generation
+from trident.server import free_ports
 
 RECIPE = """
 base_model = "{model}"
@@ -274,7 +275,9 @@ def test_a_folder_without_a_generation_is_not_served(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_named_with_its_option(tiny_generations: Path, held_port: int) -> None:
-    line = refusal(run("serve", "--generations", tiny_generations, "--grpc-port", str(held_port)), 1)
+    http_port, metrics_port = map(str, free_ports(2))
+    others = ("--http-port", http_port, "--metrics-port", metrics_port)
+    line = refusal(run("serve", "--generations", tiny_generations, "--grpc-port", str(held_port), *others), 1)
     assert line.startswith(f"port {held_port} on 127.0.0.1 cannot be used (Address already in use): ")
     assert line.endswith("choose another with --grpc-port")
     assert not (tiny_generations / ".serving").exists()
