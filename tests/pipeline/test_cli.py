@@ -123,7 +123,7 @@ def held_port() -> Iterator[int]:
 def test_train_prints_its_report(trained: tuple[Path, dict[str, Any]]) -> None:
     folder, report = trained
     assert [row["name"] for row in report["test"]] == ["random", "BM25", "pretrained", "lora"]
-    assert len(report["epochs"]) == 4
+    assert len(report["trained"]["epochs"]) == 4
     assert report["improved"]
     assert report == json.loads((folder / "report.json").read_text())
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]

@@ -25,7 +25,7 @@ from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph
 from trident_export.parity import prove_parity
 from trident_export.pipeline import ExportConfig, export_generation
-from trident_train.run import load_run
+from trident_train.run_folder import load_run
 
 
 def export(run: Path, catalogue: Path, output: Path, config: ExportConfig | None = None) -> Generation:

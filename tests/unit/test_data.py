@@ -9,8 +9,9 @@ from trident.errors import DataError
 from trident.pairs import Pairs, normalized_query
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
-from trident_train.batches import batches, epoch_pairs, tokenize_pairs
+from trident_train.batches import UNJUDGED, BatchPlan, TokenizedPairs, gather_batch, plan_epoch, tokenize_pairs
 from trident_train.data import SplitPairs, query_hashes, split_pairs, trained_share
+from trident_train.encoder import length_groups
 from trident_train.recipe import DataRecipe, LossRecipe
 
 RECIPE = DataRecipe(pairs="pairs.csv", validation_share=0.2, test_share=0.3)
@@ -83,13 +84,17 @@ def tokenizer(tiny_model: object) -> TextTokenizer:
     return TextTokenizer.load(tiny_model, TextContract())  # type: ignore[arg-type]
 
 
+def plan(sources: list[TokenizedPairs], loss: LossRecipe | None = None, **options: int) -> list[BatchPlan]:
+    settings = {"batch_size": 8, "seed": 1, "epoch": 1, **options}
+    return plan_epoch(sources, loss or LossRecipe(), **settings)  # type: ignore[arg-type]
+
+
 def test_batches_hold_each_text_once_and_every_pair(tokenizer: TextTokenizer) -> None:
     pairs = make_pairs(20)
     tokenized = tokenize_pairs(pairs, tokenizer)
-    units = epoch_pairs(tokenized, LossRecipe(), seed=1, epoch=1)
     seen = []
-    for batch in batches(tokenized, units, 8):
-        assert len(batch.query_rows) == len({tuple(row) for row in batch.query_rows}) <= len(batch.labels)
+    for batch in (gather_batch(tokenized, item) for item in plan([tokenized])):
+        assert len(batch.query_rows) == len({tuple(row) for row in batch.query_rows}) <= len(batch.labels) <= 8
         for query, product, label in zip(
             batch.pair_query.tolist(), batch.pair_product.tolist(), batch.labels.tolist(), strict=True
         ):
@@ -106,18 +111,67 @@ def test_batches_hold_each_text_once_and_every_pair(tokenizer: TextTokenizer) ->
 
 def test_epochs_are_shuffled_by_seed_and_number(tokenizer: TextTokenizer) -> None:
     tokenized = tokenize_pairs(make_pairs(20), tokenizer)
-    first = epoch_pairs(tokenized, LossRecipe(), seed=1, epoch=1)
-    assert first == epoch_pairs(tokenized, LossRecipe(), seed=1, epoch=1)
-    assert first != epoch_pairs(tokenized, LossRecipe(), seed=1, epoch=2)
-    assert sorted(first) == [[number] for number in range(40)]
+    first = plan([tokenized])
+    assert first == plan([tokenized])
+    assert first != plan([tokenized], epoch=2)
+    assert first != plan([tokenized], seed=2)
+    assert sorted(pair for item in first for pair in item.pairs) == list(range(40))
 
 
 def test_infonce_units_are_a_positive_and_negatives_of_its_query(tokenizer: TextTokenizer) -> None:
     tokenized = tokenize_pairs(make_pairs(20), tokenizer)
-    for unit in epoch_pairs(tokenized, LossRecipe(name="infonce", hard_negatives=2), seed=1, epoch=1):
-        labels = tokenized.labels[unit].tolist()
-        assert labels[0] == 1.0
-        assert set(labels[1:]) <= {0.0}
+    for item in plan([tokenized], LossRecipe(name="infonce", hard_negatives=2), batch_size=1):
+        assert tokenized.labels[list(item.pairs)].tolist() == [1.0, 0.0]  # one negative a query is all there is
+        assert len(set(tokenized.pair_query[list(item.pairs)].tolist())) == 1
     none = tokenize_pairs(make_pairs(20).take(range(0, 40, 2)), tokenizer)
     with pytest.raises(DataError, match="infonce needs relevant pairs, got none"):
-        epoch_pairs(none, LossRecipe(name="infonce"), seed=1, epoch=1)
+        plan([none], LossRecipe(name="infonce"))
+
+
+def test_positives_of_a_query_are_drawn_anew_each_epoch(tokenizer: TextTokenizer) -> None:
+    titles = [f"product {number}" for number in range(40)]
+    labels = np.ones(40, dtype=np.int8)
+    pairs = Pairs([f"query {number // 20}" for number in range(40)], titles, labels, labels.astype(np.float32), titles)
+    loss = LossRecipe(name="infonce", positives_per_query=3)
+    epochs = [plan([tokenize_pairs(pairs, tokenizer)], loss, epoch=epoch) for epoch in (1, 2)]
+    drawn = [{pair for item in epoch for pair in item.pairs} for epoch in epochs]
+    assert [len(pairs) for pairs in drawn] == [6, 6]
+    assert drawn[0] != drawn[1]
+
+
+def test_mined_negatives_are_unjudged_and_join_the_units_of_their_query(tokenizer: TextTokenizer) -> None:
+    mined = [(1, f"mined {number}") for number in range(5)] + [(3, "mined elsewhere")]
+    tokenized = tokenize_pairs(make_pairs(4), tokenizer, mined=mined)
+    assert tokenized.labels[-6:].tolist() == [UNJUDGED] * 6
+    of_query: dict[int, int] = {}
+    for item in plan([tokenized], LossRecipe(name="infonce"), batch_size=1, mined=2):
+        query = int(tokenized.pair_query[item.pairs[0]])
+        of_query[query] = sum(tokenized.labels[pair] == UNJUDGED for pair in item.pairs)
+    assert of_query == {0: 2, 1: 1, 2: 0, 3: 0}
+    batch = gather_batch(tokenized, BatchPlan(0, tuple(range(len(tokenized.labels)))))
+    assert int(batch.positives.sum()) == 4
+
+
+def test_a_batch_is_of_one_source_and_a_source_may_repeat(tokenizer: TextTokenizer) -> None:
+    sources = [tokenize_pairs(make_pairs(8), tokenizer), tokenize_pairs(make_pairs(2), tokenizer, repeat=3)]
+    plans = plan(sources)
+    assert sorted((item.source, len(item.pairs)) for item in plans) == [(0, 8), (0, 8), (1, 4), (1, 4), (1, 4)]
+    assert [item.source for item in plans] != sorted(item.source for item in plans)
+
+
+def test_cosent_beside_infonce_sees_queries_without_a_relevant_product(tokenizer: TextTokenizer) -> None:
+    pairs = make_pairs(3).take([0, 1, 2])  # the second query has an irrelevant product only
+    tokenized = tokenize_pairs(pairs, tokenizer)
+    alone = plan([tokenized], LossRecipe(name="infonce"))
+    beside = plan([tokenized], LossRecipe(name="infonce", cosent_weight=0.1))
+    assert sorted(pair for item in alone for pair in item.pairs) == [0, 1]
+    assert sorted(pair for item in beside for pair in item.pairs) == [0, 1, 2]
+
+
+def test_rows_of_similar_length_are_run_together() -> None:
+    lengths = [5, 60, 6, 58, 7, 59] * 40
+    groups = length_groups(lengths)
+    assert sorted(number for group in groups for number in group) == list(range(len(lengths)))
+    padded = sum(len(group) * max(lengths[number] for number in group) for group in groups)
+    assert padded < 1.1 * sum(lengths)
+    assert length_groups([3, 9, 4]) == [[1, 2, 0]]  # too few tokens for runs of their own

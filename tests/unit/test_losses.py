@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss
+from trident_train.loop import loss_of
+from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, infonce_loss
+from trident_train.recipe import LossRecipe
 
 TEMPERATURE = 0.1
 
@@ -31,6 +34,7 @@ def batch(queries: Tensor, products: Tensor) -> EmbeddedBatch:
         pair_query=torch.tensor([0, 0, 1, 2, 2]),
         pair_product=torch.tensor([0, 1, 2, 3, 0]),
         labels=torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64),
+        grades=torch.tensor([3.0, 2.0, 2.0, 1.0, 0.0]),
         positives=positives,
     )
 
@@ -73,16 +77,69 @@ def test_infonce_equals_the_formula_with_known_positives_masked() -> None:
     assert found.item() == pytest.approx(sum(expected) / len(expected))
 
 
-@pytest.mark.parametrize("name", ["cosine", "infonce"])
+def test_cosent_equals_the_formula_over_all_pairs_of_different_grade() -> None:
+    sample = batch(unit(3, 6, 0), unit(4, 6, 1))
+    cosines, grades = sample.similarities().tolist(), sample.grades.tolist()
+    total = 1.0
+    for high, better in zip(cosines, grades, strict=True):
+        for low, worse in zip(cosines, grades, strict=True):
+            if better > worse:
+                total += math.exp((low - high) / TEMPERATURE)
+    assert cosent_loss(sample, temperature=TEMPERATURE).item() == pytest.approx(math.log(total))
+
+
+LOSSES: dict[str, Callable[[EmbeddedBatch], Tensor]] = {
+    "cosine": cosine_loss,
+    "infonce": lambda sample: infonce_loss(sample, temperature=TEMPERATURE),
+    "cosent": lambda sample: cosent_loss(sample, temperature=TEMPERATURE),
+    "infonce and cosent": lambda sample: loss_of(
+        sample, LossRecipe(name="infonce", temperature=TEMPERATURE, cosent_weight=0.3)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_gradients_equal_central_differences(name: str) -> None:
     queries, products = unit(3, 6, 2), unit(4, 6, 3)
-
-    def loss(sample: EmbeddedBatch) -> Tensor:
-        return cosine_loss(sample) if name == "cosine" else infonce_loss(sample, temperature=TEMPERATURE)
-
+    loss = LOSSES[name]
     loss(batch(queries, products)).backward()
     assert queries.grad is not None
+    assert products.grad is not None
     np.testing.assert_allclose(queries.grad.numpy(), numeric_gradient(loss, queries, products.detach()), atol=1e-6)
+
+    def swapped(moved: Tensor) -> float:
+        return loss(batch(queries.detach(), moved)).item()
+
+    step, place = 1e-6, (2, 3)
+    moved = [products.detach().clone() for _ in range(2)]
+    moved[0][place] += step
+    moved[1][place] -= step
+    assert products.grad[place].item() == pytest.approx((swapped(moved[0]) - swapped(moved[1])) / (2 * step), abs=1e-6)
+
+
+def test_mined_negatives_push_but_are_never_judged() -> None:
+    queries, products = unit(3, 6, 0), unit(4, 6, 1)
+    whole = batch(queries, products)
+    mined = replace(whole, labels=torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0], dtype=torch.float64))
+    assert infonce_loss(mined, temperature=TEMPERATURE).item() == pytest.approx(
+        infonce_loss(whole, temperature=TEMPERATURE).item()
+    )
+    assert mined.judged().labels.tolist() == [1.0] * 4
+    assert mined.judged().grades.tolist() == [3.0, 2.0, 2.0, 1.0]
+
+
+def test_batches_without_anything_to_learn_cost_nothing_and_break_nothing() -> None:
+    queries, products = unit(3, 6, 0), unit(4, 6, 1)
+    sample = batch(queries, products)
+    negatives = replace(sample, labels=torch.zeros(5), grades=torch.ones(5))
+    for loss in (
+        infonce_loss(negatives, temperature=TEMPERATURE),
+        cosent_loss(negatives, temperature=TEMPERATURE),
+    ):
+        loss.backward(retain_graph=True)
+        assert loss.item() == 0.0
+    assert queries.grad is not None
+    assert not queries.grad.abs().any()
 
 
 def test_irrelevant_pairs_below_zero_cost_nothing() -> None:
@@ -94,6 +151,7 @@ def test_irrelevant_pairs_below_zero_cost_nothing() -> None:
         pair_query=torch.tensor([0]),
         pair_product=torch.tensor([0]),
         labels=torch.tensor([0.0]),
+        grades=torch.tensor([0.0]),
         positives=torch.zeros(1, 1, dtype=torch.bool),
     )
     assert cosine_loss(sample).item() == 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,22 @@ from trident.tokenization import TextTokenizer
 from trident_train.losses import EmbeddedBatch
 from trident_train.recipe import LossRecipe
 
+UNJUDGED = -1.0  # the label of a mined negative: nobody said that it is irrelevant
+
 
 @dataclass(frozen=True)
 class TokenizedPairs:
     """P pairs over distinct texts.
 
-    ``query_rows`` and ``product_rows`` hold the token ids of the distinct texts, ``pair_query`` and ``pair_product``
-    (P,) int64 point into them, ``labels`` is (P,) float32, ``positives`` the set of (query, product) called relevant.
+    Attributes:
+        query_rows: Token ids of the distinct queries.
+        product_rows: Token ids of the distinct product titles.
+        pair_query: (P,) int64 into ``query_rows``.
+        pair_product: (P,) int64 into ``product_rows``.
+        labels: (P,) float32, 1 and 0, ``UNJUDGED`` for mined negatives.
+        grades: (P,) float32.
+        positives: Every (query, product) called relevant.
+        repeat: Times that these pairs stand in an epoch.
     """
 
     query_rows: list[list[int]]
@@ -30,7 +39,9 @@ class TokenizedPairs:
     pair_query: NDArray[np.int64]
     pair_product: NDArray[np.int64]
     labels: NDArray[np.float32]
+    grades: NDArray[np.float32]
     positives: frozenset[tuple[int, int]]
+    repeat: int = 1
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,7 @@ class TokenizedBatch:
     pair_query: Tensor
     pair_product: Tensor
     labels: Tensor
+    grades: Tensor
     positives: Tensor
 
     def embedded(self, queries: Tensor, products: Tensor) -> EmbeddedBatch:
@@ -53,66 +65,86 @@ class TokenizedBatch:
             pair_query=self.pair_query.to(device),
             pair_product=self.pair_product.to(device),
             labels=self.labels.to(device),
+            grades=self.grades.to(device),
             positives=self.positives.to(device),
         )
 
 
-def tokenize_pairs(pairs: Pairs, tokenizer: TextTokenizer) -> TokenizedPairs:
-    """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text."""
-    query_rows, pair_query = _distinct(tokenizer.token_ids(pairs.queries, "query"))
-    product_rows, pair_product = _distinct(tokenizer.token_ids(pairs.titles, "product"))
+@dataclass(frozen=True)
+class BatchPlan:
+    """One batch before its texts are gathered: which pairs of which source."""
+
+    source: int
+    pairs: tuple[int, ...]
+
+
+def tokenize_pairs(
+    pairs: Pairs, tokenizer: TextTokenizer, *, mined: Sequence[tuple[int, str]] = (), repeat: int = 1
+) -> TokenizedPairs:
+    """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
+
+    Args:
+        pairs: The judged pairs.
+        tokenizer: With the text contract.
+        mined: (row of a pair, title): unjudged negatives of that pair's query.
+        repeat: Times that the pairs stand in an epoch.
+    """
+    queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
+    titles = pairs.titles + [title for _, title in mined]
+    query_rows, pair_query = _distinct(tokenizer.token_ids(queries, "query"))
+    product_rows, pair_product = _distinct(tokenizer.token_ids(titles, "product"))
     relevant = pairs.labels == 1
+    count = len(pairs)
     return TokenizedPairs(
         query_rows=query_rows,
         product_rows=product_rows,
         pair_query=pair_query,
         pair_product=pair_product,
-        labels=pairs.labels.astype(np.float32),
-        positives=frozenset(zip(pair_query[relevant].tolist(), pair_product[relevant].tolist(), strict=True)),
+        labels=np.concatenate([pairs.labels.astype(np.float32), np.full(len(mined), UNJUDGED, dtype=np.float32)]),
+        grades=np.concatenate([pairs.grades, np.zeros(len(mined), dtype=np.float32)]),
+        positives=frozenset(
+            zip(pair_query[:count][relevant].tolist(), pair_product[:count][relevant].tolist(), strict=True)
+        ),
+        repeat=repeat,
     )
 
 
-def epoch_pairs(pairs: TokenizedPairs, loss: LossRecipe, *, seed: int, epoch: int) -> list[list[int]]:
-    """Return the shuffled units of an epoch; a unit is a list of pair numbers that stay in one batch.
+def plan_epoch(
+    sources: Sequence[TokenizedPairs], loss: LossRecipe, *, batch_size: int, seed: int, epoch: int, mined: int = 0
+) -> list[BatchPlan]:
+    """Return the batches of an epoch, shuffled; each holds ``batch_size`` units of one source, the last may be smaller.
 
-    The cosine loss takes each pair as a unit. InfoNCE takes each relevant pair with ``hard_negatives`` labelled
-    negatives of its query, drawn anew each epoch.
+    A unit is what stays in one batch. With the cosine and CoSENT losses it is a pair. With InfoNCE it is a relevant
+    pair with labelled and mined negatives of its query, drawn anew each epoch.
+
+    Args:
+        sources: The tokenised train splits.
+        loss: Which, and how many positives and negatives.
+        batch_size: Units a batch.
+        seed: Of the recipe.
+        epoch: Its number; another epoch is shuffled otherwise.
+        mined: Mined negatives beside each positive.
 
     Raises:
         DataError: If InfoNCE is asked for and no pair is relevant.
     """
     generator = np.random.default_rng([seed, epoch])
-    if loss.name == "cosine":
-        units = [[number] for number in range(len(pairs.labels))]
-    else:
-        relevant = np.flatnonzero(pairs.labels == 1)
-        if not relevant.size:
-            raise DataError("infonce needs relevant pairs, got none in the train split: use the cosine loss")
-        negatives: dict[int, list[int]] = {}
-        for number in np.flatnonzero(pairs.labels == 0).tolist():
-            negatives.setdefault(int(pairs.pair_query[number]), []).append(number)
-        units = []
-        for number in relevant.tolist():
-            known = negatives.get(int(pairs.pair_query[number]), [])
-            count = min(loss.hard_negatives, len(known))
-            units.append([number, *generator.choice(known, size=count, replace=False).tolist()] if count else [number])
-    return [units[position] for position in generator.permutation(len(units))]
+    plans = []
+    for number, pairs in enumerate(sources):
+        for _ in range(pairs.repeat):
+            units = _units(pairs, loss, mined, generator)
+            units = [units[position] for position in generator.permutation(len(units))]
+            for start in range(0, len(units), batch_size):
+                chosen = tuple(pair for unit in units[start : start + batch_size] for pair in unit)
+                plans.append(BatchPlan(number, chosen))
+    if len(sources) == 1:
+        return plans
+    return [plans[position] for position in generator.permutation(len(plans))]
 
 
-def batches(pairs: TokenizedPairs, units: list[list[int]], batch_size: int) -> Iterator[TokenizedBatch]:
-    """Yield the batches of an epoch, ``batch_size`` units each; the last may be smaller."""
-    for start in range(0, len(units), batch_size):
-        numbers = [number for unit in units[start : start + batch_size] for number in unit]
-        yield _batch(pairs, np.array(numbers, dtype=np.int64))
-
-
-def _distinct(rows: list[list[int]]) -> tuple[list[list[int]], NDArray[np.int64]]:
-    numbers: dict[tuple[int, ...], int] = {}
-    positions = [numbers.setdefault(tuple(row), len(numbers)) for row in rows]
-    return [list(row) for row in numbers], np.array(positions, dtype=np.int64)
-
-
-def _batch(pairs: TokenizedPairs, numbers: NDArray[np.int64]) -> TokenizedBatch:
+def gather_batch(pairs: TokenizedPairs, plan: BatchPlan) -> TokenizedBatch:
+    """Return the batch of a plan over its source's pairs."""
+    numbers = np.array(plan.pairs, dtype=np.int64)
     queries, pair_query = np.unique(pairs.pair_query[numbers], return_inverse=True)
     products, pair_product = np.unique(pairs.pair_product[numbers], return_inverse=True)
     positives = np.array(
@@ -124,5 +156,43 @@ def _batch(pairs: TokenizedPairs, numbers: NDArray[np.int64]) -> TokenizedBatch:
         pair_query=torch.from_numpy(pair_query),
         pair_product=torch.from_numpy(pair_product),
         labels=torch.from_numpy(pairs.labels[numbers]),
+        grades=torch.from_numpy(pairs.grades[numbers]),
         positives=torch.from_numpy(positives),
     )
+
+
+def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.random.Generator) -> list[list[int]]:
+    if loss.name != "infonce":
+        return [[number] for number in np.flatnonzero(pairs.labels != UNJUDGED).tolist()]
+    positives = _by_query(pairs, np.flatnonzero(pairs.labels == 1))
+    if not positives:
+        raise DataError("infonce needs relevant pairs, got none in the train split: use the cosine loss")
+    negatives = _by_query(pairs, np.flatnonzero(pairs.labels == 0))
+    unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))
+    units = []
+    for query, relevant in positives.items():
+        for number in _draw(relevant, loss.positives_per_query or len(relevant), generator):
+            hard = _draw(negatives.get(query, []), loss.hard_negatives, generator)
+            units.append([number, *hard, *_draw(unjudged.get(query, []), mined, generator)])
+    if loss.cosent_weight:  # queries without a relevant product still order pairs
+        units += [[number] for query in sorted(negatives.keys() - positives.keys()) for number in negatives[query]]
+    return units
+
+
+def _by_query(pairs: TokenizedPairs, numbers: NDArray[np.int64]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for number in numbers.tolist():
+        found.setdefault(int(pairs.pair_query[number]), []).append(number)
+    return found
+
+
+def _draw(numbers: list[int], count: int, generator: np.random.Generator) -> list[int]:
+    if count >= len(numbers):
+        return numbers
+    return [] if not count else [int(number) for number in generator.choice(numbers, size=count, replace=False)]
+
+
+def _distinct(rows: list[list[int]]) -> tuple[list[list[int]], NDArray[np.int64]]:
+    numbers: dict[tuple[int, ...], int] = {}
+    positions = [numbers.setdefault(tuple(row), len(numbers)) for row in rows]
+    return [list(row) for row in numbers], np.array(positions, dtype=np.int64)

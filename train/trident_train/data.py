@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trident.catalogue import read_catalogue
+from trident.catalogue import Catalogue, read_catalogue
 from trident.errors import DataError
 from trident.pairs import Pairs, normalized_query, pairs_from_table, read_pairs
 from trident.tables import as_contract
-from trident_train.recipe import DataRecipe
+from trident_train.audit import Audit, audit, contradictions, require_consistent
+from trident_train.recipe import DataRecipe, SourceRecipe
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,13 +32,73 @@ class SplitPairs:
     test: Pairs
 
 
-def load_pairs(recipe: DataRecipe) -> Pairs:
-    """Return the pairs that a recipe names.
+@dataclass(frozen=True)
+class Source:
+    """One source of pairs, ready to train on.
+
+    ``name`` is empty when there is one source only.
+    """
+
+    name: str
+    recipe: SourceRecipe
+    parts: SplitPairs
+    catalogue: Catalogue | None
+    audit: Audit
+
+    def ranked_catalogue(self) -> Catalogue | None:
+        """Return the catalogue that the test split is ranked against, None if the recipe asks for none."""
+        return self.catalogue if self.recipe.rank_catalogue else None
+
+
+def load_sources(recipe: DataRecipe) -> list[Source]:
+    """Return the sources of a recipe, split by query and audited.
+
+    A train query that another source holds out is left out of training, so that no source's figures profit from it.
+
+    Raises:
+        DataError: If a source is missing, breaks a rule of ``trident.pairs``, or would make the figures lie.
+    """
+    read = {}
+    for name, source in recipe.by_name().items():
+        catalogue = None if source.catalogue is None else read_catalogue(source.catalogue)
+        pairs = load_pairs(source, catalogue)
+        both = {row for rows in contradictions(pairs).values() for row in rows}
+        kept = pairs
+        if both and recipe.contradictions == "drop":
+            kept = pairs.take(row for row in range(len(pairs)) if row not in both)
+        parts = split_pairs(kept, recipe)
+        for split, part in (("validation", parts.validation), ("test", parts.test)):
+            require_consistent(split, part, source.pairs)
+        read[name] = (source, catalogue, pairs, parts, len(pairs) - len(kept))
+    held_out = {
+        name: {normalized_query(query) for part in (parts.validation, parts.test) for query in part.queries}
+        for name, (_, _, _, parts, _) in read.items()
+    }
+    sources = []
+    for name, (source, catalogue, pairs, parts, dropped) in read.items():
+        elsewhere = set().union(*(queries for other, queries in held_out.items() if other != name))
+        train, leaked = _without(parts.train, elsewhere)
+        dropped += len(parts.train) - len(train)
+        parts = SplitPairs(train, parts.validation, parts.test)
+        _require_classes(train, "train", source.pairs)
+        report = audit(pairs, parts, leaked=leaked, dropped=dropped)
+        sources.append(Source(name, source, parts, catalogue, report))
+        logger.info(
+            "%s: train %d, validation %d, test %d pairs",
+            name or "pairs",
+            len(train),
+            len(parts.validation),
+            len(parts.test),
+        )
+    return sources
+
+
+def load_pairs(recipe: SourceRecipe, catalogue: Catalogue | None) -> Pairs:
+    """Return the pairs of one source; the catalogue gives the titles where the pairs have ids only.
 
     Raises:
         DataError: If the source is missing or breaks a rule of ``trident.pairs``.
     """
-    catalogue = None if recipe.catalogue is None else read_catalogue(recipe.catalogue)
     path = Path(recipe.pairs)
     if path.suffix or path.exists():
         return read_pairs(path, recipe.columns, positive_from=recipe.positive_from, catalogue=catalogue)
@@ -62,16 +123,8 @@ def split_pairs(pairs: Pairs, recipe: DataRecipe) -> SplitPairs:
     for row, query in enumerate(queries):
         rows[part_of[query]].append(row)
     for name in SPLITS:
-        labels = pairs.labels[rows[name]]
-        if len(set(labels.tolist())) < 2:
-            remedy = "" if name == "train" else f", or change data.{name}_share or data.split_seed"
-            raise DataError(
-                f"the {name} split must hold relevant and irrelevant pairs, got {int(labels.sum())} relevant of "
-                f"{len(labels)}: give more queries{remedy}"
-            )
-    parts = SplitPairs(*(pairs.take(rows[name]) for name in SPLITS))
-    logger.info("pairs: train %d, validation %d, test %d", len(parts.train), len(parts.validation), len(parts.test))
-    return parts
+        _require_classes(pairs.take(rows[name]), name, recipe.pairs)
+    return SplitPairs(*(pairs.take(rows[name]) for name in SPLITS))
 
 
 def query_hashes(queries: list[str]) -> NDArray[np.uint64]:
@@ -83,6 +136,21 @@ def trained_share(queries: list[str], trained: NDArray[np.uint64]) -> float:
     """Return the share of distinct queries whose hash is among those trained on."""
     hashes = query_hashes(queries)
     return float(np.isin(hashes, trained).mean())
+
+
+def _require_classes(part: Pairs, name: str, source: str) -> None:
+    if len(set(part.labels.tolist())) < 2:
+        remedy = "" if name == "train" else f", or change data.{name}_share or data.split_seed"
+        raise DataError(
+            f"the {name} split must hold relevant and irrelevant pairs, got {int(part.labels.sum())} relevant of "
+            f"{len(part)}{f' ({source})' if source else ''}: give more queries{remedy}"
+        )
+
+
+def _without(part: Pairs, queries: set[str]) -> tuple[Pairs, list[str]]:
+    normalized = [normalized_query(query) for query in part.queries]
+    leaked = sorted(queries.intersection(normalized))
+    return part.take(row for row, query in enumerate(normalized) if query not in queries), leaked
 
 
 def _query_hash(query: str, salt: str = "") -> int:
@@ -111,7 +179,7 @@ def _given_parts(queries: list[str], splits: list[str]) -> dict[str, str]:
     return part_of
 
 
-def _hub_pairs(recipe: DataRecipe) -> Pairs:
+def _hub_pairs(recipe: SourceRecipe) -> Pairs:
     import datasets  # slow to import, and only hub sources need it
 
     try:

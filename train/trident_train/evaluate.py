@@ -27,25 +27,44 @@ Found = dict[str, list[tuple[str, float]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One arm of the table: what ranked, and how well."""
+    """One arm of the table: what ranked, and how well. ``data`` is empty where there is one source only."""
 
     name: str
     judged: JudgedQuality
     catalogue: CatalogueQuality | None = None
+    data: str = ""
 
 
-def evaluate_encoder(
-    name: str,
+@dataclass(frozen=True)
+class Ranking:
+    """What an arm says of P pairs.
+
+    Attributes:
+        scores: (P,) float32 of each pair, higher is more relevant.
+        found: The best products of the whole catalogue for each distinct query; None without a catalogue.
+    """
+
+    scores: Scores
+    found: Found | None = None
+
+    def row(self, name: str, pairs: Pairs, catalogue: Catalogue | None = None, *, data: str = "") -> Row:
+        """Return the quality of the ranking as a row of the table."""
+        whole = None
+        if self.found is not None and catalogue is not None:
+            whole = catalogue_quality(pairs, self.found, products=len(catalogue))
+        return Row(name=name, judged=judged_quality(pairs, self.scores), catalogue=whole, data=data)
+
+
+def rank_encoder(
     encoder: Encoder,
     pairs: Pairs,
     catalogue: Catalogue | None = None,
     *,
     progress: Callable[[int], None] | None = None,
-) -> Row:
-    """Return the quality of an encoder's cosine.
+) -> Ranking:
+    """Return the cosines of an encoder.
 
     Args:
-        name: Of the row.
         encoder: The encoder.
         pairs: Held-out pairs.
         catalogue: When given, every query also searches it exactly.
@@ -55,32 +74,32 @@ def evaluate_encoder(
     titles = encoder.embed(pairs.titles, "product", progress=progress)  # (P, D)
     scores = np.einsum("pd,pd->p", queries, titles)
     if catalogue is None:
-        return Row(name=name, judged=judged_quality(pairs, scores))
+        return Ranking(scores)
     products = encoder.embed(catalogue.titles, "product", progress=progress)  # (N, D)
-    distinct = list(dict.fromkeys(pairs.queries))
-    found = exact_search(products, encoder.embed(distinct, "query", progress=progress), min(DEPTH, len(catalogue)))
-    hits = {
+    first = {query: row for row, query in reversed(list(enumerate(pairs.queries)))}
+    hits = exact_search(products, queries[list(first.values())], min(DEPTH, len(catalogue)))
+    found = {
         query: [(catalogue.product_ids[row], score) for row, score in zip(rows, row_scores, strict=True)]
-        for query, rows, row_scores in zip(distinct, found.rows.tolist(), found.scores.tolist(), strict=True)
+        for query, rows, row_scores in zip(first, hits.rows.tolist(), hits.scores.tolist(), strict=True)
     }
-    return _row(name, pairs, scores, hits, catalogue)
+    return Ranking(scores, found)
 
 
-def evaluate_random(pairs: Pairs, catalogue: Catalogue | None = None) -> Row:
-    """Return the quality of scores drawn at random (seeded): the floor of every measure."""
+def rank_random(pairs: Pairs, catalogue: Catalogue | None = None) -> Ranking:
+    """Return scores drawn at random (seeded): the floor of every measure."""
     generator = np.random.default_rng(RANDOM_SEED)
     scores = generator.random(len(pairs), dtype=np.float32)
     if catalogue is None:
-        return Row(name="random", judged=judged_quality(pairs, scores))
-    hits: Found = {}
+        return Ranking(scores)
+    found: Found = {}
     for query in dict.fromkeys(pairs.queries):
         rows = generator.choice(len(catalogue), size=min(DEPTH, len(catalogue)), replace=False).tolist()
-        hits[query] = [(catalogue.product_ids[row], -float(rank)) for rank, row in enumerate(rows)]
-    return _row("random", pairs, scores, hits, catalogue)
+        found[query] = [(catalogue.product_ids[row], -float(rank)) for rank, row in enumerate(rows)]
+    return Ranking(scores, found)
 
 
-def evaluate_bm25(pairs: Pairs, catalogue: Catalogue | None = None) -> Row:
-    """Return the quality of BM25 over titles (English stop words removed), the classic to beat.
+def rank_bm25(pairs: Pairs, catalogue: Catalogue | None = None) -> Ranking:
+    """Return the scores of BM25 over titles (English stop words removed), the classic to beat.
 
     Source: Robertson's BM25 as in bm25s (its default, Lucene's variant, k1 1.5, b 0.75).
     """
@@ -92,20 +111,12 @@ def evaluate_bm25(pairs: Pairs, catalogue: Catalogue | None = None) -> Row:
         dtype=np.float32,
     )
     if catalogue is None:
-        return Row(name="BM25", judged=judged_quality(pairs, scores))
-    hits: Found = {}
+        return Ranking(scores)
+    found: Found = {}
     for query, values in _bm25_scores(catalogue.titles, list(by_query)).items():
         rows = np.argsort(-values, kind="stable")[:DEPTH].tolist()
-        hits[query] = [(catalogue.product_ids[row], float(values[row])) for row in rows if values[row] > 0]
-    return _row("BM25", pairs, scores, hits, catalogue)
-
-
-def _row(name: str, pairs: Pairs, scores: Scores, hits: Found, catalogue: Catalogue) -> Row:
-    return Row(
-        name=name,
-        judged=judged_quality(pairs, scores),
-        catalogue=catalogue_quality(pairs, hits, products=len(catalogue)),
-    )
+        found[query] = [(catalogue.product_ids[row], float(values[row])) for row in rows if values[row] > 0]
+    return Ranking(scores, found)
 
 
 def _bm25_scores(titles: Sequence[str], queries: Sequence[str]) -> dict[str, Scores]:

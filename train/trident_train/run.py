@@ -1,78 +1,96 @@
-"""Trains one recipe and leaves a run folder: adapter or model, text contract, tokenizer, metrics, report.
+"""Trains one recipe and leaves a run folder; see ``trident_train.run_folder`` for what is in it.
 
     trident train train/recipes/demo.toml --out runs/demo
+    accelerate launch --num_processes 2 -m trident train train/recipes/movies.toml --out runs/movies
 
-The folder holds ``adapter/`` (LoRA) or ``model/`` (full and none), ``text.json``, ``tokenizer.json`` and its
-companions, ``recipe.json`` (resolved), ``base.json`` (which base model, and the hash of its weights),
-``metrics.jsonl`` (every step and epoch), ``test.parquet`` (the held-out pairs), ``trained_queries.npy`` (hashes of the
-queries trained on) and ``report.json``.
+A run under way keeps its checkpoints in a hidden folder beside the run folder; the same command goes on from them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
+import hashlib
 import json
 import logging
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
+from accelerate import Accelerator
 from accelerate.utils import set_seed
-from transformers import AutoTokenizer
 
 from trident.base_model import find_model, weights_fingerprint
 from trident.config import to_table
-from trident.errors import ModelError
-from trident.metrics import roc_auc
-from trident.pairs import Pairs
 from trident.staging import staged_folder
-from trident_train.batches import tokenize_pairs
-from trident_train.data import SplitPairs, load_pairs, query_hashes, split_pairs
+from trident_train.arms import arm_of, trained_weights
+from trident_train.batches import TokenizedPairs, tokenize_pairs
+from trident_train.checkpoints import CheckpointFolder
+from trident_train.data import Source, load_sources
 from trident_train.encoder import Encoder
-from trident_train.evaluate import Row, evaluate_bm25, evaluate_encoder, evaluate_random
-from trident_train.loop import Epoch, Step, fit
-from trident_train.lora import add_adapters, trained_weights
+from trident_train.loop import Epoch, Step, Training
+from trident_train.negatives import mine_negatives
+from trident_train.processes import accelerator_of, start_tracker
 from trident_train.recipe import TrainRecipe
-
-RECIPE_FILE = "recipe.json"
-BASE_FILE = "base.json"
-REPORT_FILE = "report.json"
-METRICS_FILE = "metrics.jsonl"
-TEST_PAIRS_FILE = "test.parquet"
-TRAINED_QUERIES_FILE = "trained_queries.npy"
-VERSIONS_OF = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
+from trident_train.report import TestArms, TrainReport, environment, peak_memory_bytes
+from trident_train.run_folder import (
+    METRICS_FILE,
+    REPORT_FILE,
+    TEST_SCORES_FILE,
+    TRACKING_FOLDER,
+    save_run,
+    write_json,
+)
+from trident_train.selection import Score, validation_score
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainReport:
-    """What a run found out; ``report.json`` holds the same.
+class Stage:
+    """Other work of a run: what it is doing now."""
 
-    ``test`` has one row an arm: random, BM25, pretrained, and the trained one (named after its method) last.
-    ``seconds`` is the wall time of the whole run; ``improved`` says whether the trained arm's validation ROC-AUC is
-    above the pretrained one's.
-    """
+    name: str
 
-    method: str
-    base_model: str
-    test: tuple[Row, ...]
-    pretrained_validation_roc_auc: float
-    best_validation_roc_auc: float
-    improved: bool
-    best_epoch: int
-    epochs: tuple[Epoch, ...]
-    trained_weights: int
-    total_weights: int
-    train_pairs: int
-    validation_pairs: int
-    seconds: float
-    versions: dict[str, str]
+
+Event = Step | Epoch | Stage
+Report = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What lives as long as one call of ``train``; ``workplace`` is the hidden folder beside the run folder."""
+
+    recipe: TrainRecipe
+    workplace: Path
+    accelerator: Accelerator
+    sources: Sequence[Source]
+    report: Report
+
+    @property
+    def metrics_path(self) -> Path:
+        """Where steps and epochs are written while the run is under way."""
+        return self.workplace / METRICS_FILE
+
+    def score(self, encoder: Encoder) -> Score:
+        """Return the validation score of an encoder."""
+        self.report(Stage(name="judging the validation split"))
+        return validation_score(encoder, self.sources, self.recipe.selection)
+
+    def record(self, entry: Step | Epoch) -> None:
+        """Write an entry where people and trackers look for it."""
+        if self.accelerator.is_main_process:
+            with self.metrics_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"kind": type(entry).__name__.lower(), **dataclasses.asdict(entry)}) + "\n")
+        if isinstance(entry, Step):
+            values = {"train/loss": entry.loss, "train/learning_rate": entry.learning_rate}
+            self.accelerator.log(values, step=entry.step)
+        else:
+            values = {f"validation/{name}": value for name, value in entry.validation.items()}
+            self.accelerator.log({**values, "train/mean_loss": entry.mean_loss}, step=entry.step)
+        self.report(entry)
 
 
 def train(
@@ -80,139 +98,136 @@ def train(
     output: Path,
     *,
     overwrite: bool = False,
-    report: Callable[[Step | Epoch], None] = lambda _: None,
+    restart: bool = False,
+    report: Report = lambda _: None,
 ) -> TrainReport:
     """Train a recipe and write its run folder, whole or not at all.
+
+    If an earlier call with the same recipe, data and base model was killed, training goes on from its last checkpoint.
 
     Args:
         recipe: What to train on what.
         output: The run folder to make.
         overwrite: Whether an existing folder may be replaced.
-        report: Called after each step and each epoch.
+        restart: Whether the checkpoints of an interrupted run are thrown away.
+        report: Called, in the main process, after each step and epoch, and when a stage begins.
 
     Raises:
-        TridentError: If the data, the model or the output folder cannot be used; nothing is left behind then.
+        TridentError: If the data, the model or the output folder cannot be used; no run folder is left behind then.
     """
     started = time.perf_counter()
-    with staged_folder(output, overwrite=overwrite) as staging:
+    workplace = output.parent / f".{output.name}.checkpoints"
+    accelerator = accelerator_of(recipe, tracking=workplace / TRACKING_FOLDER)
+    main = accelerator.is_main_process
+    place = staged_folder(output, overwrite=overwrite) if main else nullcontext(output)
+    with place as staging:
         set_seed(recipe.seed)
-        parts = split_pairs(load_pairs(recipe.data), recipe.data)
+        run = Run(recipe, workplace, accelerator, load_sources(recipe.data), report if main else lambda _: None)
         base = find_model(recipe.base_model)
         encoder = Encoder.load(base, recipe.text)
-        pretrained_validation = validation_roc_auc(encoder, parts.validation)
-        pretrained = evaluate_encoder("pretrained", encoder, parts.test)
         total = sum(parameter.numel() for parameter in encoder.model.parameters())
-        encoder, epochs, best_epoch = _train_arm(encoder, recipe, parts, staging, report)
-        best = max((epoch.validation_roc_auc for epoch in epochs), default=pretrained_validation)
-        arms = [evaluate_random(parts.test), evaluate_bm25(parts.test), pretrained]
-        if recipe.method != "none":
-            arms.append(evaluate_encoder(recipe.method, encoder, parts.test))
+        # until its first step an arm is the pretrained model: adapters start at zero
+        model = arm_of(encoder.model, recipe).to(accelerator.device)
+        encoder = Encoder(model, encoder.tokenizer, accelerator)
+        training = None if recipe.method == "none" else _training(run, encoder)
+        arms = TestArms(run.sources)
+        pretrained = run.score(encoder)
+        run.report(Stage(name="judging the pretrained model"))
+        arms.add_references()
+        arms.add_encoder("pretrained", encoder)
+        trained, resumed = None, None
+        if training is not None:
+            resumed = _resume(run, training, base, restart=restart)
+            trained = training.run()
+            run.report(Stage(name="judging the trained model"))
+            arms.add_encoder(recipe.method, encoder)
         result = TrainReport(
             method=recipe.method,
             base_model=recipe.base_model,
-            test=tuple(arms),
-            pretrained_validation_roc_auc=pretrained_validation,
-            best_validation_roc_auc=best,
-            improved=best > pretrained_validation,
-            best_epoch=best_epoch,
-            epochs=epochs,
-            trained_weights=trained_weights(encoder.model) if recipe.method != "none" else 0,
+            test=arms.by_source(),
+            pretrained_validation=pretrained,
+            trained=trained,
+            improved=None if trained is None else trained.best_score > pretrained.value,
+            audits={source.name: source.audit for source in run.sources},
+            train_pairs=sum(len(source.parts.train) for source in run.sources),
+            validation_pairs=sum(len(source.parts.validation) for source in run.sources),
+            trained_weights=trained_weights(model),
             total_weights=total,
-            train_pairs=len(parts.train),
-            validation_pairs=len(parts.validation),
+            saved_bytes=save_run(staging, recipe, base, encoder, run.sources) if main else 0,
+            peak_memory_bytes=peak_memory_bytes(),
+            train_seconds=sum(epoch.seconds for epoch in (() if trained is None else trained.epochs)),
             seconds=time.perf_counter() - started,
-            versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
+            resumed_from_step=resumed,
+            environment=environment(accelerator),
         )
-        _save(staging, recipe, base, encoder, parts, result)
+        accelerator.end_training()
+        if main:
+            arms.save_scores(staging / TEST_SCORES_FILE)
+            write_json(staging / REPORT_FILE, to_table(result))
+            for name in (METRICS_FILE, TRACKING_FOLDER):
+                if (workplace / name).exists():
+                    (workplace / name).rename(staging / name)
+    if main:
+        shutil.rmtree(workplace, ignore_errors=True)
     return result
 
 
-def validation_roc_auc(encoder: Encoder, pairs: Pairs) -> float:
-    """Return the pooled ROC-AUC of an encoder's cosine over pairs."""
-    queries, titles = encoder.embed(pairs.queries, "query"), encoder.embed(pairs.titles, "product")  # (P, D) each
-    return roc_auc(pairs.labels, np.einsum("pd,pd->p", queries, titles))
+def _training(run: Run, encoder: Encoder) -> Training:
+    run.report(Stage(name="tokenising"))
+    checkpoints = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
+    return Training(
+        accelerator=run.accelerator,
+        encoder=encoder,
+        sources=[_tokenized(run, source, encoder) for source in run.sources],
+        recipe=run.recipe,
+        validate=run.score,
+        report=run.record,
+        checkpoints=checkpoints,
+        mark=lambda: run.metrics_path.stat().st_size,
+    )
 
 
-def load_run(folder: Path) -> Encoder:
-    """Return the trained encoder of a run folder, adapters applied.
-
-    Raises:
-        ModelError: If the folder is no run, or its base model is not the one it was trained on.
-    """
-    from peft import PeftModel  # slow to import
-
-    recipe = read_recipe(folder)
-    if (folder / "model").is_dir():
-        return Encoder.load(folder / "model", recipe.text)
-    base = find_model(recipe.base_model)
-    trained_on = json.loads((folder / BASE_FILE).read_text(encoding="utf-8"))["weights_fingerprint"]
-    found = weights_fingerprint(base)
-    if found != trained_on:
-        raise ModelError(
-            f"the adapter of {folder} belongs to weights {trained_on[:12]}, but {recipe.base_model} has {found[:12]}: "
-            "install the base model it was trained on, or train again"
-        )
-    encoder = Encoder.load(base, recipe.text)
-    return Encoder(PeftModel.from_pretrained(encoder.model, str(folder / "adapter")), encoder.tokenizer)
+def _tokenized(run: Run, source: Source, encoder: Encoder) -> TokenizedPairs:
+    mined = []
+    if run.recipe.negatives.mined and source.catalogue is not None:
+        run.report(Stage(name="mining hard negatives"))
+        mined = mine_negatives(source.parts.train, source.catalogue, encoder, run.recipe.negatives)
+    return tokenize_pairs(source.parts.train, encoder.tokenizer, mined=mined, repeat=source.recipe.repeat)
 
 
-def read_recipe(folder: Path) -> TrainRecipe:
-    """Return the resolved recipe of a run folder.
-
-    Raises:
-        ModelError: If the folder is no run.
-    """
-    from trident.config import from_table
-
-    path = folder / RECIPE_FILE
-    if not path.is_file():
-        raise ModelError(f"{folder} is no run folder: it has no {RECIPE_FILE}; make one with trident train")
-    return from_table(TrainRecipe, json.loads(path.read_text(encoding="utf-8")), where=str(path))
-
-
-def _train_arm(
-    encoder: Encoder, recipe: TrainRecipe, parts: SplitPairs, staging: Path, report: Callable[[Step | Epoch], None]
-) -> tuple[Encoder, tuple[Epoch, ...], int]:
-    if recipe.method == "none":
-        return encoder, (), 0
-    if recipe.method == "lora":
-        adapted = add_adapters(encoder.model, recipe.lora, base_model=recipe.base_model)
-        encoder = Encoder(adapted, encoder.tokenizer)
-    with (staging / METRICS_FILE).open("w", encoding="utf-8") as file:
-
-        def record(entry: Step | Epoch) -> None:
-            kind = type(entry).__name__.lower()
-            file.write(json.dumps({"kind": kind, **dataclasses.asdict(entry)}) + "\n")
-            file.flush()
-            report(entry)
-
-        trained = fit(
-            encoder,
-            tokenize_pairs(parts.train, encoder.tokenizer),
-            recipe,
-            validate=lambda current: validation_roc_auc(current, parts.validation),
-            report=record,
-        )
-    return encoder, trained.epochs, trained.best_epoch
+def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int | None:
+    """Go on from the last checkpoint of the same run; return its step, None if there is none."""
+    identity = {
+        "recipe": _sha256(json.dumps(to_table(run.recipe), sort_keys=True)),
+        "data": _sha256(repr([_content(source) for source in run.sources])),
+        "base model": weights_fingerprint(base),
+        "number of processes": str(run.accelerator.num_processes),
+    }
+    folder = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
+    if run.accelerator.is_main_process:
+        checkpoint = folder.open(identity, restart=restart)
+        run.accelerator.wait_for_everyone()
+    else:
+        run.accelerator.wait_for_everyone()
+        checkpoint = folder.open(identity, restart=False)
+    if checkpoint is not None:
+        training.restore(checkpoint)
+        logger.info("going on from step %d of the interrupted run", checkpoint.step)
+    if run.accelerator.is_main_process:
+        with run.metrics_path.open("a", encoding="utf-8") as file:
+            file.truncate(0 if checkpoint is None else checkpoint.state["mark"])
+    start_tracker(run.accelerator, run.recipe, tracking=run.workplace / TRACKING_FOLDER)
+    return None if checkpoint is None else checkpoint.step
 
 
-def _save(
-    staging: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, parts: SplitPairs, result: TrainReport
-) -> None:
-    weights: Any = encoder.model.to("cpu", torch.float32)
-    weights.save_pretrained(str(staging / ("adapter" if recipe.method == "lora" else "model")))
-    tokenizer = AutoTokenizer.from_pretrained(str(base))
-    for folder in (staging, staging / "model"):
-        if folder.is_dir():
-            tokenizer.save_pretrained(str(folder))
-    recipe.text.save(staging)
-    fingerprint = {"base_model": recipe.base_model, "weights_fingerprint": weights_fingerprint(base)}
-    _write_json(staging / BASE_FILE, fingerprint)
-    _write_json(staging / RECIPE_FILE, to_table(recipe))
-    parts.test.save(staging / TEST_PAIRS_FILE)
-    np.save(staging / TRAINED_QUERIES_FILE, query_hashes(parts.train.queries))
-    _write_json(staging / REPORT_FILE, to_table(result))
+def _content(source: Source) -> list[object]:
+    parts = (source.parts.train, source.parts.validation, source.parts.test)
+    catalogue = () if source.catalogue is None else (source.catalogue.product_ids, source.catalogue.titles)
+    pairs = [
+        (part.queries, part.product_ids, part.titles, part.labels.tolist(), part.grades.tolist()) for part in parts
+    ]
+    return [source.name, pairs, catalogue]
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 import sys
 import warnings
 from types import ModuleType
@@ -18,6 +19,11 @@ from trident.errors import MissingExtraError
 WIDEST = 1000  # columns of a table that is written to a file
 
 messages = Console(stderr=True, highlight=False)
+
+
+def first_process() -> bool:
+    """Return whether this is the process that speaks, where a launcher has started several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def print_json(document: Any) -> None:

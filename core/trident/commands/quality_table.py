@@ -7,6 +7,14 @@ from typing import Any
 from rich.table import Table
 
 
+def by_data(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows by the name of their data, in order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["data"], []).append(row)
+    return found
+
+
 def quality_table(title: str, rows: list[dict[str, Any]]) -> Table:
     """Return a table with a line for each arm.
 

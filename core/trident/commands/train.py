@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say
-from trident.commands.quality_table import quality_table
+from trident.commands.output import first_process, messages, need, print_json, print_table, quiet_transformers, say
+from trident.commands.quality_table import by_data, quality_table
 from trident.config import load_recipe, to_table
 from trident.errors import TridentError
 
@@ -21,16 +22,55 @@ def command(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run folder.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Throw away the checkpoints of an interrupted run.")
+    ] = False,
+    allow_worse: Annotated[
+        bool, typer.Option("--allow-worse", help="Exit 0 although training did not beat the pretrained model.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Fine-tune an encoder on labelled pairs; print its quality before and after on held-out queries."""
+    """Fine-tune an encoder on labelled pairs; print its quality before and after on held-out queries.
+
+    An interrupted run goes on from its last checkpoint when the same command is given again.
+    """
     run = need("train", "trident_train.run")
     recipes = need("train", "trident_train.recipe")
     quiet_transformers()
     config = load_recipe(recipes.TrainRecipe, recipe, set_ or [])
     if out.exists() and not overwrite:
         raise TridentError(f"{out} exists already: choose another --out, or add --overwrite")
-    with Progress(
+    with _progress() as progress:
+        report = run.train(config, out, overwrite=overwrite, restart=restart, report=_show(progress))
+    if not first_process():
+        return
+    table = to_table(report)
+    if json:
+        print_json(table)
+    else:
+        for name, rows in by_data(table["test"]).items():
+            source = config.data.by_name()[name]
+            print_table(quality_table(f"held-out queries of {name or source.pairs}", rows))
+    if report.improved is None:
+        say(f"wrote {out}: the pretrained model as it is")
+        return
+    say(
+        f"wrote {out}: best epoch {report.trained.best_epoch}, {report.trained_weights:,} of {report.total_weights:,} "
+        f"weights trained, {report.seconds:.0f} s"
+    )
+    if not report.improved:
+        say(
+            f"training did not help: validation score {report.trained.best_score:.4f}, pretrained "
+            f"{report.pretrained_validation.value:.4f} ({', '.join(config.selection.metrics)}); "
+            "the run is kept for a look, but do not serve it",
+            style="bold red",
+        )
+        if not allow_worse:
+            raise typer.Exit(1)
+
+
+def _progress() -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -39,34 +79,20 @@ def command(
         console=messages,
         transient=True,
         disable=not messages.is_terminal,
-    ) as progress:
-        task = progress.add_task("training", total=None, note="reading")
-
-        def show(entry: Any) -> None:
-            if hasattr(entry, "validation_roc_auc"):
-                say(
-                    f"epoch {entry.epoch}: loss {entry.mean_loss:.4f}, validation ROC-AUC "
-                    f"{entry.validation_roc_auc:.4f}, {entry.pairs / entry.seconds:,.0f} pairs/s, {entry.seconds:.0f} s"
-                )
-            else:
-                progress.update(task, completed=entry.step, total=entry.steps, note=f"loss {entry.loss:.4f}")
-
-        report = run.train(config, out, overwrite=overwrite, report=show)
-    table = to_table(report)
-    if json:
-        print_json(table)
-        return
-    print_table(quality_table(f"held-out queries of {config.data.pairs}", table["test"]))
-    if config.method == "none":
-        say(f"wrote {out}: the pretrained model as it is")
-        return
-    say(
-        f"wrote {out}: best epoch {report.best_epoch}, {report.trained_weights:,} of {report.total_weights:,} weights "
-        f"trained, {report.seconds:.0f} s"
     )
-    if not report.improved:
-        say(
-            f"warning: training did not help: validation ROC-AUC {report.best_validation_roc_auc:.4f}, pretrained "
-            f"{report.pretrained_validation_roc_auc:.4f}",
-            style="bold red",
-        )
+
+
+def _show(progress: Progress) -> Callable[[Any], None]:
+    task = progress.add_task("training", total=None, note="reading")
+
+    def show(entry: Any) -> None:
+        if hasattr(entry, "score"):
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in entry.validation.items())
+            speed = f"{entry.pairs / entry.seconds:,.0f} pairs/s, {entry.seconds:.0f} s"
+            say(f"epoch {entry.epoch}: loss {entry.mean_loss:.4f}, validation {figures}, {speed}")
+        elif hasattr(entry, "loss"):
+            progress.update(task, completed=entry.step, total=entry.steps, note=f"loss {entry.loss:.4f}")
+        else:
+            progress.update(task, note=entry.name)
+
+    return show

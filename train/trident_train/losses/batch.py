@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -16,7 +16,8 @@ class EmbeddedBatch:
         products: (P, D) unit length.
         pair_query: (N,) int64, row of each pair's query.
         pair_product: (N,) int64, row of each pair's product.
-        labels: (N,) float32, 1 relevant and 0 not.
+        labels: (N,) float32, 1 relevant, 0 not, -1 nobody judged (a mined negative).
+        grades: (N,) float32 relevance grade.
         positives: (Q, P) bool, every pair of the batch's texts that the training data calls relevant.
     """
 
@@ -25,7 +26,19 @@ class EmbeddedBatch:
     pair_query: Tensor
     pair_product: Tensor
     labels: Tensor
+    grades: Tensor
     positives: Tensor
+
+    def judged(self) -> EmbeddedBatch:
+        """Return the batch with its judged pairs only."""
+        kept = self.labels >= 0  # (N,)
+        return replace(
+            self,
+            pair_query=self.pair_query[kept],
+            pair_product=self.pair_product[kept],
+            labels=self.labels[kept],
+            grades=self.grades[kept],
+        )
 
     def similarities(self) -> Tensor:
         """Return the cosine of each pair, (N,)."""

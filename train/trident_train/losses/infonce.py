@@ -16,12 +16,14 @@ def infonce_loss(batch: EmbeddedBatch, *, temperature: float) -> Tensor:
     a text that occurs twice is one column, so that it is never its own negative.
 
     Args:
-        batch: At least one pair must be relevant.
+        batch: Without a relevant pair the loss is 0.
         temperature: Cosines are divided by it.
 
     Source: van den Oord et al. 2018, equation 4; in-batch negatives as in Karpukhin et al. 2020 (DPR), section 3.2.
     """
     relevant = batch.labels > 0.5  # (N,)
+    if not relevant.any():
+        return batch.queries.sum() * 0.0  # a batch of negatives only, as a last one may be: nothing to pull
     rows, columns = batch.pair_query[relevant], batch.pair_product[relevant]  # (R,), (R,)
     logits = batch.queries[rows] @ batch.products.T / temperature  # (R, P)
     others = batch.positives[rows].clone()  # (R, P)

@@ -1,4 +1,8 @@
-"""Low-rank adapters on the bare transformers model, so that the saved names fit the model they are loaded on."""
+"""The arms of the experiment: the pretrained model, the model with low-rank adapters, the model trained in full.
+
+Adapters go on the bare transformers model, and the full model is trained bare, so that the saved names fit the model
+they are loaded on.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,29 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from trident.errors import ConfigError
-from trident_train.recipe import LoraRecipe
+from trident_train.recipe import LoraRecipe, TrainRecipe
+
+UNREACHED = "pooler"  # weights of a BERT that the loss never reaches: pooling is ours
+
+
+def arm_of(model: Any, recipe: TrainRecipe) -> Any:
+    """Return the model with exactly the weights trainable that the recipe's method trains.
+
+    Args:
+        model: A bare transformers model; changed in place.
+        recipe: Its method, and whether activations are computed again instead of kept.
+
+    Raises:
+        ConfigError: As for ``add_adapters``.
+    """
+    if recipe.method == "lora":
+        model = add_adapters(model, recipe.lora, base_model=recipe.base_model)
+    else:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(recipe.method == "full" and UNREACHED not in name)
+    if recipe.optimizer.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
 
 
 def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
@@ -38,7 +64,7 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=targets,
-        exclude_modules=r".*pooler.*",  # never reached by the loss: pooling is ours
+        exclude_modules=rf".*{UNREACHED}.*",
         bias="none",
         use_rslora=recipe.rslora,
         use_dora=recipe.dora,

@@ -1,0 +1,127 @@
+"""Several processes share the texts of a batch: each embeds its part, all see every embedding.
+
+The loss is then computed over the whole batch by every process, so that it is the same number whatever their count:
+in-batch negatives, CoSENT's comparisons and the mean over pairs all span the processes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed
+import torch.distributed.nn.functional
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trident.config import to_table
+from trident.errors import ConfigError, MissingExtraError
+from trident_train.recipe import TrainRecipe
+
+TRACKER_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which rows of a batch this process embeds.
+
+    ``order`` holds all row numbers, longest first, repeated at the end until every process has as many; process r takes
+    every ``processes``-th from r on.
+    """
+
+    order: tuple[int, ...]
+    rank: int
+    processes: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], accelerator: Any) -> Share:
+        """Return the share of this process of rows of the given lengths, in tokens."""
+        order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
+        missing = -len(order) % accelerator.num_processes
+        order += order[-1:] * missing
+        return cls(tuple(order), accelerator.process_index, accelerator.num_processes)
+
+    @property
+    def mine(self) -> tuple[int, ...]:
+        """Row numbers of this process."""
+        return self.order[self.rank :: self.processes]
+
+    def gather(self, embeddings: Tensor, count: int) -> Tensor:
+        """Return the embeddings (count, D) of all rows from those (M, D) of each process; gradients flow to each."""
+        if self.processes == 1:
+            together = embeddings
+        else:
+            parts = torch.distributed.nn.functional.all_gather(embeddings)  # processes times (M, D)
+            together = torch.stack(parts, dim=1).flatten(0, 1)  # (M * processes, D), in the order of ``order``
+        place = torch.empty(count, dtype=torch.int64)
+        place[torch.tensor(self.order)] = torch.arange(len(self.order))
+        return together[place.to(together.device)]
+
+
+def share_of(accelerator: Any) -> tuple[int, int]:
+    """Return (number of this process, number of processes); (0, 1) without an accelerator."""
+    return (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+
+
+def gather_rows(part: NDArray[np.float32], accelerator: Any) -> NDArray[np.float32]:
+    """Return the rows of all processes, (sum of M, D), from those (M, D) of each, in the order of the processes."""
+    if accelerator is None or accelerator.num_processes == 1:
+        return part
+    parts: list[Any] = [None] * accelerator.num_processes
+    torch.distributed.all_gather_object(parts, part)
+    return np.concatenate(parts)
+
+
+def accelerator_of(recipe: TrainRecipe, *, tracking: Path) -> Accelerator:
+    """Return the accelerator of this process, in the recipe's precision and with its tracker.
+
+    Args:
+        recipe: Precision and tracker.
+        tracking: Where the tracker will write.
+
+    Raises:
+        ConfigError: If the device has no such precision.
+        MissingExtraError: If the tracker is not installed.
+    """
+    tracker = recipe.tracker
+    if tracker != "none" and importlib.util.find_spec(TRACKER_PACKAGES[tracker]) is None:
+        raise MissingExtraError(f"tracker '{tracker}' is not installed: run pip install 'trident-search[trackers]'")
+    AcceleratorState._reset_state()  # else a second run in this process keeps the precision of the first
+    try:
+        return Accelerator(
+            mixed_precision=recipe.optimizer.mixed_precision,
+            log_with=None if tracker == "none" else tracker,
+            project_dir=str(tracking),
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"optimizer.mixed_precision '{recipe.optimizer.mixed_precision}' does not run here: {error}"
+        ) from error
+
+
+def start_tracker(accelerator: Accelerator, recipe: TrainRecipe, *, tracking: Path) -> None:
+    """Start the recipe's tracker; what it writes lies in ``tracking``."""
+    if recipe.tracker == "none":
+        return
+    if accelerator.is_main_process:
+        tracking.mkdir(parents=True, exist_ok=True)
+    settings = {name: str(value) for name, value in _flat(to_table(recipe)).items()}
+    offline = {"wandb": {"dir": str(tracking), "mode": os.environ.get("WANDB_MODE", "offline")}}
+    accelerator.init_trackers("trident", config=settings, init_kwargs=offline)
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
