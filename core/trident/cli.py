@@ -10,7 +10,7 @@ import sys
 import typer
 
 from trident import __version__
-from trident.commands import evaluate, export, sample, search, serve, train
+from trident.commands import compare, evaluate, export, push, report, sample, search, serve, train
 from trident.errors import ConfigError, TridentError
 
 app = typer.Typer(
@@ -32,9 +32,12 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 app.command(name="sample")(sample.command)
 app.command(name="train")(train.command)
+app.command(name="compare")(compare.command)
+app.command(name="report")(report.command)
 app.command(name="evaluate")(evaluate.command)
 app.command(name="export")(export.command)
 app.command(name="serve")(serve.command)
+app.command(name="push")(push.command)
 app.command(name="search")(search.command)
 
 

@@ -27,7 +27,9 @@ def test_shipped_recipes_parse_and_round_trip(path: Path) -> None:
 
 
 def test_there_are_recipes() -> None:
-    assert {"demo.toml", "icecat.toml"} <= {path.name for path in RECIPES}
+    assert {"demo.toml", "icecat.toml", "movies.toml", "esci.toml", "general.toml", "esci-e5-large-v2.toml"} <= {
+        path.name for path in RECIPES
+    }
 
 
 def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
@@ -77,6 +79,29 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
             ["loss.name=infonce", "optimizer.batch_size=1"],
             "batch_size must be >= 2 to have in-batch negatives, got 1",
         ),
+        ("[data]\n", [], "data must have either pairs or tables sources.NAME, got neither"),
+        (MINIMAL, ["data.sources.a.pairs=a.csv"], "data must have either pairs or tables sources.NAME, got both"),
+        ("[data.sources.a]\n", [], r"key 'data\.sources\.a\.pairs' is required"),
+        ("[data.sources.'a b']\npairs = 'a.csv'\n", [], "a name has letters, digits, - and _ only, got 'a b'"),
+        (MINIMAL, ["data.rank_catalogue=true"], "data.rank_catalogue needs data.catalogue, got none"),
+        (MINIMAL, ["data.repeat=0"], "data.repeat must be >= 1, got 0"),
+        (MINIMAL, ["data.contradictions=keep"], "'data.contradictions' must be one of 'refuse', 'drop', got 'keep'"),
+        (MINIMAL, ["loss.positives_per_query=0"], "loss.positives_per_query must be >= 1, got 0"),
+        (MINIMAL, ["loss.cosent_weight=-1"], "loss.cosent_weight must be >= 0, got -1"),
+        (MINIMAL, ["loss.cosent_weight=1"], "loss.cosent_weight is added to infonce only, got loss.name 'cosine'"),
+        (MINIMAL, ["negatives.mined=-1"], "negatives.mined must be >= 0, got -1"),
+        (MINIMAL, ["negatives.mined=1"], "negatives.mined needs loss.name 'infonce', got 'cosine'"),
+        (MINIMAL, ["negatives.mined=1", "loss.name=infonce"], "negatives.mined needs data.catalogue, got none"),
+        (MINIMAL, ["negatives.from_rank=100"], "1 <= from_rank < to_rank <= 1000, got from_rank 100, to_rank 100"),
+        (MINIMAL, ["selection.metrics=[]"], "selection.metrics must name at least one metric, got none"),
+        (MINIMAL, ["selection.metrics=['auc']"], "'selection.metrics' must be one of 'roc_auc', .* got 'auc'"),
+        (MINIMAL, ["selection.metrics=['catalogue_ndcg_at_10']"], "a catalogue metric in selection.metrics needs data"),
+        (MINIMAL, ["selection.patience=0"], "selection.patience must be >= 1, got 0"),
+        (MINIMAL, ["selection.scales=[0.5, 1.5]"], r"selection.scales must be shares in \(0, 1\], got \[0.5, 1.5\]"),
+        (MINIMAL, ["selection.catalogue_products=10"], "selection.catalogue_products must be >= 100, got 10"),
+        (MINIMAL, ["checkpoint.every_steps=0"], "checkpoint.every_steps must be >= 1, got 0"),
+        (MINIMAL, ["checkpoint.keep=0"], "checkpoint.keep must be >= 1, got 0"),
+        (MINIMAL, ["tracker=mlflow"], "'tracker' must be one of 'none', 'tensorboard', 'wandb', got 'mlflow'"),
     ],
 )
 def test_refusals(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:

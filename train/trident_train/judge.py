@@ -10,6 +10,7 @@ import numpy as np
 
 from trident.base_model import find_model
 from trident.catalogue import read_catalogue
+from trident.config import apply_override, from_table, to_table
 from trident.errors import ConfigError, DataError, nearest
 from trident.pairs import Pairs, normalized_query, read_pairs
 from trident.text import TEXT_CONTRACT_FILE, TextContract
@@ -32,6 +33,7 @@ class Request:
     held_out: bool = False
     positive_from: float | None = None
     columns: dict[str, str] = field(default_factory=dict)
+    text: Sequence[str] = ()  # changes of the text contract, such as "query_template=query: {text}"
 
 
 def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Row], list[str]]:
@@ -47,7 +49,7 @@ def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Ro
     run = Path(request.model)
     notes = []
     if (run / RECIPE_FILE).is_file():
-        encoder = load_run(run)
+        encoder = load_run(run, text=changed_contract(TextContract.load(run), request.text))
         trained = np.load(run / TRAINED_QUERIES_FILE)
         share = trained_share(pairs.queries, trained)
         if share and request.held_out:
@@ -61,15 +63,28 @@ def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Ro
     else:
         folder = find_model(request.model)
         known = (folder / TEXT_CONTRACT_FILE).is_file()
-        encoder = Encoder.load(folder, TextContract.load(folder) if known else TextContract())
+        contract = TextContract.load(folder) if known else TextContract()
+        encoder = Encoder.load(folder, changed_contract(contract, request.text))
         if not known:
-            notes.append("the model has no text contract: mean pooling and no templates were taken")
+            notes.append("the model has no text contract: mean pooling and no templates, but for --text, were taken")
     rows = [
         rank_random(pairs, catalogue).row("random", pairs, catalogue),
         rank_bm25(pairs, catalogue).row("BM25", pairs, catalogue),
         rank_encoder(encoder, pairs, catalogue, progress=progress).row(request.model, pairs, catalogue),
     ]
     return rows, notes
+
+
+def changed_contract(contract: TextContract, items: Sequence[str]) -> TextContract:
+    """Return a text contract with ``key=value`` changes.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value breaks a rule.
+    """
+    table = to_table(contract)
+    for item in items:
+        apply_override(table, item)
+    return from_table(TextContract, table, where="--text")
 
 
 def parse_columns(items: Sequence[str]) -> dict[str, str]:

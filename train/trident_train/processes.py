@@ -109,15 +109,30 @@ def accelerator_of(recipe: TrainRecipe, *, tracking: Path) -> Accelerator:
         ) from error
 
 
-def start_tracker(accelerator: Accelerator, recipe: TrainRecipe, *, tracking: Path) -> None:
-    """Start the recipe's tracker; what it writes lies in ``tracking``."""
+def start_tracker(accelerator: Accelerator, recipe: TrainRecipe, *, tracking: Path, after: int | None = None) -> None:
+    """Start the recipe's tracker; what it writes lies in ``tracking``.
+
+    Args:
+        accelerator: Made by ``accelerator_of`` for the same recipe.
+        recipe: Which tracker; kept by it as the run's settings.
+        tracking: Its folder, made if it is not there.
+        after: The step that an interrupted run goes on from: TensorBoard forgets what it saw of later ones. None: the
+            run starts anew.
+    """
     if recipe.tracker == "none":
         return
     if accelerator.is_main_process:
         tracking.mkdir(parents=True, exist_ok=True)
     settings = {name: str(value) for name, value in _flat(to_table(recipe)).items()}
-    offline = {"wandb": {"dir": str(tracking), "mode": os.environ.get("WANDB_MODE", "offline")}}
-    accelerator.init_trackers("trident", config=settings, init_kwargs=offline)
+    options = {
+        "tensorboard": {"purge_step": None if after is None else after + 1},
+        "wandb": {
+            "dir": str(tracking),
+            "mode": os.environ.get("WANDB_MODE", "offline"),
+            "settings": {"silent": True, "console": "off"},  # our command line speaks, and is nobody else's to record
+        },
+    }
+    accelerator.init_trackers("trident", config=settings, init_kwargs=options)
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -35,6 +35,7 @@ from trident_train.negatives import mine_negatives
 from trident_train.processes import accelerator_of, start_tracker
 from trident_train.recipe import TrainRecipe
 from trident_train.report import TestArms, TrainReport, environment, peak_memory_bytes
+from trident_train.report_page import write_report_page
 from trident_train.run_folder import (
     METRICS_FILE,
     REPORT_FILE,
@@ -167,6 +168,7 @@ def train(
             for name in (METRICS_FILE, TRACKING_FOLDER):
                 if (workplace / name).exists():
                     (workplace / name).rename(staging / name)
+            write_report_page(staging, name=output.name)
     if main:
         shutil.rmtree(workplace, ignore_errors=True)
     return result
@@ -216,8 +218,9 @@ def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int |
     if run.accelerator.is_main_process:
         with run.metrics_path.open("a", encoding="utf-8") as file:
             file.truncate(0 if checkpoint is None else checkpoint.state["mark"])
-    start_tracker(run.accelerator, run.recipe, tracking=run.workplace / TRACKING_FOLDER)
-    return None if checkpoint is None else checkpoint.step
+    step = None if checkpoint is None else checkpoint.step
+    start_tracker(run.accelerator, run.recipe, tracking=run.workplace / TRACKING_FOLDER, after=step)
+    return step
 
 
 def _content(source: Source) -> list[object]:

@@ -21,6 +21,7 @@ from trident.base_model import find_model, weights_fingerprint
 from trident.config import from_table, to_table
 from trident.errors import ModelError
 from trident.pairs import Pairs
+from trident.text import TextContract
 from trident_train.data import Source, query_hashes
 from trident_train.encoder import Encoder
 from trident_train.recipe import TrainRecipe
@@ -41,7 +42,9 @@ def save_run(folder: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, so
     """Write everything but figures into a run folder; return the size of the weights in bytes."""
     weights: Any = encoder.model.to("cpu", torch.float32)
     target = folder / (ADAPTER_FOLDER if recipe.method == "lora" else MODEL_FOLDER)
-    weights.save_pretrained(str(target))
+    # adapters change no embedding layer, and PEFT need not ask the hub whether the vocabulary grew
+    options = {"save_embedding_layers": False} if recipe.method == "lora" else {}
+    weights.save_pretrained(str(target), **options)
     tokenizer = AutoTokenizer.from_pretrained(str(base))
     for place in (folder, folder / MODEL_FOLDER):
         if place.is_dir():
@@ -70,8 +73,12 @@ def pooled_test(sources: Sequence[Source]) -> Pairs:
     )
 
 
-def load_run(folder: Path) -> Encoder:
+def load_run(folder: Path, *, text: TextContract | None = None) -> Encoder:
     """Return the trained encoder of a run folder, adapters applied.
+
+    Args:
+        folder: The run folder.
+        text: Taken instead of the text contract that the run was trained with.
 
     Raises:
         ModelError: If the folder is no run, or its base model is not the one it was trained on.
@@ -79,8 +86,9 @@ def load_run(folder: Path) -> Encoder:
     from peft import PeftModel  # slow to import
 
     recipe = read_recipe(folder)
+    contract = text or recipe.text
     if (folder / MODEL_FOLDER).is_dir():
-        return Encoder.load(folder / MODEL_FOLDER, recipe.text)
+        return Encoder.load(folder / MODEL_FOLDER, contract)
     base = find_model(recipe.base_model)
     trained_on = read_json(folder / BASE_FILE)["weights_fingerprint"]
     found = weights_fingerprint(base)
@@ -89,7 +97,7 @@ def load_run(folder: Path) -> Encoder:
             f"the adapter of {folder} belongs to weights {trained_on[:12]}, but {recipe.base_model} has {found[:12]}: "
             "install the base model it was trained on, or train again"
         )
-    encoder = Encoder.load(base, recipe.text)
+    encoder = Encoder.load(base, contract)
     return Encoder(PeftModel.from_pretrained(encoder.model, str(folder / ADAPTER_FOLDER)), encoder.tokenizer)
 
 

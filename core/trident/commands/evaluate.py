@@ -23,6 +23,10 @@ def command(
     ] = False,
     positive_from: Annotated[float | None, typer.Option(help="Labels of at least this value are relevant.")] = None,
     column: Annotated[list[str] | None, typer.Option(metavar="NAME=COLUMN", help="Map a column of the pairs.")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Change the text contract, such as query_template='query: {text}'."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Judge an encoder: pooled ROC-AUC, NDCG@10, MRR@10, Recall@k; random and BM25 beside it."""
@@ -36,6 +40,7 @@ def command(
         held_out=held_out,
         positive_from=positive_from,
         columns=judge.parse_columns(column or []),
+        text=text or [],
     )
     with progress_bar(messages, "embedding", None) as progress:
         rows, notes = judge.judge(request, progress=progress)

@@ -73,6 +73,7 @@ def set_up_logging() -> None:
         logger.handlers = [handler]
         logger.propagate = False
     logging.getLogger("bm25s").setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says that it builds its font cache
 
 
 def quiet_transformers() -> None:

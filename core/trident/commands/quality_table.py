@@ -40,7 +40,7 @@ def quality_table(title: str, rows: list[dict[str, Any]]) -> Table:
         ]
         if whole:
             names = ("ndcg_at_10", "mrr_at_10", "recall_at_10", "recall_at_100")
-            cells += [f"{row['catalogue'][name]:.4f}" for name in names]
+            cells += [f"{row['catalogue'][name]:.4f}" if row["catalogue"] else "" for name in names]
         table.add_row(row["name"], *cells)
     first = rows[0]["judged"]
     table.caption = f"{first['pairs']:,} pairs; ranking over {first['queries']:,} queries with a relevant product"

@@ -1,0 +1,51 @@
+"""The training loop of ``trident_train``, one batch at a time, to be measured beside the original's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accelerate.utils import set_seed
+
+from trident.base_model import find_model
+from trident_train.arms import arm_of
+from trident_train.batches import BatchPlan, TokenizedPairs, gather_batch
+from trident_train.encoder import Encoder, length_groups
+from trident_train.loop import Training
+from trident_train.processes import accelerator_of
+from trident_train.recipe import TrainRecipe
+from trident_train.selection import Score
+
+
+class OurWay:
+    """The loop of ``trident_train``."""
+
+    def __init__(self, recipe: TrainRecipe, pairs: TokenizedPairs) -> None:
+        """Load the model and set up the loop in the recipe's precision."""
+        self.pairs = pairs
+        accelerator = accelerator_of(recipe, tracking=Path())
+        set_seed(recipe.seed)
+        encoder = Encoder.load(find_model(recipe.base_model), recipe.text)
+        model = arm_of(encoder.model, recipe).to(accelerator.device)
+        self.training = Training(
+            accelerator=accelerator,
+            encoder=Encoder(model, encoder.tokenizer, accelerator),
+            sources=[pairs],
+            recipe=recipe,
+            validate=lambda _: Score(value=0.0, metrics={}),
+        )
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model as it is now."""
+        return self.training.encoder
+
+    def step(self, plan: BatchPlan) -> None:
+        """Train on one batch."""
+        self.training.two_sides.train()
+        self.training.run_step([gather_batch(self.pairs, plan)])
+
+    def tokens(self, plan: BatchPlan) -> int:
+        """Return the tokens that a batch runs through the model, padding included."""
+        batch = gather_batch(self.pairs, plan)
+        sides = [[len(row) for row in rows] for rows in (batch.query_rows, batch.product_rows)]
+        return sum(len(group) * lengths[group[0]] for lengths in sides for group in length_groups(lengths))

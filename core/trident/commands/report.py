@@ -1,0 +1,23 @@
+"""``trident report``: the page of a run, made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trident.commands.output import need, say
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    figures: Annotated[Path | None, typer.Option(help="Also write the figures here, as SVG files.")] = None,
+) -> None:
+    """Make the report page of a run anew, from what lies in its folder."""
+    report_page = need("train", "trident_train.report_page")
+    say(f"wrote {report_page.write_report_page(run)}")
+    if figures is not None:
+        report_figures = need("train", "trident_train.report_figures")
+        paths = report_figures.save_figures(run, figures)
+        say(f"wrote {len(paths)} figures into {figures}")

@@ -1,0 +1,130 @@
+"""Which weights are kept: the best epoch by a chosen metric, at the best scale; what a run says that did not help."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trident.base_model import find_model
+from trident.catalogue import read_catalogue
+from trident.exact_search import exact_search
+from trident_train.data import load_sources
+from trident_train.encoder import Encoder
+from trident_train.negatives import mine_negatives
+from trident_train.recipe import LossRecipe, NegativesRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
+from trident_train.run import train
+from trident_train.run_folder import load_run
+from trident_train.selection import validation_score
+
+WORSE = """
+base_model = "{model}"
+data = {{ pairs = "{data}/pairs.csv", validation_share = 0.2, test_share = 0.3 }}
+text = {{ query_max_tokens = 16, product_max_tokens = 32 }}
+optimizer = {{ epochs = 1, batch_size = 16, learning_rate = 1e-12 }}
+"""
+
+
+def with_catalogue(recipe: TrainRecipe, data: Path) -> TrainRecipe:
+    source = dataclasses.replace(recipe.data, catalogue=data / "products.csv", rank_catalogue=True)
+    return dataclasses.replace(recipe, data=source)
+
+
+def test_the_kept_weights_have_the_score_that_is_reported(
+    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(
+        with_catalogue(tiny_recipe, tiny_data),
+        optimizer=OptimizerRecipe(epochs=3, batch_size=16, learning_rate=2e-2),
+        selection=SelectionRecipe(metrics=("catalogue_ndcg_at_10", "ndcg_at_10"), scales=(0.3, 1.0, 0.6)),
+    )
+    report = train(recipe, tmp_path / "run")
+    assert report.trained is not None
+    assert set(report.trained.scales) == {"0.3", "0.6", "1"}
+    assert report.trained.best_score == max(report.trained.scales.values())
+    assert report.trained.scales[f"{report.trained.best_scale:g}"] == report.trained.best_score
+    assert report.trained.scales["1"] == max(epoch.score for epoch in report.trained.epochs)
+    again = validation_score(load_run(tmp_path / "run"), load_sources(recipe.data), recipe.selection)
+    assert again.value == pytest.approx(report.trained.best_score, abs=1e-6)
+    for epoch in report.trained.epochs:
+        assert set(epoch.validation) == {"catalogue_ndcg_at_10", "ndcg_at_10"}
+        assert epoch.score == pytest.approx(np.mean(list(epoch.validation.values())))
+    assert report.test[-1].catalogue is not None
+    assert report.test[-1].catalogue.products == 144
+
+
+def test_a_scale_is_that_share_of_the_learned_change(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    options = OptimizerRecipe(epochs=1, batch_size=16, learning_rate=1e-3)
+    recipe = dataclasses.replace(tiny_recipe, method="full", optimizer=options)
+    train(recipe, tmp_path / "whole")
+    train(dataclasses.replace(recipe, selection=SelectionRecipe(scales=(0.25,))), tmp_path / "quarter")
+    base = load_file(find_model(recipe.base_model) / "model.safetensors")
+    whole, quarter = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "quarter"))
+    assert any(not torch.equal(base[name], value) for name, value in whole.items())
+    for name, value in quarter.items():
+        torch.testing.assert_close(value, base[name] + 0.25 * (whole[name] - base[name]))
+
+
+def test_patience_ends_a_run_that_learns_nothing_more(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        optimizer=OptimizerRecipe(epochs=30, batch_size=16, learning_rate=1e-12),
+        selection=SelectionRecipe(patience=2),
+    )
+    report = train(recipe, tmp_path / "run")
+    assert report.trained is not None
+    assert len(report.trained.epochs) == 3  # the first, and two that are no better
+    assert report.trained.best_epoch == 1
+
+
+def test_a_run_that_did_not_help_says_so_and_exits_1(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "worse.toml"
+    recipe.write_text(WORSE.format(model=tiny_model, data=tiny_data))
+
+    def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trident", "train", str(recipe), "--out", str(tmp_path / name), *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    refused, allowed = run("refused"), run("allowed", "--allow-worse")
+    assert (refused.returncode, allowed.returncode) == (1, 0), refused.stderr
+    for outcome in (refused, allowed):
+        assert "training did not help: validation score" in outcome.stderr
+    assert json.loads((tmp_path / "refused" / "report.json").read_text())["improved"] is False
+
+
+def test_mined_negatives_are_neighbours_that_nobody_judged(tiny_recipe: TrainRecipe, tiny_data: Path) -> None:
+    encoder = Encoder.load(find_model(tiny_recipe.base_model), tiny_recipe.text)
+    pairs = load_sources(tiny_recipe.data)[0].parts.train
+    catalogue = read_catalogue(tiny_data / "products.csv")
+    mined = mine_negatives(pairs, catalogue, encoder, NegativesRecipe(mined=1, from_rank=5, to_rank=30))
+    products = encoder.embed(catalogue.titles, "product")
+    rows = sorted({row for row, _ in mined})
+    assert {pairs.queries[row] for row in rows} == set(pairs.queries)
+    for row in rows:
+        query = pairs.queries[row]
+        judged = {title for other, title in zip(pairs.queries, pairs.titles, strict=True) if other == query}
+        found = {title for number, title in mined if number == row}
+        neighbours = exact_search(products, encoder.embed([query], "query"), 30).rows[0].tolist()
+        expected = {catalogue.titles[number] for number in neighbours[4:]} - judged
+        assert not found & judged
+        assert len(found & expected) >= 0.9 * len(expected)  # the index is approximate
+
+
+def test_mined_negatives_train(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        with_catalogue(tiny_recipe, tiny_data),
+        loss=LossRecipe(name="infonce", cosent_weight=0.1),
+        negatives=NegativesRecipe(mined=2, from_rank=5, to_rank=40),
+        optimizer=OptimizerRecipe(epochs=4, batch_size=8, learning_rate=1e-2),
+    )
+    report = train(recipe, tmp_path / "run")
+    assert report.improved
