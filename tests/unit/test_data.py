@@ -175,3 +175,27 @@ def test_rows_of_similar_length_are_run_together() -> None:
     padded = sum(len(group) * max(lengths[number] for number in group) for group in groups)
     assert padded < 1.1 * sum(lengths)
     assert length_groups([3, 9, 4]) == [[1, 2, 0]]  # too few tokens for runs of their own
+
+
+def test_queries_that_share_products_meet_in_a_batch(tokenizer: TextTokenizer) -> None:
+    titles = [f"title {number // 10}" for number in range(200)]  # ten queries a product
+    queries = [f"words {number}" for number in range(200)]
+    labels = np.ones(200, dtype=np.int8)
+    tokenized = tokenize_pairs(Pairs(queries, titles, labels, labels.astype(np.float32), titles), tokenizer)
+
+    def products(*, by_product: bool, epoch: int = 1) -> list[int]:
+        loss = LossRecipe(name="infonce")
+        plans = plan_epoch([tokenized], loss, batch_size=20, seed=1, epoch=epoch, by_product=by_product)
+        assert sorted(pair for item in plans for pair in item.pairs) == list(range(200))
+        return [len(gather_batch(tokenized, item).product_rows) for item in plans]
+
+    assert products(by_product=True) == [2] * 10
+    assert min(products(by_product=False)) > 8
+    meets = [
+        {
+            frozenset(item.pairs)
+            for item in plan_epoch([tokenized], LossRecipe(), batch_size=20, seed=1, epoch=epoch, by_product=True)
+        }
+        for epoch in (1, 2)
+    ]
+    assert meets[0] != meets[1]

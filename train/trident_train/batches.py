@@ -110,7 +110,14 @@ def tokenize_pairs(
 
 
 def plan_epoch(
-    sources: Sequence[TokenizedPairs], loss: LossRecipe, *, batch_size: int, seed: int, epoch: int, mined: int = 0
+    sources: Sequence[TokenizedPairs],
+    loss: LossRecipe,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    mined: int = 0,
+    by_product: bool = False,
 ) -> list[BatchPlan]:
     """Return the batches of an epoch, shuffled; each holds ``batch_size`` units of one source, the last may be smaller.
 
@@ -124,6 +131,8 @@ def plan_epoch(
         seed: Of the recipe.
         epoch: Its number; another epoch is shuffled otherwise.
         mined: Mined negatives beside each positive.
+        by_product: Whether queries that share a relevant product meet in a batch. Fewer distinct products are embedded
+            then, and in-batch negatives are harder.
 
     Raises:
         DataError: If InfoNCE is asked for and no pair is relevant.
@@ -133,12 +142,15 @@ def plan_epoch(
     for number, pairs in enumerate(sources):
         for _ in range(pairs.repeat):
             units = _units(pairs, loss, mined, generator)
-            units = [units[position] for position in generator.permutation(len(units))]
+            order = generator.permutation(len(units))
+            if by_product:
+                order = order[np.argsort(_product_places(pairs, units, generator)[order], kind="stable")]
+            units = [units[position] for position in order]
             for start in range(0, len(units), batch_size):
                 chosen = tuple(pair for unit in units[start : start + batch_size] for pair in unit)
                 plans.append(BatchPlan(number, chosen))
-    if len(sources) == 1:
-        return plans
+    if len(sources) == 1 and not by_product:
+        return plans  # shuffled already
     return [plans[position] for position in generator.permutation(len(plans))]
 
 
@@ -177,6 +189,23 @@ def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.ra
     if loss.cosent_weight:  # queries without a relevant product still order pairs
         units += [[number] for query in sorted(negatives.keys() - positives.keys()) for number in negatives[query]]
     return units
+
+
+def _product_places(
+    pairs: TokenizedPairs, units: Sequence[Sequence[int]], generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return a number for each unit, (U,): equal for queries with the same best-known relevant product."""
+    relevant = np.flatnonzero(pairs.labels == 1)
+    queries_of = np.bincount(pairs.pair_product[relevant], minlength=len(pairs.product_rows))  # (products,)
+    place = generator.permutation(len(pairs.product_rows))
+    best: dict[int, int] = {}
+    for query, product in zip(pairs.pair_query[relevant].tolist(), pairs.pair_product[relevant].tolist(), strict=True):
+        known = best.setdefault(query, product)
+        if (queries_of[product], product) > (queries_of[known], known):
+            best[query] = product
+    firsts = [unit[0] for unit in units]
+    products = [best.get(int(pairs.pair_query[pair]), int(pairs.pair_product[pair])) for pair in firsts]
+    return place[products]
 
 
 def _by_query(pairs: TokenizedPairs, numbers: NDArray[np.int64]) -> dict[int, list[int]]:

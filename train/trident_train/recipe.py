@@ -137,6 +137,7 @@ class OptimizerRecipe:
 
     epochs: int = 3
     batch_size: int = 64  # units a batch, whatever the number of processes: pairs, or a positive with its negatives
+    batches: Literal["shuffled", "by_product"] = "shuffled"  # by_product: queries that share products meet in a batch
     learning_rate: float = 5e-4
     weight_decay: float = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
