@@ -149,6 +149,16 @@ def test_evaluate_prints_every_arm(trained: tuple[Path, dict[str, Any]], tiny_da
     assert found["arms"][-1]["judged"]["queries"] >= held_out["queries"]  # the validation queries too
 
 
+def test_evaluate_measures_another_text_contract(trained: tuple[Path, dict[str, Any]], tiny_data: Path) -> None:
+    command = ("evaluate", trained[0], "--pairs", tiny_data / "pairs.csv", "--json")
+    plain = document(run(*command))["arms"]
+    prefixed = document(run(*command, "--text", "query_template=query: {text}", "--text", "query_max_tokens=24"))[
+        "arms"
+    ]
+    assert prefixed[:2] == plain[:2]  # random and BM25 read no contract
+    assert prefixed[2]["judged"] != plain[2]["judged"]
+
+
 def test_export_prints_its_manifest(trained: tuple[Path, dict[str, Any]], tiny_data: Path, tmp_path: Path) -> None:
     found = document(
         run(
@@ -200,6 +210,11 @@ def test_refusals_are_one_line_and_leave_nothing(
         ((*train, "--set", 'lora.targets=["querry"]'), 2, "lora.targets: no linear layer is called 'querry'"),
         ((*evaluate, pairs, "--column", "product_title"), 2, "--column takes NAME=COLUMN, got 'product_title'"),
         ((*evaluate, pairs, "--column", "title=name"), 2, "unknown name 'title' (did you mean 'product_title'?)"),
+        ((*evaluate, pairs, "--text", "query=x"), 2, "unknown key 'query'"),
+        ((*evaluate, pairs, "--text", "query_template=query:"), 2, "query_template must contain {text} exactly once"),
+        (("compare", tmp_path / "model"), 1, "is no run folder: it has no"),
+        (("report", tmp_path / "model"), 1, "is no run folder: it has no"),
+        (("push", trained[0]), 2, "--to"),
         ((*export, products, "--set", "index.eff=3"), 2, "unknown key 'index.eff' (did you mean 'ef'?)"),
         ((*export, products, "--set", "recall_target=2"), 2, "recall_target must be in (0, 1], got 2"),
     ]  # fmt: skip

@@ -23,8 +23,6 @@ from trident_train.comparison_plot import save_plot
 from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
 from trident_train.run import train
 
-PROGRAM = "import typer; from trident.commands import compare; typer.run(compare.command)"
-
 
 @pytest.fixture(scope="module")
 def runs(tiny_run: Path, tiny_recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
@@ -224,9 +222,9 @@ def test_other_plot_files_are_refused(runs: list[Path], tmp_path: Path) -> None:
 
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own, since it sets up logging."""
+    """Run the command."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+        [sys.executable, "-m", "trident", "compare", *map(str, arguments)],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
         capture_output=True,
         text=True,

@@ -284,9 +284,8 @@ def test_damaged_and_foreign_folders_are_refused(tiny_run: Path, tmp_path: Path)
 
 def test_the_command_makes_the_page_anew_and_writes_figures(run: Path, tmp_path: Path) -> None:
     (run / "report.html").unlink(missing_ok=True)
-    program = "import typer; from trident.commands import report; typer.run(report.command)"
-    done = subprocess.run(  # it sets up logging, so in a process of its own
-        [sys.executable, "-c", program, str(run), "--figures", str(tmp_path / "figures")],
+    done = subprocess.run(
+        [sys.executable, "-m", "trident", "report", str(run), "--figures", str(tmp_path / "figures")],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
         capture_output=True,
         text=True,
