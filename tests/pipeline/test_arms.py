@@ -73,7 +73,9 @@ def test_float16_on_a_processor_is_refused(tiny_model: Path, tiny_data: Path, tm
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
     )
     assert outcome.returncode == 2
-    assert outcome.stderr.startswith("trident: optimizer.mixed_precision 'fp16' does not run here: ")
+    assert outcome.stderr.startswith(
+        "trident: optimizer.mixed_precision 'fp16' needs a GPU, got a CPU: take 'bf16' or 'no'"
+    )
     assert outcome.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 

@@ -27,13 +27,13 @@ def arm_of(model: Any, recipe: TrainRecipe) -> Any:
     Raises:
         ConfigError: As for ``add_adapters``.
     """
+    if recipe.optimizer.gradient_checkpointing:
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     if recipe.method == "lora":
         model = add_adapters(model, recipe.lora, base_model=recipe.base_model)
     else:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(recipe.method == "full" and UNREACHED not in name)
-    if recipe.optimizer.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model
 
 

@@ -96,17 +96,19 @@ def accelerator_of(recipe: TrainRecipe, *, tracking: Path) -> Accelerator:
     if tracker != "none" and importlib.util.find_spec(TRACKER_PACKAGES[tracker]) is None:
         raise MissingExtraError(f"tracker '{tracker}' is not installed: run pip install 'trident-search[trackers]'")
     AcceleratorState._reset_state()  # else a second run in this process keeps the precision of the first
+    precision = recipe.optimizer.mixed_precision
     try:
-        return Accelerator(
-            mixed_precision=recipe.optimizer.mixed_precision,
+        accelerator = Accelerator(
+            mixed_precision=precision,
             log_with=None if tracker == "none" else tracker,
             project_dir=str(tracking),
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
     except ValueError as error:
-        raise ConfigError(
-            f"optimizer.mixed_precision '{recipe.optimizer.mixed_precision}' does not run here: {error}"
-        ) from error
+        raise ConfigError(f"optimizer.mixed_precision '{precision}' does not run here: {error}") from error
+    if precision == "fp16" and accelerator.device.type == "cpu":  # Accelerate lets it, and every step is lost
+        raise ConfigError("optimizer.mixed_precision 'fp16' needs a GPU, got a CPU: take 'bf16' or 'no'")
+    return accelerator
 
 
 def start_tracker(accelerator: Accelerator, recipe: TrainRecipe, *, tracking: Path, after: int | None = None) -> None:
