@@ -42,9 +42,6 @@ def command(
         print_json(table)
         return
     for name, arms in table["sources"].items():
-        if not all(arm["catalogue"] for arm in arms) and any(arm["catalogue"] for arm in arms):
-            say("note: not every run ranked the catalogue; its figures are in --json only")
-            arms = [{**arm, "catalogue": None} for arm in arms]
         print_table(quality_table(f"held-out queries{f' of {name}' if name else ''}", arms))
     print_table(_cost_table(table["costs"], measured=limit is not None))
     if table["against_full"]:
