@@ -17,6 +17,7 @@ from trident.pairs import Pairs, normalized_query, pairs_from_table, read_pairs
 from trident.tables import as_contract
 from trident_train.audit import Audit, audit, contradictions, require_consistent
 from trident_train.recipe import DataRecipe, SourceRecipe
+from trident_train.title_queries import title_queries
 
 SPLITS = ("train", "validation", "test")
 
@@ -36,7 +37,8 @@ class SplitPairs:
 class Source:
     """One source of pairs, ready to train on.
 
-    ``name`` is empty when there is one source only.
+    ``name`` is empty when there is one source only; ``made`` are pairs of queries made of titles, if asked for, that
+    are trained on beside the train split.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Source:
     parts: SplitPairs
     catalogue: Catalogue | None
     audit: Audit
+    made: Pairs | None = None
 
     def ranked_catalogue(self) -> Catalogue | None:
         """Return the catalogue that the test split is ranked against, None if the recipe asks for none."""
@@ -82,13 +85,19 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
         parts = SplitPairs(train, parts.validation, parts.test)
         _require_classes(train, "train", source.pairs)
         report = audit(pairs, parts, leaked=leaked, dropped=dropped)
-        sources.append(Source(name, source, parts, catalogue, report))
+        made = None
+        if source.title_queries:
+            titles = train.titles if catalogue is None else catalogue.titles
+            unseen = frozenset().union(*held_out.values())
+            made = title_queries(titles, source.title_queries, held_out=unseen, seed=recipe.split_seed)
+        sources.append(Source(name, source, parts, catalogue, report, made))
         logger.info(
-            "%s: train %d, validation %d, test %d pairs",
+            "%s: train %d, validation %d, test %d pairs, %d made of titles",
             name or "pairs",
             len(train),
             len(parts.validation),
             len(parts.test),
+            0 if made is None else len(made),
         )
     return sources
 

@@ -23,6 +23,7 @@ class SourceRecipe:
     catalogue: Path | None = None  # gives titles where pairs have ids only; is ranked and mined where asked for
     rank_catalogue: bool = False  # the test split is also ranked against the whole catalogue
     repeat: int = 1  # times that the train split stands in an epoch
+    title_queries: int = 0  # queries made of the words of titles (catalogue's, else train split's) to train on as well
 
     def __post_init__(self) -> None:
         """Check what asks for a catalogue."""
@@ -30,6 +31,8 @@ class SourceRecipe:
             raise ConfigError("data.rank_catalogue needs data.catalogue, got none")
         if self.repeat < 1:
             raise ConfigError(f"data.repeat must be >= 1, got {self.repeat}")
+        if self.title_queries < 0:
+            raise ConfigError(f"data.title_queries must be >= 0, got {self.title_queries}")
 
 
 @dataclass(frozen=True, kw_only=True)

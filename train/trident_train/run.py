@@ -151,6 +151,7 @@ def train(
             improved=None if trained is None else trained.best_score > pretrained.value,
             audits={source.name: source.audit for source in run.sources},
             train_pairs=sum(len(source.parts.train) for source in run.sources),
+            made_pairs=sum(len(source.made) for source in run.sources if source.made is not None),
             validation_pairs=sum(len(source.parts.validation) for source in run.sources),
             trained_weights=trained_weights(model),
             total_weights=total,
@@ -180,7 +181,10 @@ def _training(run: Run, encoder: Encoder) -> Training:
     return Training(
         accelerator=run.accelerator,
         encoder=encoder,
-        sources=[_tokenized(run, source, encoder) for source in run.sources],
+        sources=[
+            *(_tokenized(run, source, encoder) for source in run.sources),
+            *(tokenize_pairs(source.made, encoder.tokenizer) for source in run.sources if source.made is not None),
+        ],
         recipe=run.recipe,
         validate=run.score,
         report=run.record,
