@@ -24,23 +24,18 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate.utils import set_seed
 from rich.console import Console
 from rich.table import Table
 
-from trident.base_model import find_model
 from trident.config import load_recipe
 from trident.errors import ConfigError, TridentError
-from trident_train.arms import arm_of, trained_weights
-from trident_train.batch_memory import Measurement, largest_batch, parse_size, random_pairs, step_memory
+from trident_train.arms import trained_weights
+from trident_train.batch_memory import Measurement, largest_batch, parse_size, step_memory
 from trident_train.batches import gather_batch
-from trident_train.encoder import Encoder
-from trident_train.loop import Training
-from trident_train.processes import accelerator_of
 from trident_train.random_model import write_random_model
 from trident_train.recipe import TrainRecipe
 from trident_train.report import environment
-from trident_train.selection import Score
+from trident_train.single_steps import training_of
 
 RECIPE = Path(__file__).parents[1] / "train" / "recipes" / "esci-e5-large-v2.toml"
 Method = Literal["lora", "full"]
@@ -67,21 +62,10 @@ class Stepper:
 
     def __init__(self, recipe: TrainRecipe) -> None:
         """Load the model and put a batch together."""
-        accelerator = accelerator_of(recipe, tracking=Path())
-        set_seed(recipe.seed)
-        encoder = Encoder.load(find_model(recipe.base_model), recipe.text)
-        model = arm_of(encoder.model, recipe).to(accelerator.device)
-        pairs = random_pairs(recipe, int(model.config.vocab_size))
         self.recipe = recipe
-        self.training = Training(
-            accelerator=accelerator,
-            encoder=Encoder(model, encoder.tokenizer, accelerator),
-            sources=[pairs],
-            recipe=recipe,
-            validate=lambda _: Score(value=0.0, metrics={}),
-        )
+        self.training = training_of(recipe)
         self.training.two_sides.train()
-        self.batch = gather_batch(pairs, self.training.plan(1)[0])
+        self.batch = gather_batch(self.training.sources[0], self.training.plan(1)[0])
         self.seconds: list[float] = []
 
     def step(self) -> None:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from accelerate.utils import set_seed
-
-from trident.base_model import find_model
-from trident_train.arms import arm_of
 from trident_train.batches import BatchPlan, TokenizedPairs, gather_batch
 from trident_train.encoder import Encoder, length_groups
-from trident_train.loop import Training
-from trident_train.processes import accelerator_of
 from trident_train.recipe import TrainRecipe
-from trident_train.selection import Score
+from trident_train.single_steps import training_of
 
 
 class OurWay:
@@ -22,17 +14,7 @@ class OurWay:
     def __init__(self, recipe: TrainRecipe, pairs: TokenizedPairs) -> None:
         """Load the model and set up the loop in the recipe's precision."""
         self.pairs = pairs
-        accelerator = accelerator_of(recipe, tracking=Path())
-        set_seed(recipe.seed)
-        encoder = Encoder.load(find_model(recipe.base_model), recipe.text)
-        model = arm_of(encoder.model, recipe).to(accelerator.device)
-        self.training = Training(
-            accelerator=accelerator,
-            encoder=Encoder(model, encoder.tokenizer, accelerator),
-            sources=[pairs],
-            recipe=recipe,
-            validate=lambda _: Score(value=0.0, metrics={}),
-        )
+        self.training = training_of(recipe, pairs)
 
     @property
     def encoder(self) -> Encoder:

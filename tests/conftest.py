@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from trident.text import TextContract
 from trident_export.pipeline import ExportConfig, export_generation
-from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
+from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
 from trident_train.run import train
 
 COLOURS = {"red": "crimson", "blue": "navy", "green": "olive", "black": "ebony", "white": "ivory", "steel": "chrome"}
@@ -116,6 +120,17 @@ def tiny_recipe(tiny_model: Path, tiny_data: Path) -> TrainRecipe:
 
 
 @pytest.fixture(scope="session")
+def two_sources(tiny_data: Path) -> DataRecipe:
+    """Return the tiny data as two sources, the first ranked against its catalogue."""
+    pairs, catalogue = str(tiny_data / "pairs.csv"), tiny_data / "products.csv"
+    sources = {
+        "ranked": SourceRecipe(pairs=pairs, catalogue=catalogue, rank_catalogue=True),
+        "judged": SourceRecipe(pairs=pairs),
+    }
+    return DataRecipe(sources=sources, validation_share=0.2, test_share=0.3)
+
+
+@pytest.fixture(scope="session")
 def tiny_run(tiny_recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the run folder of the tiny recipe."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
@@ -136,3 +151,21 @@ def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.T
         embedding=lambda _: nullcontext(lambda _: None),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def run_trident() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return what runs ``trident`` with the given arguments in a process of its own, on one thread, without a hub."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+        return subprocess.run(
+            [sys.executable, "-m", "trident", *map(str, arguments)],
+            env=os.environ | own | environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run

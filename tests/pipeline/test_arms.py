@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,16 +61,16 @@ def test_bfloat16_trains_float32_weights(tiny_recipe: TrainRecipe, tmp_path: Pat
     assert {value.dtype for value in weights.values() if value.is_floating_point()} == {torch.float32}
 
 
-def test_float16_on_a_processor_is_refused(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_float16_on_a_processor_is_refused(
+    tiny_model: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    run_trident: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     recipe = tmp_path / "half.toml"
     recipe.write_text(f'base_model = "{tiny_model}"\n[data]\npairs = "{tiny_data}/pairs.csv"\n')
-    command = [sys.executable, "-m", "trident", "train", str(recipe), "--out", str(tmp_path / "runs" / "half")]
-    outcome = subprocess.run(
-        [*command, "--set", "optimizer.mixed_precision=fp16"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-    )
+    half = ("--set", "optimizer.mixed_precision=fp16")
+    outcome = run_trident("train", recipe, "--out", tmp_path / "runs" / "half", *half, CUDA_VISIBLE_DEVICES="")
     assert outcome.returncode == 2
     assert outcome.stderr.startswith(
         "trident: optimizer.mixed_precision 'fp16' needs a GPU, got a CPU: take 'bf16' or 'no'"

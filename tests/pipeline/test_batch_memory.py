@@ -9,10 +9,11 @@ import pytest
 
 from trident.errors import ConfigError
 from trident.text import TextContract
-from trident_train.batch_memory import Measurement, largest_batch, parse_size, random_pairs, step_memory
+from trident_train.batch_memory import Measurement, largest_batch, parse_size, step_memory
 from trident_train.batches import gather_batch, plan_epoch
 from trident_train.random_model import write_random_model
 from trident_train.recipe import DataRecipe, LossRecipe, NegativesRecipe, OptimizerRecipe, TrainRecipe
+from trident_train.single_steps import random_pairs
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from huggingface_hub import ModelCard
 from trident.errors import ConfigError, ModelError, TridentError
 from trident.text import TextContract
 from trident_train.card import build_upload
-from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
+from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
 from trident_train.run import train
 from trident_train.run_folder import load_run
 
 TEXTS = ["crimson kettle", "  Navy   SOFA ", "a query that is much longer than the few tokens which its side may have"]
 UPLOAD = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from trident.errors import TridentError
 from trident_train.hub import upload
@@ -138,15 +139,9 @@ def test_the_card_sets_the_figures_beside_random_and_bm25(uploaded: Path, tiny_r
 
 
 def test_several_sources_and_a_catalogue_have_a_table_each(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
+    tiny_recipe: TrainRecipe, two_sources: DataRecipe, tiny_data: Path, tmp_path: Path
 ) -> None:
-    pairs, catalogue = str(tiny_data / "pairs.csv"), tiny_data / "products.csv"
-    sources = {
-        "ranked": SourceRecipe(pairs=pairs, catalogue=catalogue, rank_catalogue=True),
-        "judged": SourceRecipe(pairs=pairs),
-    }
-    data = DataRecipe(sources=sources, validation_share=0.2, test_share=0.3)
-    train(dataclasses.replace(tiny_recipe, method="none", data=data), tmp_path / "run")
+    train(dataclasses.replace(tiny_recipe, method="none", data=two_sources), tmp_path / "run")
     folder = build_upload(tmp_path / "run", tmp_path / "upload", repo_id=None)
     text = (folder / "README.md").read_text()
     assert text.index("### ranked (pairs.csv)") < text.index("### judged (pairs.csv)")
@@ -269,34 +264,27 @@ def test_what_the_hub_says_becomes_one_line_with_a_remedy(uploaded: Path, tmp_pa
     assert line.endswith("log in with 'hf auth login', with a token that may write there")
 
 
-def push(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "trident", "push", *map(str, arguments)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def test_the_command_line_writes_the_folder(tiny_run: Path, tmp_path: Path) -> None:
-    done = push(tiny_run, "--folder", tmp_path / "upload", "--json")
+def test_the_command_line_writes_the_folder(
+    tiny_run: Path, tmp_path: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_trident("push", tiny_run, "--folder", tmp_path / "upload", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["files"] == {path.name: path.stat().st_size for path in (tmp_path / "upload").iterdir()}
     assert (document["repository"], document["commit_url"]) == (None, None)
     assert done.stderr == f"wrote {tmp_path / 'upload'}\n"
-    again = push(tiny_run, "--folder", tmp_path / "upload")
+    again = run_trident("push", tiny_run, "--folder", tmp_path / "upload")
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr.endswith("exists already: choose another --folder, or add --overwrite\n")
 
 
-def test_the_command_line_says_why_it_cannot_upload(tiny_run: Path, tmp_path: Path) -> None:
-    nowhere = push(tiny_run)
+def test_the_command_line_says_why_it_cannot_upload(
+    tiny_run: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    nowhere = run_trident("push", tiny_run)
     assert nowhere.returncode == 2
     assert nowhere.stderr == "trident: trident push needs --to OWNER/NAME, --folder DIR or both, got neither\n"
-    offline = push(tiny_run, "--to", "shop/tiny")
+    offline = run_trident("push", tiny_run, "--to", "shop/tiny")
     assert (offline.returncode, offline.stdout, len(offline.stderr.splitlines())) == (1, "", 1)
     assert offline.stderr.startswith("trident: the hub at ")
     assert "unset HF_HUB_OFFLINE" in offline.stderr

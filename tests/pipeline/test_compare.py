@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +123,10 @@ def test_other_text_contracts_and_base_models_have_pretrained_rows_of_their_own(
 
 
 def test_two_sources_and_a_catalogue_that_only_one_run_ranks(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
+    tiny_recipe: TrainRecipe,
+    tiny_data: Path,
+    tmp_path: Path,
+    run_trident: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     pairs, catalogue = str(tiny_data / "pairs.csv"), tiny_data / "products.csv"
     for name, ranked in (("judged", False), ("ranked", True)):
@@ -139,7 +141,7 @@ def test_two_sources_and_a_catalogue_that_only_one_run_ranks(
     assert [arm.catalogue is not None for arm in comparison.sources["one"]] == [True, True, True, False, True]
     assert not any(arm.catalogue for arm in comparison.sources["two"])
     assert comparison.costs[0].auc == pytest.approx(np.mean([arms[3].auc for arms in comparison.sources.values()]))
-    done = call(tmp_path / "judged", tmp_path / "ranked")
+    done = run_trident("compare", tmp_path / "judged", tmp_path / "ranked")
     one, two = done.stdout.split("held-out queries of two")
     assert "held-out queries of one" in one
     cells = [line.split("│")[6].strip() for line in one.splitlines() if line.count("│") > 8]  # catalogue NDCG@10
@@ -224,22 +226,11 @@ def test_other_plot_files_are_refused(runs: list[Path], tmp_path: Path) -> None:
         save_plot(compare_runs(runs[:1]), tmp_path / "file" / "plot.svg")
 
 
-def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "trident", "compare", *map(str, arguments)],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def test_the_command_prints_tables_and_draws(
+    runs: list[Path], tmp_path: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_trident("compare", *runs, "--plot", tmp_path / "plot.svg")
     assert done.returncode == 0, done.stderr
-    return done
-
-
-def test_the_command_prints_tables_and_draws(runs: list[Path], tmp_path: Path) -> None:
-    done = call(*runs, "--plot", tmp_path / "plot.svg")
     lines = [" ".join(line.replace("│", " ").split()) for line in done.stdout.splitlines()]
     lora, full = auc_of(runs[0], "lora"), auc_of(runs[1], "full")
     assert any(line.startswith(f"adapted (lora) {lora:.4f}") for line in lines)
@@ -249,8 +240,10 @@ def test_the_command_prints_tables_and_draws(runs: list[Path], tmp_path: Path) -
     assert (tmp_path / "plot.svg").is_file()
 
 
-def test_the_command_prints_the_same_numbers_as_json(runs: list[Path]) -> None:
-    assert json.loads(call(*runs, "--json").stdout) == to_table(compare_runs(runs))
+def test_the_command_prints_the_same_numbers_as_json(
+    runs: list[Path], run_trident: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    assert json.loads(run_trident("compare", *runs, "--json").stdout) == to_table(compare_runs(runs))
 
 
 def test_the_largest_batch_is_measured_under_the_limit(runs: list[Path]) -> None:

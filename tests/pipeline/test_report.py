@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,7 +19,7 @@ import pytest
 
 from trident.errors import ModelError, TridentError
 from trident.pairs import Pairs, read_pairs
-from trident_train.recipe import DataRecipe, OptimizerRecipe, SelectionRecipe, SourceRecipe, TrainRecipe
+from trident_train.recipe import DataRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
 from trident_train.report_figures import save_figures
 from trident_train.report_page import write_report_page
 from trident_train.results import read_results
@@ -182,17 +181,12 @@ def test_a_run_without_training(tiny_recipe: TrainRecipe, tmp_path: Path) -> Non
 
 
 def test_two_sources_one_epoch_two_scales_and_a_catalogue(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
+    tiny_recipe: TrainRecipe, two_sources: DataRecipe, tmp_path: Path
 ) -> None:
-    pairs, catalogue = str(tiny_data / "pairs.csv"), tiny_data / "products.csv"
-    sources = {
-        "ranked": SourceRecipe(pairs=pairs, catalogue=catalogue, rank_catalogue=True),
-        "judged": SourceRecipe(pairs=pairs),
-    }
     recipe = dataclasses.replace(
         tiny_recipe,
         method="full",
-        data=DataRecipe(sources=sources, validation_share=0.2, test_share=0.3),
+        data=two_sources,
         optimizer=OptimizerRecipe(epochs=1, batch_size=16, learning_rate=1e-6),
         selection=SelectionRecipe(metrics=("roc_auc", "ndcg_at_10"), scales=(0.5, 1.0)),
     )
@@ -282,16 +276,11 @@ def test_damaged_and_foreign_folders_are_refused(tiny_run: Path, tmp_path: Path)
         write_report_page(run)
 
 
-def test_the_command_makes_the_page_anew_and_writes_figures(run: Path, tmp_path: Path) -> None:
+def test_the_command_makes_the_page_anew_and_writes_figures(
+    run: Path, tmp_path: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     (run / "report.html").unlink(missing_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "trident", "report", str(run), "--figures", str(tmp_path / "figures")],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = run_trident("report", run, "--figures", tmp_path / "figures")
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"wrote {run / 'report.html'}\nwrote 5 figures into {tmp_path / 'figures'}\n"
     assert (run / "report.html").is_file()

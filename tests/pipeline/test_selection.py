@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -85,16 +84,16 @@ def test_patience_ends_a_run_that_learns_nothing_more(tiny_recipe: TrainRecipe, 
     assert report.trained.best_epoch == 1
 
 
-def test_a_run_that_did_not_help_says_so_and_exits_1(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_a_run_that_did_not_help_says_so_and_exits_1(
+    tiny_model: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    run_trident: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     recipe = tmp_path / "worse.toml"
     recipe.write_text(WORSE.format(model=tiny_model, data=tiny_data))
-
-    def run(name: str, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "trident", "train", str(recipe), "--out", str(tmp_path / name), *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment)
-
-    refused, allowed = run("refused"), run("allowed", "--allow-worse")
+    refused = run_trident("train", recipe, "--out", tmp_path / "refused")
+    allowed = run_trident("train", recipe, "--out", tmp_path / "allowed", "--allow-worse")
     assert (refused.returncode, allowed.returncode) == (1, 0), refused.stderr
     for outcome in (refused, allowed):
         assert "training did not help: validation score" in outcome.stderr

@@ -14,26 +14,18 @@ import re
 import resource
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from accelerate.utils import set_seed
 
-from trident.base_model import find_model
 from trident.config import from_table, to_table
 from trident.errors import ConfigError, TridentError
-from trident_train.arms import arm_of
-from trident_train.batches import UNJUDGED, TokenizedPairs, gather_batch
-from trident_train.encoder import Encoder
-from trident_train.loop import Training
-from trident_train.processes import accelerator_of
+from trident_train.batches import gather_batch
 from trident_train.recipe import TrainRecipe
-from trident_train.selection import Score
+from trident_train.single_steps import training_of
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 PRECISION = 0.06  # of the largest batch
@@ -185,57 +177,18 @@ def measure(recipe: TrainRecipe, batch_size: int, limit_bytes: int | None) -> in
     recipe = dataclasses.replace(recipe, optimizer=options, tracker="none")
     if recipe.method == "none":
         raise ConfigError("method must be 'lora' or 'full' to measure a step, got 'none', which takes none")
-    set_seed(recipe.seed)
-    accelerator = accelerator_of(recipe, tracking=Path(tempfile.gettempdir()))
-    encoder = Encoder.load(find_model(recipe.base_model), recipe.text)
-    model = arm_of(encoder.model, recipe).to(accelerator.device)
-    pairs = random_pairs(recipe, int(model.config.vocab_size))
-    training = Training(
-        accelerator=accelerator,
-        encoder=Encoder(model, encoder.tokenizer, accelerator),
-        sources=[pairs],
-        recipe=recipe,
-        validate=lambda _: Score(value=0.0, metrics={}),
-    )
+    training = training_of(recipe)
     gc.collect()
-    on_gpu = accelerator.device.type == "cuda"
+    on_gpu = training.accelerator.device.type == "cuda"
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     else:
         _start_watching(limit_bytes)
     training.two_sides.train()
-    batch = gather_batch(pairs, training.plan(1)[0])
+    batch = gather_batch(training.sources[0], training.plan(1)[0])
     for _ in range(2):
         training.run_step([batch] * min(options.gradient_accumulation, 2))
     return int(torch.cuda.max_memory_allocated()) if on_gpu else _status("VmHWM")
-
-
-def random_pairs(recipe: TrainRecipe, vocabulary: int) -> TokenizedPairs:
-    """Return pairs that fill one batch of a recipe; every text is as long as the contract allows, none stands twice.
-
-    Args:
-        recipe: Batch size, loss, negatives and lengths.
-        vocabulary: Token ids are below it.
-    """
-    units = recipe.optimizer.batch_size
-    labels = np.arange(units) % 2  # both kinds
-    rows_a_unit = 1
-    if recipe.loss.name == "infonce":
-        beside = [0.0] * recipe.loss.hard_negatives + [UNJUDGED] * recipe.negatives.mined
-        rows_a_unit += len(beside)
-        labels = np.array([1.0, *beside] * units)
-    generator = np.random.default_rng(recipe.seed)
-    products = units * rows_a_unit
-    pair_query = np.repeat(np.arange(units), rows_a_unit)
-    return TokenizedPairs(
-        query_rows=generator.integers(vocabulary, size=(units, recipe.text.query_max_tokens)).tolist(),
-        product_rows=generator.integers(vocabulary, size=(products, recipe.text.product_max_tokens)).tolist(),
-        pair_query=pair_query,
-        pair_product=np.arange(products),
-        labels=labels.astype(np.float32),
-        grades=(labels == 1).astype(np.float32),
-        positives=frozenset((int(pair_query[row]), row) for row in np.flatnonzero(labels == 1).tolist()),
-    )
 
 
 def _start_watching(limit_bytes: int | None) -> None:
