@@ -12,7 +12,7 @@ from trident.tokenization import TextTokenizer
 from trident_train.batches import UNJUDGED, BatchPlan, TokenizedPairs, gather_batch, plan_epoch, tokenize_pairs
 from trident_train.data import SplitPairs, query_hashes, split_pairs, trained_share
 from trident_train.encoder import length_groups
-from trident_train.recipe import DataRecipe, LossRecipe
+from trident_train.recipe import Batches, DataRecipe, LossRecipe
 
 RECIPE = DataRecipe(pairs="pairs.csv", validation_share=0.2, test_share=0.3)
 
@@ -183,19 +183,41 @@ def test_queries_that_share_products_meet_in_a_batch(tokenizer: TextTokenizer) -
     labels = np.ones(200, dtype=np.int8)
     tokenized = tokenize_pairs(Pairs(queries, titles, labels, labels.astype(np.float32), titles), tokenizer)
 
-    def products(*, by_product: bool, epoch: int = 1) -> list[int]:
+    def products(batches: Batches) -> list[int]:
         loss = LossRecipe(name="infonce")
-        plans = plan_epoch([tokenized], loss, batch_size=20, seed=1, epoch=epoch, by_product=by_product)
+        plans = plan_epoch([tokenized], loss, batch_size=20, seed=1, epoch=1, batches=batches)
         assert sorted(pair for item in plans for pair in item.pairs) == list(range(200))
         return [len(gather_batch(tokenized, item).product_rows) for item in plans]
 
-    assert products(by_product=True) == [2] * 10
-    assert min(products(by_product=False)) > 8
+    assert products("by_product") == [2] * 10
+    assert min(products("shuffled")) > 8
     meets = [
         {
             frozenset(item.pairs)
-            for item in plan_epoch([tokenized], LossRecipe(), batch_size=20, seed=1, epoch=epoch, by_product=True)
+            for item in plan_epoch([tokenized], LossRecipe(), batch_size=20, seed=1, epoch=epoch, batches="by_product")
         }
         for epoch in (1, 2)
     ]
     assert meets[0] != meets[1]
+
+
+def test_a_query_stands_whole_in_a_batch(tokenizer: TextTokenizer) -> None:
+    queries = [f"words {number % 40}" for number in range(200)]  # five pairs a query, of 40 queries
+    titles = [f"title {number}" for number in range(200)]
+    labels = np.array([number < 80 for number in range(200)], dtype=np.int8)
+    pairs = Pairs(queries, titles, labels, labels.astype(np.float32), titles)
+    tokenized = tokenize_pairs(pairs, tokenizer, mined=[(number, f"mined {number}") for number in range(120)])
+    for loss in (LossRecipe(name="infonce"), LossRecipe(name="cosent")):
+        plans = [
+            plan_epoch([tokenized], loss, batch_size=24, seed=1, epoch=epoch, mined=1, batches="by_query")
+            for epoch in (1, 2)
+        ]
+        for plan in plans:
+            judged = [[pair for pair in item.pairs if pair < 200] for item in plan]
+            assert sorted(pair for numbers in judged for pair in numbers) == list(range(200))
+            assert [len(item.pairs) for item in plan] == [24] * 10  # four queries of five pairs and a mined one
+            for numbers in judged:
+                assert len({number % 40 for number in numbers}) * 5 == len(numbers)
+        assert {frozenset(item.pairs) for item in plans[0]} != {frozenset(item.pairs) for item in plans[1]}
+    uneven = plan_epoch([tokenized], LossRecipe(), batch_size=16, seed=1, epoch=1, batches="by_query")
+    assert [len(item.pairs) for item in uneven] == [20] * 10  # full with the query that reaches 16

@@ -14,7 +14,7 @@ from trident.errors import DataError
 from trident.pairs import Pairs
 from trident.tokenization import TextTokenizer
 from trident_train.losses import EmbeddedBatch
-from trident_train.recipe import LossRecipe
+from trident_train.recipe import Batches, LossRecipe
 
 UNJUDGED = -1.0  # the label of a mined negative: nobody said that it is irrelevant
 
@@ -117,12 +117,13 @@ def plan_epoch(
     seed: int,
     epoch: int,
     mined: int = 0,
-    by_product: bool = False,
+    batches: Batches = "shuffled",
 ) -> list[BatchPlan]:
     """Return the batches of an epoch, shuffled; each holds ``batch_size`` units of one source, the last may be smaller.
 
     A unit is what stays in one batch. With the cosine and CoSENT losses it is a pair. With InfoNCE it is a relevant
-    pair with labelled and mined negatives of its query, drawn anew each epoch.
+    pair with labelled and mined negatives of its query, drawn anew each epoch. In batches ``by_query`` it is a query
+    with all its labelled pairs and a draw of its mined negatives, and a batch is full with ``batch_size`` pairs.
 
     Args:
         sources: The tokenised train splits.
@@ -131,8 +132,9 @@ def plan_epoch(
         seed: Of the recipe.
         epoch: Its number; another epoch is shuffled otherwise.
         mined: Mined negatives beside each positive.
-        by_product: Whether queries that share a relevant product meet in a batch. Fewer distinct products are embedded
-            then, and in-batch negatives are harder.
+        batches: ``by_product``: queries that share a relevant product meet in a batch. Fewer distinct products are
+            embedded then, and in-batch negatives are harder. ``by_query``: the loss sees the products of a query side
+            by side, which is what ranks them.
 
     Raises:
         DataError: If InfoNCE is asked for and no pair is relevant.
@@ -141,15 +143,19 @@ def plan_epoch(
     plans = []
     for number, pairs in enumerate(sources):
         for _ in range(pairs.repeat):
-            units = _units(pairs, loss, mined, generator)
+            if batches == "by_query":
+                units = _whole_queries(pairs, mined, generator)
+            else:
+                units = _units(pairs, loss, mined, generator)
             order = generator.permutation(len(units))
-            if by_product:
+            if batches == "by_product":
                 order = order[np.argsort(_product_places(pairs, units, generator)[order], kind="stable")]
-            units = [units[position] for position in order]
-            for start in range(0, len(units), batch_size):
-                chosen = tuple(pair for unit in units[start : start + batch_size] for pair in unit)
-                plans.append(BatchPlan(number, chosen))
-    if len(sources) == 1 and not by_product:
+            sizes = [len(units[place]) if batches == "by_query" else 1 for place in order]
+            plans += [
+                BatchPlan(number, tuple(pair for place in run for pair in units[order[place]]))
+                for run in _filled(sizes, batch_size)
+            ]
+    if len(sources) == 1 and batches != "by_product":
         return plans  # shuffled already
     return [plans[position] for position in generator.permutation(len(plans))]
 
@@ -189,6 +195,24 @@ def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.ra
     if loss.cosent_weight:  # queries without a relevant product still order pairs
         units += [[number] for query in sorted(negatives.keys() - positives.keys()) for number in negatives[query]]
     return units
+
+
+def _whole_queries(pairs: TokenizedPairs, mined: int, generator: np.random.Generator) -> list[list[int]]:
+    judged = _by_query(pairs, np.flatnonzero(pairs.labels != UNJUDGED))
+    unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))
+    return [[*numbers, *_draw(unjudged.get(query, []), mined, generator)] for query, numbers in judged.items()]
+
+
+def _filled(sizes: Sequence[int], batch_size: int) -> list[range]:
+    """Return runs of positions, each as short as gives a sum of sizes of at least the batch size; the last may not."""
+    runs = []
+    start = filled = 0
+    for position, size in enumerate(sizes):
+        filled += size
+        if filled >= batch_size or position == len(sizes) - 1:
+            runs.append(range(start, position + 1))
+            start, filled = position + 1, 0
+    return runs
 
 
 def _product_places(

@@ -125,7 +125,7 @@ class Training:
             seed=self.recipe.seed,
             epoch=epoch,
             mined=self.recipe.negatives.mined,
-            by_product=self.recipe.optimizer.batches == "by_product",
+            batches=self.recipe.optimizer.batches,
         )
 
     def run(self) -> Trained:

@@ -134,13 +134,18 @@ class NegativesRecipe:
             )
 
 
+# by_product: queries that share a relevant product meet in a batch
+# by_query: whole queries, all their labelled pairs in one batch; batch_size counts pairs
+Batches = Literal["shuffled", "by_product", "by_query"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRecipe:
     """Adam with decoupled weight decay, and its schedule."""
 
     epochs: int = 3
     batch_size: int = 64  # units a batch, whatever the number of processes: pairs, or a positive with its negatives
-    batches: Literal["shuffled", "by_product"] = "shuffled"  # by_product: queries that share products meet in a batch
+    batches: Batches = "shuffled"
     learning_rate: float = 5e-4
     weight_decay: float = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
