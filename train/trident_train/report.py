@@ -59,7 +59,7 @@ class TrainReport:
     improved: bool | None
     audits: dict[str, Audit]
     train_pairs: int
-    made_pairs: int
+    made_pairs: int = 0
     validation_pairs: int
     trained_weights: int
     total_weights: int

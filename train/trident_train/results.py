@@ -99,7 +99,7 @@ def read_report(folder: Path) -> Table:
     """
     report = read_json(folder / REPORT_FILE)
     for field in dataclasses.fields(TrainReport):
-        if field.name not in report:
+        if field.name not in report and field.default is dataclasses.MISSING:
             raise ModelError(
                 f"{folder / REPORT_FILE} has no '{field.name}': another version of Trident wrote it; train again"
             )
