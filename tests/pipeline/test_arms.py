@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,7 +19,15 @@ from trident.pairs import read_pairs
 from trident_train.arms import arm_of
 from trident_train.data import load_sources
 from trident_train.encoder import Encoder
-from trident_train.recipe import DataRecipe, LoraRecipe, LossRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
+from trident_train.recipe import (
+    DataRecipe,
+    LoraRecipe,
+    LossRecipe,
+    NegativesRecipe,
+    OptimizerRecipe,
+    SourceRecipe,
+    TrainRecipe,
+)
 from trident_train.run import train
 from trident_train.run_folder import load_run
 
@@ -109,6 +118,26 @@ def test_every_loss_and_schedule_lowers_the_loss(
     )
     first, second = losses(recipe, tmp_path / "run")
     assert second < first
+
+
+def test_distillation_learns_from_labels_title_queries_and_mined_products(
+    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
+) -> None:
+    data = dataclasses.replace(
+        tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=20, title_words="common"
+    )
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        data=data,
+        loss=LossRecipe(name="distillation", margin=0.5, cosent_weight=0.3),
+        negatives=NegativesRecipe(mined=1, from_rank=1, to_rank=20),
+        optimizer=dataclasses.replace(QUICK, batches="by_query"),
+    )
+    first, second = losses(recipe, tmp_path / "run")
+    assert second < first
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["improved"]
+    assert report["made_pairs"] > 20
 
 
 def test_several_sources_are_trained_together_and_judged_apart(

@@ -9,8 +9,8 @@ import pytest
 
 from trident.errors import ConfigError
 from trident_train.data import load_sources
-from trident_train.recipe import DataRecipe, SourceRecipe
-from trident_train.title_queries import title_queries
+from trident_train.recipe import DataRecipe, SourceRecipe, TitleWords
+from trident_train.title_queries import COMMON, complete_titles, title_queries
 
 TITLES = [
     f"{brand} {colour} {thing} {size}"
@@ -25,9 +25,10 @@ def words_of(text: str) -> set[str]:
     return set(re.findall(r"\w[\w-]+", text.casefold()))
 
 
-def test_relevant_titles_have_every_word_and_irrelevant_ones_do_not() -> None:
-    made = title_queries(TITLES, 60, held_out=frozenset(), seed=0)
-    assert len(set(made.queries)) == 60
+@pytest.mark.parametrize(("kind", "count"), [("drawn", 60), ("common", 30)])
+def test_relevant_titles_have_every_word_and_irrelevant_ones_do_not(kind: TitleWords, count: int) -> None:
+    made = title_queries(TITLES, count, held_out=frozenset(), seed=0, kind=kind)
+    assert len(set(made.queries)) == count
     for query, title, label in zip(made.queries, made.titles, made.labels.tolist(), strict=True):
         assert (words_of(query) <= words_of(title)) == bool(label)
     for query in set(made.queries):
@@ -84,6 +85,22 @@ def test_they_come_from_the_train_split_or_the_catalogue_and_are_not_judged(tiny
         known = source.parts.train.titles if source.catalogue is None else source.catalogue.titles
         assert set(source.made.titles) <= set(known)
         assert not set(source.made.queries) & set(source.parts.test.queries)
+
+
+def test_common_words_stand_next_to_each_other_in_several_titles() -> None:
+    queries = dict.fromkeys(title_queries(TITLES, 1000, held_out=frozenset(), seed=0, kind="common").queries)
+    for query in queries:
+        assert sum(f" {query} " in f" {title.casefold()} " for title in TITLES) >= COMMON
+    assert {"drill", "cordless drill", "garden hose", "acme", "acme red"} <= set(queries)
+    assert not [query for query in queries if query.startswith(("drill garden", "small acme"))]
+    assert len(title_queries(TITLES[:4], 10, held_out=frozenset(), seed=0, kind="common")) == 0
+
+
+def test_made_queries_know_every_title_with_all_their_words() -> None:
+    queries = ["red drill", "red drill", "lamp"]
+    titles = ["Acme red drill", "blue hose", "Desk lamp, red", "Drill bit, RED", "lampshade"]
+    assert complete_titles(queries, titles) == [(0, 0), (0, 3), (2, 2)]
+    assert complete_titles(["saw"], titles) == complete_titles([], []) == []
 
 
 def test_a_negative_number_is_refused() -> None:

@@ -29,9 +29,10 @@ class TokenizedPairs:
         pair_query: (P,) int64 into ``query_rows``.
         pair_product: (P,) int64 into ``product_rows``.
         labels: (P,) float32, 1 and 0, ``UNJUDGED`` for mined negatives.
-        grades: (P,) float32.
+        grades: (P,) float32, from 0, the lowest of these pairs, to 1, the highest; the labels if all are the same.
         positives: Every (query, product) called relevant.
         repeat: Times that these pairs stand in an epoch.
+        teacher: Embeddings of ``query_rows`` and of ``product_rows`` by the pretrained model; None unless distilled.
     """
 
     query_rows: list[list[int]]
@@ -42,6 +43,7 @@ class TokenizedPairs:
     grades: NDArray[np.float32]
     positives: frozenset[tuple[int, int]]
     repeat: int = 1
+    teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class TokenizedBatch:
     labels: Tensor
     grades: Tensor
     positives: Tensor
+    teacher: Tensor | None = None
 
     def embedded(self, queries: Tensor, products: Tensor) -> EmbeddedBatch:
         """Return what the loss sees, on the device of the embeddings."""
@@ -67,6 +70,7 @@ class TokenizedBatch:
             labels=self.labels.to(device),
             grades=self.grades.to(device),
             positives=self.positives.to(device),
+            teacher=None if self.teacher is None else self.teacher.to(device),
         )
 
 
@@ -79,7 +83,12 @@ class BatchPlan:
 
 
 def tokenize_pairs(
-    pairs: Pairs, tokenizer: TextTokenizer, *, mined: Sequence[tuple[int, str]] = (), repeat: int = 1
+    pairs: Pairs,
+    tokenizer: TextTokenizer,
+    *,
+    mined: Sequence[tuple[int, str]] = (),
+    known: Sequence[tuple[int, int]] = (),
+    repeat: int = 1,
 ) -> TokenizedPairs:
     """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
 
@@ -87,23 +96,24 @@ def tokenize_pairs(
         pairs: The judged pairs.
         tokenizer: With the text contract.
         mined: (row of a pair, title): unjudged negatives of that pair's query.
+        known: (row of a pair, row of a pair): the query of the first is known to want the product of the second.
         repeat: Times that the pairs stand in an epoch.
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
     query_rows, pair_query = _distinct(tokenizer.token_ids(queries, "query"))
     product_rows, pair_product = _distinct(tokenizer.token_ids(titles, "product"))
-    relevant = pairs.labels == 1
-    count = len(pairs)
+    relevant = np.flatnonzero(pairs.labels == 1).tolist()
     return TokenizedPairs(
         query_rows=query_rows,
         product_rows=product_rows,
         pair_query=pair_query,
         pair_product=pair_product,
         labels=np.concatenate([pairs.labels.astype(np.float32), np.full(len(mined), UNJUDGED, dtype=np.float32)]),
-        grades=np.concatenate([pairs.grades, np.zeros(len(mined), dtype=np.float32)]),
+        grades=np.concatenate([_shares_of_highest(pairs), np.zeros(len(mined))]).astype(np.float32),
         positives=frozenset(
-            zip(pair_query[:count][relevant].tolist(), pair_product[:count][relevant].tolist(), strict=True)
+            (int(pair_query[one]), int(pair_product[other]))
+            for one, other in [*zip(relevant, relevant, strict=True), *known]
         ),
         repeat=repeat,
     )
@@ -168,6 +178,9 @@ def gather_batch(pairs: TokenizedPairs, plan: BatchPlan) -> TokenizedBatch:
     positives = np.array(
         [[(query, product) in pairs.positives for product in products.tolist()] for query in queries.tolist()]
     )
+    teacher = None
+    if pairs.teacher is not None:
+        teacher = torch.from_numpy(pairs.teacher[0][queries] @ pairs.teacher[1][products].T)
     return TokenizedBatch(
         query_rows=[pairs.query_rows[number] for number in queries],
         product_rows=[pairs.product_rows[number] for number in products],
@@ -176,6 +189,7 @@ def gather_batch(pairs: TokenizedPairs, plan: BatchPlan) -> TokenizedBatch:
         labels=torch.from_numpy(pairs.labels[numbers]),
         grades=torch.from_numpy(pairs.grades[numbers]),
         positives=torch.from_numpy(positives),
+        teacher=teacher,
     )
 
 
@@ -243,6 +257,11 @@ def _draw(numbers: list[int], count: int, generator: np.random.Generator) -> lis
     if count >= len(numbers):
         return numbers
     return [] if not count else [int(number) for number in generator.choice(numbers, size=count, replace=False)]
+
+
+def _shares_of_highest(pairs: Pairs) -> NDArray[np.float32]:
+    span = np.ptp(pairs.grades) if len(pairs) else 0.0
+    return (pairs.grades - pairs.grades.min()) / span if span else pairs.labels.astype(np.float32)
 
 
 def _distinct(rows: list[list[int]]) -> tuple[list[list[int]], NDArray[np.int64]]:

@@ -89,7 +89,9 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
         if source.title_queries:
             titles = train.titles if catalogue is None else catalogue.titles
             unseen = frozenset().union(*held_out.values())
-            made = title_queries(titles, source.title_queries, held_out=unseen, seed=recipe.split_seed)
+            made = title_queries(
+                titles, source.title_queries, held_out=unseen, seed=recipe.split_seed, kind=source.title_words
+            )
         sources.append(Source(name, source, parts, catalogue, report, made))
         logger.info(
             "%s: train %d, validation %d, test %d pairs, %d made of titles",

@@ -82,7 +82,14 @@ class Encoder:
             progress: Called with the number of distinct texts done after each batch.
         """
         distinct = list(dict.fromkeys(texts))
-        rows = self.tokenizer.token_ids(distinct, side)
+        embeddings = self.embed_rows(self.tokenizer.token_ids(distinct, side), batch_size=batch_size, progress=progress)
+        position = {text: number for number, text in enumerate(distinct)}
+        return embeddings[[position[text] for text in texts]]
+
+    def embed_rows(
+        self, rows: Sequence[Sequence[int]], *, batch_size: int = 64, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the embeddings (N, D) of N rows of token ids; as ``embed`` for the rest."""
         order = sorted(range(len(rows)), key=lambda number: len(rows[number]), reverse=True)
         rank, processes = share_of(self.accelerator)
         mine = order[rank::processes]
@@ -99,8 +106,7 @@ class Encoder:
         together = gather_rows(np.concatenate(parts), self.accelerator)
         embeddings = np.empty_like(together)
         embeddings[[number for start in range(processes) for number in order[start::processes]]] = together
-        position = {text: number for number, text in enumerate(distinct)}
-        return embeddings[[position[text] for text in texts]]
+        return embeddings
 
 
 class TwoSides(torch.nn.Module):

@@ -17,7 +17,7 @@ from transformers import get_scheduler
 from trident_train.batches import BatchPlan, TokenizedBatch, TokenizedPairs, gather_batch, plan_epoch
 from trident_train.checkpoints import Checkpoint, CheckpointFolder
 from trident_train.encoder import Encoder, TwoSides
-from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, infonce_loss
+from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, distillation_loss, infonce_loss
 from trident_train.processes import Share
 from trident_train.recipe import LossRecipe, TrainRecipe
 from trident_train.selection import Score
@@ -288,7 +288,10 @@ def loss_of(batch: EmbeddedBatch, recipe: LossRecipe) -> Tensor:
         return cosine_loss(batch)
     if recipe.name == "cosent":
         return cosent_loss(batch, temperature=recipe.temperature)
-    loss = infonce_loss(batch, temperature=recipe.temperature)
+    if recipe.name == "distillation":
+        loss = distillation_loss(batch, margin=recipe.margin, temperature=recipe.temperature)
+    else:
+        loss = infonce_loss(batch, temperature=recipe.temperature)
     if recipe.cosent_weight:
         loss = loss + recipe.cosent_weight * cosent_loss(batch.judged(), temperature=recipe.temperature)
     return loss

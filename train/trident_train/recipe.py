@@ -10,6 +10,9 @@ from typing import Literal
 from trident.errors import ConfigError
 from trident.text import TextContract
 
+# drawn: words of a title, as of a search for that one; common: words of several titles, as of a search for a kind
+TitleWords = Literal["drawn", "common"]
+
 Metric = Literal["roc_auc", "ndcg_at_10", "mrr_at_10", "catalogue_ndcg_at_10", "catalogue_recall_at_100"]
 
 
@@ -24,6 +27,7 @@ class SourceRecipe:
     rank_catalogue: bool = False  # the test split is also ranked against the whole catalogue
     repeat: int = 1  # times that the train split stands in an epoch
     title_queries: int = 0  # queries made of the words of titles (catalogue's, else train split's) to train on as well
+    title_words: TitleWords = "drawn"  # which words of titles
 
     def __post_init__(self) -> None:
         """Check what asks for a catalogue."""
@@ -95,11 +99,12 @@ class LoraRecipe:
 class LossRecipe:
     """The loss and its settings."""
 
-    name: Literal["cosine", "infonce", "cosent"] = "cosine"
-    temperature: float = 0.05  # infonce, cosent: similarities are divided by it
-    hard_negatives: int = 1  # infonce: labelled negatives of the query beside each positive
+    name: Literal["cosine", "infonce", "cosent", "distillation"] = "cosine"
+    temperature: float = 0.05  # of all but cosine: cosines are divided by it
+    hard_negatives: int = 1  # infonce: labelled negatives of the query beside each positive; by_query: all of them
     positives_per_query: int | None = None  # infonce: relevant pairs of a query an epoch, drawn anew; None: all
-    cosent_weight: float = 0.0  # infonce: this much CoSENT over the labelled pairs of the batch is added
+    margin: float = 0.2  # distillation: cosine that full relevance adds to the pretrained model's
+    cosent_weight: float = 0.0  # infonce, distillation: this much CoSENT over the labelled pairs of the batch is added
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -111,15 +116,19 @@ class LossRecipe:
             raise ConfigError(f"loss.positives_per_query must be >= 1, got {self.positives_per_query}")
         if self.cosent_weight < 0:
             raise ConfigError(f"loss.cosent_weight must be >= 0, got {self.cosent_weight}")
-        if self.cosent_weight and self.name != "infonce":
-            raise ConfigError(f"loss.cosent_weight is added to infonce only, got loss.name '{self.name}'")
+        if self.cosent_weight and self.name not in ("infonce", "distillation"):
+            raise ConfigError(
+                f"loss.cosent_weight is added to infonce and distillation only, got loss.name '{self.name}'"
+            )
+        if self.margin < 0:
+            raise ConfigError(f"loss.margin must be >= 0, got {self.margin}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NegativesRecipe:
-    """Hard negatives mined from the catalogue with an HNSW index of the base model's embeddings (InfoNCE only)."""
+    """Hard negatives mined from the catalogue with an HNSW index of the base model's embeddings."""
 
-    mined: int = 0  # beside each positive, drawn anew each epoch; 0: none
+    mined: int = 0  # beside each positive (by_query: beside a query's pairs), drawn anew each epoch; 0: none
     from_rank: int = 20  # nearer products are left alone: nobody judged them, and many are relevant
     to_rank: int = 100  # products further away are easy
 
@@ -229,8 +238,18 @@ class TrainRecipe:
             raise ConfigError(
                 f"optimizer.batch_size must be >= 2 to have in-batch negatives, got {self.optimizer.batch_size}"
             )
-        if self.negatives.mined and self.loss.name != "infonce":
-            raise ConfigError(f"negatives.mined needs loss.name 'infonce', got '{self.loss.name}'")
+        if self.negatives.mined and self.loss.name not in ("infonce", "distillation"):
+            raise ConfigError(f"negatives.mined needs loss.name 'infonce' or 'distillation', got '{self.loss.name}'")
+        if self.loss.name == "distillation" and self.optimizer.batches != "by_query":
+            raise ConfigError(
+                "loss.name 'distillation' ranks the products of a query: it needs optimizer.batches 'by_query', "
+                f"got '{self.optimizer.batches}'"
+            )
+        if self.loss.positives_per_query is not None and self.optimizer.batches == "by_query":
+            raise ConfigError(
+                "loss.positives_per_query draws from a query's pairs, optimizer.batches 'by_query' "
+                "keeps them together: leave one out"
+            )
         catalogues = [source.catalogue for source in self.data.by_name().values()]
         for key, asked in (
             ("negatives.mined", bool(self.negatives.mined)),

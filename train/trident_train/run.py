@@ -24,6 +24,7 @@ from accelerate.utils import set_seed
 
 from trident.base_model import find_model, weights_fingerprint
 from trident.config import to_table
+from trident.pairs import Pairs
 from trident.staging import staged_folder
 from trident_train.arms import arm_of, trained_weights
 from trident_train.batches import TokenizedPairs, tokenize_pairs
@@ -45,6 +46,7 @@ from trident_train.run_folder import (
     write_json,
 )
 from trident_train.selection import Score, validation_score
+from trident_train.title_queries import complete_titles
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +185,7 @@ def _training(run: Run, encoder: Encoder) -> Training:
         encoder=encoder,
         sources=[
             *(_tokenized(run, source, encoder) for source in run.sources),
-            *(tokenize_pairs(source.made, encoder.tokenizer) for source in run.sources if source.made is not None),
+            *(_tokenized_made(run, source, source.made, encoder) for source in run.sources if source.made is not None),
         ],
         recipe=run.recipe,
         validate=run.score,
@@ -194,11 +196,32 @@ def _training(run: Run, encoder: Encoder) -> Training:
 
 
 def _tokenized(run: Run, source: Source, encoder: Encoder) -> TokenizedPairs:
-    mined = []
-    if run.recipe.negatives.mined and source.catalogue is not None:
-        run.report(Stage(name="mining hard negatives"))
-        mined = mine_negatives(source.parts.train, source.catalogue, encoder, run.recipe.negatives)
-    return tokenize_pairs(source.parts.train, encoder.tokenizer, mined=mined, repeat=source.recipe.repeat)
+    mined = _mined(run, source, source.parts.train, encoder)
+    pairs = tokenize_pairs(source.parts.train, encoder.tokenizer, mined=mined, repeat=source.recipe.repeat)
+    return _taught(run, pairs, encoder)
+
+
+def _tokenized_made(run: Run, source: Source, made: Pairs, encoder: Encoder) -> TokenizedPairs:
+    mined = _mined(run, source, made, encoder)
+    known = complete_titles(made.queries, made.titles + [title for _, title in mined])
+    return _taught(run, tokenize_pairs(made, encoder.tokenizer, mined=mined, known=known), encoder)
+
+
+def _mined(run: Run, source: Source, pairs: Pairs, encoder: Encoder) -> list[tuple[int, str]]:
+    if not run.recipe.negatives.mined or source.catalogue is None:
+        return []
+    run.report(Stage(name="mining hard negatives"))
+    return mine_negatives(pairs, source.catalogue, encoder, run.recipe.negatives)
+
+
+def _taught(run: Run, pairs: TokenizedPairs, encoder: Encoder) -> TokenizedPairs:
+    """Return the pairs with the pretrained model's embeddings where the loss distils; called before any step."""
+    if run.recipe.loss.name != "distillation":
+        return pairs
+    run.report(Stage(name="embedding with the pretrained model"))
+    return dataclasses.replace(
+        pairs, teacher=(encoder.embed_rows(pairs.query_rows), encoder.embed_rows(pairs.product_rows))
+    )
 
 
 def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int | None:

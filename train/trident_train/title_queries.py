@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from trident.pairs import Pairs, normalized_query
+from trident_train.recipe import TitleWords
 
 MAX_TITLES = 50_000  # that are looked at; more are a sample of them
 FIRST_WORDS = 12  # of a title; what follows is seldom asked for
 WORDS_OF_A_QUERY = (1, 2, 2, 3, 3, 4)  # drawn from; about the lengths of shoppers' queries
+SHARES_OF_PHRASES = {1: 0.35, 2: 0.45, 3: 0.2}  # of common phrases, by words
+COMMON = 5  # titles that a common phrase stands in, at least
 RELEVANT = 3  # titles a query, at most
 SIMILAR = 3  # irrelevant ones that have some of its words, at most
 IRRELEVANT = 4  # with those drawn at random
@@ -25,7 +28,9 @@ CANDIDATES = 200  # titles with a word, at most, among which similar ones are so
 _WORD = re.compile(r"\w[\w-]+")
 
 
-def title_queries(titles: Sequence[str], count: int, *, held_out: frozenset[str], seed: int) -> Pairs:
+def title_queries(
+    titles: Sequence[str], count: int, *, held_out: frozenset[str], seed: int, kind: TitleWords = "drawn"
+) -> Pairs:
     """Return pairs of made queries: up to 3 titles that have all words of the query, and 4 that do not.
 
     Args:
@@ -33,6 +38,8 @@ def title_queries(titles: Sequence[str], count: int, *, held_out: frozenset[str]
         count: Queries to make; fewer come back where the titles give no more.
         held_out: Normalised queries that are never made.
         seed: Another seed, other queries.
+        kind: ``drawn``: words of a title, as of a search for that one. ``common``: one to three words that stand next
+            to each other in several titles, the more the likelier, as of a search for a kind of product.
 
     Source: pairs of a text and a piece of it as in Lee et al. 2019 (inverse cloze task) and Izacard et al. 2022
     (Contriever, independent cropping); irrelevant titles by shared words as in Karpukhin et al. 2020 (DPR).
@@ -43,11 +50,8 @@ def title_queries(titles: Sequence[str], count: int, *, held_out: frozenset[str]
     queries: list[str] = []
     chosen: list[str] = []
     labels: list[int] = []
-    for _ in range(20 * count):
-        if len(made) == count or not shop.usable:
-            break
-        source = shop.usable[int(generator.integers(len(shop.usable)))]
-        words = _drawn_words(shop.words[source], generator)
+    proposals = _drawn(shop, 20 * count, generator) if kind == "drawn" else _common(shop, count, generator)
+    for source, words in proposals:
         query = " ".join(words)
         if query in made or normalized_query(query) in held_out:
             continue
@@ -59,6 +63,8 @@ def title_queries(titles: Sequence[str], count: int, *, held_out: frozenset[str]
         queries += [query] * len(rows)
         chosen += [shop.titles[row] for row in rows]
         labels += [1] * len(relevant) + [0] * len(irrelevant)
+        if len(made) == count:
+            break
     return Pairs(
         queries=queries,
         titles=chosen,
@@ -97,6 +103,51 @@ class _Titles:
         others = generator.integers(len(self.titles), size=2 * IRRELEVANT).tolist()
         irrelevant += [row for row in dict.fromkeys(others) if not words <= self.sets[row] and row not in irrelevant]
         return relevant, irrelevant[:IRRELEVANT]
+
+
+def complete_titles(queries: Sequence[str], titles: Sequence[str]) -> list[tuple[int, int]]:
+    """Return (row of a query, row of a title) for every distinct made query and distinct title with all its words."""
+    query_rows = {query: row for row, query in reversed(list(enumerate(queries)))}
+    title_rows = {title: row for row, title in reversed(list(enumerate(titles)))}
+    rows_with: dict[str, set[int]] = {}
+    for title, row in title_rows.items():
+        for word in _WORD.findall(title.casefold()):
+            rows_with.setdefault(word, set()).add(row)
+    found = []
+    for query, row in query_rows.items():
+        complete = set.intersection(*(rows_with.get(word, set()) for word in query.split(" ")))
+        found += [(row, title) for title in complete]
+    return sorted(found)
+
+
+def _drawn(shop: _Titles, tries: int, generator: np.random.Generator) -> Iterator[tuple[int, list[str]]]:
+    for _ in range(tries if shop.usable else 0):
+        source = shop.usable[int(generator.integers(len(shop.usable)))]
+        yield source, _drawn_words(shop.words[source], generator)
+
+
+def _common(shop: _Titles, count: int, generator: np.random.Generator) -> Iterator[tuple[int, list[str]]]:
+    """Yield phrases, shuffled, each with a title that it stands in."""
+    rows_with: dict[tuple[str, ...], list[int]] = {}
+    for row, words in enumerate(shop.words):
+        runs = [tuple(words[at : at + size]) for size in SHARES_OF_PHRASES for at in range(len(words) - size + 1)]
+        for phrase in dict.fromkeys(runs):
+            rows_with.setdefault(phrase, []).append(row)
+    chosen: list[tuple[str, ...]] = []
+    for size, share in SHARES_OF_PHRASES.items():
+        known = [
+            phrase
+            for phrase, rows in rows_with.items()
+            if len(phrase) == size and len(rows) >= COMMON and any(word.isalpha() for word in phrase)
+        ]
+        weights = np.array([len(rows_with[phrase]) for phrase in known]) ** 0.5
+        drawn = min(round(count * share), len(known))
+        if drawn:
+            places = generator.choice(len(known), size=drawn, replace=False, p=weights / weights.sum())
+            chosen += [known[place] for place in places]
+    for place in generator.permutation(len(chosen)):
+        rows = rows_with[chosen[place]]
+        yield rows[int(generator.integers(len(rows)))], list(chosen[place])
 
 
 def _drawn_words(words: Sequence[str], generator: np.random.Generator) -> list[str]:

@@ -17,8 +17,9 @@ class EmbeddedBatch:
         pair_query: (N,) int64, row of each pair's query.
         pair_product: (N,) int64, row of each pair's product.
         labels: (N,) float32, 1 relevant, 0 not, -1 nobody judged (a mined negative).
-        grades: (N,) float32 relevance grade.
+        grades: (N,) float32 relevance grade, from 0 to 1 of the source's highest.
         positives: (Q, P) bool, every pair of the batch's texts that the training data calls relevant.
+        teacher: (Q, P) float32 cosines of the pretrained model; None unless the loss distils.
     """
 
     queries: Tensor
@@ -28,6 +29,7 @@ class EmbeddedBatch:
     labels: Tensor
     grades: Tensor
     positives: Tensor
+    teacher: Tensor | None = None
 
     def judged(self) -> EmbeddedBatch:
         """Return the batch with its judged pairs only."""
@@ -43,3 +45,10 @@ class EmbeddedBatch:
     def similarities(self) -> Tensor:
         """Return the cosine of each pair, (N,)."""
         return (self.queries[self.pair_query] * self.products[self.pair_product]).sum(-1)
+
+    def relevance(self) -> Tensor:
+        """Return how relevant each product is for each query, (Q, P): the grade of a judged pair, else 1 or 0."""
+        relevance = self.positives.to(self.queries.dtype)
+        pairs = self.judged()
+        relevance[pairs.pair_query, pairs.pair_product] = pairs.grades.to(relevance.dtype)
+        return relevance
