@@ -16,7 +16,7 @@ from trident.errors import ConfigError, DataError, ModelError, TridentError
 from trident.pairs import read_pairs
 from trident.text import TextContract
 from trident_train.arms import add_adapters
-from trident_train.encoder import Encoder
+from trident_train.encoder import Encoder, PretrainedEncoder
 from trident_train.evaluate import rank_encoder
 from trident_train.recipe import DataRecipe, LoraRecipe, LossRecipe, OptimizerRecipe, TrainRecipe
 from trident_train.run import train
@@ -71,6 +71,19 @@ def test_full_fine_tuning_reloads_in_plain_transformers(tiny_recipe: TrainRecipe
     saved = load_file(tmp_path / "full" / "model" / "model.safetensors")
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, saved[name])
+
+
+def test_what_is_embedded_before_training_is_embedded_once(tiny_recipe: TrainRecipe) -> None:
+    plain = Encoder.load(Path(tiny_recipe.base_model), tiny_recipe.text)
+    pretrained = PretrainedEncoder(plain.model, plain.tokenizer)
+    titles = ["Alba sofa red", "Borex lamp", "Alba sofa red"]
+    done: list[int] = []
+    first = pretrained.embed(titles, "product", progress=done.append)
+    np.testing.assert_allclose(first, plain.embed(titles, "product"), atol=1e-6)
+    longer = pretrained.embed(["Borex lamp", "Cimar rake green", *titles], "product", progress=done.append)
+    assert done == [2, 1]
+    np.testing.assert_array_equal(longer[[2, 3, 4]], first)
+    assert pretrained.embed([], "query").shape == (0, first.shape[1])
 
 
 def test_no_training_reports_the_pretrained_model(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:

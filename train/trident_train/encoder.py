@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,23 @@ class Encoder:
         embeddings = np.empty_like(together)
         embeddings[[number for start in range(processes) for number in order[start::processes]]] = together
         return embeddings
+
+
+@dataclass(frozen=True)
+class PretrainedEncoder(Encoder):
+    """An encoder before its first step: embeds each text once and remembers it, for everything that asks then."""
+
+    remembered: dict[tuple[int, ...], NDArray[np.float32]] = field(default_factory=dict)
+
+    def embed_rows(
+        self, rows: Sequence[Sequence[int]], *, batch_size: int = 64, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the embeddings (N, D) of N rows of token ids."""
+        keys = [tuple(row) for row in rows]
+        new = [key for key in dict.fromkeys(keys) if key not in self.remembered]
+        found = super().embed_rows(new, batch_size=batch_size, progress=progress)
+        self.remembered.update(zip(new, found, strict=True))
+        return np.array([self.remembered[key] for key in keys], dtype=np.float32).reshape(len(keys), found.shape[1])
 
 
 class TwoSides(torch.nn.Module):

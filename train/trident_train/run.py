@@ -30,7 +30,7 @@ from trident_train.arms import arm_of, trained_weights
 from trident_train.batches import TokenizedPairs, tokenize_pairs
 from trident_train.checkpoints import CheckpointFolder
 from trident_train.data import Source, load_sources
-from trident_train.encoder import Encoder
+from trident_train.encoder import Encoder, PretrainedEncoder
 from trident_train.loop import Epoch, Step, Training
 from trident_train.negatives import mine_negatives
 from trident_train.processes import accelerator_of, start_tracker
@@ -132,12 +132,14 @@ def train(
         # until its first step an arm is the pretrained model: adapters start at zero
         model = arm_of(encoder.model, recipe).to(accelerator.device)
         encoder = Encoder(model, encoder.tokenizer, accelerator)
-        training = None if recipe.method == "none" else _training(run, encoder)
+        before = PretrainedEncoder(model, encoder.tokenizer, accelerator)
+        training = None if recipe.method == "none" else _training(run, encoder, before)
         arms = TestArms(run.sources)
-        pretrained = run.score(encoder)
+        pretrained = run.score(before)
         run.report(Stage(name="judging the pretrained model"))
         arms.add_references()
-        arms.add_encoder("pretrained", encoder)
+        arms.add_encoder("pretrained", before)
+        del before
         trained, resumed = None, None
         if training is not None:
             resumed = _resume(run, training, base, restart=restart)
@@ -177,15 +179,15 @@ def train(
     return result
 
 
-def _training(run: Run, encoder: Encoder) -> Training:
+def _training(run: Run, encoder: Encoder, pretrained: PretrainedEncoder) -> Training:
     run.report(Stage(name="tokenising"))
     checkpoints = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
     return Training(
         accelerator=run.accelerator,
         encoder=encoder,
         sources=[
-            *(_tokenized(run, source, encoder) for source in run.sources),
-            *(_tokenized_made(run, source, source.made, encoder) for source in run.sources if source.made is not None),
+            *(_tokenized(run, source, pretrained) for source in run.sources),
+            *(_tokenized_made(run, source, source.made, pretrained) for source in run.sources if source.made),
         ],
         recipe=run.recipe,
         validate=run.score,
@@ -195,32 +197,32 @@ def _training(run: Run, encoder: Encoder) -> Training:
     )
 
 
-def _tokenized(run: Run, source: Source, encoder: Encoder) -> TokenizedPairs:
-    mined = _mined(run, source, source.parts.train, encoder)
-    pairs = tokenize_pairs(source.parts.train, encoder.tokenizer, mined=mined, repeat=source.recipe.repeat)
-    return _taught(run, pairs, encoder)
+def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder) -> TokenizedPairs:
+    mined = _mined(run, source, source.parts.train, pretrained)
+    pairs = tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
+    return _taught(run, pairs, pretrained)
 
 
-def _tokenized_made(run: Run, source: Source, made: Pairs, encoder: Encoder) -> TokenizedPairs:
-    mined = _mined(run, source, made, encoder)
+def _tokenized_made(run: Run, source: Source, made: Pairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
+    mined = _mined(run, source, made, pretrained)
     known = complete_titles(made.queries, made.titles + [title for _, title in mined])
-    return _taught(run, tokenize_pairs(made, encoder.tokenizer, mined=mined, known=known), encoder)
+    return _taught(run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known), pretrained)
 
 
-def _mined(run: Run, source: Source, pairs: Pairs, encoder: Encoder) -> list[tuple[int, str]]:
+def _mined(run: Run, source: Source, pairs: Pairs, pretrained: PretrainedEncoder) -> list[tuple[int, str]]:
     if not run.recipe.negatives.mined or source.catalogue is None:
         return []
     run.report(Stage(name="mining hard negatives"))
-    return mine_negatives(pairs, source.catalogue, encoder, run.recipe.negatives)
+    return mine_negatives(pairs, source.catalogue, pretrained, run.recipe.negatives)
 
 
-def _taught(run: Run, pairs: TokenizedPairs, encoder: Encoder) -> TokenizedPairs:
+def _taught(run: Run, pairs: TokenizedPairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
     """Return the pairs with the pretrained model's embeddings where the loss distils; called before any step."""
     if run.recipe.loss.name != "distillation":
         return pairs
     run.report(Stage(name="embedding with the pretrained model"))
     return dataclasses.replace(
-        pairs, teacher=(encoder.embed_rows(pairs.query_rows), encoder.embed_rows(pairs.product_rows))
+        pairs, teacher=(pretrained.embed_rows(pairs.query_rows), pretrained.embed_rows(pairs.product_rows))
     )
 
 
