@@ -103,6 +103,19 @@ def test_made_queries_know_every_title_with_all_their_words() -> None:
     assert complete_titles(["saw"], titles) == complete_titles([], []) == []
 
 
+def test_other_forms_of_a_word_count_as_the_word() -> None:
+    titles = [f"{brand} Garden Hoses {size}" for brand in ("Acme", "Bolt") for size in ("small", "large", "long")]
+    titles += [f"{title.replace('Hoses', 'Hose')} new" for title in titles] + ["Desk lamp", "Wall lamp"]
+    made = title_queries(titles, 100, held_out=frozenset(), seed=0, kind="common")
+    rows = [row for row, query in enumerate(made.queries) if query == "garden hoses"]
+    assert {made.labels[row] for row in rows if "Hose" in made.titles[row]} == {1}
+    assert complete_titles(["garden hoses"], ["Garden hose", "Gartenschlauch"]) == [(0, 0)]
+    assert complete_titles(["lampen"], ["Lampe"], "german") == [(0, 0)]
+    assert complete_titles(["lampen"], ["Lampe"], "english") == []
+    with pytest.raises(ConfigError, match=r"data\.title_language must be one of arabic, .*, got 'klingon'"):
+        SourceRecipe(title_language="klingon")
+
+
 def test_a_negative_number_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"data\.title_queries must be >= 0, got -1"):
         SourceRecipe(title_queries=-1)

@@ -90,7 +90,12 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
             titles = train.titles if catalogue is None else catalogue.titles
             unseen = frozenset().union(*held_out.values())
             made = title_queries(
-                titles, source.title_queries, held_out=unseen, seed=recipe.split_seed, kind=source.title_words
+                titles,
+                source.title_queries,
+                held_out=unseen,
+                seed=recipe.split_seed,
+                kind=source.title_words,
+                language=source.title_language,
             )
         sources.append(Source(name, source, parts, catalogue, report, made))
         logger.info(

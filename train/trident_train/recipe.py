@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import snowballstemmer
+
 from trident.errors import ConfigError
 from trident.text import TextContract
 
@@ -28,6 +30,7 @@ class SourceRecipe:
     repeat: int = 1  # times that the train split stands in an epoch
     title_queries: int = 0  # queries made of the words of titles (catalogue's, else train split's) to train on as well
     title_words: TitleWords = "drawn"  # which words of titles
+    title_language: str = "english"  # forms of a word count as that word, by the rules of this language
 
     def __post_init__(self) -> None:
         """Check what asks for a catalogue."""
@@ -37,6 +40,9 @@ class SourceRecipe:
             raise ConfigError(f"data.repeat must be >= 1, got {self.repeat}")
         if self.title_queries < 0:
             raise ConfigError(f"data.title_queries must be >= 0, got {self.title_queries}")
+        languages = snowballstemmer.algorithms()
+        if self.title_language not in languages:
+            raise ConfigError(f"data.title_language must be one of {', '.join(languages)}, got '{self.title_language}'")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -205,7 +205,7 @@ def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder) -> Token
 
 def _tokenized_made(run: Run, source: Source, made: Pairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
     mined = _mined(run, source, made, pretrained)
-    known = complete_titles(made.queries, made.titles + [title for _, title in mined])
+    known = complete_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
     return _taught(run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known), pretrained)
 
 

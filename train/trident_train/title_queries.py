@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import snowballstemmer
 
 from trident.pairs import Pairs, normalized_query
 from trident_train.recipe import TitleWords
@@ -29,7 +30,13 @@ _WORD = re.compile(r"\w[\w-]+")
 
 
 def title_queries(
-    titles: Sequence[str], count: int, *, held_out: frozenset[str], seed: int, kind: TitleWords = "drawn"
+    titles: Sequence[str],
+    count: int,
+    *,
+    held_out: frozenset[str],
+    seed: int,
+    kind: TitleWords = "drawn",
+    language: str = "english",
 ) -> Pairs:
     """Return pairs of made queries: up to 3 titles that have all words of the query, and 4 that do not.
 
@@ -38,6 +45,7 @@ def title_queries(
         count: Queries to make; fewer come back where the titles give no more.
         held_out: Normalised queries that are never made.
         seed: Another seed, other queries.
+        language: Of snowball's stemmers: a word is in a title that has another form of it, such as the plural.
         kind: ``drawn``: words of a title, as of a search for that one. ``common``: one to three words that stand next
             to each other in several titles, the more the likelier, as of a search for a kind of product.
 
@@ -45,7 +53,7 @@ def title_queries(
     (Contriever, independent cropping); irrelevant titles by shared words as in Karpukhin et al. 2020 (DPR).
     """
     generator = np.random.default_rng(seed)
-    shop = _Titles(titles, generator)
+    shop = _Titles(titles, generator, Stems(language))
     made: dict[str, None] = {}
     queries: list[str] = []
     chosen: list[str] = []
@@ -55,7 +63,7 @@ def title_queries(
         query = " ".join(words)
         if query in made or normalized_query(query) in held_out:
             continue
-        relevant, irrelevant = shop.judged(source, frozenset(words), generator)
+        relevant, irrelevant = shop.judged(source, shop.stems.of(words), generator)
         if not irrelevant:
             continue
         made[query] = None
@@ -74,48 +82,69 @@ def title_queries(
     )
 
 
-class _Titles:
-    """Distinct titles, their first words, and where each word stands."""
+class Stems:
+    """Stems of words in one language, each made once."""
 
-    def __init__(self, titles: Sequence[str], generator: np.random.Generator) -> None:
+    def __init__(self, language: str) -> None:
+        """Take snowball's stemmer of a language."""
+        self._stemmer = snowballstemmer.stemmer(language)
+        self._known: dict[str, str] = {}
+
+    def of(self, words: Iterable[str]) -> frozenset[str]:
+        """Return the distinct stems of words."""
+        words = list(words)
+        for word in words:
+            if word not in self._known:
+                self._known[word] = self._stemmer.stemWord(word)
+        return frozenset(self._known[word] for word in words)
+
+
+class _Titles:
+    """Distinct titles, their first words, and where each stem stands."""
+
+    def __init__(self, titles: Sequence[str], generator: np.random.Generator, stems: Stems) -> None:
+        self.stems = stems
         self.titles = sorted(set(titles))
         if len(self.titles) > MAX_TITLES:
             kept = generator.choice(len(self.titles), size=MAX_TITLES, replace=False)
             self.titles = [self.titles[row] for row in sorted(kept.tolist())]
         every = [list(dict.fromkeys(_WORD.findall(title.casefold()))) for title in self.titles]
         self.words = [words[:FIRST_WORDS] for words in every]
-        self.sets = [frozenset(words) for words in every]
+        self.sets = [stems.of(words) for words in every]
         self.usable = [row for row, words in enumerate(self.words) if len(words) >= 2]
         self.rows_with: dict[str, list[int]] = {}
-        for row, words in enumerate(every):
-            for word in words:
-                self.rows_with.setdefault(word, []).append(row)
+        for row, title_stems in enumerate(self.sets):
+            for stem in title_stems:
+                self.rows_with.setdefault(stem, []).append(row)
 
-    def judged(self, source: int, words: frozenset[str], generator: np.random.Generator) -> tuple[list[int], list[int]]:
-        """Return rows of titles that have all the words, the source first, and of titles that have not."""
+    def judged(
+        self, source: int, wanted: frozenset[str], generator: np.random.Generator
+    ) -> tuple[list[int], list[int]]:
+        """Return rows of titles with all the wanted stems, the source first, and of titles that lack some."""
         shared: Counter[int] = Counter()
-        for word in sorted(words):
-            shared.update(_sample(self.rows_with[word], CANDIDATES, generator))
-        complete = [row for row in shared if words <= self.sets[row] and row != source]
-        partial = sorted((row for row in shared if not words <= self.sets[row]), key=lambda row: -shared[row])
+        for stem in sorted(wanted):
+            shared.update(_sample(self.rows_with[stem], CANDIDATES, generator))
+        complete = [row for row in shared if wanted <= self.sets[row] and row != source]
+        partial = sorted((row for row in shared if not wanted <= self.sets[row]), key=lambda row: -shared[row])
         relevant = [source, *_sample(complete, RELEVANT - 1, generator)]
         irrelevant = _sample(partial[: 10 * SIMILAR], SIMILAR, generator)
         others = generator.integers(len(self.titles), size=2 * IRRELEVANT).tolist()
-        irrelevant += [row for row in dict.fromkeys(others) if not words <= self.sets[row] and row not in irrelevant]
+        irrelevant += [row for row in dict.fromkeys(others) if not wanted <= self.sets[row] and row not in irrelevant]
         return relevant, irrelevant[:IRRELEVANT]
 
 
-def complete_titles(queries: Sequence[str], titles: Sequence[str]) -> list[tuple[int, int]]:
+def complete_titles(queries: Sequence[str], titles: Sequence[str], language: str = "english") -> list[tuple[int, int]]:
     """Return (row of a query, row of a title) for every distinct made query and distinct title with all its words."""
+    stems = Stems(language)
     query_rows = {query: row for row, query in reversed(list(enumerate(queries)))}
     title_rows = {title: row for row, title in reversed(list(enumerate(titles)))}
     rows_with: dict[str, set[int]] = {}
     for title, row in title_rows.items():
-        for word in _WORD.findall(title.casefold()):
-            rows_with.setdefault(word, set()).add(row)
+        for stem in stems.of(_WORD.findall(title.casefold())):
+            rows_with.setdefault(stem, set()).add(row)
     found = []
     for query, row in query_rows.items():
-        complete = set.intersection(*(rows_with.get(word, set()) for word in query.split(" ")))
+        complete = set.intersection(*(rows_with.get(stem, set()) for stem in stems.of(query.split(" "))))
         found += [(row, title) for title in complete]
     return sorted(found)
 
