@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from trident.text import TextContract
-from trident_export.pipeline import ExportConfig, export_generation
+from trident_export.config import ExportConfig
+from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
 from trident_train.run import train
 

@@ -83,6 +83,7 @@ class Manifest:
     stages: list[dict[str, Any]]  # one row a stage of the export: seconds, bytes, proof
     quality: dict[str, Any]  # figures on the run's held-out pairs
     versions: dict[str, str]  # of the tools
+    precisions: list[dict[str, Any]] = field(default_factory=list)  # what each was held against, shipped or not
     files: dict[str, FileRecord] = field(default_factory=dict)  # relative path -> record
     format: int = FORMAT
 

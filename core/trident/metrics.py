@@ -5,7 +5,7 @@ The measures are those of scikit-learn and ir-measures; this module turns pairs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import ir_measures
@@ -73,6 +73,20 @@ def roc_auc(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:
     return float(roc_auc_score(labels, scores))
 
 
+def ndcg_by_query(pairs: Pairs, scores: NDArray[np.float32]) -> dict[str, float]:
+    """Return NDCG@10 of scores over the judged products of each query with a relevant one, by normalised query.
+
+    Args:
+        pairs: P pairs.
+        scores: (P,) one score a pair, higher is more relevant.
+
+    Raises:
+        DataError: If no query has a relevant product.
+    """
+    judged = _judgements(pairs)
+    return dict(zip(judged, _per_query(judged, _run(pairs, scores), {"ndcg": nDCG @ 10})["ndcg"], strict=True))
+
+
 def judged_quality(pairs: Pairs, scores: NDArray[np.float32]) -> JudgedQuality:
     """Return the quality of scores over judged pairs.
 
@@ -83,13 +97,9 @@ def judged_quality(pairs: Pairs, scores: NDArray[np.float32]) -> JudgedQuality:
     Raises:
         DataError: If all labels are equal, or no query has a relevant product.
     """
-    queries = [normalized_query(query) for query in pairs.queries]
-    run: dict[str, dict[str, float]] = {}
-    for query, product_id, score in zip(queries, pairs.product_ids, scores.tolist(), strict=True):
-        run.setdefault(query, {})[product_id] = score
-    values = _per_query(_judgements(pairs), run, {"ndcg": nDCG @ 10, "mrr": RR @ 10})
+    values = _per_query(_judgements(pairs), _run(pairs, scores), {"ndcg": nDCG @ 10, "mrr": RR @ 10})
     return JudgedQuality(
-        roc_auc=_auc_interval(queries, pairs.labels, scores),
+        roc_auc=_auc_interval(pairs, scores),
         ndcg_at_10=float(np.mean(values["ndcg"])),
         mrr_at_10=float(np.mean(values["mrr"])),
         pairs=len(pairs),
@@ -121,6 +131,13 @@ def catalogue_quality(
         products=products,
         queries=len(values["ndcg"]),
     )
+
+
+def _run(pairs: Pairs, scores: NDArray[np.float32]) -> dict[str, dict[str, float]]:
+    run: dict[str, dict[str, float]] = {}
+    for query, product_id, score in zip(pairs.queries, pairs.product_ids, scores.tolist(), strict=True):
+        run.setdefault(normalized_query(query), {})[product_id] = score
+    return run
 
 
 def _judgements(pairs: Pairs) -> dict[str, dict[str, tuple[int, int]]]:
@@ -155,30 +172,40 @@ def _per_query(
     return values
 
 
-def _auc_interval(queries: list[str], labels: NDArray[np.int8], scores: NDArray[np.float32]) -> Interval:
-    value = roc_auc(labels, scores)
-    _, query_of = np.unique(np.array(queries, dtype=object).astype(str), return_inverse=True)  # (P,)
-    order = np.argsort(scores, kind="stable")
-    sorted_labels, sorted_queries, sorted_scores = labels[order], query_of[order], scores[order]
-    groups = np.concatenate([[0], np.cumsum(np.diff(sorted_scores) != 0)])  # equal scores share a group
-    generator = np.random.default_rng(0)
-    count = int(query_of.max()) + 1
-    resampled = []
-    for _ in range(BOOTSTRAP_RESAMPLES):
-        times = np.bincount(generator.integers(0, count, count), minlength=count)[sorted_queries]  # (P,)
-        area = _weighted_auc(sorted_labels, times, groups)
-        if area is not None:
-            resampled.append(area)
+def _auc_interval(pairs: Pairs, scores: NDArray[np.float32]) -> Interval:
+    value = roc_auc(pairs.labels, scores)
+    area = WeightedAuc(pairs, scores)
+    resampled = [found for times in resamples(area.queries) if (found := area.of(times)) is not None]
     low, high = np.quantile(resampled, [0.025, 0.975])
     return Interval(value=value, low=float(low), high=float(high))
 
 
-def _weighted_auc(labels: NDArray[np.int8], weights: NDArray[np.int64], groups: NDArray[np.int64]) -> float | None:
-    """Return the weighted AUC of pairs sorted by score (ties count half), None if one class is gone."""
-    positive = np.bincount(groups, weights * (labels == 1))  # (G,)
-    negative = np.bincount(groups, weights * (labels == 0))  # (G,)
-    total = positive.sum() * negative.sum()
-    if total == 0:
-        return None
-    below = np.cumsum(negative) - negative
-    return float((positive * (below + 0.5 * negative)).sum() / total)
+def resamples(queries: int) -> Iterator[NDArray[np.int64]]:
+    """Yield, for each bootstrap resample, how often each query is in it, (Q,); the same ones every time."""
+    generator = np.random.default_rng(0)
+    for _ in range(BOOTSTRAP_RESAMPLES):
+        yield np.bincount(generator.integers(0, queries, queries), minlength=queries)
+
+
+class WeightedAuc:
+    """Pooled ROC-AUC of pairs whose queries count several times or not at all; ties count half."""
+
+    def __init__(self, pairs: Pairs, scores: NDArray[np.float32]) -> None:
+        """Sort the pairs by score, once."""
+        names = np.array([normalized_query(query) for query in pairs.queries], dtype=object).astype(str)
+        _, query_of = np.unique(names, return_inverse=True)  # (P,)
+        order = np.argsort(scores, kind="stable")
+        self._labels, self._query_of = pairs.labels[order], query_of[order]
+        self._groups = np.concatenate([[0], np.cumsum(np.diff(scores[order]) != 0)])  # equal scores share a group
+        self.queries = int(query_of.max()) + 1
+
+    def of(self, times: NDArray[np.int64]) -> float | None:
+        """Return the area with query q, in the order of their names, ``times[q]`` times; None without a class."""
+        weights = times[self._query_of]  # (P,)
+        positive = np.bincount(self._groups, weights * (self._labels == 1))  # (G,)
+        negative = np.bincount(self._groups, weights * (self._labels == 0))  # (G,)
+        total = positive.sum() * negative.sum()
+        if total == 0:
+            return None
+        below = np.cumsum(negative) - negative
+        return float((positive * (below + 0.5 * negative)).sum() / total)

@@ -17,6 +17,7 @@ from trident.errors import ExportError
 from trident.pooling import normalize, pool
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident.text import TextContract
+from trident_export.fuse import fuse_projections
 
 OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion
 FINGERPRINT_KEY = "encoder_fingerprint"
@@ -78,6 +79,7 @@ def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) 
     model = onnx.load(str(output))
     _rename(model, {EMBEDDING: f"internal_{EMBEDDING}", "graph_output": EMBEDDING})
     _strip(model)
+    fuse_projections(model)
     onnx.helper.set_model_props(model, {FINGERPRINT_KEY: encoder_fingerprint})
     try:
         onnx.checker.check_model(model, full_check=True)

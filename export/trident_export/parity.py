@@ -16,6 +16,7 @@ from trident_export.onnx_graph import EncoderGraph
 
 SMALLEST_COSINE = 0.99999
 BATCH_SIZE = 16
+LARGEST_BATCH = 64  # as the server's max_batch_size
 UNICODE_PROBES = (
     "Kaffeemühle für Espresso",
     "ノイズキャンセリング ヘッドホン",
@@ -40,8 +41,9 @@ def prove_parity(
 ) -> ParityProof:
     """Return the proof that the graph equals PyTorch in float32.
 
-    Batches: the real texts in their own order (mixed lengths, so padding is covered), unicode, one token alone, the
-    longest row, a batch of 64, and a row of padding only, which must give zeros and no NaN.
+    Batches: the real texts in their own order (mixed lengths, so padding is covered), unicode, rows of 1 token up to
+    the contract's longest, alone and together, batches of 1 to 64 rows, and a row of padding only, which must give
+    zeros and no NaN.
 
     Raises:
         ExportError: If a cosine is below 0.99999, or a value is NaN or infinite.
@@ -49,7 +51,7 @@ def prove_parity(
     cosines: list[float] = []
     differences: list[float] = []
     texts = 0
-    for batch in _batches(tokenizer, queries, titles):
+    for batch in probe_batches(tokenizer, queries, titles):
         found, expected = encoder.embed(batch), _torch_embed(graph, batch)  # (B, D) each
         if not np.isfinite(found).all():
             raise ExportError(
@@ -68,17 +70,21 @@ def prove_parity(
     return proof
 
 
-def _batches(tokenizer: TextTokenizer, queries: Sequence[str], titles: Sequence[str]) -> Iterator[TokenBatch]:
+def probe_batches(tokenizer: TextTokenizer, queries: Sequence[str], titles: Sequence[str]) -> Iterator[TokenBatch]:
+    """Yield batches of real texts, unicode, every length, every batch size, and a row of padding only."""
     for start in range(0, len(queries), BATCH_SIZE):
         yield tokenizer.encode(queries[start : start + BATCH_SIZE], "query")
     for start in range(0, len(titles), BATCH_SIZE):
         yield tokenizer.encode(titles[start : start + BATCH_SIZE], "product")
     yield tokenizer.encode(UNICODE_PROBES, "query")
-    rows = tokenizer.token_ids(["word " * 1000, "word"], "product")
-    yield pad(rows, pad_id=tokenizer.pad_id)
-    yield pad([rows[1][:1]], pad_id=tokenizer.pad_id)
-    yield pad([rows[1]] * 64, pad_id=tokenizer.pad_id)
-    yield pad([rows[1], []], pad_id=tokenizer.pad_id)
+    longest, short = tokenizer.token_ids(["word " * 1000, "word"], "product")
+    lengths = [longest[:length] for length in range(1, len(longest) + 1)]
+    for row in lengths:
+        yield pad([row], pad_id=tokenizer.pad_id)
+    yield pad(lengths, pad_id=tokenizer.pad_id)
+    for size in range(1, LARGEST_BATCH + 1):
+        yield pad([short] * size, pad_id=tokenizer.pad_id)
+    yield pad([short, []], pad_id=tokenizer.pad_id)
 
 
 def _torch_embed(graph: EncoderGraph, batch: TokenBatch) -> NDArray[np.float32]:

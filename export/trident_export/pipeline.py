@@ -1,4 +1,4 @@
-"""Exports a run: merge -> ONNX -> parity -> catalogue -> index -> golden answers -> repository -> manifest.
+"""Exports a run: merge -> ONNX -> parity -> catalogue -> index -> precisions -> golden -> repository -> manifest.
 
     trident export runs/demo --catalogue products.csv --out generations/
 
@@ -7,23 +7,19 @@ Every stage proves itself or the whole export is refused; the generation appears
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
-import os
+import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trident.base_model import file_sha256, weights_fingerprint
-from trident.catalogue import CATALOGUE_FILE, Catalogue, read_catalogue
+from trident.base_model import file_sha256
+from trident.catalogue import read_catalogue
 from trident.config import to_table
-from trident.encoder import OnnxEncoder
-from trident.errors import ConfigError, ExportError, ModelError
-from trident.exact_search import exact_search, recall
+from trident.errors import ModelError
 from trident.generation import (
     ENCODER_FOLDER,
     GOLDEN_FILE,
@@ -34,26 +30,21 @@ from trident.generation import (
     generation_id,
     generations_lock,
     next_serial,
-    walk,
     write_manifest,
 )
-from trident.index import IndexConfig, VectorIndex
-from trident.pairs import Pairs, read_pairs
+from trident.pairs import read_pairs
 from trident.staging import scratch_folder
-from trident.text import TEXT_CONTRACT_FILE, TextContract
-from trident.tokenization import TOKENIZER_FILE, TextTokenizer
-from trident_export.golden import GOLDEN_K, golden_answers, save_golden
-from trident_export.merge import load_backbone, merge
-from trident_export.onnx_graph import EncoderGraph, export_onnx
-from trident_export.parity import prove_parity
+from trident_export.catalogue_stages import EmbeddingProgress, embed_products, export_index
+from trident_export.config import ExportConfig
+from trident_export.encoder_stages import export_encoder, export_precisions, load_graph
+from trident_export.golden import golden_answers, save_golden
+from trident_export.graphs import GRAPH_FILES
+from trident_export.parts import fill_repository, part_hashes
 from trident_export.quality import measure_quality
-from trident_export.repository import assemble, template_folder
 from trident_export.stages import Stage, Stages
 
-ONNX_FILE = "model.onnx"
 BASE_FILE = "base.json"
 TEST_PAIRS_FILE = "test.parquet"
-PARITY_TEXTS = 128  # of each side
 RECALL_QUERIES = 1000
 GOLDEN_QUERIES = 50
 VERSIONS_OF = (
@@ -67,34 +58,6 @@ VERSIONS_OF = (
     "tokenizers",
     "numpy",
 )
-
-EmbeddingProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportConfig:
-    """How to export."""
-
-    index: IndexConfig = field(default_factory=IndexConfig)
-    recall_target: float = 0.95  # recall@10 of the index at its default ef, against exact search
-    threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
-    columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0 < self.recall_target <= 1:
-            raise ConfigError(f"recall_target must be in (0, 1], got {self.recall_target}")
-        if self.threads < 1:
-            raise ConfigError(f"threads must be >= 1, got {self.threads}")
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """The exported encoder."""
-
-    fingerprint: str
-    graph: OnnxEncoder
-    tokenizer: TextTokenizer
 
 
 def export_generation(
@@ -127,13 +90,19 @@ def export_generation(
     catalogue = read_catalogue(catalogue_path, config.columns)
     pairs = read_pairs(run / TEST_PAIRS_FILE)
     stages = Stages(report)
+    embeddings = output.with_name(f".{output.name}.embeddings")  # outlives a killed or refused export
     with scratch_folder(output, "export") as staging:
         folder, parts = staging / "generation", staging / "parts"
         for made in (folder / ENCODER_FOLDER, parts):
             made.mkdir(parents=True)
-        encoder = _export_encoder(stages, run, folder / ENCODER_FOLDER, parts, pairs, catalogue, config)
+        encoder = export_encoder(stages, run, folder / ENCODER_FOLDER, parts, pairs, catalogue, config)
         queries = list(dict.fromkeys(pairs.queries))
-        index = _export_index(stages, encoder, catalogue, queries[:RECALL_QUERIES], parts, config, embedding)
+        vectors = embed_products(stages, encoder, catalogue, parts, embeddings, config, embedding)
+        index = export_index(stages, encoder, vectors, queries[:RECALL_QUERIES], parts, config)
+        proofs = export_precisions(stages, encoder, pairs, queries[:RECALL_QUERIES], vectors, catalogue, parts, config)
+        if config.precision.served != "fp32":
+            graph = load_graph(parts / GRAPH_FILES[config.precision.served], encoder.fingerprint, config.threads)
+            encoder = replace(encoder, graph=graph)
         with stages.stage("golden") as notes:
             answers = golden_answers(queries[:GOLDEN_QUERIES], encoder.graph, encoder.tokenizer, index, catalogue)
             save_golden(answers, folder / GOLDEN_FILE)
@@ -142,17 +111,20 @@ def export_generation(
             pairs.save(folder / TEST_PAIRS_FILE)
             quality = measure_quality(pairs, encoder.graph, encoder.tokenizer, index, catalogue)
             notes.path, notes.proof = folder / TEST_PAIRS_FILE, _quality_line(quality)
-        hashes = _part_hashes(folder, parts, encoder)
+        hashes = part_hashes(folder, parts, encoder, config)
         identity_of_parts = generation_id(hashes)
         with generations_lock(output):
             target = output / identity_of_parts
             if target.exists():
+                shutil.rmtree(embeddings, ignore_errors=True)
                 return Generation.load(target)
             identity = Identity(
                 id=identity_of_parts, serial=next_serial(output), encoder_fingerprint=encoder.fingerprint
             )
             with stages.stage("repository") as notes:
-                _fill_repository(folder / REPOSITORY_FOLDER, parts, folder / ENCODER_FOLDER, identity, index.dimension)
+                fill_repository(
+                    folder / REPOSITORY_FOLDER, parts, folder / ENCODER_FOLDER, identity, index.dimension, config
+                )
                 notes.path, notes.proof = folder / REPOSITORY_FOLDER, f"serial {identity.serial}"
             manifest = Manifest(
                 id=identity.id,
@@ -166,102 +138,13 @@ def export_generation(
                 products=len(catalogue),
                 stages=[asdict(row) for row in stages.rows],
                 quality=quality,
+                precisions=[to_table(proof) for proof in proofs],
                 versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
             )
             write_manifest(folder, manifest)
             folder.rename(target)
+            shutil.rmtree(embeddings, ignore_errors=True)
     return Generation.load(target)
-
-
-def _export_encoder(
-    stages: Stages, run: Path, merged: Path, parts: Path, pairs: Pairs, catalogue: Catalogue, config: ExportConfig
-) -> Encoder:
-    with stages.stage("merge") as notes:
-        proof = merge(run, merged)
-        notes.path = merged
-        notes.proof = (
-            f"differs from base by {proof.difference_to_base:.2g}, "
-            f"from base + adapter by {proof.difference_to_adapter:.1e}"
-            if proof.adapter
-            else "whole weights, nothing to merge"
-        )
-    contract = TextContract.load(merged)
-    tokenizer = TextTokenizer.load(merged, contract)
-    fingerprint = _encoder_fingerprint(merged, tokenizer)
-    with stages.stage("onnx") as notes:
-        graph = EncoderGraph(load_backbone(merged), contract)
-        model = export_onnx(graph.eval(), parts / ONNX_FILE, encoder_fingerprint=fingerprint)
-        notes.path = parts / ONNX_FILE
-        notes.proof = f"checked, {len(model.graph.node)} nodes, opset {model.opset_import[0].version}"
-    with stages.stage("parity") as notes:
-        encoder = OnnxEncoder.load(parts / ONNX_FILE, threads=config.threads, encoder_fingerprint=fingerprint)
-        queries = list(dict.fromkeys(pairs.queries))[:PARITY_TEXTS]
-        parity = prove_parity(graph, encoder, tokenizer, queries, catalogue.titles[:PARITY_TEXTS])
-        notes.proof = f"cosine to PyTorch >= {parity.smallest_cosine:.7f} over {parity.texts} texts"
-    return Encoder(fingerprint, encoder, tokenizer)
-
-
-def _export_index(
-    stages: Stages,
-    encoder: Encoder,
-    catalogue: Catalogue,
-    queries: list[str],
-    parts: Path,
-    config: ExportConfig,
-    embedding: EmbeddingProgress,
-) -> VectorIndex:
-    with stages.stage("catalogue") as notes:
-        catalogue.save(parts / CATALOGUE_FILE)
-        rows = encoder.tokenizer.token_ids(catalogue.titles, "product")
-        with embedding(len(catalogue)) as progress:
-            vectors = encoder.graph.embed_ids(rows, pad_id=encoder.tokenizer.pad_id, progress=progress)  # (N, D)
-        notes.path, notes.proof = parts / CATALOGUE_FILE, f"{len(catalogue):,} products embedded"
-    with stages.stage("index") as notes:
-        index = VectorIndex.build(vectors, config=config.index, encoder_fingerprint=encoder.fingerprint)
-        folder = parts / "index"
-        folder.mkdir()
-        index.save(folder)
-        index = VectorIndex.load(folder, encoder_fingerprint=encoder.fingerprint)
-        query_rows = encoder.tokenizer.token_ids(queries, "query")
-        query_vectors = encoder.graph.embed_ids(query_rows, pad_id=encoder.tokenizer.pad_id)  # (Q, D)
-        k = min(GOLDEN_K, len(vectors))
-        found = recall(index.search(query_vectors, k), exact_search(vectors, query_vectors, k))
-        if found < config.recall_target:
-            raise ExportError(
-                f"recall@{k} of the index must be at least {config.recall_target}, got {found:.3f} at ef "
-                f"{config.index.ef}: raise index.ef or index.m"
-            )
-        notes.path, notes.proof = folder, f"recall@{k} {found:.4f} over {len(queries)} queries"
-    return index
-
-
-def _encoder_fingerprint(merged: Path, tokenizer: TextTokenizer) -> str:
-    parts = [weights_fingerprint(merged), tokenizer.fingerprint, tokenizer.contract.fingerprint]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _part_hashes(folder: Path, parts: Path, encoder: Encoder) -> dict[str, str]:
-    """Return the hash of every part that an answer depends on; not of the report, which holds times."""
-    templates = template_folder()
-    adapters = "".join(f"{path.relative_to(templates)}:{file_sha256(path)}\n" for path in walk(templates))
-    return {
-        "encoder": encoder.fingerprint,
-        "onnx": file_sha256(parts / ONNX_FILE),
-        "catalogue": file_sha256(parts / CATALOGUE_FILE),
-        "golden": file_sha256(folder / GOLDEN_FILE),
-        "templates": hashlib.sha256(adapters.encode()).hexdigest(),
-        **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index")},
-    }
-
-
-def _fill_repository(repository: Path, parts: Path, merged: Path, identity: Identity, dimension: int) -> None:
-    folders = assemble(repository, identity, dimension=dimension)
-    (parts / ONNX_FILE).rename(folders["encoder"] / ONNX_FILE)
-    (parts / CATALOGUE_FILE).rename(folders["retriever"] / CATALOGUE_FILE)
-    for path in walk(parts / "index"):
-        path.rename(folders["retriever"] / path.name)
-    for name in (TOKENIZER_FILE, TEXT_CONTRACT_FILE):
-        (folders["tokenizer"] / name).write_bytes((merged / name).read_bytes())
 
 
 def _parents(run: Path, catalogue_path: Path) -> dict[str, str]:

@@ -30,20 +30,11 @@ def measure_quality(
         index: Over ``catalogue``.
         catalogue: What is searched.
     """
-    queries = list(dict.fromkeys(pairs.queries))
-    titles = list(dict.fromkeys(pairs.titles))
-    query_vectors = _embed(encoder, tokenizer, queries, "query")  # (Q, D)
-    title_vectors = _embed(encoder, tokenizer, titles, "product")  # (T, D)
-    query_row = {query: row for row, query in enumerate(queries)}
-    title_row = {title: row for row, title in enumerate(titles)}
-    scores = np.einsum(
-        "pd,pd->p",
-        query_vectors[[query_row[query] for query in pairs.queries]],
-        title_vectors[[title_row[title] for title in pairs.titles]],
-    )
-    quality: dict[str, Any] = {"judged": to_table(judged_quality(pairs, scores))}
+    quality: dict[str, Any] = {"judged": to_table(judged_quality(pairs, pair_scores(pairs, encoder, tokenizer)))}
     relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
     if relevant & set(catalogue.product_ids):
+        queries = list(dict.fromkeys(pairs.queries))
+        query_vectors = _embed(encoder, tokenizer, queries, "query")  # (Q, D)
         found = index.search(query_vectors, min(DEPTH, len(catalogue)), ef=2 * DEPTH)
         hits = {
             query: [
@@ -55,6 +46,19 @@ def measure_quality(
         }
         quality["catalogue"] = to_table(catalogue_quality(pairs, hits, products=len(catalogue)))
     return quality
+
+
+def pair_scores(pairs: Pairs, encoder: OnnxEncoder, tokenizer: TextTokenizer) -> NDArray[np.float32]:
+    """Return the cosine (P,) of each pair's query and title; every text is embedded once."""
+    queries, titles = list(dict.fromkeys(pairs.queries)), list(dict.fromkeys(pairs.titles))
+    query_row = {query: row for row, query in enumerate(queries)}
+    title_row = {title: row for row, title in enumerate(titles)}
+    scores: NDArray[np.float32] = np.einsum(
+        "pd,pd->p",
+        _embed(encoder, tokenizer, queries, "query")[[query_row[query] for query in pairs.queries]],
+        _embed(encoder, tokenizer, titles, "product")[[title_row[title] for title in pairs.titles]],
+    )
+    return scores
 
 
 def _embed(encoder: OnnxEncoder, tokenizer: TextTokenizer, texts: list[str], side: Any) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ pinned to it, and the embedding's width is filled in.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -33,13 +34,16 @@ def template_folder() -> Path:
     raise ExportError("the templates of model_repository/ are missing: install trident-search again")
 
 
-def assemble(output: Path, identity: Identity, *, dimension: int) -> dict[str, Path]:
+def assemble(
+    output: Path, identity: Identity, *, dimension: int, parameters: Mapping[str, str] | None = None
+) -> dict[str, Path]:
     """Write the model repository of a generation, without the served files.
 
     Args:
         output: The folder to make.
         identity: Written into every version folder as ``generation.json``.
         dimension: D, the width of an embedding.
+        parameters: Values of parameters that a template has under the same name.
 
     Returns:
         The version folder of each model, for the caller to fill.
@@ -54,7 +58,10 @@ def assemble(output: Path, identity: Identity, *, dimension: int) -> dict[str, P
         ):
             target = output / model / path.relative_to(templates / model)
             target.parent.mkdir(exist_ok=True)
-            target.write_text(render(path.read_text(encoding="utf-8"), serial=identity.serial, dimension=dimension))
+            template = path.read_text(encoding="utf-8")
+            target.write_text(
+                render(template, serial=identity.serial, dimension=dimension, parameters=parameters or {})
+            )
         adapter = templates / model / TEMPLATE_VERSION / "model.py"
         if adapter.is_file():
             shutil.copyfile(adapter, version / "model.py")
@@ -63,8 +70,8 @@ def assemble(output: Path, identity: Identity, *, dimension: int) -> dict[str, P
     return folders
 
 
-def render(template: str, *, serial: int, dimension: int) -> str:
-    """Return a ``config.pbtxt`` with the steps pinned to a version and the embedding's width filled in.
+def render(template: str, *, serial: int, dimension: int, parameters: Mapping[str, str]) -> str:
+    """Return a ``config.pbtxt`` with the steps pinned to a version, the embedding's width and parameters filled in.
 
     Raises:
         ExportError: If the text is no model configuration.
@@ -79,4 +86,7 @@ def render(template: str, *, serial: int, dimension: int) -> str:
     for tensor in [*config.input, *config.output]:
         if tensor.name == EMBEDDING:
             tensor.dims[:] = [dimension]
+    for name, value in parameters.items():
+        if name in config.parameters:
+            config.parameters[name].string_value = value
     return str(text_format.MessageToString(config))

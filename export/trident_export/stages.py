@@ -19,6 +19,7 @@ class Stage:
     seconds: float
     size_bytes: int  # of what the stage left; 0 when it left nothing
     proof: str
+    speed: str = ""  # on this machine, of what the stage left
 
 
 @dataclass
@@ -26,6 +27,7 @@ class StageNotes:
     """What a running stage has to say about itself."""
 
     proof: str = ""
+    speed: str = ""
     path: Path | None = None  # file or folder that the stage left
 
 
@@ -42,11 +44,19 @@ class Stages:
         started = time.perf_counter()
         notes = StageNotes()
         yield notes
-        size = 0 if notes.path is None else sum(file.stat().st_size for file in _files(notes.path))
-        row = Stage(stage=name, seconds=time.perf_counter() - started, size_bytes=size, proof=notes.proof)
+        size = (
+            0
+            if notes.path is None or not notes.path.exists()
+            else sum(file.stat().st_size for file in _files(notes.path))
+        )
+        row = Stage(
+            stage=name, seconds=time.perf_counter() - started, size_bytes=size, proof=notes.proof, speed=notes.speed
+        )
         self.rows.append(row)
         self.report(row)
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path | None) -> list[Path]:
+    if path is None or not path.exists():
+        return []
     return [path] if path.is_file() else walk(path)

@@ -21,10 +21,11 @@ from trident.generation import Generation, find_generation, list_generations
 from trident.index import VectorIndex
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
+from trident_export.config import ExportConfig
 from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph
 from trident_export.parity import prove_parity
-from trident_export.pipeline import ExportConfig, export_generation
+from trident_export.pipeline import export_generation
 from trident_train.run_folder import load_run
 
 
@@ -57,7 +58,7 @@ def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None
     generation.verify_files()
     manifest = generation.manifest
     assert [row["stage"] for row in manifest.stages] == [
-        "merge", "onnx", "parity", "catalogue", "index", "golden", "quality", "repository",
+        "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "golden", "quality", "repository",
     ]  # fmt: skip
     assert manifest.products == 144
     trained = json.loads((tiny_run / "report.json").read_text())["test"][-1]["judged"]["roc_auc"]["value"]

@@ -11,7 +11,8 @@ import pytest
 from trident.generation import find_generation
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, serve
-from trident_export.pipeline import ExportConfig, export_generation
+from trident_export.config import ExportConfig
+from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, TrainRecipe
 from trident_train.run import train
 from trident_train.sample import write_sample

@@ -125,8 +125,11 @@ def test_no_row(encoder):
     assert encoder.embed(pad([], pad_id=PAD)).shape == (0, DIMENSION)
 
 
-def test_threads_and_spinning_change_nothing(encoder, rows):
-    other = OnnxEncoder.load(encoder.path, threads=2, spinning=True)
+def test_rows_run_side_by_side_are_the_same(encoder, rows):
+    other = OnnxEncoder.load(encoder.path, threads=3)
+    assert other.threads == 3
+    batch = pad(rows[:2], pad_id=PAD)
+    np.testing.assert_allclose(other.embed(batch), encoder.embed(batch), atol=1e-6)
     np.testing.assert_allclose(other.embed_ids(rows, pad_id=PAD), encoder.embed_ids(rows, pad_id=PAD), atol=1e-6)
 
 

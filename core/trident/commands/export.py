@@ -25,7 +25,7 @@ def command(
     """Merge, convert, prove, embed, index and assemble a generation; print its id."""
     pipeline = need("export", "trident_export.pipeline")
     quiet_transformers()
-    config = from_table(pipeline.ExportConfig, _overrides(set_ or []), where="--set")
+    config = from_table(need("export", "trident_export.config").ExportConfig, _overrides(set_ or []), where="--set")
     generation = pipeline.export_generation(
         run,
         catalogue,
@@ -44,11 +44,11 @@ def command(
 
 def _stage_table(manifest: dict[str, Any]) -> Table:
     table = Table(title=f"generation {manifest['id']}, {manifest['products']:,} products", title_justify="left")
-    for name in ("stage", "time", "size", "proof"):
+    for name in ("stage", "time", "size", "proof", "speed"):
         table.add_column(name, justify="right" if name in ("time", "size") else "left")
     for row in manifest["stages"]:
         size = f"{row['size_bytes'] / 2**20:,.1f} MiB" if row["size_bytes"] else "-"
-        table.add_row(row["stage"], f"{row['seconds']:.1f} s", size, row["proof"])
+        table.add_row(row["stage"], f"{row['seconds']:.1f} s", size, row["proof"], row["speed"])
     return table
 
 

@@ -21,7 +21,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = json.loads(args["model_config"])["parameters"]
         self.encoder = OnnxEncoder.load(
-            folder / "model.onnx",
+            folder / parameters["graph"]["string_value"],
             threads=int(parameters["threads"]["string_value"]),
             encoder_fingerprint=Identity.load(folder).encoder_fingerprint,
         )

@@ -1,0 +1,88 @@
+"""The stages that make the index: the catalogue's embeddings, and the graph over them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.base_model import file_sha256
+from trident.catalogue import CATALOGUE_FILE, Catalogue
+from trident.errors import ExportError
+from trident.exact_search import exact_search, recall
+from trident.index import VectorIndex
+from trident_export.config import ExportConfig
+from trident_export.embedding import embed_catalogue
+from trident_export.encoder_stages import Encoder, load_graph
+from trident_export.golden import GOLDEN_K
+from trident_export.graphs import ONNX_FILE
+from trident_export.stages import Stages
+
+EmbeddingProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+def embed_products(
+    stages: Stages,
+    encoder: Encoder,
+    catalogue: Catalogue,
+    parts: Path,
+    folder: Path,
+    config: ExportConfig,
+    embedding: EmbeddingProgress,
+) -> NDArray[np.float32]:
+    """Embed the catalogue with the float32 graph, (N, D), going on from what a killed export left in ``folder``."""
+    with stages.stage("catalogue") as notes:
+        started = time.perf_counter()
+        catalogue.save(parts / CATALOGUE_FILE)
+        with embedding(len(catalogue)) as progress:
+            vectors = embed_catalogue(
+                catalogue.titles,
+                encoder.tokenizer,
+                load_graph(parts / ONNX_FILE, encoder.fingerprint, 1),
+                folder,
+                key=file_sha256(parts / ONNX_FILE),
+                threads=config.threads,
+                progress=progress,
+            )
+        notes.path, notes.proof = parts / CATALOGUE_FILE, f"{len(catalogue):,} products embedded"
+        notes.speed = f"{len(catalogue) / (time.perf_counter() - started):,.0f} titles/s"
+    return vectors
+
+
+def export_index(
+    stages: Stages,
+    encoder: Encoder,
+    vectors: NDArray[np.float32],
+    queries: list[str],
+    parts: Path,
+    config: ExportConfig,
+) -> VectorIndex:
+    """Build the index, save it, load it again and prove its recall.
+
+    Raises:
+        ExportError: If recall is below the target.
+    """
+    with stages.stage("index") as notes:
+        index = VectorIndex.build(vectors, config=config.index, encoder_fingerprint=encoder.fingerprint)
+        folder = parts / "index"
+        folder.mkdir()
+        index.save(folder)
+        index = VectorIndex.load(folder, encoder_fingerprint=encoder.fingerprint)
+        query_rows = encoder.tokenizer.token_ids(queries, "query")
+        query_vectors = encoder.graph.embed_ids(query_rows, pad_id=encoder.tokenizer.pad_id)  # (Q, D)
+        k = min(GOLDEN_K, len(vectors))
+        started = time.perf_counter()
+        neighbours = index.search(query_vectors, k)
+        notes.speed = f"{1000 * (time.perf_counter() - started) / len(queries):.2f} ms a query"
+        found = recall(neighbours, exact_search(vectors, query_vectors, k))
+        if found < config.recall_target:
+            raise ExportError(
+                f"recall@{k} of the index must be at least {config.recall_target}, got {found:.3f} at ef "
+                f"{config.index.ef}: raise index.ef or index.m"
+            )
+        notes.path, notes.proof = folder, f"recall@{k} {found:.4f} over {len(queries)} queries"
+    return index

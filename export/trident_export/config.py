@@ -1,0 +1,55 @@
+"""What an export can be told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+from trident.errors import ConfigError
+from trident.index import IndexConfig
+
+LowPrecision = Literal["fp16", "int8"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionConfig:
+    """Which graphs of lower precision are made beside float32, and what they must prove."""
+
+    made: tuple[LowPrecision, ...] = ("fp16", "int8")
+    required: tuple[LowPrecision, ...] = ()  # the export is refused when one of these fails; else it is left out
+    served: Literal["fp32", "int8"] = "fp32"  # on CPUs; required when it is int8
+    overlap_target: float = 0.95  # of the ten best products with float32's, mean over queries
+    quality_tolerance: float = 0.0  # that a change's 95% interval may lie below zero
+
+    def __post_init__(self) -> None:
+        """Check the ranges, and that what is needed is made."""
+        if not 0 <= self.overlap_target <= 1:
+            raise ConfigError(f"precision.overlap_target must be in [0, 1], got {self.overlap_target}")
+        if self.quality_tolerance < 0:
+            raise ConfigError(f"precision.quality_tolerance must be >= 0, got {self.quality_tolerance}")
+        missing = [name for name in self.needed() if name not in self.made]
+        if missing:
+            raise ConfigError(f"precision.made must hold {missing[0]}, which is required or served, got {self.made}")
+
+    def needed(self) -> tuple[str, ...]:
+        """Return the precisions without which there is no generation."""
+        return tuple(dict.fromkeys([*self.required, *(["int8"] if self.served == "int8" else [])]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """How to export."""
+
+    index: IndexConfig = field(default_factory=IndexConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    recall_target: float = 0.95  # recall@10 of the index at its default ef, against exact search
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
+    columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.recall_target <= 1:
+            raise ConfigError(f"recall_target must be in (0, 1], got {self.recall_target}")
+        if self.threads < 1:
+            raise ConfigError(f"threads must be >= 1, got {self.threads}")

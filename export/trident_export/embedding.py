@@ -1,0 +1,187 @@
+"""Embeds a catalogue: sorted by length, every core busy, written as it goes, and going on where a killed export was.
+
+    FOLDER/
+        tokens.i32      token ids of all titles, one after the other
+        vectors.npy     (N, D) float32, filled in from the longest title to the shortest
+        progress.json   what the folder is of, and how many distinct titles are done
+
+Memory holds a few bytes a product (where its tokens are) and one batch a core, whatever the size of the catalogue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from trident.encoder import OnnxEncoder
+from trident.staging import write_text
+from trident.tokenization import TextTokenizer, pad
+
+TOKENS_FILE = "tokens.i32"
+VECTORS_FILE = "vectors.npy"
+PROGRESS_FILE = "progress.json"
+TOKENIZED_AT_ONCE = 10_000
+BATCH_TOKENS = 1024  # a run on one core; 512 to 4096 were measured
+BATCH_ROWS = 64
+SAVED_EVERY = 64  # batches
+
+Batch = NDArray[np.int64]  # (B,) titles
+Embedded = tuple[Batch, NDArray[np.float32]]  # and their embeddings (B, D)
+
+
+@dataclass(frozen=True)
+class TokenizedTitles:
+    """Titles as token ids on disk; equal rows are known.
+
+    Attributes:
+        ids: (T,) int32, all token ids.
+        ends: (N,) int64, where each title's ids end.
+        first: (U,) int64, first title of each distinct row, the longest rows first.
+        same_as: (N,) int64, the first title with the same ids.
+    """
+
+    ids: NDArray[np.int32]
+    ends: NDArray[np.int64]
+    first: NDArray[np.int64]
+    same_as: NDArray[np.int64]
+
+    def row(self, title: int) -> NDArray[np.int32]:
+        """Return the token ids of a title."""
+        return self.ids[0 if title == 0 else self.ends[title - 1] : self.ends[title]]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Return the tokens of each title, (N,)."""
+        return np.diff(self.ends, prepend=0)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all token ids and where they end, hexadecimal."""
+        digest = hashlib.sha256(self.ends.tobytes())
+        for start in range(0, len(self.ids), 2**20):
+            digest.update(self.ids[start : start + 2**20].tobytes())
+        return digest.hexdigest()
+
+
+def embed_catalogue(
+    titles: Sequence[str],
+    tokenizer: TextTokenizer,
+    encoder: OnnxEncoder,
+    folder: Path,
+    *,
+    key: str,
+    threads: int,
+    progress: Callable[[int], None],
+) -> NDArray[np.float32]:
+    """Return the embeddings (N, D) of N titles, mapped from ``vectors.npy``.
+
+    Args:
+        titles: The products.
+        tokenizer: With the text contract.
+        encoder: A graph on one thread; runs side by side in several.
+        folder: Made if it is not there. Goes on from what it holds if that is of the same titles and key.
+        key: What else the vectors depend on, such as the hash of the graph.
+        threads: Batches that run at the same time.
+        progress: Called with the number of products done since the last call.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = tokenize_titles(titles, tokenizer, folder / TOKENS_FILE)
+    identity = hashlib.sha256(f"{key}:{tokens.fingerprint}".encode()).hexdigest()
+    done = _begin(folder, identity, (len(titles), encoder.dimension))
+    vectors: NDArray[np.float32] = open_memmap(folder / VECTORS_FILE, mode="r+")  # (N, D)
+    copies = np.bincount(tokens.same_as, minlength=len(titles))[tokens.first]  # (U,) titles of each distinct row
+    progress(int(copies[:done].sum()))
+
+    def run(batch: Batch) -> Embedded:
+        rows = [tokens.row(title).tolist() for title in batch.tolist()]
+        return batch, encoder.embed(pad(rows, pad_id=tokenizer.pad_id))
+
+    with ThreadPoolExecutor(threads) as pool:
+        batches = _batches(tokens, done)
+        for number, (batch, embeddings) in enumerate(_in_order(pool, run, batches, 2 * threads), start=1):
+            vectors[batch] = embeddings
+            done += len(batch)
+            progress(int(copies[done - len(batch) : done].sum()))
+            if number % SAVED_EVERY == 0:
+                _save(folder, vectors, identity, done)
+    _copy_equal(vectors, tokens.same_as)
+    _save(folder, vectors, identity, done)
+    return vectors
+
+
+def tokenize_titles(titles: Sequence[str], tokenizer: TextTokenizer, path: Path) -> TokenizedTitles:
+    """Write the token ids of titles to a file, and return them mapped from there."""
+    lengths: list[NDArray[np.int64]] = []
+    digests: list[bytes] = []
+    with path.open("wb") as file:
+        for start in range(0, len(titles), TOKENIZED_AT_ONCE):
+            rows = [
+                np.array(row, dtype=np.int32)
+                for row in tokenizer.token_ids(titles[start : start + TOKENIZED_AT_ONCE], "product")
+            ]
+            lengths.append(np.array([len(row) for row in rows], dtype=np.int64))
+            digests.append(b"".join(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows))
+            np.concatenate(rows).tofile(file)
+    ends = np.cumsum(np.concatenate(lengths))
+    keys = np.frombuffer(b"".join(digests), dtype="V16")  # (N,)
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.lexsort((first, -np.diff(ends, prepend=0)[first]))  # longest first, then as in the catalogue
+    return TokenizedTitles(
+        ids=np.memmap(path, dtype=np.int32, mode="r"), ends=ends, first=first[order], same_as=first[inverse]
+    )
+
+
+def _batches(tokens: TokenizedTitles, done: int) -> Iterator[Batch]:
+    """Yield titles of each run, (B,), of at most ``BATCH_TOKENS`` padded tokens; a longer title runs alone."""
+    lengths = tokens.lengths()[tokens.first]  # (U,)
+    start = done
+    while start < len(tokens.first):
+        rows = max(1, min(BATCH_ROWS, BATCH_TOKENS // max(1, int(lengths[start]))))
+        yield tokens.first[start : start + rows]
+        start += rows
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, run: Callable[[Batch], Embedded], batches: Iterator[Batch], ahead: int
+) -> Iterator[Embedded]:
+    """Yield the results in the order of the batches, of which few are under way at a time."""
+    waiting: deque[Future[Embedded]] = deque()
+    for batch in batches:
+        waiting.append(pool.submit(run, batch))
+        if len(waiting) > ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _copy_equal(vectors: NDArray[np.float32], same_as: NDArray[np.int64]) -> None:
+    copies = np.flatnonzero(same_as != np.arange(len(same_as)))
+    for start in range(0, len(copies), TOKENIZED_AT_ONCE):
+        rows = copies[start : start + TOKENIZED_AT_ONCE]
+        vectors[rows] = vectors[same_as[rows]]
+
+
+def _begin(folder: Path, identity: str, shape: tuple[int, int]) -> int:
+    """Return how many distinct titles are done; an array of zeros is made unless the folder is of the same identity."""
+    try:
+        state = json.loads((folder / PROGRESS_FILE).read_text(encoding="utf-8"))
+        if state["identity"] == identity and np.load(folder / VECTORS_FILE, mmap_mode="r").shape == shape:
+            return int(state["done"])
+    except (OSError, ValueError, KeyError):
+        pass
+    open_memmap(folder / VECTORS_FILE, mode="w+", dtype=np.float32, shape=shape)
+    return 0
+
+
+def _save(folder: Path, vectors: NDArray[np.float32], identity: str, done: int) -> None:
+    if isinstance(vectors, np.memmap):
+        vectors.flush()  # before the number that says they are there
+    write_text(folder / PROGRESS_FILE, json.dumps({"identity": identity, "done": done}) + "\n")

@@ -1,0 +1,124 @@
+"""The stages that make the encoder: merge, ONNX, parity, and graphs of lower precision."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.base_model import weights_fingerprint
+from trident.catalogue import Catalogue
+from trident.encoder import OnnxEncoder
+from trident.errors import ExportError
+from trident.pairs import Pairs
+from trident.text import TextContract
+from trident.tokenization import TextTokenizer
+from trident_export.config import ExportConfig
+from trident_export.graphs import GRAPH_FILES, ONNX_FILE, calibration_batches, make_graph
+from trident_export.merge import load_backbone, merge
+from trident_export.onnx_graph import EncoderGraph, export_onnx
+from trident_export.parity import prove_parity
+from trident_export.precisions import PrecisionProof, Reference, judge_precision, measure_speed
+from trident_export.stages import Stages
+
+PARITY_TEXTS = 128  # of each side
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The exported encoder."""
+
+    fingerprint: str
+    graph: OnnxEncoder
+    tokenizer: TextTokenizer
+
+
+def export_encoder(
+    stages: Stages, run: Path, merged: Path, parts: Path, pairs: Pairs, catalogue: Catalogue, config: ExportConfig
+) -> Encoder:
+    """Merge, convert and prove the encoder of a run.
+
+    Raises:
+        TridentError: If a stage does not prove itself.
+    """
+    with stages.stage("merge") as notes:
+        proof = merge(run, merged)
+        notes.path = merged
+        notes.proof = (
+            f"differs from base by {proof.difference_to_base:.2g}, "
+            f"from base + adapter by {proof.difference_to_adapter:.1e}"
+            if proof.adapter
+            else "whole weights, nothing to merge"
+        )
+    contract = TextContract.load(merged)
+    tokenizer = TextTokenizer.load(merged, contract)
+    fingerprint = _encoder_fingerprint(merged, tokenizer)
+    with stages.stage("onnx") as notes:
+        graph = EncoderGraph(load_backbone(merged), contract)
+        model = export_onnx(graph.eval(), parts / ONNX_FILE, encoder_fingerprint=fingerprint)
+        notes.path = parts / ONNX_FILE
+        notes.proof = f"checked, {len(model.graph.node)} nodes, opset {model.opset_import[0].version}"
+    with stages.stage("parity") as notes:
+        encoder = load_graph(parts / ONNX_FILE, fingerprint, config.threads)
+        queries = list(dict.fromkeys(pairs.queries))[:PARITY_TEXTS]
+        parity = prove_parity(graph, encoder, tokenizer, queries, catalogue.titles[:PARITY_TEXTS])
+        notes.proof = f"cosine to PyTorch >= {parity.smallest_cosine:.7f} over {parity.texts} texts"
+    return Encoder(fingerprint, encoder, tokenizer)
+
+
+def load_graph(path: Path, fingerprint: str, threads: int) -> OnnxEncoder:
+    """Return the encoder of a graph that must be of a fingerprint."""
+    return OnnxEncoder.load(path, threads=threads, encoder_fingerprint=fingerprint)
+
+
+def export_precisions(
+    stages: Stages,
+    encoder: Encoder,
+    pairs: Pairs,
+    queries: list[str],
+    vectors: NDArray[np.float32],
+    catalogue: Catalogue,
+    parts: Path,
+    config: ExportConfig,
+) -> list[PrecisionProof]:
+    """Make and judge the graphs of lower precision; what fails is left out, or refuses the export if it is needed.
+
+    Raises:
+        ExportError: If a precision that is required or served fails.
+    """
+    reference = Reference(encoder.graph, encoder.tokenizer, pairs, queries, vectors)
+    calibration = calibration_batches(encoder.tokenizer, catalogue.titles)
+    proofs = []
+    for name in config.precision.made:
+        with stages.stage(name) as notes:
+            path = parts / GRAPH_FILES[name]
+            proof = judge_precision(
+                name,
+                partial(make_graph, name, parts / ONNX_FILE, path, calibration),
+                reference,
+                load=partial(load_graph, fingerprint=encoder.fingerprint, threads=config.threads),
+                overlap_target=config.precision.overlap_target,
+                quality_tolerance=config.precision.quality_tolerance,
+            )
+            if not proof.shipped:
+                path.unlink(missing_ok=True)
+                if name in config.precision.needed():
+                    raise ExportError(f"{name} is required or served, and is not fit for it: {proof.reason}")
+            else:
+                one = load_graph(parts / ONNX_FILE, encoder.fingerprint, config.threads)
+                speed = measure_speed({"fp32": one, name: load_graph(path, encoder.fingerprint, config.threads)})
+                notes.speed = ", ".join(
+                    f"{shape} {ms:.1f} ms (fp32 {speed['fp32'][shape]:.1f})" for shape, ms in speed[name].items()
+                )
+            notes.path, notes.proof = path, proof.line()
+            proofs.append(proof)
+    return proofs
+
+
+def _encoder_fingerprint(merged: Path, tokenizer: TextTokenizer) -> str:
+    parts = [weights_fingerprint(merged), tokenizer.fingerprint, tokenizer.contract.fingerprint]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

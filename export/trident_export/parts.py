@@ -1,0 +1,47 @@
+"""The parts of a generation: what its id is made of, and where they go in the model repository."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from trident.base_model import file_sha256
+from trident.catalogue import CATALOGUE_FILE
+from trident.generation import GOLDEN_FILE, Identity, walk
+from trident.text import TEXT_CONTRACT_FILE
+from trident.tokenization import TOKENIZER_FILE
+from trident_export.config import ExportConfig
+from trident_export.encoder_stages import Encoder
+from trident_export.graphs import GRAPH_FILES
+from trident_export.repository import assemble, template_folder
+
+
+def part_hashes(folder: Path, parts: Path, encoder: Encoder, config: ExportConfig) -> dict[str, str]:
+    """Return the hash of every part that an answer depends on; not of the report, which holds times."""
+    templates = template_folder()
+    adapters = "".join(f"{path.relative_to(templates)}:{file_sha256(path)}\n" for path in walk(templates))
+    return {
+        "encoder": encoder.fingerprint,
+        **{f"onnx/{name}": file_sha256(parts / file) for name, file in GRAPH_FILES.items() if (parts / file).is_file()},
+        "served": config.precision.served,
+        "catalogue": file_sha256(parts / CATALOGUE_FILE),
+        "golden": file_sha256(folder / GOLDEN_FILE),
+        "templates": hashlib.sha256(adapters.encode()).hexdigest(),
+        **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index")},
+    }
+
+
+def fill_repository(
+    repository: Path, parts: Path, merged: Path, identity: Identity, dimension: int, config: ExportConfig
+) -> None:
+    """Assemble the model repository and move the parts into it."""
+    served = {"graph": GRAPH_FILES[config.precision.served]}
+    folders = assemble(repository, identity, dimension=dimension, parameters=served)
+    for file in GRAPH_FILES.values():
+        if (parts / file).is_file():
+            (parts / file).rename(folders["encoder"] / file)
+    (parts / CATALOGUE_FILE).rename(folders["retriever"] / CATALOGUE_FILE)
+    for path in walk(parts / "index"):
+        path.rename(folders["retriever"] / path.name)
+    for name in (TOKENIZER_FILE, TEXT_CONTRACT_FILE):
+        (folders["tokenizer"] / name).write_bytes((merged / name).read_bytes())

@@ -1,0 +1,228 @@
+"""Graphs of lower precision: what they prove, what is shipped, and what a ruined one says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from trident.catalogue import read_catalogue
+from trident.encoder import OnnxEncoder
+from trident.errors import ConfigError, ExportError
+from trident.generation import Generation, find_generation
+from trident.pairs import read_pairs
+from trident.text import TextContract
+from trident.tokenization import TextTokenizer, pad
+from trident_export import graphs
+from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.fp16 import convert_fp16
+from trident_export.fuse import fuse_projections
+from trident_export.int8 import quantize_int8
+from trident_export.pipeline import export_generation
+from trident_export.precisions import Reference, judge_precision, measure_speed
+
+HALF, BYTE = "model.fp16.onnx", "model.int8.onnx"
+
+
+def folder_of(generation: Generation) -> Path:
+    return generation.repository / "encoder" / str(generation.serial)
+
+
+@pytest.fixture
+def generation(tiny_generations: Path) -> Generation:
+    return find_generation(tiny_generations)
+
+
+@pytest.fixture
+def graph(generation: Generation) -> Path:
+    return folder_of(generation) / "model.onnx"
+
+
+@pytest.fixture
+def tokenizer(generation: Generation) -> TextTokenizer:
+    folder = generation.folder / "encoder"
+    return TextTokenizer.load(folder, TextContract.load(folder))
+
+
+@pytest.fixture
+def reference(generation: Generation, graph: Path, tokenizer: TextTokenizer, tiny_data: Path) -> Reference:
+    pairs = read_pairs(generation.folder / "test.parquet")
+    encoder = OnnxEncoder.load(graph)
+    rows = tokenizer.token_ids(read_catalogue(tiny_data / "products.csv").titles, "product")
+    vectors = encoder.embed_ids(rows, pad_id=tokenizer.pad_id)
+    return Reference(encoder, tokenizer, pairs, list(dict.fromkeys(pairs.queries)), vectors)
+
+
+def export(run: Path, data: Path, output: Path, precision: PrecisionConfig) -> Generation:
+    return export_generation(
+        run,
+        data / "products.csv",
+        output,
+        ExportConfig(threads=1, precision=precision),
+        report=lambda _: None,
+        embedding=lambda _: nullcontext(lambda _: None),
+    )
+
+
+def scaled(source: Path, output: Path, part: str, factor: float) -> Path:
+    """Write a graph with the layers whose weights have the shape of ``part`` multiplied."""
+    model = onnx.load(str(source))
+    changed = 0
+    for tensor in model.graph.initializer:
+        matrix = part == "matrix" and len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT
+        if part in tensor.name or matrix:
+            value = numpy_helper.to_array(tensor) * np.float32(factor)
+            tensor.CopyFrom(numpy_helper.from_array(value.astype(np.float32), tensor.name))
+            changed += 1
+    assert changed
+    onnx.save(model, str(output))
+    return output
+
+
+def test_both_are_shipped_and_proven(generation: Generation) -> None:
+    proofs = {proof["precision"]: proof for proof in generation.manifest.precisions}
+    assert set(proofs) == {"fp16", "int8"}
+    for proof in proofs.values():
+        assert proof["shipped"]
+        assert not proof["reason"]
+        assert proof["overlap_at_10"] >= 0.95
+        assert proof["change"]["ndcg_at_10"]["low"] <= proof["change"]["ndcg_at_10"]["high"]
+    assert proofs["fp16"]["smallest_cosine"] > 0.9999
+    for name in ("model.onnx", HALF, BYTE):
+        assert f"model_repository/encoder/{generation.serial}/{name}" in generation.manifest.files
+    rows = {row["stage"]: row for row in generation.manifest.stages}
+    assert "1x8" in rows["int8"]["speed"]
+    assert "32x16" in rows["int8"]["speed"]
+    assert rows["fp16"]["size_bytes"] < 0.75 * rows["onnx"]["size_bytes"]
+
+
+def test_an_8_bit_embedding_does_not_depend_on_its_batch(generation: Generation, tokenizer: TextTokenizer) -> None:
+    encoder = OnnxEncoder.load(folder_of(generation) / BYTE)
+    rows = tokenizer.token_ids(["sofa", "red lamp", "Alba kettle blue", "x" * 40], "query")
+    together = encoder.embed(pad(rows, pad_id=tokenizer.pad_id))
+    for row, expected in zip(rows, together, strict=True):
+        np.testing.assert_allclose(encoder.embed(pad([row], pad_id=tokenizer.pad_id))[0], expected, atol=1e-5)
+
+
+def test_8_bits_are_8_bits_and_float16_keeps_pooling_in_float32(generation: Generation) -> None:
+    byte = onnx.load(str(folder_of(generation) / BYTE))
+    weights = [tensor for tensor in byte.graph.initializer if tensor.data_type == onnx.TensorProto.INT8]
+    assert len(weights) >= 8  # four layers in each of two blocks
+    half = onnx.load(str(folder_of(generation) / HALF))
+    kinds = {tensor.name: tensor.data_type for tensor in half.graph.initializer if len(tensor.dims) == 2}
+    assert set(kinds.values()) == {onnx.TensorProto.FLOAT16}
+    pooling = [tensor for tensor in half.graph.initializer if tensor.name.startswith("pooling_")]
+    smallest = [numpy_helper.to_array(tensor) for tensor in pooling if tensor.data_type == onnx.TensorProto.FLOAT]
+    assert min(float(value.min()) for value in smallest) == pytest.approx(1e-12, rel=1e-3)  # 0 in float16
+
+
+def test_the_joined_projections_change_nothing(generation: Generation, graph: Path, tokenizer: TextTokenizer) -> None:
+    model = onnx.load(str(graph))
+    assert sum(node.op_type == "Split" for node in model.graph.node) == 2  # one a block
+    assert fuse_projections(model) == 0  # they are joined already
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_same_graph_gives_the_same_bytes(
+    graph: Path, tokenizer: TextTokenizer, tmp_path: Path, precision: str
+) -> None:
+    calibration = graphs.calibration_batches(tokenizer, ["red sofa", "Alba lamp blue"])
+    one, other = (graphs.make_graph(precision, graph, tmp_path / name, calibration) for name in ("a", "b"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def judged(reference: Reference, make: Callable[[], Path]) -> str:
+    proof = judge_precision(
+        "broken", make, reference, load=OnnxEncoder.load, overlap_target=0.95, quality_tolerance=0.0
+    )
+    assert not proof.shipped
+    assert proof.line().startswith("not shipped: ")
+    return proof.reason
+
+
+def test_an_overflow_in_float16_is_found(reference: Reference, graph: Path, tmp_path: Path) -> None:
+    large = scaled(graph, tmp_path / "large.onnx", "matrix", 3e4)
+    assert np.isfinite(OnnxEncoder.load(large).embed(pad([[2, 7, 3]], pad_id=0))).all()
+
+    def make() -> Path:
+        convert_fp16(large, tmp_path / HALF)
+        return tmp_path / HALF
+
+    assert "must give finite values, got NaN or infinity" in judged(reference, make)
+
+
+def test_8_bits_that_ruin_ranking_are_found(
+    reference: Reference, graph: Path, tokenizer: TextTokenizer, tmp_path: Path
+) -> None:
+    quantize_int8(graph, tmp_path / BYTE, graphs.calibration_batches(tokenizer, ["red sofa"]))
+    model = onnx.load(str(tmp_path / BYTE))
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2:
+            value = numpy_helper.to_array(tensor) // 64 * 64  # as if they had two bits
+            tensor.CopyFrom(numpy_helper.from_array(value.astype(np.int8), tensor.name))
+    onnx.save(model, str(tmp_path / BYTE))
+    reason = judged(reference, lambda: tmp_path / BYTE)
+    assert reason.startswith("overlap@10 with float32 must be at least 0.95, got 0.")
+
+
+def test_worse_quality_is_found_where_the_overlap_is_waved_through(
+    reference: Reference, graph: Path, tmp_path: Path
+) -> None:
+    ruined = scaled(graph, tmp_path / "ruined.onnx", "word_embeddings", -1.0)
+    proof = judge_precision(
+        "ruined", lambda: ruined, reference, load=OnnxEncoder.load, overlap_target=0.0, quality_tolerance=0.0
+    )
+    assert proof.reason == "its quality is below float32's by more than 0 beyond chance"
+    assert proof.change is not None
+    assert proof.change.worst() < 0
+
+
+def test_what_fails_is_left_out_or_refuses_the_export(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(source: Path, output: Path, calibration: object) -> None:
+        scaled(source, output, "word_embeddings", -1.0)
+
+    monkeypatch.setattr(graphs, "quantize_int8", broken)
+    made = export(tiny_run, tiny_data, tmp_path / "generations", PrecisionConfig())
+    proofs = {proof["precision"]: proof for proof in made.manifest.precisions}
+    assert proofs["fp16"]["shipped"]
+    assert not proofs["int8"]["shipped"]
+    assert "overlap@10 with float32" in proofs["int8"]["reason"]
+    assert not (folder_of(made) / BYTE).exists()
+    for precision in (PrecisionConfig(required=("int8",)), PrecisionConfig(served="int8")):
+        with pytest.raises(ExportError, match=r"int8 is required or served, and is not fit for it: overlap@10"):
+            export(tiny_run, tiny_data, tmp_path / "refused", precision)
+        assert not (tmp_path / "refused").exists()
+
+
+def test_int8_is_served_when_told(tiny_run: Path, tiny_data: Path, tmp_path: Path, generation: Generation) -> None:
+    made = export(tiny_run, tiny_data, tmp_path / "g", PrecisionConfig(served="int8", made=("int8",)))
+    config = (made.repository / "encoder" / "configs" / "cpu.pbtxt").read_text()
+    assert BYTE in config
+    assert made.id != generation.id
+
+
+def test_speed_is_measured_for_every_graph_and_shape(graph: Path) -> None:
+    encoder = OnnxEncoder.load(graph)
+    speed = measure_speed({"one": encoder, "other": encoder})
+    assert set(speed) == {"one", "other"}
+    for values in speed.values():
+        assert set(values) == {"1x8", "32x16"}
+        assert min(values.values()) > 0
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"precision\.overlap_target must be in \[0, 1\], got 2"):
+        PrecisionConfig(overlap_target=2)
+    with pytest.raises(ConfigError, match=r"precision\.quality_tolerance must be >= 0, got -1"):
+        PrecisionConfig(quality_tolerance=-1)
+    with pytest.raises(ConfigError, match=r"precision\.made must hold int8, .* got \('fp16',\)"):
+        PrecisionConfig(made=("fp16",), served="int8")
+    assert dataclasses.replace(PrecisionConfig(), required=("fp16",), served="int8").needed() == ("fp16", "int8")
