@@ -35,7 +35,7 @@ def measure_quality(
     if relevant & set(catalogue.product_ids):
         queries = list(dict.fromkeys(pairs.queries))
         query_vectors = _embed(encoder, tokenizer, queries, "query")  # (Q, D)
-        found = index.search(query_vectors, min(DEPTH, len(catalogue)), ef=2 * DEPTH)
+        found = index.search(query_vectors, min(DEPTH, len(catalogue)))  # at the ef that serves
         hits = {
             query: [
                 (catalogue.product_ids[row], score)

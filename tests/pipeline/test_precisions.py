@@ -117,9 +117,9 @@ def test_8_bits_are_8_bits_and_float16_keeps_pooling_in_float32(generation: Gene
     half = onnx.load(str(folder_of(generation) / HALF))
     kinds = {tensor.name: tensor.data_type for tensor in half.graph.initializer if len(tensor.dims) == 2}
     assert set(kinds.values()) == {onnx.TensorProto.FLOAT16}
-    pooling = [tensor for tensor in half.graph.initializer if tensor.name.startswith("pooling_")]
-    smallest = [numpy_helper.to_array(tensor) for tensor in pooling if tensor.data_type == onnx.TensorProto.FLOAT]
-    assert min(float(value.min()) for value in smallest) == pytest.approx(1e-12, rel=1e-3)  # 0 in float16
+    pooling = {tensor.data_type for tensor in half.graph.initializer if tensor.name.startswith("pooling_")}
+    assert onnx.TensorProto.FLOAT in pooling
+    assert onnx.TensorProto.FLOAT16 not in pooling
 
 
 def test_the_joined_projections_change_nothing(generation: Generation, graph: Path, tokenizer: TextTokenizer) -> None:

@@ -156,10 +156,21 @@ def test_each_encoder_gets_the_lengths_that_it_batches() -> None:
 
 def test_the_export_pins_the_steps_and_fills_in_the_width() -> None:
     template = (TEMPLATES / "embed" / "config.pbtxt").read_text(encoding="utf-8")
-    found = text_format.Parse(render(template, serial=7, dimension=384), model_config_pb2.ModelConfig())
+    found = text_format.Parse(render(template, serial=7, dimension=384, parameters={}), model_config_pb2.ModelConfig())
     assert [step.model_version for step in found.ensemble_scheduling.step] == [7, 7]
     assert outputs(found)[tensors.EMBEDDING] == Tensor("TYPE_FP32", (384,))
     assert inputs(found) == CONTRACT["embed"][0]
+
+
+def test_the_export_fills_in_the_graph_where_a_template_has_one() -> None:
+    def filled(path: str) -> dict[str, str]:
+        text = (TEMPLATES / path).read_text(encoding="utf-8")
+        rendered = render(text, serial=1, dimension=384, parameters={"graph": "model.int8.onnx"})
+        found = text_format.Parse(rendered, model_config_pb2.ModelConfig())
+        return {name: value.string_value for name, value in found.parameters.items()}
+
+    assert filled("encoder/configs/cpu.pbtxt")["graph"] == "model.int8.onnx"
+    assert "graph" not in filled("tokenizer/config.pbtxt")
 
 
 def test_the_client_names_what_the_server_names() -> None:

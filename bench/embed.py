@@ -1,0 +1,104 @@
+"""Embeds the same titles with sentence-transformers and with Trident, in one process and one go.
+
+    python bench/embed.py --generation generations/ID --catalogue ../shared/data/icecat/products.csv.gz
+
+sentence-transformers' ``encode`` runs the generation's own merged model, on all cores, with its defaults. Prints one
+JSON document: titles a second of each way, ratios, and the smallest cosine between embeddings. The ways take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from trident.catalogue import read_catalogue
+from trident.encoder import OnnxEncoder
+from trident.generation import ENCODER_FOLDER, Generation
+from trident.text import TextContract
+from trident.tokenization import TextTokenizer
+from trident_export.embedding import embed_catalogue
+from trident_export.graphs import GRAPH_FILES
+
+TITLES = 4000
+ROUNDS = 3
+
+Way = Callable[[list[str]], NDArray[np.float32]]
+
+
+def ways(generation: Generation, threads: int) -> dict[str, Way]:
+    """Return what embeds titles, by name."""
+    folder = generation.folder / ENCODER_FOLDER
+    library = SentenceTransformer(str(folder), device="cpu")
+    contract = TextContract.load(folder)
+    tokenizer = TextTokenizer.load(folder, contract)
+    before, after = contract.product_template.split("{text}")
+
+    def trident(precision: str) -> Way:
+        graph = generation.repository / "encoder" / str(generation.serial) / GRAPH_FILES[precision]
+        encoder = OnnxEncoder.load(graph)
+
+        def embed(titles: list[str]) -> NDArray[np.float32]:
+            with tempfile.TemporaryDirectory() as scratch:
+                return np.array(
+                    embed_catalogue(
+                        titles, tokenizer, encoder, Path(scratch), key="", threads=threads, progress=lambda _: None
+                    )
+                )
+
+        return embed
+
+    return {
+        "sentence_transformers": lambda titles: library.encode([f"{before}{title}{after}" for title in titles]),
+        "trident_fp32": trident("fp32"),
+        "trident_int8": trident("int8"),
+    }
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--generation", type=Path, required=True, help="folder of a generation")
+    parser.add_argument("--catalogue", type=Path, required=True)
+    parser.add_argument("--titles", type=int, default=TITLES, help="spread over the catalogue")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    every = read_catalogue(options.catalogue).titles
+    titles = every[:: max(1, len(every) // options.titles)][: options.titles]
+    seconds: dict[str, list[float]] = {}
+    found: dict[str, NDArray[np.float32]] = {}
+    for number in range(ROUNDS):
+        for name, embed in ways(Generation.load(options.generation), options.threads).items():
+            embed(titles[:64])  # the first call of a library does work that is not the task's
+            started = time.perf_counter()
+            found[name] = embed(titles)
+            seconds.setdefault(name, []).append(time.perf_counter() - started)
+            sys.stderr.write(
+                f"round {number + 1} of {ROUNDS}: {name} {len(titles) / seconds[name][-1]:,.0f} titles/s\n"
+            )
+    speed = {name: len(titles) / float(np.median(values)) for name, values in seconds.items()}
+    base = "sentence_transformers"
+    result = {
+        "titles": len(titles),
+        "titles_per_second": {name: round(value) for name, value in speed.items()},
+        "ratio": {name: round(value / speed[base], 2) for name, value in speed.items() if name != base},
+        "smallest_cosine": {
+            name: round(float((vectors * found[base]).sum(1).min()), 6)
+            for name, vectors in found.items()
+            if name != base
+        },
+    }
+    sys.stdout.write(json.dumps(result) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
