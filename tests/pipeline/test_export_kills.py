@@ -1,0 +1,52 @@
+"""An export that is killed at a stage boundary leaves no generation, and the next one succeeds."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trident.generation import list_generations
+
+STAGES = ("merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "golden", "quality", "repository")
+EXPORT = """
+import os, signal, sys
+from contextlib import nullcontext
+from pathlib import Path
+import torch
+from trident_export.config import ExportConfig
+from trident_export.pipeline import export_generation
+torch.set_num_threads(1)
+run, catalogue, output, last = sys.argv[1:]
+def report(stage):
+    if stage.stage == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+export_generation(
+    Path(run), Path(catalogue), Path(output), ExportConfig(threads=1),
+    report=report, embedding=lambda _: nullcontext(lambda _: None),
+)
+"""
+
+
+def export(run: Path, data: Path, output: Path, last: str) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, "-W", "ignore", "-c", EXPORT, str(run), str(data / "products.csv"), str(output), last]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=240)
+
+
+@pytest.mark.timeout(900)
+def test_a_kill_at_every_stage_boundary_leaves_nothing(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    generations = tmp_path / "generations"
+    for stage in STAGES:
+        killed = export(tiny_run, tiny_data, generations, stage)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert [path for path in generations.iterdir() if not path.name.startswith(".")] == []
+    done = export(tiny_run, tiny_data, generations, "none")
+    assert done.returncode == 0, done.stderr
+    (made,) = list_generations(generations)
+    made.verify_files()
+    assert made.serial == 1
+    assert sorted(path.name for path in generations.iterdir() if path.is_dir()) == [made.id]
+    assert not (tmp_path / ".generations.embeddings").exists()
