@@ -69,7 +69,12 @@ def load_backbone(folder: Path) -> Any:
         ModelError: If transformers cannot load it.
     """
     try:
-        return AutoModel.from_pretrained(str(folder), dtype=torch.float32, trust_remote_code=False).eval()
+        return AutoModel.from_pretrained(
+            str(folder),
+            dtype=torch.float32,
+            trust_remote_code=False,
+            attn_implementation="eager",  # traced, it has a quarter fewer nodes than scaled_dot_product_attention
+        ).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"model folder {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
 
