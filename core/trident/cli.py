@@ -10,7 +10,7 @@ import sys
 import typer
 
 from trident import __version__
-from trident.commands import compare, evaluate, export, push, report, sample, search, serve, train
+from trident.commands import compare, embed, evaluate, export, push, report, sample, search, serve, train
 from trident.errors import ConfigError, TridentError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command(name="train")(train.command)
 app.command(name="compare")(compare.command)
 app.command(name="report")(report.command)
 app.command(name="evaluate")(evaluate.command)
+app.command(name="embed")(embed.command)
 app.command(name="export")(export.command)
 app.command(name="serve")(serve.command)
 app.command(name="push")(push.command)

@@ -16,6 +16,7 @@ from trident.errors import ExportError
 from trident.exact_search import exact_search, recall
 from trident.index import VectorIndex
 from trident_export.config import ExportConfig
+from trident_export.embed_run import take_over
 from trident_export.embedding import embed_catalogue
 from trident_export.encoder_stages import Encoder, load_graph
 from trident_export.golden import GOLDEN_K
@@ -33,11 +34,20 @@ def embed_products(
     folder: Path,
     config: ExportConfig,
     embedding: EmbeddingProgress,
+    ready: Path | None,
 ) -> NDArray[np.float32]:
-    """Embed the catalogue with the float32 graph, (N, D), going on from what a killed export left in ``folder``."""
+    """Embed the catalogue with the float32 graph, (N, D), going on from what a killed export left in ``folder``.
+
+    Where ``ready`` is given, the embeddings that ``trident embed`` left there are taken over instead.
+    """
     with stages.stage("catalogue") as notes:
         started = time.perf_counter()
         catalogue.save(parts / CATALOGUE_FILE)
+        notes.path = parts / CATALOGUE_FILE
+        if ready is not None:
+            vectors = take_over(ready, catalogue, encoder.tokenizer, encoder.graph, fingerprint=encoder.fingerprint)
+            notes.proof = f"{len(catalogue):,} embeddings of {ready}, some held against the graph"
+            return vectors
         with embedding(len(catalogue)) as progress:
             vectors = embed_catalogue(
                 catalogue.titles,
@@ -48,7 +58,7 @@ def embed_products(
                 threads=config.threads,
                 progress=progress,
             )
-        notes.path, notes.proof = parts / CATALOGUE_FILE, f"{len(catalogue):,} products embedded"
+        notes.proof = f"{len(catalogue):,} products embedded"
         notes.speed = f"{len(catalogue) / (time.perf_counter() - started):,.0f} titles/s"
     return vectors
 

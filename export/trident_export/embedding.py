@@ -1,9 +1,9 @@
 """Embeds a catalogue: sorted by length, every core busy, written as it goes, and going on where a killed export was.
 
     FOLDER/
-        tokens.i32      token ids of all titles, one after the other
-        vectors.npy     (N, D) float32, filled in from the longest title to the shortest
-        progress.json   what the folder is of, and how many distinct titles are done
+        tokens.0.i32      token ids of all titles, one after the other; one file a process
+        vectors.npy       (N, D) float32, filled in from the longest title to the shortest
+        progress.0.json   what the folder is of, and how many batches the process has done
 
 Memory holds a few bytes a product (where its tokens are) and one batch a core, whatever the size of the catalogue.
 """
@@ -16,19 +16,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from trident.encoder import OnnxEncoder
 from trident.staging import write_text
-from trident.tokenization import TextTokenizer, pad
+from trident.tokenization import TextTokenizer, TokenBatch, pad
 
-TOKENS_FILE = "tokens.i32"
 VECTORS_FILE = "vectors.npy"
-PROGRESS_FILE = "progress.json"
 TOKENIZED_AT_ONCE = 10_000
 BATCH_TOKENS = 1024  # a run on one core; 512 to 4096 were measured
 BATCH_ROWS = 64
@@ -36,6 +35,39 @@ SAVED_EVERY = 64  # batches
 
 Batch = NDArray[np.int64]  # (B,) titles
 Embedded = tuple[Batch, NDArray[np.float32]]  # and their embeddings (B, D)
+
+
+class Embedder(Protocol):
+    """What makes embeddings: a graph on one thread, or a model on a device."""
+
+    @property
+    def dimension(self) -> int:
+        """D of the embeddings."""
+
+    def embed(self, batch: TokenBatch) -> NDArray[np.float32]:
+        """Return the embeddings (B, D) of a padded batch; called from several threads."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of the processes that share a catalogue; alone by default."""
+
+    rank: int = 0
+    count: int = 1
+    wait: Callable[[], None] = lambda: None  # for all of them
+
+    @property
+    def tokens_file(self) -> str:
+        """Where its tokens are."""
+        return f"tokens.{self.rank}.i32"
+
+    @property
+    def progress_file(self) -> str:
+        """Where its progress is."""
+        return f"progress.{self.rank}.json"
+
+
+ALONE = Process()
 
 
 @dataclass(frozen=True)
@@ -74,46 +106,51 @@ class TokenizedTitles:
 def embed_catalogue(
     titles: Sequence[str],
     tokenizer: TextTokenizer,
-    encoder: OnnxEncoder,
+    encoder: Embedder,
     folder: Path,
     *,
     key: str,
     threads: int,
     progress: Callable[[int], None],
+    process: Process = ALONE,
 ) -> NDArray[np.float32]:
     """Return the embeddings (N, D) of N titles, mapped from ``vectors.npy``.
 
     Args:
         titles: The products.
         tokenizer: With the text contract.
-        encoder: A graph on one thread; runs side by side in several.
+        encoder: What embeds a batch; runs in several threads.
         folder: Made if it is not there. Goes on from what it holds if that is of the same titles and key.
         key: What else the vectors depend on, such as the hash of the graph.
         threads: Batches that run at the same time.
-        progress: Called with the number of products done since the last call.
+        progress: Called with the number of products that this process has done since the last call.
+        process: Each takes every ``count``-th batch; all must be given the same folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = tokenize_titles(titles, tokenizer, folder / TOKENS_FILE)
-    identity = hashlib.sha256(f"{key}:{tokens.fingerprint}".encode()).hexdigest()
-    done = _begin(folder, identity, (len(titles), encoder.dimension))
+    tokens = tokenize_titles(titles, tokenizer, folder / process.tokens_file)
+    identity = hashlib.sha256(f"{key}:{process.count}:{tokens.fingerprint}".encode()).hexdigest()
+    done = _begin(folder, identity, (len(titles), encoder.dimension), process)
     vectors: NDArray[np.float32] = open_memmap(folder / VECTORS_FILE, mode="r+")  # (N, D)
-    copies = np.bincount(tokens.same_as, minlength=len(titles))[tokens.first]  # (U,) titles of each distinct row
-    progress(int(copies[:done].sum()))
+    copies = np.bincount(tokens.same_as, minlength=len(titles))  # (N,) titles that a distinct one stands for
+    progress(sum(int(copies[batch].sum()) for batch in islice(_batches(tokens, process), done)))
 
     def run(batch: Batch) -> Embedded:
         rows = [tokens.row(title).tolist() for title in batch.tolist()]
         return batch, encoder.embed(pad(rows, pad_id=tokenizer.pad_id))
 
     with ThreadPoolExecutor(threads) as pool:
-        batches = _batches(tokens, done)
-        for number, (batch, embeddings) in enumerate(_in_order(pool, run, batches, 2 * threads), start=1):
+        batches = islice(_batches(tokens, process), done, None)
+        for batch, embeddings in _in_order(pool, run, batches, 2 * threads):
             vectors[batch] = embeddings
-            done += len(batch)
-            progress(int(copies[done - len(batch) : done].sum()))
-            if number % SAVED_EVERY == 0:
-                _save(folder, vectors, identity, done)
-    _copy_equal(vectors, tokens.same_as)
-    _save(folder, vectors, identity, done)
+            done += 1
+            progress(int(copies[batch].sum()))
+            if done % SAVED_EVERY == 0:
+                _save(folder, vectors, identity, done, process)
+    _save(folder, vectors, identity, done, process)
+    process.wait()
+    if process.rank == 0:
+        _copy_equal(vectors, tokens.same_as)
+    process.wait()
     return vectors
 
 
@@ -139,14 +176,15 @@ def tokenize_titles(titles: Sequence[str], tokenizer: TextTokenizer, path: Path)
     )
 
 
-def _batches(tokens: TokenizedTitles, done: int) -> Iterator[Batch]:
-    """Yield titles of each run, (B,), of at most ``BATCH_TOKENS`` padded tokens; a longer title runs alone."""
+def _batches(tokens: TokenizedTitles, process: Process) -> Iterator[Batch]:
+    """Yield the process's batches: titles (B,) of at most ``BATCH_TOKENS`` padded tokens; a longer one runs alone."""
     lengths = tokens.lengths()[tokens.first]  # (U,)
-    start = done
+    start, number = 0, 0
     while start < len(tokens.first):
         rows = max(1, min(BATCH_ROWS, BATCH_TOKENS // max(1, int(lengths[start]))))
-        yield tokens.first[start : start + rows]
-        start += rows
+        if number % process.count == process.rank:
+            yield tokens.first[start : start + rows]
+        start, number = start + rows, number + 1
 
 
 def _in_order(
@@ -169,19 +207,28 @@ def _copy_equal(vectors: NDArray[np.float32], same_as: NDArray[np.int64]) -> Non
         vectors[rows] = vectors[same_as[rows]]
 
 
-def _begin(folder: Path, identity: str, shape: tuple[int, int]) -> int:
-    """Return how many distinct titles are done; an array of zeros is made unless the folder is of the same identity."""
+def _begin(folder: Path, identity: str, shape: tuple[int, int], process: Process) -> int:
+    """Return how many batches the process has done; the folder starts anew unless it is of the same identity."""
+    if process.rank == 0 and _done(folder, identity, shape, process) is None:
+        for path in folder.glob("progress.*.json"):
+            path.unlink()
+        _save(
+            folder, open_memmap(folder / VECTORS_FILE, mode="w+", dtype=np.float32, shape=shape), identity, 0, process
+        )
+    process.wait()
+    return _done(folder, identity, shape, process) or 0
+
+
+def _done(folder: Path, identity: str, shape: tuple[int, int], process: Process) -> int | None:
     try:
-        state = json.loads((folder / PROGRESS_FILE).read_text(encoding="utf-8"))
-        if state["identity"] == identity and np.load(folder / VECTORS_FILE, mmap_mode="r").shape == shape:
-            return int(state["done"])
+        state = json.loads((folder / process.progress_file).read_text(encoding="utf-8"))
+        same = state["identity"] == identity and np.load(folder / VECTORS_FILE, mmap_mode="r").shape == shape
+        return int(state["done"]) if same else None
     except (OSError, ValueError, KeyError):
-        pass
-    open_memmap(folder / VECTORS_FILE, mode="w+", dtype=np.float32, shape=shape)
-    return 0
+        return None
 
 
-def _save(folder: Path, vectors: NDArray[np.float32], identity: str, done: int) -> None:
+def _save(folder: Path, vectors: NDArray[np.float32], identity: str, done: int, process: Process) -> None:
     if isinstance(vectors, np.memmap):
         vectors.flush()  # before the number that says they are there
-    write_text(folder / PROGRESS_FILE, json.dumps({"identity": identity, "done": done}) + "\n")
+    write_text(folder / process.progress_file, json.dumps({"identity": identity, "done": done}) + "\n")

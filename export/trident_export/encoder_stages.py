@@ -56,7 +56,7 @@ def export_encoder(
         )
     contract = TextContract.load(merged)
     tokenizer = TextTokenizer.load(merged, contract)
-    fingerprint = _encoder_fingerprint(merged, tokenizer)
+    fingerprint = encoder_fingerprint(merged, tokenizer)
     with stages.stage("onnx") as notes:
         graph = EncoderGraph(load_backbone(merged), contract)
         model = export_onnx(graph.eval(), parts / ONNX_FILE, encoder_fingerprint=fingerprint)
@@ -119,6 +119,7 @@ def export_precisions(
     return proofs
 
 
-def _encoder_fingerprint(merged: Path, tokenizer: TextTokenizer) -> str:
+def encoder_fingerprint(merged: Path, tokenizer: TextTokenizer) -> str:
+    """Return the hash of merged weights, tokenizer and text contract together."""
     parts = [weights_fingerprint(merged), tokenizer.fingerprint, tokenizer.contract.fingerprint]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

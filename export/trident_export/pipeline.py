@@ -68,6 +68,7 @@ def export_generation(
     *,
     report: Callable[[Stage], None],
     embedding: EmbeddingProgress,
+    vectors: Path | None = None,
 ) -> Generation:
     """Return the generation made of a run and a catalogue; the one that is there when it exists already.
 
@@ -78,6 +79,7 @@ def export_generation(
         config: Index, targets, threads.
         report: Called after each stage.
         embedding: Called with the number of products; its context manager yields a progress function.
+        vectors: A folder of ``trident embed`` whose embeddings are taken over; None embeds here.
 
     Raises:
         TridentError: If an input cannot be used or a stage does not prove itself; ``output`` is as it was then.
@@ -97,9 +99,9 @@ def export_generation(
             made.mkdir(parents=True)
         encoder = export_encoder(stages, run, folder / ENCODER_FOLDER, parts, pairs, catalogue, config)
         queries = list(dict.fromkeys(pairs.queries))
-        vectors = embed_products(stages, encoder, catalogue, parts, embeddings, config, embedding)
-        index = export_index(stages, encoder, vectors, queries[:RECALL_QUERIES], parts, config)
-        proofs = export_precisions(stages, encoder, pairs, queries[:RECALL_QUERIES], vectors, catalogue, parts, config)
+        products = embed_products(stages, encoder, catalogue, parts, embeddings, config, embedding, vectors)
+        index = export_index(stages, encoder, products, queries[:RECALL_QUERIES], parts, config)
+        proofs = export_precisions(stages, encoder, pairs, queries[:RECALL_QUERIES], products, catalogue, parts, config)
         if config.precision.served != "fp32":
             graph = load_graph(parts / GRAPH_FILES[config.precision.served], encoder.fingerprint, config.threads)
             encoder = replace(encoder, graph=graph)

@@ -14,8 +14,9 @@ from trident.generation import Generation, find_generation
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
 from trident_export import embedding
-from trident_export.embedding import PROGRESS_FILE, VECTORS_FILE, embed_catalogue, tokenize_titles
+from trident_export.embedding import VECTORS_FILE, embed_catalogue, tokenize_titles
 
+PROGRESS_FILE = "progress.0.json"
 THINGS = ("sofa", "lamp", "kettle", "novel")
 
 
@@ -82,9 +83,9 @@ def test_a_stopped_one_goes_on_and_ends_with_the_same_bits(
     with pytest.raises(StoppedError):
         embed(names, tokenizer, encoder, tmp_path / "cut", stop_at=1200)
     saved = json.loads((tmp_path / "cut" / PROGRESS_FILE).read_text())["done"]
-    assert 0 < saved < 2000
+    assert 0 < saved < 100  # batches
     again, done = embed(names, tokenizer, encoder, tmp_path / "cut")
-    assert done[0] >= saved  # not embedded again
+    assert done[0] >= saved  # products that are not embedded again
     assert sum(done) == 2000
     np.testing.assert_array_equal(again, whole)
 

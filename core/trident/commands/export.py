@@ -17,6 +17,9 @@ def command(
     run: Annotated[Path, typer.Argument(help="A run folder of trident train.")],
     catalogue: Annotated[Path, typer.Option(help="The products: product_id, product_title and whatever else.")],
     out: Annotated[Path, typer.Option(help="The folder of generations.")],
+    vectors: Annotated[
+        Path | None, typer.Option(help="Embeddings made by trident embed; otherwise made here.", show_default=False)
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as index.ef=200 or recall_target=0.99.")
     ] = None,
@@ -33,6 +36,7 @@ def command(
         config,
         report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
         embedding=lambda total: progress_bar(messages, "embedding", total),
+        vectors=vectors,
     )
     manifest = to_table(generation.manifest)
     if json:

@@ -1,0 +1,121 @@
+"""Embedding in several processes, for an export to take over: the same vectors, and none of anything else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trident.errors import ExportError, ModelError
+from trident.generation import Generation, find_generation
+from trident.server import free_ports
+from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.pipeline import export_generation
+
+
+def embed(run: Path, data: Path, out: Path, *, processes: int) -> dict[str, object]:
+    """Run ``trident embed`` in a number of processes, as torchrun starts them."""
+    launcher = ["-m", "trident"]
+    if processes > 1:
+        port = free_ports(1)[0]
+        launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}", *launcher]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    outcome = subprocess.run(
+        [
+            sys.executable,
+            *launcher,
+            "embed",
+            str(run),
+            "--catalogue",
+            str(data / "products.csv"),
+            "--out",
+            str(out),
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    record: dict[str, object] = json.loads(outcome.stdout)  # one document, of the first process
+    return record
+
+
+@pytest.fixture(scope="module")
+def vectors(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vectors")
+    record = embed(tiny_run, tiny_data, folder, processes=2)
+    assert (record["processes"], record["products"], record["device"]) == (2, 144, "cpu")
+    return folder
+
+
+@pytest.fixture
+def changed(vectors: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(vectors, tmp_path / "changed"))
+
+
+def export(run: Path, catalogue: Path, output: Path, vectors: Path) -> Generation:
+    return export_generation(
+        run,
+        catalogue,
+        output,
+        ExportConfig(threads=1, precision=PrecisionConfig(made=())),
+        report=lambda _: None,
+        embedding=lambda _: nullcontext(lambda _: None),
+        vectors=vectors,
+    )
+
+
+def test_two_processes_embed_what_one_does(tiny_run: Path, tiny_data: Path, vectors: Path, tmp_path: Path) -> None:
+    embed(tiny_run, tiny_data, tmp_path / "one", processes=1)
+    one, two = np.load(tmp_path / "one" / "vectors.npy"), np.load(vectors / "vectors.npy")
+    assert one.shape == (144, 32)
+    np.testing.assert_allclose(two, one, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(two, axis=1), 1, atol=1e-5)
+    assert sorted(path.name for path in vectors.iterdir()) == [
+        "embeddings.json", "progress.0.json", "progress.1.json", "vectors.npy",
+    ]  # fmt: skip
+
+
+def test_an_export_takes_them_over(
+    tiny_run: Path, tiny_data: Path, vectors: Path, tmp_path: Path, tiny_generations: Path
+) -> None:
+    made = export(tiny_run, tiny_data / "products.csv", tmp_path / "g", vectors)
+    made.verify_files()
+    (row,) = [row for row in made.manifest.stages if row["stage"] == "catalogue"]
+    assert row["proof"] == f"144 embeddings of {vectors}, some held against the graph"
+    answers = [
+        json.loads((one.folder / "golden.json").read_text()) for one in (made, find_generation(tiny_generations))
+    ]
+    for ours, theirs in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours["scores"], theirs["scores"], atol=1e-5)
+
+
+def test_others_are_refused(tiny_run: Path, tiny_data: Path, changed: Path, tmp_path: Path) -> None:
+    catalogue, output = tiny_data / "products.csv", tmp_path / "g"
+    with pytest.raises(ModelError, match=r"none holds no embeddings: .*; make them with trident embed"):
+        export(tiny_run, catalogue, output, tmp_path / "none")
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text("".join(catalogue.read_text().splitlines(keepends=True)[:50]))
+    with pytest.raises(ExportError, match=r"must be of this catalogue's 49 titles, got 144 of another"):
+        export(tiny_run, fewer, output, changed)
+    values = np.load(changed / "vectors.npy")
+    np.save(changed / "vectors.npy", values[::-1])
+    with pytest.raises(
+        ExportError, match=r"must equal the graph's with a cosine of at least 0\.9999, got .*: embed again"
+    ):
+        export(tiny_run, catalogue, output, changed)
+    record = json.loads((changed / "embeddings.json").read_text())
+    (changed / "embeddings.json").write_text(json.dumps({**record, "encoder_fingerprint": "0" * 64}))
+    with pytest.raises(
+        ExportError, match=r"must be of encoder \w{12}, got 000000000000: run trident embed with this run"
+    ):
+        export(tiny_run, catalogue, output, changed)
+    assert not output.exists()
