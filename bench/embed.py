@@ -23,10 +23,10 @@ from sentence_transformers import SentenceTransformer
 from trident.catalogue import read_catalogue
 from trident.encoder import OnnxEncoder
 from trident.generation import ENCODER_FOLDER, Generation
+from trident.graph_files import GRAPH_FILES
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
 from trident_export.embedding import embed_catalogue
-from trident_export.graphs import GRAPH_FILES
 
 TITLES = 4000
 ROUNDS = 3

@@ -25,6 +25,9 @@ from typing import Any
 from trident.base_model import file_sha256
 from trident.config import from_table
 from trident.errors import ConfigError, GenerationError, nearest
+from trident.golden import GoldenAnswer, load_golden
+from trident.graph_files import GRAPH_FILES, ONNX_FILE
+from trident.text import TextContract
 
 MANIFEST_FILE = "manifest.json"
 IDENTITY_FILE = "generation.json"
@@ -42,6 +45,7 @@ class Identity:
     id: str
     serial: int
     encoder_fingerprint: str
+    graph: str = ONNX_FILE  # what the CPU server runs: a file of the encoder's version folder
 
     def save(self, folder: Path) -> None:
         """Write ``generation.json`` into a folder."""
@@ -116,6 +120,35 @@ class Generation:
     def repository(self) -> Path:
         """The model repository."""
         return self.folder / REPOSITORY_FOLDER
+
+    def version_folder(self, model: str) -> Path:
+        """Return where the served files of a model are."""
+        return self.repository / model / str(self.serial)
+
+    def graph(self, precision: str = "fp32") -> Path:
+        """Return where the encoder's graph of a precision is, or would be."""
+        return self.version_folder("encoder") / GRAPH_FILES[precision]
+
+    @property
+    def served_precision(self) -> str:
+        """The precision of the graph that the CPU server runs: fp32 or int8."""
+        return self.manifest.parts["served"]
+
+    def text_contract(self) -> TextContract:
+        """Return the rules that make encoder input of raw text.
+
+        Raises:
+            ModelError: If the file is missing or damaged.
+        """
+        return TextContract.load(self.version_folder("tokenizer"))
+
+    def golden(self) -> list[GoldenAnswer]:
+        """Return the golden queries with their answers.
+
+        Raises:
+            GenerationError: If the file is missing or damaged.
+        """
+        return load_golden(self.folder / GOLDEN_FILE)
 
     @classmethod
     def load(cls, folder: Path) -> Generation:

@@ -14,13 +14,13 @@ from trident.base_model import file_sha256
 from trident.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import ExportError
 from trident.exact_search import exact_search, recall
+from trident.golden import GOLDEN_K
+from trident.graph_files import ONNX_FILE
 from trident.index import VectorIndex
 from trident_export.config import ExportConfig
 from trident_export.embed_run import take_over
 from trident_export.embedding import embed_catalogue
 from trident_export.encoder_stages import Encoder, load_graph
-from trident_export.golden import GOLDEN_K
-from trident_export.graphs import ONNX_FILE
 from trident_export.stages import Stages
 
 EmbeddingProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]

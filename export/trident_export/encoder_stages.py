@@ -14,11 +14,12 @@ from trident.base_model import weights_fingerprint
 from trident.catalogue import Catalogue
 from trident.encoder import OnnxEncoder
 from trident.errors import ExportError
+from trident.graph_files import GRAPH_FILES, ONNX_FILE
 from trident.pairs import Pairs
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
 from trident_export.config import ExportConfig
-from trident_export.graphs import GRAPH_FILES, ONNX_FILE, calibration_batches, make_graph
+from trident_export.graphs import calibration_batches, make_graph
 from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph, export_onnx
 from trident_export.parity import prove_parity

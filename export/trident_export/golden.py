@@ -1,29 +1,16 @@
-"""Golden queries: what this generation answered when it was exported; promotion and health checks ask them again."""
+"""The stage that asks the golden queries."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from trident.catalogue import Catalogue
 from trident.encoder import OnnxEncoder
+from trident.golden import GOLDEN_K, GoldenAnswer
 from trident.index import Neighbours, VectorIndex
 from trident.tokenization import TextTokenizer
-
-GOLDEN_K = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoldenAnswer:
-    """A query with the best products, best first, and their cosines."""
-
-    query: str
-    product_ids: list[str]
-    scores: list[float]
 
 
 def golden_answers(
@@ -40,9 +27,3 @@ def golden_answers(
         )
         for number, query in enumerate(queries)
     ]
-
-
-def save_golden(answers: Sequence[GoldenAnswer], path: Path) -> None:
-    """Write golden answers as JSON."""
-    text = json.dumps([asdict(answer) for answer in answers], indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")

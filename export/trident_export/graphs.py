@@ -9,8 +9,6 @@ from trident.tokenization import TextTokenizer, TokenBatch
 from trident_export.fp16 import convert_fp16
 from trident_export.int8 import quantize_int8
 
-ONNX_FILE = "model.onnx"
-GRAPH_FILES = {"fp32": ONNX_FILE, "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 CALIBRATION_TITLES = 256
 
 

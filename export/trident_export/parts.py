@@ -8,11 +8,11 @@ from pathlib import Path
 from trident.base_model import file_sha256
 from trident.catalogue import CATALOGUE_FILE
 from trident.generation import GOLDEN_FILE, Identity, walk
+from trident.graph_files import GRAPH_FILES
 from trident.text import TEXT_CONTRACT_FILE
 from trident.tokenization import TOKENIZER_FILE
 from trident_export.config import ExportConfig
 from trident_export.encoder_stages import Encoder
-from trident_export.graphs import GRAPH_FILES
 from trident_export.repository import assemble, template_folder
 
 
@@ -31,12 +31,9 @@ def part_hashes(folder: Path, parts: Path, encoder: Encoder, config: ExportConfi
     }
 
 
-def fill_repository(
-    repository: Path, parts: Path, merged: Path, identity: Identity, dimension: int, config: ExportConfig
-) -> None:
+def fill_repository(repository: Path, parts: Path, merged: Path, identity: Identity, dimension: int) -> None:
     """Assemble the model repository and move the parts into it."""
-    served = {"graph": GRAPH_FILES[config.precision.served]}
-    folders = assemble(repository, identity, dimension=dimension, parameters=served)
+    folders = assemble(repository, identity, dimension=dimension)
     for file in GRAPH_FILES.values():
         if (parts / file).is_file():
             (parts / file).rename(folders["encoder"] / file)

@@ -32,13 +32,14 @@ from trident.generation import (
     next_serial,
     write_manifest,
 )
+from trident.golden import save_golden
+from trident.graph_files import GRAPH_FILES
 from trident.pairs import read_pairs
 from trident.staging import scratch_folder
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, export_index
 from trident_export.config import ExportConfig
 from trident_export.encoder_stages import export_encoder, export_precisions, load_graph
-from trident_export.golden import golden_answers, save_golden
-from trident_export.graphs import GRAPH_FILES
+from trident_export.golden import golden_answers
 from trident_export.parts import fill_repository, part_hashes
 from trident_export.quality import measure_quality
 from trident_export.stages import Stage, Stages
@@ -121,12 +122,13 @@ def export_generation(
                 shutil.rmtree(embeddings, ignore_errors=True)
                 return Generation.load(target)
             identity = Identity(
-                id=identity_of_parts, serial=next_serial(output), encoder_fingerprint=encoder.fingerprint
+                id=identity_of_parts,
+                serial=next_serial(output),
+                encoder_fingerprint=encoder.fingerprint,
+                graph=GRAPH_FILES[config.precision.served],
             )
             with stages.stage("repository") as notes:
-                fill_repository(
-                    folder / REPOSITORY_FOLDER, parts, folder / ENCODER_FOLDER, identity, index.dimension, config
-                )
+                fill_repository(folder / REPOSITORY_FOLDER, parts, folder / ENCODER_FOLDER, identity, index.dimension)
                 notes.path, notes.proof = folder / REPOSITORY_FOLDER, f"serial {identity.serial}"
             manifest = Manifest(
                 id=identity.id,

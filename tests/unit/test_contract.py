@@ -162,15 +162,15 @@ def test_the_export_pins_the_steps_and_fills_in_the_width() -> None:
     assert inputs(found) == CONTRACT["embed"][0]
 
 
-def test_the_export_fills_in_the_graph_where_a_template_has_one() -> None:
+def test_the_export_fills_in_a_parameter_where_a_template_has_it() -> None:
     def filled(path: str) -> dict[str, str]:
         text = (TEMPLATES / path).read_text(encoding="utf-8")
-        rendered = render(text, serial=1, dimension=384, parameters={"graph": "model.int8.onnx"})
+        rendered = render(text, serial=1, dimension=384, parameters={"query_length": "24"})
         found = text_format.Parse(rendered, model_config_pb2.ModelConfig())
         return {name: value.string_value for name, value in found.parameters.items()}
 
-    assert filled("encoder/configs/cpu.pbtxt")["graph"] == "model.int8.onnx"
-    assert "graph" not in filled("tokenizer/config.pbtxt")
+    assert filled("tokenizer/config.pbtxt")["query_length"] == "24"
+    assert "query_length" not in filled("encoder/configs/cpu.pbtxt")
 
 
 def test_the_client_names_what_the_server_names() -> None:

@@ -20,10 +20,11 @@ class TritonPythonModel:
     def initialize(self, args):
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = json.loads(args["model_config"])["parameters"]
+        identity = Identity.load(folder)
         self.encoder = OnnxEncoder.load(
-            folder / parameters["graph"]["string_value"],
+            folder / identity.graph,
             threads=int(parameters["threads"]["string_value"]),
-            encoder_fingerprint=Identity.load(folder).encoder_fingerprint,
+            encoder_fingerprint=identity.encoder_fingerprint,
         )
 
     def execute(self, requests):

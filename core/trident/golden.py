@@ -1,0 +1,82 @@
+"""Golden queries: what a generation answered when it was exported; promotion and health checks ask them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trident.config import from_table
+from trident.errors import ConfigError, GenerationError
+
+GOLDEN_K = 10
+SCORE_TOLERANCE = 1e-3  # of a cosine between two runs of the same graph: batches and threads differ
+SHOWN_DIFFERENCES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenAnswer:
+    """A query with the best products, best first, and their cosines."""
+
+    query: str
+    product_ids: list[str]
+    scores: list[float]
+
+
+def save_golden(answers: Sequence[GoldenAnswer], path: Path) -> None:
+    """Write golden answers as JSON."""
+    text = json.dumps([asdict(answer) for answer in answers], indent=1, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def load_golden(path: Path) -> list[GoldenAnswer]:
+    """Read what ``save_golden`` wrote.
+
+    Raises:
+        GenerationError: If the file is missing, damaged or empty.
+    """
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        answers: list[GoldenAnswer] = [from_table(GoldenAnswer, row, where=str(path)) for row in rows]
+    except (OSError, ValueError, TypeError, ConfigError) as error:
+        raise GenerationError(f"golden answers {path} are missing or damaged: {error}; export again") from error
+    if not answers:
+        raise GenerationError(f"golden answers {path} must hold at least one query, got none; export again")
+    return answers
+
+
+def golden_differences(
+    expected: Sequence[GoldenAnswer], found: Sequence[GoldenAnswer], *, tolerance: float = SCORE_TOLERANCE
+) -> list[str]:
+    """Return a line for each query that is answered otherwise; none when all answers are right.
+
+    An answer is right when its products are the expected ones in the expected order and each score is within the
+    tolerance. Products whose expected scores are closer than the tolerance may change places.
+
+    Args:
+        expected: As stored.
+        found: The same queries, in their order.
+        tolerance: Of a cosine.
+    """
+    lines = []
+    for wanted, got in zip(expected, found, strict=True):
+        difference = _difference(wanted, got, tolerance)
+        if difference:
+            lines.append(f"'{wanted.query}': {difference}")
+    return lines
+
+
+def _difference(wanted: GoldenAnswer, got: GoldenAnswer, tolerance: float) -> str:
+    if len(got.product_ids) != len(wanted.product_ids):
+        return f"must find {len(wanted.product_ids)} products, got {len(got.product_ids)}"
+    for place, (expected, score) in enumerate(zip(wanted.scores, got.scores, strict=True), start=1):
+        if not abs(expected - score) <= tolerance:  # NaN too
+            return f"place {place} must score {expected:.4f}, got {score:.4f}"
+    scores = dict(zip(wanted.product_ids, wanted.scores, strict=True))
+    last = wanted.scores[-1] if wanted.scores else 0.0
+    for place, (product, expected) in enumerate(zip(got.product_ids, wanted.scores, strict=True), start=1):
+        # a product just below the last place is as good as the last
+        if abs(scores.get(product, last) - expected) > tolerance:
+            return f"place {place} must be product {wanted.product_ids[place - 1]}, got {product}"
+    return ""

@@ -1,0 +1,6 @@
+"""The names of a generation's graphs by precision."""
+
+from __future__ import annotations
+
+ONNX_FILE = "model.onnx"
+GRAPH_FILES = {"fp32": ONNX_FILE, "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}

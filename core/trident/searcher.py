@@ -1,0 +1,80 @@
+"""A generation's whole pipeline in this process: tokenizer, encoder, index. What a server answers, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.encoder import OnnxEncoder
+from trident.generation import Generation
+from trident.golden import GOLDEN_K, GoldenAnswer
+from trident.requests import SearchKnobs
+from trident.retriever import Hits, Retriever
+from trident.text import Side
+from trident.tokenization import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """The parts of one generation; ``load`` one."""
+
+    tokenizer: TextTokenizer
+    encoder: OnnxEncoder
+    retriever: Retriever
+
+    @classmethod
+    def load(cls, generation: Generation, *, threads: int = 1, precision: str | None = None) -> Searcher:
+        """Return the pipeline of a generation.
+
+        Args:
+            generation: Whose files are read; they are not checked against the manifest.
+            threads: Of the encoder.
+            precision: Of the graph; None: the one that the CPU server runs.
+
+        Raises:
+            TridentError: If a part is missing, damaged or of another encoder.
+        """
+        encoder = OnnxEncoder.load(
+            generation.graph(precision or generation.served_precision),
+            threads=threads,
+            encoder_fingerprint=generation.manifest.encoder_fingerprint,
+        )
+        tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
+        return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever")))
+
+    def embed(self, texts: Sequence[str], side: Side = "query") -> NDArray[np.float32]:
+        """Return the embeddings (N, D), unit length, of N raw texts."""
+        return self.encoder.embed_ids(self.tokenizer.token_ids(texts, side), pad_id=self.tokenizer.pad_id)
+
+    def search(self, queries: Sequence[str], knobs: Sequence[SearchKnobs] | None = None, *, threads: int = 1) -> Hits:
+        """Return the products of each query, each by its own knobs; None: the defaults.
+
+        Raises:
+            DataError: If a query is empty.
+        """
+        chosen = [SearchKnobs()] * len(queries) if knobs is None else knobs
+        return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
+
+    def answers(self, queries: Sequence[str], *, k: int = GOLDEN_K) -> list[GoldenAnswer]:
+        """Return the answers to queries in the form of golden ones."""
+        return answers_of(queries, self.search(queries, [SearchKnobs(k=k)] * len(queries)))
+
+
+def answers_of(queries: Sequence[str], hits: Hits) -> list[GoldenAnswer]:
+    """Return hits in the form of golden answers."""
+    answers = []
+    for row, query in enumerate(queries):
+        count = int(hits.counts[row, 0])
+        ids: list[Any] = hits.product_ids[row, :count].tolist()
+        answers.append(
+            GoldenAnswer(
+                query=query,
+                product_ids=[product.decode() for product in ids],
+                scores=[float(score) for score in hits.scores[row, :count]],
+            )
+        )
+    return answers
