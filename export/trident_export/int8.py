@@ -1,9 +1,13 @@
-"""An 8-bit encoder for CPUs: weights in int8 by column, activations in uint8 by row.
+"""An 8-bit encoder for CPUs: weights in 8 bits by column, activations in 8 bits by row.
 
 Two changes of the graph, exact in float32, come before quantisation. Columns of a layer's input that are large through
 the whole data are divided, and the rows of its weights multiplied, by the same numbers (smoothing). Then each row of
 the input is divided by its largest value, and the product multiplied by it: a token is quantised by its own range.
 Hence an embedding does not depend on what else is in its batch, as it does with ONNX Runtime's dynamic quantisation.
+
+Both are unsigned. With signed weights a CPU without VNNI adds two products in 16 bits, which overflow: it would answer
+otherwise, and worse, than the CPU that made and proved the graph (measured, ``docs/log.md``). Unsigned products are
+added in 32 bits everywhere.
 
 Source: Xiao et al. 2023, SmoothQuant; Yao et al. 2022, ZeroQuant (token-wise activations).
 """
@@ -54,7 +58,7 @@ def quantize_int8(source: Path, output: Path, calibration: Sequence[TokenBatch])
                 _Calibration(calibration),
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
+                weight_type=QuantType.QUInt8,  # zero is 128; see the module
                 per_channel=True,
                 op_types_to_quantize=["MatMul"],
                 nodes_to_quantize=layers,
