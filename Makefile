@@ -14,6 +14,8 @@ DEV_EXTRAS := $(DEMO_EXTRAS),trackers,dev
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=
 PYTEST_ARGS ?=
+# Processes that run tests side by side; each computes on one thread.
+WORKERS ?= 2
 
 # The first interpreter that runs and is 3.11 or 3.12 (a name on PATH alone proves nothing: pyenv's shims); `make PYTHON=…` overrides.
 FIND_PYTHON = for name in python3 python3.12 python3.11; do \
@@ -34,8 +36,9 @@ demo: $(VENV)/.demo-installed ## Train, export, serve and search the bundled sam
 
 .PHONY: test
 test: export HF_HUB_OFFLINE := 1
+test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev-installed ## Run all tests (PYTEST_ARGS='-k index' for some)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(PYTEST_ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev-installed ## Check formatting, lint, types, workflows and hooks
