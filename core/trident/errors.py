@@ -7,6 +7,7 @@
     |-- VectorIndexError        an index cannot be built, loaded or searched
     |-- ExportError              a stage of the export did not prove itself
     |-- GenerationError          a generation is missing, damaged or inconsistent
+    |-- GateError                a generation must not take over: a check of the gate failed
     |-- ServerError              a tritonserver was not found, did not start or died
     `-- MissingExtraError        a command needs an extra that is not installed
 
@@ -18,6 +19,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trident.gate import GateReport
 
 
 class TridentError(Exception):
@@ -46,6 +51,15 @@ class ExportError(TridentError):
 
 class GenerationError(TridentError):
     """A generation is missing, damaged or inconsistent."""
+
+
+class GateError(TridentError):
+    """A generation must not take over: a check of the gate failed; ``report`` has the numbers."""
+
+    def __init__(self, message: str, report: GateReport) -> None:
+        """Keep the report beside the message."""
+        super().__init__(message)
+        self.report = report
 
 
 class ServerError(TridentError):

@@ -32,6 +32,7 @@ from trident.text import TextContract
 MANIFEST_FILE = "manifest.json"
 IDENTITY_FILE = "generation.json"
 GOLDEN_FILE = "golden.json"
+TEST_PAIRS_FILE = "test.parquet"
 REPOSITORY_FOLDER = "model_repository"
 ENCODER_FOLDER = "encoder"
 ID_LENGTH = 16
@@ -88,6 +89,7 @@ class Manifest:
     quality: dict[str, Any]  # figures on the run's held-out pairs
     versions: dict[str, str]  # of the tools
     precisions: list[dict[str, Any]] = field(default_factory=list)  # what each was held against, shipped or not
+    gate: list[dict[str, Any]] = field(default_factory=list)  # of the export and of every promotion; trident.gate
     files: dict[str, FileRecord] = field(default_factory=dict)  # relative path -> record
     format: int = FORMAT
 

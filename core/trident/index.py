@@ -9,7 +9,6 @@ Source: Malkov and Yashunin 2016, "Efficient and robust approximate nearest neig
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.config import to_table
+from trident.equal_vectors import merge_equal
 from trident.errors import ConfigError, VectorIndexError
 from trident.exact_search import Neighbours, check_positive, check_unit_rows, exact_search, recall
 from trident.index_files import REMEDY, SPACE, read_index_files, write_index_files
@@ -118,7 +118,7 @@ class VectorIndex:
         if not encoder_fingerprint:
             raise VectorIndexError("an index needs the fingerprint of its encoder, got an empty one")
         check_positive("threads", threads)
-        label_of_row, first_rows = _merge_equal(vectors)
+        label_of_row, first_rows = merge_equal(vectors)
         borders = np.append(first_rows, len(vectors))  # (U + 1,), the rows before a label's first are done before it
         graph = hnswlib.Index(space=SPACE, dim=vectors.shape[1])
         graph.init_index(len(first_rows), M=config.m, ef_construction=config.ef_construction, random_seed=config.seed)
@@ -195,6 +195,19 @@ class VectorIndex:
         for k in set(ks):
             check_positive("k", k)
         return self._search(queries, ks, efs, width=max(ks, default=1), threads=threads)
+
+    def search_exactly(self, queries: NDArray[np.float32], k: int) -> Neighbours:
+        """Return what ``search`` returns, and raises, where its graph misses nothing: every vector is compared."""
+        exact = exact_search(self._vectors, queries, min(k, self.unique_count))
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        scores = np.full((len(queries), k), np.nan, dtype=np.float32)
+        line, rank, row, score = self._expand(exact.rows, exact.scores, np.full(len(queries), k))
+        rows[line, rank], scores[line, rank] = row, score
+        return Neighbours(rows, scores, np.full(len(queries), min(k, self.count), dtype=np.int32))
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors (R, D) of product rows, as they are stored."""
+        return np.asarray(self._graph.get_items(self._label_of_row[rows]), dtype=np.float32).reshape(-1, self.dimension)
 
     def _search(
         self,
@@ -282,17 +295,3 @@ class VectorIndex:
         rank = np.arange(len(line)) - np.searchsorted(line, line)  # (R,), place within the query
         best = rank < wanted[line]
         return line[best], rank[best], row[order][best], score[order][best]
-
-
-def _merge_equal(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the label of each row, (N,), and the first row of each label, (U,): labels are in order of first rows."""
-    labels: dict[bytes, int] = {}
-    label_of_row = np.empty(len(vectors), dtype=np.int64)
-    first_rows: list[int] = []
-    for row, vector in enumerate(vectors):
-        digest = hashlib.blake2b((vector + np.float32(0.0)).tobytes(), digest_size=16).digest()  # -0.0 becomes 0.0
-        label = labels.setdefault(digest, len(labels))
-        if label == len(first_rows):
-            first_rows.append(row)
-        label_of_row[row] = label
-    return label_of_row, np.array(first_rows, dtype=np.int64)

@@ -133,6 +133,21 @@ def catalogue_quality(
     )
 
 
+def catalogue_ndcg_by_query(pairs: Pairs, found: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, float]:
+    """Return NDCG@10 of search results over a whole catalogue, by normalised query; see ``catalogue_quality``.
+
+    Args:
+        pairs: The judgements.
+        found: For each distinct query of ``pairs``, (product id, score) of the best 10 products.
+
+    Raises:
+        DataError: If no query has a relevant product.
+    """
+    judged = _judgements(pairs)
+    run = {normalized_query(query): dict(hits) for query, hits in found.items()}
+    return dict(zip(judged, _per_query(judged, run, {"ndcg": nDCG @ 10})["ndcg"], strict=True))
+
+
 def _run(pairs: Pairs, scores: NDArray[np.float32]) -> dict[str, dict[str, float]]:
     run: dict[str, dict[str, float]] = {}
     for query, product_id, score in zip(pairs.queries, pairs.product_ids, scores.tolist(), strict=True):
