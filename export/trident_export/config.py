@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trident.errors import ConfigError
+from trident.gate_config import GateConfig
 from trident.index import IndexConfig
 
 LowPrecision = Literal["fp16", "int8"]
@@ -43,6 +44,7 @@ class ExportConfig:
 
     index: IndexConfig = field(default_factory=IndexConfig)
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     recall_target: float = 0.95  # recall@10 of the index at its default ef, against exact search
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file

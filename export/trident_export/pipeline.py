@@ -1,4 +1,4 @@
-"""Exports a run: merge -> ONNX -> parity -> catalogue -> index -> precisions -> golden -> repository -> manifest.
+"""Exports a run: merge -> ONNX -> parity -> catalogue -> index -> precisions -> golden -> repository -> gate.
 
     trident export runs/demo --catalogue products.csv --out generations/
 
@@ -20,10 +20,12 @@ from trident.base_model import file_sha256
 from trident.catalogue import read_catalogue
 from trident.config import to_table
 from trident.errors import ModelError
+from trident.gate import check_reason
 from trident.generation import (
     ENCODER_FOLDER,
     GOLDEN_FILE,
     REPOSITORY_FOLDER,
+    TEST_PAIRS_FILE,
     Generation,
     Identity,
     Manifest,
@@ -39,13 +41,13 @@ from trident.staging import scratch_folder
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, export_index
 from trident_export.config import ExportConfig
 from trident_export.encoder_stages import export_encoder, export_precisions, load_graph
+from trident_export.gate_stage import pass_gate
 from trident_export.golden import golden_answers
 from trident_export.parts import fill_repository, part_hashes
 from trident_export.quality import measure_quality
 from trident_export.stages import Stage, Stages
 
 BASE_FILE = "base.json"
-TEST_PAIRS_FILE = "test.parquet"
 RECALL_QUERIES = 1000
 GOLDEN_QUERIES = 50
 VERSIONS_OF = (
@@ -70,6 +72,7 @@ def export_generation(
     report: Callable[[Stage], None],
     embedding: EmbeddingProgress,
     vectors: Path | None = None,
+    force: str | None = None,
 ) -> Generation:
     """Return the generation made of a run and a catalogue; the one that is there when it exists already.
 
@@ -81,10 +84,13 @@ def export_generation(
         report: Called after each stage.
         embedding: Called with the number of products; its context manager yields a progress function.
         vectors: A folder of ``trident embed`` whose embeddings are taken over; None embeds here.
+        force: Why a refusal of the gate is overruled, kept in the manifest; None: it is not.
 
     Raises:
+        GateError: If the gate refuses the generation; ``output`` is as it was then, but for ``refusal.json``.
         TridentError: If an input cannot be used or a stage does not prove itself; ``output`` is as it was then.
     """
+    check_reason(force)
     if not run.is_dir():
         raise ModelError(f"run folder {run} does not exist: make one with trident train RECIPE --out {run}")
     for name in (BASE_FILE, TEST_PAIRS_FILE):
@@ -140,12 +146,13 @@ def export_generation(
                 text=to_table(encoder.tokenizer.contract),
                 index={**to_table(config.index), "dimension": index.dimension},
                 products=len(catalogue),
-                stages=[asdict(row) for row in stages.rows],
+                stages=[],  # filled in below
                 quality=quality,
                 precisions=[to_table(proof) for proof in proofs],
                 versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
             )
-            write_manifest(folder, manifest)
+            manifest = pass_gate(stages, folder, manifest, output, config, force=force)
+            write_manifest(folder, replace(manifest, stages=[asdict(row) for row in stages.rows]))
             folder.rename(target)
             shutil.rmtree(embeddings, ignore_errors=True)
     return Generation.load(target)

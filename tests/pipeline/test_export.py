@@ -59,6 +59,7 @@ def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None
     manifest = generation.manifest
     assert [row["stage"] for row in manifest.stages] == [
         "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "golden", "quality", "repository",
+        "gate",
     ]  # fmt: skip
     assert manifest.products == 144
     trained = json.loads((tiny_run / "report.json").read_text())["test"][-1]["judged"]["roc_auc"]["value"]

@@ -11,7 +11,7 @@ import pytest
 
 from trident.generation import list_generations
 
-STAGES = ("merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "golden", "quality", "repository")
+STAGES = ("merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "golden", "quality", "repository", "gate")
 EXPORT = """
 import os, signal, sys
 from contextlib import nullcontext

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say
+from trident.commands.gate_table import gate_table
+from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say, say_table
 from trident.config import apply_override, from_table, to_table
+from trident.errors import GateError
 from trident.progress import progress_bar
 
 
@@ -23,21 +26,30 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as index.ef=200 or recall_target=0.99.")
     ] = None,
+    force: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Let a generation through that the gate refuses; kept in its manifest."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Merge, convert, prove, embed, index and assemble a generation; print its id."""
+    """Merge, convert, prove, embed, index, assemble and judge a generation; print its id."""
     pipeline = need("export", "trident_export.pipeline")
     quiet_transformers()
     config = from_table(need("export", "trident_export.config").ExportConfig, _overrides(set_ or []), where="--set")
-    generation = pipeline.export_generation(
-        run,
-        catalogue,
-        out,
-        config,
-        report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
-        embedding=lambda total: progress_bar(messages, "embedding", total),
-        vectors=vectors,
-    )
+    try:
+        generation = pipeline.export_generation(
+            run,
+            catalogue,
+            out,
+            config,
+            report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
+            embedding=lambda total: progress_bar(messages, "embedding", total),
+            vectors=vectors,
+            force=force,
+        )
+    except GateError as error:
+        say_table(gate_table(error.report))
+        raise
     manifest = to_table(generation.manifest)
     if json:
         print_json({name: value for name, value in manifest.items() if name != "files"})
@@ -52,7 +64,7 @@ def _stage_table(manifest: dict[str, Any]) -> Table:
         table.add_column(name, justify="right" if name in ("time", "size") else "left")
     for row in manifest["stages"]:
         size = f"{row['size_bytes'] / 2**20:,.1f} MiB" if row["size_bytes"] else "-"
-        table.add_row(row["stage"], f"{row['seconds']:.1f} s", size, row["proof"], row["speed"])
+        table.add_row(row["stage"], f"{row['seconds']:.1f} s", size, escape(row["proof"]), row["speed"])
     return table
 
 

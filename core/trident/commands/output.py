@@ -34,15 +34,24 @@ def print_json(document: Any) -> None:
 
 def print_table(table: Table) -> None:
     """Print a table on standard output, at its full width where that is no terminal."""
-    console = Console(highlight=False)
+    _print(table, stderr=False)
+
+
+def say_table(table: Table) -> None:
+    """Print a table on standard error, at its full width where that is no terminal."""
+    _print(table, stderr=True)
+
+
+def _print(table: Table, *, stderr: bool) -> None:
+    console = Console(highlight=False, stderr=stderr)
     if not console.is_terminal:
-        console = Console(highlight=False, width=Console(width=WIDEST).measure(table).maximum)
+        console = Console(highlight=False, stderr=stderr, width=Console(width=WIDEST).measure(table).maximum)
     console.print(table)
 
 
 def say(text: str, style: str | None = None) -> None:
-    """Print a line on standard error, never broken into several."""
-    messages.print(text, style=style, soft_wrap=True)
+    """Print a line on standard error as it is, never broken into several."""
+    messages.print(text, style=style, soft_wrap=True, markup=False)
 
 
 def need(extra: str, module: str) -> ModuleType:

@@ -1,0 +1,41 @@
+"""A second tiny generation that finds other products, and the run that it comes from."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.pipeline import export_generation
+
+
+@pytest.fixture(scope="session")
+def worse_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tiny run with what it learned turned round."""
+    folder = Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("runs") / "worse"))
+    path = folder / "adapter" / "adapter_model.safetensors"
+    weights = {name: value * (-1 if "lora_B" in name else 1) for name, value in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def two_generations(
+    tiny_generations: Path, worse_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a folder with the tiny generation, serial 1, and that of the worse run, serial 2."""
+    folder = Path(shutil.copytree(tiny_generations, tmp_path_factory.mktemp("two") / "generations"))
+    export_generation(
+        worse_run,
+        tiny_data / "products.csv",
+        folder,
+        ExportConfig(threads=1, precision=PrecisionConfig(made=())),
+        report=lambda _: None,
+        embedding=lambda _: nullcontext(lambda _: None),
+        force="a worse one is needed",
+    )
+    return folder

@@ -1,0 +1,112 @@
+"""The export's last stage: what is worse than the serving generation does not appear, unless there is a reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from trident.errors import ConfigError, GateError
+from trident.gate import GateConfig
+from trident.generation import Generation, find_generation, list_generations
+from trident.index import IndexConfig
+from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.pipeline import export_generation
+
+PLAIN = ExportConfig(threads=1, precision=PrecisionConfig(made=()), gate=GateConfig(threads=1, latency_ratio=50.0))
+BLUNT = IndexConfig(m=2, ef_construction=2, ef=1)
+
+
+def export(
+    run: Path, data: Path, output: Path, config: ExportConfig = PLAIN, *, force: str | None = None
+) -> Generation:
+    return export_generation(
+        run,
+        data / "products.csv",
+        output,
+        config,
+        report=lambda _: None,
+        embedding=lambda _: nullcontext(lambda _: None),
+        force=force,
+    )
+
+
+@pytest.fixture
+def generations(tiny_generations: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_generations, tmp_path / "generations"))
+
+
+def left(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_dropped_quality_is_refused_and_a_reason_is_kept(
+    worse_run: Path, tiny_data: Path, generations: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (serving,) = list_generations(generations)
+    arguments = (
+        *("export", worse_run, "--catalogue", tiny_data / "products.csv", "--out", generations),
+        *("--set", "threads=1", "--set", "precision.made=[]"),
+        *("--set", "gate.threads=1", "--set", "gate.latency_ratio=50"),
+    )  # fmt: skip
+    refused = run_trident(*arguments)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    lines = refused.stderr.splitlines()
+    assert lines[-1].startswith("trident: the gate refuses generation ")
+    assert "against " + serving.id in lines[-1]
+    assert any(line.startswith("│ ndcg_at_10 ") and "│ NO " in line for line in lines), refused.stderr
+    assert left(generations) == {".lock", "refusal.json", serving.id}
+    numbers = json.loads((generations / "refusal.json").read_text())
+    figures = {check["name"]: check for check in numbers["checks"]}
+    assert (numbers["passed"], numbers["serving"]) == (False, serving.id)
+    assert figures["ndcg_at_10"]["high"] < figures["ndcg_at_10"]["bound"] == -0.005
+    assert figures["ndcg_at_10"]["candidate"] < figures["ndcg_at_10"]["serving"]
+    forced = run_trident(*arguments, "--force", "the old one is recalled", "--json")
+    assert forced.returncode == 0, forced.stderr
+    made = find_generation(generations)
+    made.verify_files()
+    assert (made.id, made.serial) == (numbers["candidate"], 2)
+    (entry,) = made.manifest.gate
+    assert (entry["by"], entry["forced"], entry["passed"]) == ("export", "the old one is recalled", False)
+    assert made.manifest.stages[-1]["proof"].startswith("forced: the old one is recalled; the gate refuses")
+
+
+def test_recall_dropped_by_ef_1_is_refused_with_nothing_to_compare_with(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    blunt = ExportConfig(threads=1, precision=PLAIN.precision, gate=PLAIN.gate, index=BLUNT, recall_target=0.01)
+    output = tmp_path / "generations"
+    with pytest.raises(GateError, match=r"judged by itself: recall_at_10: recall@10 of the index at ef 1 over"):
+        export(tiny_run, tiny_data, output, blunt)
+    assert left(output) == {".lock", "refusal.json"}
+    numbers = json.loads((output / "refusal.json").read_text())
+    assert numbers["serving"] is None
+    assert {check["name"] for check in numbers["checks"] if not check["passed"]} == {"recall_at_10", "overlap_at_10"}
+
+
+def test_the_gate_is_no_part_of_the_id(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path, tiny_generations: Path, generations: Path
+) -> None:
+    first = export(tiny_run, tiny_data, tmp_path / "first")
+    strict = ExportConfig(
+        threads=1, precision=PLAIN.precision, gate=GateConfig(threads=1, latency_ratio=1e-3, queries=3)
+    )
+    forced = export(tiny_run, tiny_data, generations, strict, force="a drill")
+    assert forced.id == first.id
+    assert [(entry["passed"], entry["forced"]) for each in (first, forced) for entry in each.manifest.gate] == [
+        (True, None), (False, "a drill"),
+    ]  # fmt: skip
+    assert first.manifest.gate[0]["serving"] is None
+    assert forced.manifest.gate[0]["serving"] == find_generation(tiny_generations).id
+    again = export(tiny_run, tiny_data, generations, strict)  # found, not judged anew
+    assert again.manifest == forced.manifest
+
+
+def test_an_empty_reason_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--force needs a reason"):
+        export(tmp_path / "none", tmp_path, tmp_path / "g", force=" ")
