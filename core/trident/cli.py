@@ -10,7 +10,19 @@ import sys
 import typer
 
 from trident import __version__
-from trident.commands import compare, embed, evaluate, export, push, report, sample, search, serve, train
+from trident.commands import (
+    compare,
+    compare_serving,
+    embed,
+    evaluate,
+    export,
+    push,
+    report,
+    sample,
+    search,
+    serve,
+    train,
+)
 from trident.errors import ConfigError, TridentError
 
 app = typer.Typer(
@@ -38,6 +50,7 @@ app.command(name="evaluate")(evaluate.command)
 app.command(name="embed")(embed.command)
 app.command(name="export")(export.command)
 app.command(name="serve")(serve.command)
+app.command(name="compare-serving")(compare_serving.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
 

@@ -78,7 +78,7 @@ def render_page(results: RunResults, *, name: str) -> str:
         sources = [_section(source, results) for source in results.sources]
         training = _inline(training_drawings(results))
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("trident_train"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("trident_train"), jinja2.PackageLoader("trident")]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
