@@ -30,7 +30,8 @@ def pass_gate(
     """
     with stages.stage("gate") as notes:
         serving = baseline(output)
-        report = run_gate(Generation(folder, manifest), serving, config.gate)
+        demands = replace(config.gate, threads=min(config.gate.threads, config.threads))
+        report = run_gate(Generation(folder, manifest), serving, demands)
         require(report, refusal_path=output / REFUSAL_FILE, force=force)
         passed = f"{len(report.checks)} checks passed" if report.passed else f"forced: {force}; {report.refusal()}"
         notes.proof = passed + (", nothing to compare with" if serving is None else f", against {serving.id}")

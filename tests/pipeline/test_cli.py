@@ -248,7 +248,7 @@ def test_the_version_is_printed() -> None:
 def test_help_names_the_commands() -> None:
     found = run("--help")
     assert (found.status, found.err) == (0, "")
-    for command in ("sample", "train", "evaluate", "export", "serve", "search"):
+    for command in ("sample", "train", "evaluate", "export", "serve", "compare-serving", "search"):
         assert f"\n  {command} " in found.out
 
 

@@ -93,6 +93,26 @@ def test_all_copies_of_a_product_are_found_in_row_order(repeated):
     assert index.unique_count == 305
 
 
+def test_an_exact_search_of_the_index_is_exact_search(repeated, queries):
+    index = build(repeated, m=2, ef_construction=2, ef=1)
+    for asked in (queries, clustered(5, seed=3)):
+        for k in (1, 10, 1300):
+            found, exact = index.search_exactly(asked, k), exact_search(repeated, asked, k)
+            assert recall(found, exact) == 1.0
+            np.testing.assert_allclose(found.scores, exact.scores, atol=1e-6)
+    padded = index.search_exactly(queries[:2], 1302)
+    assert padded.count.tolist() == [1300, 1300]
+    assert padded.rows[:, 1300:].tolist() == [[-1, -1]] * 2
+    with pytest.raises(VectorIndexError, match="k must be >= 1, got 0"):
+        index.search_exactly(queries, 0)
+
+
+def test_vectors_are_those_of_their_rows(repeated):
+    rows = np.array([1299, 0, 7, 0])
+    np.testing.assert_array_equal(build(repeated).vectors(rows), repeated[rows])
+    assert build(repeated).vectors(rows[:0]).shape == (0, DIMENSION)
+
+
 def assert_same_rows(found: Neighbours, exact: Neighbours, *, copies: int) -> None:
     np.testing.assert_array_equal(found.rows[:, :copies], exact.rows[:, :copies])
     assert (np.diff(found.rows[:, :copies], axis=1) > 0).all()

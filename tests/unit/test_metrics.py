@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trident.errors import DataError
-from trident.metrics import catalogue_quality, judged_quality, roc_auc
+from trident.metrics import catalogue_ndcg_by_query, catalogue_quality, judged_quality, roc_auc
 from trident.pairs import Pairs
 
 
@@ -45,6 +45,8 @@ def test_catalogue_quality_by_hand() -> None:
     assert quality.recall_at_10 == pytest.approx(0.5)
     ideal = 3 / math.log2(2) + 1 / math.log2(3)
     assert quality.ndcg_at_10 == pytest.approx(3 / math.log2(3) / ideal / 2, abs=1e-4)
+    by_query = catalogue_ndcg_by_query(make(ROWS), {"A ": found["a"], "b": found["b"]})
+    assert by_query == {"a": pytest.approx(2 * quality.ndcg_at_10), "b": 0.0}
 
 
 def test_queries_without_a_relevant_product_are_left_out_of_ranking() -> None:
