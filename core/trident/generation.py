@@ -16,6 +16,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -223,6 +224,32 @@ def find_generation(folder: Path, generation: str | None = None) -> Generation:
         hint = nearest(generation, by_id) or f" (there: {', '.join(by_id)})"
         raise GenerationError(f"generation '{generation}' is not in {folder}{hint}")
     return by_id[generation]
+
+
+def generation_by_id(folder: Path, generation: str) -> Generation:
+    """Return the generation with an id; the others of the folder may be damaged.
+
+    Args:
+        folder: The folder of generations.
+        generation: A whole id: nothing else becomes part of a path.
+
+    Raises:
+        GenerationError: If it is no id, or there is none with it, or its manifest is damaged or of another one.
+    """
+    if not re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}", generation):
+        raise GenerationError(f"a generation's id must be {ID_LENGTH} hexadecimal digits, got '{generation}'")
+    path = folder / generation
+    if not (path / MANIFEST_FILE).is_file():
+        there = [each.parent.name for each in sorted(folder.glob(f"[0-9a-f]*/{MANIFEST_FILE}"))]
+        hint = nearest(generation, there) or f" (there: {', '.join(there) or 'none'})"
+        raise GenerationError(f"generation '{generation}' is not in {folder}{hint}")
+    found = Generation.load(path)
+    if found.id != generation or generation_id(found.manifest.parts) != generation:
+        raise GenerationError(
+            f"generation {generation}: its manifest must be of the same id, got {found.id} with parts that make "
+            f"{generation_id(found.manifest.parts)}: it was changed after the export; export again"
+        )
+    return found
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Assembles the model repository of a generation from the templates of ``model_repository/``.
 
 A template keeps its version folder ``1``; here it becomes the generation's serial number, the ensembles' steps are
-pinned to it, and the embedding's width is filled in.
+pinned to it, and the embedding's width is filled in where a backend holds it against the graph. A Python model's
+configuration is the same for every generation: changing it would reload the versions that serve.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def render(template: str, *, serial: int, dimension: int, parameters: Mapping[st
         raise ExportError(f"a template of model_repository/ is no model configuration: {error}") from error
     for step in config.ensemble_scheduling.step:
         step.model_version = serial
-    for tensor in [*config.input, *config.output]:
+    for tensor in [*config.input, *config.output] if config.platform else []:  # Python models have a backend instead
         if tensor.name == EMBEDDING:
             tensor.dims[:] = [dimension]
     for name, value in parameters.items():

@@ -1,0 +1,108 @@
+"""Does a running server give the answers that its generation gave when it was exported?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from trident.errors import ServerError
+from trident.generation import Generation, generation_by_id
+from trident.golden import golden_differences
+from trident.served_answers import served_answers
+from trident.state import ServingFolder
+
+SWITCH_S = 1.0  # a promotion writes its state this soon after the switch
+PROBE = "trident verify"  # a query, to learn who answers
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenReport:
+    """The outcome of asking the golden queries."""
+
+    generation: str  # id that had to answer
+    asked: int  # queries
+    differences: tuple[str, ...]  # a line for each fault; none when every answer is right
+
+    @property
+    def passed(self) -> bool:
+        """Whether every answer is right."""
+        return not self.differences
+
+
+def check_golden(url: str, generation: Generation, *, model: str = "search") -> GoldenReport:
+    """Return how a server's answers to the golden queries compare with the stored ones.
+
+    Args:
+        url: ``host:port`` of the server's HTTP.
+        generation: The one that has to answer.
+        model: The ensemble to ask.
+
+    Raises:
+        GenerationError: If the golden answers are missing or damaged.
+        ServerError: If nobody answers, or the server refuses.
+    """
+    expected = generation.golden()
+    served = served_answers(url, [answer.query for answer in expected], model=model)
+    differences = []
+    if served.generations != (generation.id,):
+        differences.append(
+            f"every answer must come from generation {generation.id}, got answers of {', '.join(served.generations)}"
+        )
+    elif model == "search" and served.versions != (generation.serial,):
+        differences.append(
+            f"generation {generation.id} must answer as version {generation.serial} of '{model}', got version "
+            f"{', '.join(map(str, served.versions))}"
+        )
+    else:
+        differences = golden_differences(expected, served.answers)
+    return GoldenReport(generation=generation.id, asked=len(expected), differences=tuple(differences))
+
+
+def check_serving(generations: Path, url: str) -> GoldenReport:
+    """Return how the answers of the server on a port compare with those of the generation that has to serve there.
+
+    That is the one of ``state.json``; without that file, as for a server of another machine, the one that answers.
+
+    Args:
+        generations: The folder of generations.
+        url: ``host:port`` of the server's HTTP.
+
+    Raises:
+        GenerationError: If the generation or its golden answers are missing or damaged.
+        ServerError: If nobody answers, or the server refuses.
+    """
+    folder = ServingFolder.of(generations, port_of(url))
+    state = folder.state()
+    report = check_golden(url, generation_by_id(generations, _expected(folder, url)))
+    if not report.passed and state is not None:  # perhaps in the middle of a promotion
+        time.sleep(SWITCH_S)
+        report = check_golden(url, generation_by_id(generations, _expected(folder, url)))
+    return report
+
+
+def answering_generation(url: str) -> str:
+    """Return the id of the generation that a server's answers come from.
+
+    Raises:
+        ServerError: If nobody answers, or the server refuses.
+    """
+    found = served_answers(url, [PROBE], k=1).generations
+    return found[0]
+
+
+def port_of(url: str) -> int:
+    """Return the port of ``host:port``.
+
+    Raises:
+        ServerError: If there is none.
+    """
+    port = url.rpartition(":")[2]
+    if not port.isascii() or not port.isdigit():
+        raise ServerError(f"--url must be HOST:PORT of the server's HTTP, such as 127.0.0.1:8000, got '{url}'")
+    return int(port)
+
+
+def _expected(folder: ServingFolder, url: str) -> str:
+    state = folder.state()
+    return answering_generation(url) if state is None else state.serving
