@@ -22,6 +22,7 @@ from trident.commands import (
     search,
     serve,
     train,
+    verify,
 )
 from trident.errors import ConfigError, TridentError
 
@@ -53,6 +54,7 @@ app.command(name="serve")(serve.command)
 app.command(name="compare-serving")(compare_serving.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
+app.command(name="verify")(verify.command)
 
 
 def run() -> int:

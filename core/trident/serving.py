@@ -1,11 +1,12 @@
 """Puts a tritonserver in front of a generation.
 
-The server reads a runtime repository, ``<generations>/.serving/<HTTP port>/``: configurations are copied there, and
-the files of version folders are links into the generation, so that a generation itself is never written to.
+The server reads a runtime repository in ``<generations>/.serving/<HTTP port>/`` (see ``trident.state``), so that a
+generation itself is never written to.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from trident.control import KEY_HEADER, RESTRICTED
 from trident.errors import ConfigError
-from trident.generation import Generation, find_generation
+from trident.generation import Generation, find_generation, generation_by_id
+from trident.runtime_repository import ENSEMBLES, lay_out
 from trident.server import ServerConfig, TritonServer
+from trident.state import ServerRecord, ServingFolder, now
 
 Variant = Literal["cpu", "onnxruntime", "tensorrt"]
-ENSEMBLES = ("search", "embed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +42,23 @@ class ServeOptions:
             raise ConfigError(f"--variant must be one of {', '.join(get_args(Variant))}, got '{self.variant}'")
 
 
-def prepare(generations: Path, generation: str | None = None) -> Generation:
+def prepare(generations: Path, generation: str | None = None, *, http_port: int = 8000) -> Generation:
     """Return the generation to serve, its files checked against the manifest.
+
+    Args:
+        generations: The folder of generations.
+        generation: An id; None: the one that served last on the port, else the newest.
+        http_port: Of the server.
 
     Raises:
         GenerationError: If there is none, or a file was changed.
+        ServerError: If the state of the port is damaged.
     """
-    found = find_generation(generations, generation)
+    if generation is not None:
+        found = generation_by_id(generations, generation)
+    else:
+        state = ServingFolder.of(generations, http_port).state()
+        found = find_generation(generations) if state is None else generation_by_id(generations, state.serving)
     found.verify_files()
     return found
 
@@ -57,9 +70,28 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
     Raises:
         ServerError: If a port is taken or the server does not start; its own error lines are in the message.
     """
-    repository = generations / ".serving" / str(options.http_port)
-    config = ServerConfig(
-        model_repository=repository,
+    folder = ServingFolder.of(generations, options.http_port)
+    TritonServer(server_config(folder, options, key="")).check_ports()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    server = TritonServer(server_config(folder, options, key=folder.make_key()))
+    try:
+        lay_out(folder.models, generation, cache=options.cache_size_bytes is not None)
+        with server:
+            state = folder.state()
+            if state is None or state.serving != generation.id:
+                folder.write_state(generation.id, None if state is None else state.serving)
+            announce(folder, server, options)
+            yield server
+    finally:
+        folder.remove_server()
+        folder.key_path.unlink(missing_ok=True)
+        shutil.rmtree(folder.models, ignore_errors=True)
+
+
+def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> ServerConfig:
+    """Return how tritonserver is run over a folder; only who has the key may load and unload models."""
+    return ServerConfig(
+        model_repository=folder.models,
         load_models=ENSEMBLES,
         host=options.host,
         http_port=options.http_port,
@@ -68,28 +100,25 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         model_config_name=None if options.variant == "tensorrt" else options.variant,
         cache_size_bytes=options.cache_size_bytes,
         start_timeout_s=options.start_timeout_s,
+        options=(
+            f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
+            f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
+        ),
     )
-    server = TritonServer(config)
-    server.check_ports()
-    link_generation(generation, repository)
-    try:
-        with server:
-            yield server
-    finally:
-        shutil.rmtree(repository, ignore_errors=True)
 
 
-def link_generation(generation: Generation, repository: Path) -> None:
-    """Make a runtime repository that holds one generation."""
-    shutil.rmtree(repository, ignore_errors=True)
-    for source in sorted(path for path in generation.repository.iterdir() if path.is_dir()):
-        target = repository / source.name
-        target.mkdir(parents=True)
-        shutil.copyfile(source / "config.pbtxt", target / "config.pbtxt")
-        if (source / "configs").is_dir():
-            shutil.copytree(source / "configs", target / "configs")
-        version = str(generation.serial)
-        (target / version).mkdir()
-        for file in (source / version).iterdir():
-            (target / version / file.name).symlink_to(file.resolve())
-        (target / version / "__pycache__").touch()  # a file, so that Python cannot leave byte code there
+def announce(folder: ServingFolder, server: TritonServer, options: ServeOptions) -> None:
+    """Write where a server that is ready listens."""
+    urls = server.urls
+    folder.write_server(
+        ServerRecord(
+            http=urls.http,
+            grpc=urls.grpc,
+            metrics=urls.metrics,
+            variant=options.variant,
+            cache=options.cache_size_bytes is not None,
+            supervisor_pid=os.getpid(),
+            tritonserver_pid=server.pid,
+            started_at=now(),
+        )
+    )

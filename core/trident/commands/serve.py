@@ -36,7 +36,7 @@ def command(
         cache_size_bytes=cache,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    found = serving.prepare(generations, generation)
+    found = serving.prepare(generations, generation, http_port=http_port)
     say(f"starting generation {found.id} ({found.manifest.products:,} products)")
     try:
         with serving.serve(found, generations, options) as server:

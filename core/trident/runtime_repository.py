@@ -1,0 +1,144 @@
+"""The repository that a running tritonserver reads: links into generations, and configurations.
+
+A version number of Triton is a generation's serial number. The components hold every loaded generation; the ensembles
+``search`` and ``embed`` hold the serving one only, their steps pinned to it. A generation is never written to.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from trident.errors import GenerationError
+from trident.generation import Generation, Identity
+from trident.staging import staged_folder
+
+COMPONENTS = ("tokenizer", "encoder", "retriever")
+ENSEMBLES = ("search", "embed")
+CANDIDATE = "candidate"  # search of a generation that does not serve yet
+CONFIG_FILE = "config.pbtxt"
+CACHED = "search"  # the ensemble whose answers are cached
+CACHE_CONFIG = "response_cache { enable: true }\n"
+
+
+def lay_out(models: Path, generation: Generation, *, cache: bool) -> None:
+    """Make a runtime repository that holds one generation.
+
+    Args:
+        models: The repository; what is there is removed.
+        generation: The one to serve.
+        cache: Whether answers of ``search`` are cached.
+    """
+    shutil.rmtree(models, ignore_errors=True)
+    for component in COMPONENTS:
+        source, target = generation.repository / component, models / component
+        target.mkdir(parents=True)
+        shutil.copyfile(source / CONFIG_FILE, target / CONFIG_FILE)
+        if (source / "configs").is_dir():
+            shutil.copytree(source / "configs", target / "configs")
+    add_components(models, generation)
+    point_ensembles(models, generation, cache=cache)
+
+
+def add_components(models: Path, generation: Generation) -> None:
+    """Add a generation's version folder to each component; one that is there already is left alone.
+
+    Raises:
+        TridentError: If a folder cannot be written.
+    """
+    for component in COMPONENTS:
+        target = models / component / str(generation.serial)
+        if not target.exists():
+            with staged_folder(target) as staging:
+                _link_files(generation.version_folder(component), staging)
+
+
+def remove_components(models: Path, serial: int) -> None:
+    """Remove a generation's version folder from each component."""
+    for component in COMPONENTS:
+        shutil.rmtree(models / component / str(serial), ignore_errors=True)
+
+
+def point_ensembles(models: Path, generation: Generation, *, cache: bool) -> None:
+    """Make the ensembles those of a generation; the server sees it when they are loaded.
+
+    Raises:
+        TridentError: If a folder cannot be written.
+    """
+    for ensemble in ENSEMBLES:
+        text = (generation.repository / ensemble / CONFIG_FILE).read_text(encoding="utf-8")
+        if cache and ensemble == CACHED:
+            text += CACHE_CONFIG
+        _write_ensemble(models / ensemble, generation, ensemble, text)
+
+
+def add_candidate(models: Path, generation: Generation) -> None:
+    """Add an ensemble that answers like ``search`` will when the generation serves; nothing of it is cached.
+
+    Raises:
+        GenerationError: If the generation's ``search`` has no name to replace.
+        TridentError: If a folder cannot be written.
+    """
+    text = (generation.repository / CACHED / CONFIG_FILE).read_text(encoding="utf-8")
+    text, replaced = re.subn(rf'^name: "{CACHED}"$', f'name: "{CANDIDATE}"', text, count=1, flags=re.MULTILINE)
+    if not replaced:
+        raise GenerationError(f"generation {generation.id}: {CACHED}/{CONFIG_FILE} must name '{CACHED}'; export again")
+    _write_ensemble(models / CANDIDATE, generation, CACHED, text)
+
+
+def remove_candidate(models: Path) -> None:
+    """Remove the candidate."""
+    shutil.rmtree(models / CANDIDATE, ignore_errors=True)
+
+
+def linked_generations(models: Path) -> dict[int, str]:
+    """Return the ids of the generations whose components are in a repository, by serial number.
+
+    Raises:
+        GenerationError: If an identity is missing or damaged.
+    """
+    folders = [path for path in (models / COMPONENTS[-1]).glob("*") if path.name.isdigit()]
+    return {int(path.name): Identity.load(path).id for path in folders}
+
+
+def check_configuration(models: Path, generation: Generation) -> None:
+    """Raise if a component's configuration is not the one that the server runs.
+
+    The configuration of a model counts for all its versions: with another one Triton would load anew the version that
+    serves, with adapters that may not fit it.
+
+    Raises:
+        GenerationError: Naming the file that differs.
+    """
+    for component in COMPONENTS:
+        running, wanted = models / component, generation.repository / component
+        for path in sorted({CONFIG_FILE, *_variants(running), *_variants(wanted)}):
+            if not _same_text(running / path, wanted / path):
+                raise GenerationError(
+                    f"generation {generation.id}: its {component}/{path} must be the one that the server runs, got "
+                    "another (exported by another version of Trident, or tuned): restart with trident serve "
+                    f"--generation {generation.id}"
+                )
+
+
+def _variants(model: Path) -> set[str]:
+    return {path.relative_to(model).as_posix() for path in model.glob("configs/*.pbtxt")}
+
+
+def _same_text(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _write_ensemble(target: Path, generation: Generation, ensemble: str, config: str) -> None:
+    with staged_folder(target, overwrite=True) as staging:
+        (staging / CONFIG_FILE).write_text(config, encoding="utf-8")
+        version = staging / str(generation.serial)
+        version.mkdir()
+        _link_files(generation.version_folder(ensemble), version)
+
+
+def _link_files(source: Path, target: Path) -> None:
+    for file in source.iterdir():
+        (target / file.name).symlink_to(file.resolve())
+    (target / "__pycache__").touch()  # a file, so that Python cannot leave byte code there

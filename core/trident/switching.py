@@ -1,0 +1,178 @@
+"""Loads a generation beside the one that serves, proves it, and switches; or undoes every step."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from trident.control import LOAD_TIMEOUT_S, POLL_S
+from trident.errors import GenerationError, ServerError, TridentError
+from trident.generation import Generation
+from trident.golden_check import GoldenReport, check_golden
+from trident.running import RunningServer
+from trident.runtime_repository import (
+    CANDIDATE,
+    COMPONENTS,
+    ENSEMBLES,
+    add_candidate,
+    add_components,
+    linked_generations,
+    point_ensembles,
+    remove_candidate,
+    remove_components,
+)
+
+SHOWN_DIFFERENCES = 3
+UNLOAD_TIMEOUT_S = 60.0  # for the requests under way of a version
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switched:
+    """A switch that was made and verified from outside."""
+
+    switch_ms: float  # from asking for the new ensemble to its being ready
+    asked: int  # golden queries
+
+
+def switch(running: RunningServer, serving: Generation, candidate: Generation) -> Switched:
+    """Make a generation the serving one and return how that went; call it under the folder's lock.
+
+    The state is written last. After an error the generation that served serves, and what was loaded is unloaded.
+
+    Args:
+        running: The server.
+        serving: The generation that serves.
+        candidate: The generation to serve; its files are checked.
+
+    Raises:
+        GenerationError: If the candidate cannot be loaded or answers the golden queries otherwise than stored.
+        ServerError: If the server does not answer.
+        OSError: If a file cannot be written.
+    """
+    models, control = running.folder.models, running.control
+    with ExitStack() as undo:
+        _check_serial(running, candidate)
+        if candidate.serial not in linked_generations(models):
+            undo.callback(_undo, "unload what was loaded", lambda: _unload(running, candidate.serial))
+        load_components(running, candidate)
+        with _candidate(running, candidate):
+            _prove(check_golden(control.url, candidate, model=CANDIDATE), "before the switch")
+        undo.callback(_undo, f"switch back to {serving.id}", lambda: _point(running, serving))
+        switch_ms = _point(running, candidate)
+        report = check_golden(control.url, candidate)
+        _prove(report, "after the switch")
+        running.folder.write_state(candidate.id, serving.id)
+        undo.pop_all()
+    return Switched(switch_ms=switch_ms, asked=report.asked)
+
+
+def load_components(running: RunningServer, generation: Generation) -> None:
+    """Load a generation's components and return when each is ready; those of others stay as they are.
+
+    Raises:
+        GenerationError: If one cannot be loaded; the server's reason is in the message.
+        ServerError: If the server does not answer.
+    """
+    add_components(running.folder.models, generation)
+    for component in COMPONENTS:
+        try:
+            running.control.load(component)
+        except ServerError as error:
+            raise GenerationError(f"generation {generation.id} cannot be loaded: {error}") from error
+        running.control.wait_until_ready(component, generation.serial, timeout_s=LOAD_TIMEOUT_S)
+
+
+def unload_others(running: RunningServer, serving: Generation) -> list[int]:
+    """Unload every generation but the serving one, and return their serial numbers when they are gone.
+
+    Raises:
+        ServerError: If the server does not answer, or a version is still busy after a minute.
+    """
+    others = sorted(set(linked_generations(running.folder.models)) - {serving.serial})
+    for serial in others:
+        _unload(running, serial)
+    _wait_until_gone(running, others)
+    return others
+
+
+def _check_serial(running: RunningServer, candidate: Generation) -> None:
+    loaded = linked_generations(running.folder.models).get(candidate.serial, candidate.id)
+    if loaded != candidate.id:
+        raise GenerationError(
+            f"generation {candidate.id} must have a serial number of its own, got {candidate.serial}, which is that of "
+            f"generation {loaded}, loaded now: export again"
+        )
+
+
+@contextmanager
+def _candidate(running: RunningServer, generation: Generation) -> Iterator[None]:
+    """Have ``candidate`` answer as ``search`` will when the generation serves."""
+    models, control = running.folder.models, running.control
+    add_candidate(models, generation)
+    try:
+        control.load(CANDIDATE)
+        control.wait_until_ready(CANDIDATE, generation.serial)
+        yield
+    finally:
+        _undo("unload the candidate", lambda: control.unload(CANDIDATE))
+        remove_candidate(models)
+
+
+def _point(running: RunningServer, generation: Generation) -> float:
+    """Make the ensembles those of a generation and return the milliseconds that ``search`` took."""
+    control = running.control
+    point_ensembles(running.folder.models, generation, cache=running.record.cache)
+    started = time.perf_counter()
+    control.load(ENSEMBLES[0])
+    control.wait_until_ready(ENSEMBLES[0], generation.serial)
+    milliseconds = (time.perf_counter() - started) * 1000
+    for ensemble in ENSEMBLES[1:]:
+        control.load(ensemble)
+    return milliseconds
+
+
+def _unload(running: RunningServer, serial: int) -> None:
+    remove_components(running.folder.models, serial)
+    for component in COMPONENTS:
+        running.control.load(component)  # a version that is no longer in the repository is unloaded
+
+
+def _wait_until_gone(running: RunningServer, serials: list[int]) -> None:
+    deadline = time.monotonic() + UNLOAD_TIMEOUT_S
+    while True:
+        there = [
+            row
+            for row in running.control.index()
+            if row.model in COMPONENTS and row.version in serials and row.state in ("READY", "UNLOADING")
+        ]
+        if not there:
+            return
+        if time.monotonic() > deadline:
+            raise ServerError(
+                f"version {there[0].version} of '{there[0].model}' was not unloaded within {UNLOAD_TIMEOUT_S:g} s"
+            )
+        time.sleep(POLL_S)
+
+
+def _prove(report: GoldenReport, when: str) -> None:
+    if report.passed:
+        return
+    more = len(report.differences) - SHOWN_DIFFERENCES
+    shown = "; ".join(report.differences[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+    raise GenerationError(
+        f"generation {report.generation} must answer its {report.asked} golden queries as stored, got {when}: {shown}"
+    )
+
+
+def _undo(what: str, step: object) -> None:
+    """Do a step of the way back; its failure must not hide the reason for going back."""
+    assert callable(step)
+    try:
+        step()
+    except (TridentError, OSError) as error:
+        log.warning("could not %s: %s", what, error)
