@@ -16,8 +16,11 @@ from trident.commands import (
     embed,
     evaluate,
     export,
+    generations,
+    promote,
     push,
     report,
+    rollback,
     sample,
     search,
     serve,
@@ -54,6 +57,9 @@ app.command(name="serve")(serve.command)
 app.command(name="compare-serving")(compare_serving.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
+app.command(name="promote")(promote.command)
+app.command(name="rollback")(rollback.command)
+app.command(name="generations")(generations.command)
 app.command(name="verify")(verify.command)
 
 

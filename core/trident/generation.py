@@ -13,12 +13,10 @@ number counts the generations of a folder and is Triton's version number; it is 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -250,20 +248,6 @@ def generation_by_id(folder: Path, generation: str) -> Generation:
             f"{generation_id(found.manifest.parts)}: it was changed after the export; export again"
         )
     return found
-
-
-@contextmanager
-def generations_lock(folder: Path) -> Iterator[None]:
-    """Hold a folder of generations for oneself while an id and a serial number are given out."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def next_serial(folder: Path) -> int:
-    """Return one more than the highest serial number of a folder; call it under ``generations_lock``."""
-    return max((generation.serial for generation in list_generations(folder)), default=0) + 1
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

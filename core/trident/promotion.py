@@ -1,25 +1,41 @@
-"""Switches a running server to another generation: promotion and rollback."""
+"""Promotion and rollback: a running server goes to another generation, or stays with the one it has and says why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-from trident.generation import Generation
+from trident.errors import ConfigError, GateError, GenerationError, ServerError, TridentError
+from trident.generation import Generation, Identity, generation_by_id
+from trident.running import RunningServer, find_running
+from trident.runtime_repository import COMPONENTS, ENSEMBLES, check_configuration
+from trident.state import HistoryEvent
+from trident.switching import switch, unload_others
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 60.0  # for another promotion, before old versions are unloaded
+
+# Raises GateError unless (candidate, serving) may be; returns the reason that overruled it, or None.
+Gate = Callable[[Generation, Generation], str | None]
 
 
-class GateOutcome(Protocol):
-    """What a gate found; ``trident.gate.GateReport`` is one."""
+@dataclass(frozen=True, kw_only=True)
+class PromoteOptions:
+    """How to promote."""
 
-    @property
-    def passed(self) -> bool:
-        """Whether the candidate may serve."""
-        ...
+    gate: Gate | None = None  # None: no gate, as for a rollback
+    keep: bool = False  # leave the versions loaded that do not serve
+    grace_s: float = 10.0  # before they are unloaded
 
-
-Gate = Callable[[Generation, Generation | None], GateOutcome]  # (candidate, serving)
+    def __post_init__(self) -> None:
+        """Check the time."""
+        if not self.grace_s >= 0:
+            raise ConfigError(f"--grace must be >= 0 seconds, got {self.grace_s}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,21 +43,182 @@ class Promotion:
     """A switch that was made and verified."""
 
     generation: str  # id that serves now
-    previous: str | None  # id that served before
+    previous: str  # id that served before
     seconds: float  # from the start to the verified switch
     switch_ms: float  # of the switch itself
     asked: int  # golden queries
+    forced: str | None = None  # the reason that overruled the gate
+
+
+@dataclass
+class _Attempt:
+    """What is known of a switch so far, for the history."""
+
+    action: str
+    target: str
+    source: str | None = None
+    switch_ms: float | None = None
+    forced: str | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
 
 
 def promote(
-    generations: Path,
-    http_port: int,
-    generation: str,
-    *,
-    gate: Gate | None = None,
-    force: str | None = None,
-    keep: bool = False,
-    grace_s: float = 10.0,
+    generations: Path, http_port: int, generation: str, options: PromoteOptions, *, report: Callable[[str], None]
 ) -> Promotion:
-    """Return the switch of a running server to another generation."""
-    raise NotImplementedError
+    """Return the switch of a running server to another generation, verified from outside.
+
+    After an error the generation that served before serves.
+
+    Args:
+        generations: The folder of generations.
+        http_port: Of the server.
+        generation: The id to serve.
+        options: How.
+        report: Called with a line for each step.
+
+    Raises:
+        GateError: If the gate refuses it.
+        GenerationError: If it is unknown, damaged, of another configuration, or answers otherwise than stored.
+        ServerError: If no server is ready, another promotion is under way, or the server dies.
+    """
+    running = find_running(generations, http_port)
+    attempt = _Attempt("promote", generation)
+    with _recorded(running, attempt):
+        with running.folder.lock():  # fail at once when another is under way
+            serving = running.serving()
+        attempt.source = serving.id
+        candidate = _checked(running, serving, generation)
+        if options.gate is not None:
+            report("asking the gate")
+            attempt.forced = options.gate(candidate, serving)
+        return _switch(running, serving, candidate, attempt, report)
+
+
+def rollback(generations: Path, http_port: int, *, report: Callable[[str], None]) -> Promotion:
+    """Return the switch of a running server to the generation that served before; as ``promote``, without the gate.
+
+    A second rollback returns to where the first came from.
+    """
+    running = find_running(generations, http_port)
+    with running.folder.lock():
+        previous = running.previous_id()
+    attempt = _Attempt("rollback", previous)
+    with _recorded(running, attempt):
+        serving = running.serving()
+        attempt.source = serving.id
+        return _switch(running, serving, _checked(running, serving, previous), attempt, report)
+
+
+def retire(generations: Path, http_port: int, *, grace_s: float) -> list[int]:
+    """Unload every generation but the serving one, and return their serial numbers.
+
+    Args:
+        generations: The folder of generations.
+        http_port: Of the server.
+        grace_s: Seconds to wait before; a rollback meanwhile needs to load nothing.
+
+    Raises:
+        ServerError: If no server is ready, or a promotion is under way for longer than a minute.
+    """
+    time.sleep(grace_s)
+    running = find_running(generations, http_port)
+    with running.folder.lock(wait_s=LOCK_WAIT_S):
+        return unload_others(running, running.serving())
+
+
+def _checked(running: RunningServer, serving: Generation, generation: str) -> Generation:
+    candidate = generation_by_id(running.generations, generation)
+    if candidate.id == serving.id:
+        raise GenerationError(f"generation {candidate.id} is serving already")
+    candidate.verify_files()
+    check_identities(candidate)
+    check_configuration(running.folder.models, candidate)
+    return candidate
+
+
+def check_identities(generation: Generation) -> None:
+    """Raise if a served model of a generation is not that of its manifest.
+
+    Raises:
+        GenerationError: Naming the model and what differs.
+    """
+    manifest = generation.manifest
+    for model in (*COMPONENTS, *ENSEMBLES):
+        found = Identity.load(generation.version_folder(model))
+        for name in ("id", "serial", "encoder_fingerprint"):
+            if getattr(found, name) != getattr(manifest, name):
+                raise GenerationError(
+                    f"generation {generation.id}: {name} of its {model} must be {getattr(manifest, name)} as in the "
+                    f"manifest, got {getattr(found, name)}; export again"
+                )
+
+
+def _switch(
+    running: RunningServer,
+    serving: Generation,
+    candidate: Generation,
+    attempt: _Attempt,
+    report: Callable[[str], None],
+) -> Promotion:
+    report(f"loading generation {candidate.id} beside {serving.id}")
+    with running.folder.lock():
+        now_serving = running.state().serving
+        if now_serving != serving.id:
+            raise GenerationError(
+                f"generation {serving.id} served when {attempt.action} began, now {now_serving} does: try again"
+            )
+        made = switch(running, serving, candidate)
+    attempt.switch_ms = made.switch_ms
+    return Promotion(
+        generation=candidate.id,
+        previous=serving.id,
+        seconds=attempt.seconds,
+        switch_ms=made.switch_ms,
+        asked=made.asked,
+        forced=attempt.forced,
+    )
+
+
+@contextmanager
+def _recorded(running: RunningServer, attempt: _Attempt) -> Iterator[None]:
+    """Record how an attempt ends, and name what cannot be written."""
+    try:
+        yield
+    except GateError as error:
+        _record(running, attempt, "refused", str(error))
+        raise
+    except TridentError as error:
+        _record(running, attempt, "failed", str(error))
+        raise
+    except OSError as error:
+        message = (
+            f"{error.filename or running.folder.path} cannot be written ({error.strerror}): free some space; the "
+            f"generation that served still serves"
+        )
+        _record(running, attempt, "failed", message)
+        raise ServerError(message) from error
+    except KeyboardInterrupt:
+        _record(running, attempt, "failed", "interrupted")
+        raise
+    _record(running, attempt, "done", None)
+
+
+def _record(running: RunningServer, attempt: _Attempt, outcome: str, reason: str | None) -> None:
+    event = HistoryEvent(
+        action=attempt.action,
+        outcome=outcome,
+        source=attempt.source,
+        target=attempt.target,
+        seconds=round(attempt.seconds, 3),
+        switch_ms=attempt.switch_ms,
+        forced=attempt.forced,
+        reason=reason,
+    )
+    try:
+        running.folder.record(event)
+    except OSError as error:  # the switch counts, or the reason for which there was none
+        log.warning("%s cannot be written: %s", running.folder.history_path, error.strerror)

@@ -49,11 +49,11 @@ class RunningServer:
         """
         return generation_by_id(self.generations, self.state().serving)
 
-    def previous(self) -> Generation:
-        """Return the generation that a rollback returns to.
+    def previous_id(self) -> str:
+        """Return the id of the generation that a rollback returns to.
 
         Raises:
-            GenerationError: If there is none, or its folder is gone.
+            GenerationError: If there is none.
         """
         state = self.state()
         if state.previous is None:
@@ -61,7 +61,7 @@ class RunningServer:
                 f"generation {state.serving} is the first that serves on this port, there is none to go back to: name "
                 "one with trident promote ID"
             )
-        return generation_by_id(self.generations, state.previous)
+        return state.previous
 
 
 def find_running(generations: Path, http_port: int) -> RunningServer:

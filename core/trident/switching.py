@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -169,9 +169,8 @@ def _prove(report: GoldenReport, when: str) -> None:
     )
 
 
-def _undo(what: str, step: object) -> None:
+def _undo(what: str, step: Callable[[], object]) -> None:
     """Do a step of the way back; its failure must not hide the reason for going back."""
-    assert callable(step)
     try:
         step()
     except (TridentError, OSError) as error:

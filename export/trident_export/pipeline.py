@@ -30,13 +30,12 @@ from trident.generation import (
     Identity,
     Manifest,
     generation_id,
-    generations_lock,
-    next_serial,
     write_manifest,
 )
 from trident.golden import save_golden
 from trident.graph_files import GRAPH_FILES
 from trident.pairs import read_pairs
+from trident.serials import generations_lock, next_serial
 from trident.staging import scratch_folder
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, export_index
 from trident_export.config import ExportConfig

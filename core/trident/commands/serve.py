@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from trident.commands.output import need, print_json, say
-from trident.errors import ServerError
 
 
 def command(
     generations: Annotated[Path, typer.Option(help="The folder of generations.")] = Path("generations"),
-    generation: Annotated[str | None, typer.Option(help="Id to serve; the newest by default.")] = None,
+    generation: Annotated[
+        str | None, typer.Option(help="Id to serve; by default the one that served last, else the newest.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(help="HTTP.")] = 8000,
     grpc_port: Annotated[int, typer.Option(help="gRPC.")] = 8001,
@@ -45,8 +46,6 @@ def command(
                 document = {"generation": found.id, "serial": found.serial, "pid": server.pid}
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
             say(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
-            status = server.wait()
+            need("serve", "trident.supervisor").supervise(server, generations, options, report=say)
     except KeyboardInterrupt:
         say("stopped")
-        return
-    raise ServerError(f"tritonserver ended by itself with status {status}:\n{server.log_tail()}")
