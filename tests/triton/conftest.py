@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from trident.generation import find_generation
+from trident.generation import Generation, find_generation, generation_by_id
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, serve
-from trident_export.config import ExportConfig
+from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, TrainRecipe
 from trident_train.run import train
@@ -29,6 +31,50 @@ def start(generations: Path) -> Iterator[TritonServer]:
 def tiny_server(tiny_generations: Path) -> Iterator[TritonServer]:
     """Return a server of the tiny generation: 144 products."""
     yield from start(tiny_generations)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two generations with different encoders, and products whose ids have one letter in front: ``a`` or ``b``."""
+
+    folder: Path
+    a: Generation
+    b: Generation
+
+    def copy(self, target: Path) -> Pair:
+        """Return a copy in another folder, free to be served, damaged and pruned."""
+        for generation in (self.a, self.b):
+            shutil.copytree(generation.folder, target / generation.id)
+        return Pair(target, generation_by_id(target, self.a.id), generation_by_id(target, self.b.id))
+
+    def other(self, generation: Generation) -> Generation:
+        """Return the one that is not this."""
+        return self.b if generation.id == self.a.id else self.a
+
+
+@pytest.fixture(scope="session")
+def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Return the tiny run's generation and one of its base model as it comes, older first."""
+    folder = tmp_path_factory.mktemp("pair")
+    base = folder / "run-base"
+    train(replace(tiny_recipe, method="none"), base)
+    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    made = []
+    for letter, run in (("b", base), ("a", tiny_run)):
+        catalogue = folder / f"products-{letter}.csv"
+        header, *rows = (tiny_data / "products.csv").read_text().splitlines()
+        catalogue.write_text("\n".join([header, *(letter + row for row in rows)]) + "\n")
+        made.append(
+            export_generation(
+                run,
+                catalogue,
+                folder / "generations",
+                config,
+                report=lambda _: None,
+                embedding=lambda _: nullcontext(lambda _: None),
+            )
+        )
+    return Pair(folder / "generations", a=made[1], b=made[0])
 
 
 @pytest.fixture(scope="session")

@@ -39,4 +39,4 @@ def command(
     for hit in result.hits:
         table.add_row(f"{hit.score:.4f}", hit.product_id, hit.title)
     print_table(table)
-    say(f"{len(result.hits)} products, generation {result.generation}", style="dim")
+    say(f"{len(result.hits)} products, generation {result.generation} (version {result.model_version})", style="dim")

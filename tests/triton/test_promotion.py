@@ -1,0 +1,320 @@
+"""Promotion, rollback, verification and listing, against a real server; and who may control it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
+
+from trident.control import ModelControl
+from trident.errors import ConfigError, GateError, GenerationError, ServerError
+from trident.generation import find_generation
+from trident.golden_check import check_golden, check_serving, port_of
+from trident.promotion import PromoteOptions, promote, retire, rollback
+from trident.running import find_running
+from trident.server import TritonServer, free_ports
+from trident.serving import ServeOptions, prepare, serve
+from trident.state import ServingFolder
+from trident_client import SearchClient
+
+QUIET = PromoteOptions(grace_s=0)
+
+
+def silent(line: str) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture(scope="module")
+def own(pair: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return pair.copy(tmp_path_factory.mktemp("promotion"))
+
+
+@pytest.fixture(scope="module")
+def server(own: Any) -> Iterator[TritonServer]:
+    """Return a server that starts with generation a."""
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with serve(own.a, own.folder, options) as started:
+        yield started
+
+
+@pytest.fixture
+def port(server: TritonServer, own: Any) -> int:
+    """Return the HTTP port of the server, with generation a serving, alone, and b before it."""
+    folder = ServingFolder.of(own.folder, server.config.http_port)
+    state = folder.state()
+    assert state is not None
+    if state.serving != own.a.id:
+        promote(own.folder, server.config.http_port, own.a.id, QUIET, report=silent)
+    retire(own.folder, server.config.http_port, grace_s=0)
+    return server.config.http_port
+
+
+def versions(own: Any, port: int, model: str) -> set[int]:
+    return find_running(own.folder, port).control.loaded(model)
+
+
+def hits(server: TritonServer) -> set[tuple[str, int, str]]:
+    """Return generation, version and first letter of the products that answers have, over both protocols."""
+    found = set()
+    for protocol, url in (("grpc", server.urls.grpc), ("http", server.urls.http)):
+        with SearchClient(url, protocol=protocol) as client:  # type: ignore[arg-type]
+            result = client.search("navy sofa")
+            assert len(result.hits) == 10
+            found |= {(result.generation, result.model_version, hit.product_id[0]) for hit in result.hits}
+    return found
+
+
+def test_promote_and_back(server: TritonServer, own: Any, port: int) -> None:
+    lines: list[str] = []
+    made = promote(own.folder, port, own.b.id, QUIET, report=lines.append)
+    assert (made.generation, made.previous, made.forced) == (own.b.id, own.a.id, None)
+    assert made.asked == len(own.b.golden())
+    assert 0 < made.switch_ms < made.seconds * 1000
+    assert lines == [f"loading generation {own.b.id} beside {own.a.id}"]
+    assert hits(server) == {(own.b.id, own.b.serial, "b")}
+    state = ServingFolder.of(own.folder, port).state()
+    assert state is not None
+    assert (state.serving, state.previous) == (own.b.id, own.a.id)
+    assert versions(own, port, "retriever") == {own.a.serial, own.b.serial}  # until it is retired
+    assert versions(own, port, "search") == versions(own, port, "embed") == {own.b.serial}
+    assert versions(own, port, "candidate") == set()
+    assert retire(own.folder, port, grace_s=0) == [own.a.serial]
+    assert versions(own, port, "retriever") == versions(own, port, "encoder") == {own.b.serial}
+
+    back = rollback(own.folder, port, report=silent)
+    assert (back.generation, back.previous) == (own.a.id, own.b.id)
+    assert hits(server) == {(own.a.id, own.a.serial, "a")}
+    events = ServingFolder.of(own.folder, port).history()[-2:]
+    assert [(event.action, event.outcome, event.target) for event in events] == [
+        ("promote", "done", own.b.id),
+        ("rollback", "done", own.a.id),
+    ]
+    assert events[0].switch_ms == made.switch_ms
+
+
+def test_retiring_stops_the_models_processes(server: TritonServer, own: Any, port: int) -> None:
+    def processes() -> int:
+        found = subprocess.run(["ps", "--ppid", str(server.pid), "-o", "pid="], capture_output=True, text=True)
+        return len(found.stdout.split())
+
+    before = processes()
+    promote(own.folder, port, own.b.id, QUIET, report=silent)
+    assert processes() == before + 3
+    retire(own.folder, port, grace_s=0)
+    assert processes() == before
+
+
+def test_what_the_gate_says_counts(server: TritonServer, own: Any, port: int) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def refusing(candidate: Any, serving: Any) -> str | None:
+        asked.append((candidate.id, serving.id))
+        raise GateError("the gate refuses: not today", report=None)  # type: ignore[arg-type]
+
+    with pytest.raises(GateError, match="not today"):
+        promote(own.folder, port, own.b.id, PromoteOptions(gate=refusing), report=silent)
+    assert asked == [(own.b.id, own.a.id)]
+    assert hits(server) == {(own.a.id, own.a.serial, "a")}
+    assert versions(own, port, "retriever") == {own.a.serial}
+    event = ServingFolder.of(own.folder, port).history()[-1]
+    assert (event.outcome, event.reason) == ("refused", "the gate refuses: not today")
+
+    overruled = PromoteOptions(gate=lambda candidate, serving: "summer sale")
+    assert promote(own.folder, port, own.b.id, overruled, report=silent).forced == "summer sale"
+    assert ServingFolder.of(own.folder, port).history()[-1].forced == "summer sale"
+
+
+def test_one_promotion_at_a_time(own: Any, port: int) -> None:
+    folder = ServingFolder.of(own.folder, port)
+    with folder.lock():
+        for switch in (
+            lambda: promote(own.folder, port, own.b.id, QUIET, report=silent),
+            lambda: rollback(own.folder, port, report=silent),
+        ):
+            with pytest.raises(ServerError, match="another promotion or rollback is under way"):
+                switch()
+
+    def promoting(candidate: Any, serving: Any) -> str | None:
+        promote(own.folder, port, own.b.id, QUIET, report=silent)  # somebody else, while the gate is asked
+        return None
+
+    with pytest.raises(GenerationError, match=f"generation {own.a.id} served when promote began, now {own.b.id} does"):
+        promote(own.folder, port, own.b.id, PromoteOptions(gate=promoting), report=silent)
+    assert check_serving(own.folder, f"127.0.0.1:{port}").generation == own.b.id
+
+
+def test_what_serves_is_not_promoted_again(own: Any, port: int) -> None:
+    with pytest.raises(GenerationError, match=f"generation {own.a.id} is serving already"):
+        promote(own.folder, port, own.a.id, QUIET, report=silent)
+
+
+def test_a_promotion_that_was_cut_off_is_put_right(server: TritonServer, own: Any, port: int) -> None:
+    folder = ServingFolder.of(own.folder, port)
+    before = folder.state()
+    assert before is not None
+    promote(own.folder, port, own.b.id, QUIET, report=silent)
+    folder.restore_state(before)  # as if killed between the switch and the last line
+    report = check_serving(own.folder, server.urls.http)
+    assert report.differences == (f"every answer must come from generation {own.a.id}, got answers of {own.b.id}",)
+    assert rollback(own.folder, port, report=silent).generation == own.a.id
+    assert check_serving(own.folder, server.urls.http).passed
+
+
+def test_another_version_than_the_generations_is_a_difference(server: TritonServer, own: Any, port: int) -> None:
+    path = own.a.folder / "manifest.json"
+    text = path.read_text()
+    path.write_text(text.replace(f'"serial": {own.a.serial}', '"serial": 77'))
+    try:
+        report = check_serving(own.folder, server.urls.http)
+    finally:
+        path.write_text(text)
+    assert report.differences == (
+        f"generation {own.a.id} must answer as version 77 of 'search', got version {own.a.serial}",
+    )
+
+
+def test_verify_says_which_answers_are_wrong(
+    run_trident: Callable[..., Any], server: TritonServer, own: Any, port: int
+) -> None:
+    options = ("--generations", own.folder, "--url", server.urls.http)
+    right = run_trident("verify", *options, "--json")
+    assert right.returncode == 0
+    assert json.loads(right.stdout) == {
+        "generation": own.a.id,
+        "asked": len(own.a.golden()),
+        "differences": [],
+        "passed": True,
+        "url": server.urls.http,
+    }
+    path = own.a.folder / "golden.json"
+    text = path.read_text()
+    rows = json.loads(text)
+    rows[0]["product_ids"].reverse()
+    path.write_text(json.dumps(rows))
+    wrong = run_trident("verify", *options)
+    path.write_text(text)
+    assert wrong.returncode == 1
+    assert f"'{rows[0]['query']}': place 1 must be product {rows[0]['product_ids'][0]}" in wrong.stderr
+    assert wrong.stderr.splitlines()[-1].startswith(f"trident: the server at {server.urls.http} must answer the ")
+    assert run_trident("verify", "--generations", own.folder, "--url", "127.0.0.1:1").returncode == 1
+
+
+def test_the_command_line(run_trident: Callable[..., Any], server: TritonServer, own: Any, port: int) -> None:
+    options = ("--generations", own.folder, "--http-port", str(port))
+    forced = ("--force", "to see it", "--grace", "0")
+    made = run_trident("promote", own.b.id, *options, *forced, "--json", "--retain", "1")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["generation"] == own.b.id
+    assert f"unloaded version {own.a.serial}" in made.stderr
+    listed = json.loads(run_trident("generations", *options, "--json").stdout)["generations"]
+    assert [(row["id"], row["serving"], row["previous"], row["loaded"]) for row in listed] == [
+        (own.b.id, True, False, True),
+        (own.a.id, False, True, False),  # kept, because it served before
+    ]
+    assert all(0 < row["roc_auc"] < 1 and row["size_bytes"] > 1000 for row in listed)
+    assert listed[0]["gate"] in ("passed", "forced")
+    back = run_trident("rollback", *options, "--grace", "0")
+    assert back.returncode == 0, back.stderr
+    assert f"generation {own.a.id} serves, {own.b.id} did before: switched in " in back.stderr
+    table = run_trident("generations", *options).stdout
+    assert "serving, loaded" in table
+    shown = run_trident("search", "navy sofa", "--url", server.urls.grpc)
+    assert f"generation {own.a.id} (version {own.a.serial})" in shown.stderr
+    own.b.verify_files()
+
+
+def test_without_the_key_models_are_not_controlled(server: TritonServer, own: Any, port: int) -> None:
+    for key in (None, "", "0" * 64):
+        control = ModelControl(url=server.urls.http, key=key)
+        calls: list[Callable[[], Any]] = [
+            control.index,
+            lambda control=control: control.load("search"),
+            lambda control=control: control.unload("search"),
+        ]
+        for call in calls:
+            with pytest.raises(ServerError, match=r"refused /v2/repository/.* \(403\): This API is restricted"):
+                call()
+    clients: list[tuple[Any, str]] = [
+        (triton_grpc.InferenceServerClient(server.urls.grpc), "grpc"),
+        (triton_http.InferenceServerClient(server.urls.http), "http"),
+    ]
+    for client, _ in clients:
+        for call in (
+            client.get_model_repository_index,
+            lambda client=client: client.load_model("retriever"),
+            lambda client=client: client.unload_model("search"),
+            client.get_system_shared_memory_status,
+            client.get_trace_settings,
+            client.get_log_settings,
+        ):
+            with pytest.raises(InferenceServerException, match=r"This (protocol|API) is restricted"):
+                call()
+        client.close()
+    key_path = ServingFolder.of(own.folder, port).key_path
+    assert key_path.stat().st_mode & 0o777 == 0o600
+    key = key_path.read_text()
+    assert len(key) == 64
+    with triton_grpc.InferenceServerClient(server.urls.grpc) as client:
+        index = client.get_model_repository_index(headers={"triton-grpc-protocol-trident-key": key})
+        assert {model.name for model in index.models} >= {"search", "retriever"}
+    assert hits(server) == {(own.a.id, own.a.serial, "a")}
+
+
+def test_a_key_that_cannot_be_read_is_named(server: TritonServer, own: Any, port: int) -> None:
+    path = ServingFolder.of(own.folder, port).key_path
+    aside = path.rename(path.with_name("aside"))
+    try:
+        with pytest.raises(ServerError, match=r"the key .*/key cannot be read \(No such file"):
+            promote(own.folder, port, own.b.id, QUIET, report=silent)
+        program = "import sys; from pathlib import Path; from trident.running import find_running\n"
+        program += "print(len(find_running(Path(sys.argv[1]), int(sys.argv[2])).control.index()))"
+        command = [sys.executable, "-c", program, str(own.folder), str(port)]
+        environment = os.environ | {"TRIDENT_KEY": aside.read_text()}
+        assert int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout) >= 5
+    finally:
+        aside.rename(path)
+
+
+def test_the_one_that_served_last_is_served_again(server: TritonServer, own: Any, port: int) -> None:
+    assert find_generation(own.folder).id == own.a.id  # the newest
+    promote(own.folder, port, own.b.id, QUIET, report=silent)
+    assert prepare(own.folder, http_port=port).id == own.b.id
+    assert prepare(own.folder, own.a.id, http_port=port).id == own.a.id
+    assert prepare(own.folder, http_port=1).id == own.a.id
+    for bad in ("../" + own.a.id, "", own.a.id.upper(), own.a.id[:8]):
+        with pytest.raises(GenerationError, match="a generation's id must be 16 hexadecimal digits, got "):
+            prepare(own.folder, bad, http_port=port)
+
+
+def test_without_a_server_the_port_is_named(own: Any, tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"no server of .* is ready on HTTP port 1: start one with trident serve"):
+        promote(own.folder, 1, own.b.id, QUIET, report=silent)
+    with pytest.raises(ServerError, match=r"tritonserver at 127\.0\.0\.1:1 does not answer"):
+        check_golden("127.0.0.1:1", own.a)
+    with pytest.raises(ServerError, match="--url must be HOST:PORT of the server's HTTP"):
+        port_of("localhost")
+    with pytest.raises(ConfigError, match="--grace must be >= 0 seconds, got -1"):
+        PromoteOptions(grace_s=-1)
+
+
+def test_the_first_generation_has_none_to_go_back_to(server: TritonServer, own: Any, port: int) -> None:
+    folder = ServingFolder.of(own.folder, port)
+    state = folder.state()
+    assert state is not None
+    (folder.path / "state.json").unlink()
+    with pytest.raises(ServerError, match=r"has no state\.json: start trident serve again"):
+        rollback(own.folder, port, report=silent)
+    folder.write_state(own.a.id, None)
+    with pytest.raises(GenerationError, match="is the first that serves on this port, there is none to go back to"):
+        rollback(own.folder, port, report=silent)
+    folder.restore_state(state)
