@@ -1,0 +1,89 @@
+"""The response cache changes no answer, whatever the knobs, before and after a promotion."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from trident.golden_check import check_serving
+from trident.promotion import PromoteOptions, promote
+from trident.server import TritonServer, free_ports
+from trident.serving import ServeOptions, serve
+from trident_client import SearchClient, SearchResult
+
+KNOBS = [
+    {"k": k, "ef": ef, "min_score": min_score}
+    for k, ef, min_score in itertools.product((1, 10, 50), (None, 10, 200), (None, 0.0, 0.7))
+]
+COLOURS = ("crimson", "navy", "olive", "ebony", "ivory")
+THINGS = ("kettle", "toaster", "headphones", "laptop", "sofa", "lamp", "rake", "novel")
+BRANDS = ("", "Alba ", "Borex ", "Cindra ", "cheap ")
+QUERIES = [f"{brand}{colour} {thing}" for brand in BRANDS for colour in COLOURS for thing in THINGS]
+ROWS = 50  # queries a request: one answer of the cache
+
+
+@pytest.fixture(scope="module")
+def servers(pair: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, TritonServer, TritonServer]]:
+    """Return a pair of generations, a server of its generation a with a cache, and one without."""
+    own = pair.copy(tmp_path_factory.mktemp("cache"))
+    with ExitStack() as stack:
+        started = []
+        for cache in (2**26, None):
+            http_port, grpc_port, metrics_port = free_ports(3)
+            options = ServeOptions(
+                http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, cache_size_bytes=cache
+            )
+            started.append(stack.enter_context(serve(own.a, own.folder, options)))
+        yield own, started[0], started[1]
+
+
+def answers(client: SearchClient) -> list[SearchResult]:
+    """Return the results of 200 queries by every combination of knobs."""
+    parts = [QUERIES[start : start + ROWS] for start in range(0, len(QUERIES), ROWS)]
+    return [result for knobs in KNOBS for part in parts for result in client.search_many(part, **knobs)]
+
+
+def hits_and_misses(server: TritonServer) -> tuple[int, int]:
+    # not from /metrics: nv_cache_num_hits_per_model counts an ensemble's version 1 only (seen on 2.51)
+    with urllib.request.urlopen(f"http://{server.urls.http}/v2/models/search/stats") as answer:
+        rows = json.load(answer)["model_stats"]
+    hits, misses = (sum(row["inference_stats"][name]["count"] for row in rows) for name in ("cache_hit", "cache_miss"))
+    return hits, misses
+
+
+def check(cached: TritonServer, plain: TritonServer, generation: Any) -> None:
+    hits, misses = hits_and_misses(cached)
+    requests = len(KNOBS) * len(QUERIES) // ROWS
+    with SearchClient(cached.urls.grpc) as client, SearchClient(plain.urls.grpc) as other:
+        first, again, wanted = answers(client), answers(client), answers(other)
+    assert hits_and_misses(cached) == (hits + requests, misses + requests)
+    assert again == first  # to the last bit
+    for got, expected in zip(first, wanted, strict=True):
+        assert (got.query, got.generation, got.model_version) == (expected.query, generation.id, generation.serial)
+        assert [hit.product_id for hit in got.hits] == [hit.product_id for hit in expected.hits]
+        assert [hit.score for hit in got.hits] == pytest.approx([hit.score for hit in expected.hits], abs=1e-6)
+
+
+def test_cached_answers_are_the_uncached_ones(servers: tuple[Any, TritonServer, TritonServer]) -> None:
+    own, cached, plain = servers
+    assert len(QUERIES) == 200
+    check(cached, plain, own.a)
+    for generation in (own.b, own.a, own.b):  # the second time with what the cache remembers of it
+        for server in (cached, plain):
+            options = PromoteOptions(grace_s=0)
+            promote(own.folder, server.config.http_port, generation.id, options, report=lambda _: None)
+    check(cached, plain, own.b)
+
+
+def test_golden_queries_are_never_answered_from_the_cache(servers: tuple[Any, TritonServer, TritonServer]) -> None:
+    own, cached, _ = servers
+    hits, misses = hits_and_misses(cached)
+    for _ in range(3):
+        assert check_serving(own.folder, cached.urls.http).passed
+    assert hits_and_misses(cached) == (hits, misses + 3)
