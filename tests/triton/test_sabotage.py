@@ -1,0 +1,258 @@
+"""Sabotages of a promotion: each is refused or recovered with the right message, and the old generation serves on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from trident.config import apply_override
+from trident.errors import GateError, GenerationError, ServerError
+from trident.gating import gate_of
+from trident.generation import Generation, Identity, generation_by_id, write_manifest
+from trident.golden_check import check_serving
+from trident.promotion import PromoteOptions, promote
+from trident.running import find_running
+from trident.server import TritonServer, free_ports
+from trident.serving import ServeOptions, serve
+from trident.state import ServingFolder
+from trident_client import ClientError, SearchClient
+
+
+@pytest.fixture(scope="module")
+def own(pair: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return pair.copy(tmp_path_factory.mktemp("sabotage"))
+
+
+@pytest.fixture(scope="module")
+def server(own: Any) -> Iterator[TritonServer]:
+    """Return a server of generation a."""
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with serve(own.a, own.folder, options) as started:
+        yield started
+
+
+@pytest.fixture
+def b(own: Any, pair: Any) -> Generation:
+    """Return generation b as it was exported, free to be damaged."""
+    shutil.rmtree(own.b.folder, ignore_errors=True)
+    shutil.copytree(pair.b.folder, own.b.folder)
+    return generation_by_id(own.folder, own.b.id)
+
+
+@contextmanager
+def served_throughout(server: TritonServer, own: Any) -> Iterator[None]:
+    """Ask all the time: every answer must be of generation a, and right at the end; nothing may stay loaded."""
+    stopped = threading.Event()
+    seen: list[str] = []
+
+    def ask() -> None:
+        with SearchClient(server.urls.grpc) as client:
+            while not stopped.is_set():
+                try:
+                    seen.append(client.search("navy sofa", k=3).generation)
+                except ClientError as error:
+                    seen.append(str(error))
+                time.sleep(0.005)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+        deadline = time.monotonic() + 10
+        enough = len(seen) + 3  # some of them afterwards
+        while len(seen) < enough and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        stopped.set()
+        thread.join()
+    assert len(seen) >= 3
+    assert set(seen) == {own.a.id}
+    report = check_serving(own.folder, server.urls.http)
+    assert report.generation == own.a.id
+    assert report.passed
+    control = find_running(own.folder, server.config.http_port).control
+    for model in ("tokenizer", "encoder", "retriever", "search", "embed"):
+        for _ in range(200):  # unloading takes a moment
+            if control.loaded(model) == {own.a.serial}:
+                break
+            time.sleep(0.05)
+        assert control.loaded(model) == {own.a.serial}
+    assert control.loaded("candidate") == set()
+
+
+def refusal(server: TritonServer, own: Any, generation: str, **options: Any) -> str:
+    """Return what a promotion says that must not happen."""
+    folder = ServingFolder.of(own.folder, server.config.http_port)
+    before = folder.state()
+    with served_throughout(server, own), pytest.raises((GenerationError, GateError, ServerError)) as caught:
+        promote(
+            own.folder,
+            server.config.http_port,
+            generation,
+            PromoteOptions(grace_s=0, **options),
+            report=lambda _: None,
+        )
+    assert folder.state() == before
+    event = folder.history()[-1]
+    assert event.outcome == ("refused" if isinstance(caught.value, GateError) else "failed")
+    assert (event.target, event.reason) == (generation, str(caught.value))
+    return str(caught.value)
+
+
+def hide(generation: Generation, **changes: Any) -> None:
+    """Write the manifest anew, as somebody would who hides what was changed."""
+    table = json.loads((generation.folder / "manifest.json").read_text())
+    for key, value in changes.items():
+        apply_override(table, f"{key}={value}")
+    path = generation.folder / "manifest.json"
+    path.write_text(json.dumps(table))
+    manifest = Generation.load(generation.folder).manifest
+    path.unlink()
+    write_manifest(generation.folder, manifest)
+
+
+def test_index_of_another_encoder(server: TritonServer, own: Any, b: Generation) -> None:
+    other = own.a.version_folder("retriever")
+    for path in other.glob("index*"):
+        shutil.copyfile(path, b.version_folder("retriever") / path.name)
+    assert "model_repository/retriever/1/index" in refusal(server, own, b.id)
+    hide(b)
+    message = refusal(server, own, b.id)
+    assert f"generation {b.id} cannot be loaded: " in message
+    for generation in (own.a, b):
+        assert generation.manifest.encoder_fingerprint[:12] in message
+
+
+def test_swapped_tokenizer(server: TritonServer, own: Any, b: Generation) -> None:
+    path = b.version_folder("tokenizer") / "tokenizer.json"
+    table = json.loads(path.read_text())
+    vocabulary = table["model"]["vocab"]
+    words = [word for word in vocabulary if len(word) > 2 and word.isalpha()]
+    numbers = [vocabulary[word] for word in words]
+    vocabulary |= dict(zip(words, [*numbers[1:], numbers[0]], strict=True))
+    path.write_text(json.dumps(table))
+    assert "model_repository/tokenizer/1/tokenizer.json" in refusal(server, own, b.id)
+    hide(b)
+    message = refusal(server, own, b.id)
+    assert (
+        f"generation {b.id} must answer its {len(b.golden())} golden queries as stored, got before the swi" in message
+    )
+
+
+def test_edited_text_contract(server: TritonServer, own: Any, b: Generation) -> None:
+    path = b.version_folder("tokenizer") / "text.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "query_template": "lamp lamp lamp {text}"}))
+    assert "model_repository/tokenizer/1/text.json" in refusal(server, own, b.id)
+    hide(b)
+    assert "golden queries as stored, got before the switch: " in refusal(server, own, b.id)
+
+
+def test_truncated_index(server: TritonServer, own: Any, b: Generation) -> None:
+    path = max(b.version_folder("retriever").glob("index*"), key=lambda path: path.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "it was changed or cut off; export again" in refusal(server, own, b.id)
+    hide(b)
+    message = refusal(server, own, b.id)
+    print(message)
+    assert f"generation {b.id} cannot be loaded: " in message
+
+
+def test_missing_graph(server: TritonServer, own: Any, b: Generation) -> None:
+    (b.version_folder("encoder") / "model.onnx").unlink()
+    assert "model_repository/encoder/1/model.onnx is missing; export again" in refusal(server, own, b.id)
+    hide(b)
+    assert "model.onnx does not exist: export the model first" in refusal(server, own, b.id)
+
+
+def test_wrong_serial(server: TritonServer, own: Any, b: Generation) -> None:
+    hide(b, serial=77)
+    assert "model_repository/tokenizer/77/generation.json is missing: export again" in refusal(server, own, b.id)
+    hide(b, serial=1)
+    path = b.version_folder("retriever")
+    identity = json.loads((path / "generation.json").read_text())
+    Identity(**{**identity, "serial": 7}).save(path)
+    hide(b)
+    message = f"generation {b.id}: serial of its retriever must be 1 as in the manifest, got 7; export again"
+    assert refusal(server, own, b.id) == message
+
+
+def test_the_serial_of_the_one_that_serves(server: TritonServer, own: Any, b: Generation) -> None:
+    for model in b.repository.iterdir():
+        folder = (model / str(b.serial)).rename(model / str(own.a.serial))
+        identity = json.loads((folder / "generation.json").read_text())
+        Identity(**{**identity, "serial": own.a.serial}).save(folder)
+    hide(b, serial=own.a.serial)
+    assert refusal(server, own, b.id) == (
+        f"generation {b.id} must have a serial number of its own, got {own.a.serial}, which is that of generation "
+        f"{own.a.id}, loaded now: export again"
+    )
+
+
+def test_edited_golden_answers(server: TritonServer, own: Any, b: Generation) -> None:
+    shutil.copyfile(own.a.folder / "golden.json", b.folder / "golden.json")
+    assert "golden.json" in refusal(server, own, b.id)
+    hide(b)
+    message = refusal(server, own, b.id)
+    assert "golden queries as stored, got before the switch: " in message
+    assert "; and " in message
+
+
+def test_an_edited_id(server: TritonServer, own: Any, b: Generation) -> None:
+    hide(b, **{"parts.golden": "0" * 64})
+    assert f"generation {b.id}: its manifest must be of the same id, got " in refusal(server, own, b.id)
+
+
+def test_another_configuration_than_the_running_one(server: TritonServer, own: Any, b: Generation) -> None:
+    path = b.repository / "encoder" / "configs" / "cpu.pbtxt"
+    path.write_text(path.read_text().replace('string_value: "2"', 'string_value: "1"'))
+    hide(b)
+    message = refusal(server, own, b.id)
+    assert f"generation {b.id}: its encoder/configs/cpu.pbtxt must be the one that the server runs, got " in message
+    assert message.endswith(f"restart with trident serve --generation {b.id}")
+
+
+def test_a_search_ensemble_without_its_name(server: TritonServer, own: Any, b: Generation) -> None:
+    path = b.repository / "search" / "config.pbtxt"
+    path.write_text(path.read_text().replace('name: "search"', 'name: "find"'))
+    hide(b)
+    assert "search/config.pbtxt must name 'search'; export again" in refusal(server, own, b.id)
+
+
+def test_quality_dropped_on_purpose(server: TritonServer, own: Any, b: Generation) -> None:
+    """Generation b is the encoder before it was trained."""
+    port = server.config.http_port
+    gate = gate_of(own.folder, port, overrides=["gate.latency_ratio=1000", "gate.threads=1"], force=None)
+    message = refusal(server, own, b.id, gate=gate)
+    assert f"the gate refuses generation {b.id}, judged against {own.a.id}: " in message
+    numbers = json.loads(ServingFolder.of(own.folder, port).refusal_path.read_text())
+    assert numbers["candidate"] == b.id
+    assert not numbers["passed"]
+
+
+@pytest.mark.parametrize("name", ["0123456789abcdef", "../../etc", "", "serving"])
+def test_unknown_id(server: TritonServer, own: Any, b: Generation, name: str) -> None:
+    message = refusal(server, own, name)
+    assert message.startswith((f"generation '{name}' is not in ", "a generation's id must be 16 hexadecimal digits"))
+
+
+def test_disk_full_when_the_state_is_written(server: TritonServer, own: Any, b: Generation) -> None:
+    folder = ServingFolder.of(own.folder, server.config.http_port)
+    staging = folder.path / f".state.json.{os.getpid()}"  # where the new state is written before it is renamed
+    staging.symlink_to("/dev/full")  # any write to it fails with "No space left on device"
+    control = find_running(own.folder, server.config.http_port).control
+    try:
+        with pytest.raises(ServerError, match=r"cannot be written \(No space left on device\): free some space"):
+            promote(own.folder, server.config.http_port, b.id, PromoteOptions(grace_s=0), report=lambda _: None)
+    finally:
+        staging.unlink(missing_ok=True)
+    with served_throughout(server, own):  # switched there and back
+        assert control.loaded("search") == {own.a.serial}
