@@ -162,7 +162,6 @@ def test_truncated_index(server: TritonServer, own: Any, b: Generation) -> None:
     assert "it was changed or cut off; export again" in refusal(server, own, b.id)
     hide(b)
     message = refusal(server, own, b.id)
-    print(message)
     assert f"generation {b.id} cannot be loaded: " in message
 
 
