@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DIR ?= demo-output
 DEMO_EXTRAS := serve,triton,train,export,demo
-DEV_EXTRAS := $(DEMO_EXTRAS),trackers,dev
+DEV_EXTRAS := $(DEMO_EXTRAS),tensorrt,trackers,dev
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=
 PYTEST_ARGS ?=

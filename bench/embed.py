@@ -23,7 +23,6 @@ from sentence_transformers import SentenceTransformer
 from trident.catalogue import read_catalogue
 from trident.encoder import OnnxEncoder
 from trident.generation import ENCODER_FOLDER, Generation
-from trident.graph_files import GRAPH_FILES
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
 from trident_export.embedding import embed_catalogue
@@ -43,7 +42,7 @@ def ways(generation: Generation, threads: int) -> dict[str, Way]:
     before, after = contract.product_template.split("{text}")
 
     def trident(precision: str) -> Way:
-        graph = generation.repository / "encoder" / str(generation.serial) / GRAPH_FILES[precision]
+        graph = generation.graph(precision)
         encoder = OnnxEncoder.load(graph)
 
         def embed(titles: list[str]) -> NDArray[np.float32]:

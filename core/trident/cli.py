@@ -14,6 +14,7 @@ from trident.commands import (
     compare,
     compare_serving,
     embed,
+    engine,
     evaluate,
     export,
     generations,
@@ -53,6 +54,7 @@ app.command(name="report")(report.command)
 app.command(name="evaluate")(evaluate.command)
 app.command(name="embed")(embed.command)
 app.command(name="export")(export.command)
+app.command(name="engine")(engine.command)
 app.command(name="serve")(serve.command)
 app.command(name="compare-serving")(compare_serving.command)
 app.command(name="push")(push.command)

@@ -3,6 +3,7 @@
     generations/<id>/
         manifest.json            written last: without it there is no generation
         encoder/                 the merged model, loadable by transformers and sentence-transformers
+        engines/                 a TensorRT plan, where one was built: <library>/<precision>/model.plan
         model_repository/        what Triton loads; the version folder of every model is the serial number
         golden.json              queries and the answers that this generation gave when it was exported
         test.parquet             held-out pairs of the run
@@ -34,6 +35,8 @@ GOLDEN_FILE = "golden.json"
 TEST_PAIRS_FILE = "test.parquet"
 REPOSITORY_FOLDER = "model_repository"
 ENCODER_FOLDER = "encoder"
+ENGINES_FOLDER = "engines"
+QUERY_TOKENS = 16  # of ESCI's queries, half have 6, 99% 13 and the longest 16
 ID_LENGTH = 16
 FORMAT = 1
 
@@ -46,6 +49,7 @@ class Identity:
     serial: int
     encoder_fingerprint: str
     graph: str = ONNX_FILE  # what the CPU server runs: a file of the encoder's version folder
+    query_tokens: int = QUERY_TOKENS  # that queries are padded to, for encoders that batch equal lengths only
 
     def save(self, folder: Path) -> None:
         """Write ``generation.json`` into a folder."""
@@ -89,6 +93,7 @@ class Manifest:
     versions: dict[str, str]  # of the tools
     precisions: list[dict[str, Any]] = field(default_factory=list)  # what each was held against, shipped or not
     gate: list[dict[str, Any]] = field(default_factory=list)  # of the export and of every promotion; trident.gate
+    profiles: list[dict[str, Any]] = field(default_factory=list)  # shapes that a TensorRT plan is built for
     files: dict[str, FileRecord] = field(default_factory=dict)  # relative path -> record
     format: int = FORMAT
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from trident.errors import GenerationError
 from trident.generation import Generation, Identity
+from trident.plan import PLAN_FILE
 from trident.staging import staged_folder
 
 COMPONENTS = ("tokenizer", "encoder", "retriever")
@@ -22,13 +23,14 @@ CACHED = "search"  # the ensemble whose answers are cached
 CACHE_CONFIG = "response_cache { enable: true }\n"
 
 
-def lay_out(models: Path, generation: Generation, *, cache: bool) -> None:
+def lay_out(models: Path, generation: Generation, *, cache: bool, plan: Path | None) -> None:
     """Make a runtime repository that holds one generation.
 
     Args:
         models: The repository; what is there is removed.
         generation: The one to serve.
         cache: Whether answers of ``search`` are cached.
+        plan: The TensorRT plan that the encoder runs; None: it runs none.
     """
     shutil.rmtree(models, ignore_errors=True)
     for component in COMPONENTS:
@@ -37,11 +39,11 @@ def lay_out(models: Path, generation: Generation, *, cache: bool) -> None:
         shutil.copyfile(source / CONFIG_FILE, target / CONFIG_FILE)
         if (source / "configs").is_dir():
             shutil.copytree(source / "configs", target / "configs")
-    add_components(models, generation)
+    add_components(models, generation, plan=plan)
     point_ensembles(models, generation, cache=cache)
 
 
-def add_components(models: Path, generation: Generation) -> None:
+def add_components(models: Path, generation: Generation, *, plan: Path | None) -> None:
     """Add a generation's version folder to each component; one that is there already is left alone.
 
     Raises:
@@ -52,6 +54,8 @@ def add_components(models: Path, generation: Generation) -> None:
         if not target.exists():
             with staged_folder(target) as staging:
                 _link_files(generation.version_folder(component), staging)
+                if plan is not None and component == "encoder":
+                    (staging / PLAN_FILE).symlink_to(plan.resolve())
 
 
 def remove_components(models: Path, serial: int) -> None:

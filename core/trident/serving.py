@@ -17,6 +17,7 @@ from typing import Literal, get_args
 from trident.control import KEY_HEADER, RESTRICTED
 from trident.errors import ConfigError
 from trident.generation import Generation, find_generation, generation_by_id
+from trident.plan import DEFAULT_CACHE, served_plan
 from trident.runtime_repository import ENSEMBLES, lay_out
 from trident.server import ServerConfig, TritonServer
 from trident.state import ServerRecord, ServingFolder, now
@@ -35,6 +36,7 @@ class ServeOptions:
     variant: str = "cpu"  # one of Variant
     cache_size_bytes: int | None = None  # None: no response cache
     start_timeout_s: float = 120.0
+    plans: Path = DEFAULT_CACHE  # the cache of trident engine, for the variant tensorrt
 
     def __post_init__(self) -> None:
         """Check the variant; ports are checked by the server."""
@@ -68,14 +70,16 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
     """Yield a running server that is ready to answer, and stop it at the end.
 
     Raises:
+        GenerationError: If a plan is to be served and there is none that fits.
         ServerError: If a port is taken or the server does not start; its own error lines are in the message.
     """
     folder = ServingFolder.of(generations, options.http_port)
     TritonServer(server_config(folder, options, key="")).check_ports()
+    plan = plan_of(generation, options.variant, options.plans)
     folder.path.mkdir(parents=True, exist_ok=True)
     server = TritonServer(server_config(folder, options, key=folder.make_key()))
     try:
-        lay_out(folder.models, generation, cache=options.cache_size_bytes is not None)
+        lay_out(folder.models, generation, cache=options.cache_size_bytes is not None, plan=plan)
         with server:
             state = folder.state()
             if state is None or state.serving != generation.id:
@@ -86,6 +90,15 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()
         folder.key_path.unlink(missing_ok=True)
         shutil.rmtree(folder.models, ignore_errors=True)
+
+
+def plan_of(generation: Generation, variant: str, plans: Path) -> Path | None:
+    """Return the checked plan that a generation's encoder runs; None for a variant that runs none.
+
+    Raises:
+        GenerationError: If a plan is to be served and there is none that fits.
+    """
+    return served_plan(generation, plans) if variant == "tensorrt" else None
 
 
 def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> ServerConfig:
@@ -116,6 +129,7 @@ def announce(folder: ServingFolder, server: TritonServer, options: ServeOptions)
             grpc=urls.grpc,
             metrics=urls.metrics,
             variant=options.variant,
+            plans=str(options.plans),
             cache=options.cache_size_bytes is not None,
             supervisor_pid=os.getpid(),
             tritonserver_pid=server.pid,

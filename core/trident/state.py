@@ -53,6 +53,7 @@ class ServerRecord:
     grpc: str
     metrics: str
     variant: str  # of the encoder
+    plans: str  # the cache of trident engine, for the variant tensorrt
     cache: bool  # whether the response cache is on
     supervisor_pid: int  # of trident serve
     tritonserver_pid: int

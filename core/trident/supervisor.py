@@ -11,7 +11,7 @@ from trident.errors import ConfigError, ServerError
 from trident.generation import generation_by_id
 from trident.runtime_repository import lay_out
 from trident.server import TritonServer
-from trident.serving import ServeOptions, announce
+from trident.serving import ServeOptions, announce, plan_of
 from trident.state import ServingFolder
 from trident.tritonserver import error_lines
 
@@ -103,7 +103,8 @@ def restart(server: TritonServer, generations: Path, options: ServeOptions) -> s
         if state is None:
             raise ServerError(f"{folder.path} has no state.json: start trident serve again")
         generation = generation_by_id(generations, state.serving)
-        lay_out(folder.models, generation, cache=options.cache_size_bytes is not None)
+        plan = plan_of(generation, options.variant, options.plans)
+        lay_out(folder.models, generation, cache=options.cache_size_bytes is not None, plan=plan)
         server.start()
         announce(folder, server, options)
     return generation.id

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from trident.control import LOAD_TIMEOUT_S, POLL_S
 from trident.errors import GenerationError, ServerError, TridentError
@@ -24,6 +25,7 @@ from trident.runtime_repository import (
     remove_candidate,
     remove_components,
 )
+from trident.serving import plan_of
 
 SHOWN_DIFFERENCES = 3
 UNLOAD_TIMEOUT_S = 60.0  # for the requests under way of a version
@@ -78,7 +80,8 @@ def load_components(running: RunningServer, generation: Generation) -> None:
         GenerationError: If one cannot be loaded; the server's reason is in the message.
         ServerError: If the server does not answer.
     """
-    add_components(running.folder.models, generation)
+    plan = plan_of(generation, running.record.variant, Path(running.record.plans))
+    add_components(running.folder.models, generation, plan=plan)
     for component in COMPONENTS:
         try:
             running.control.load(component)

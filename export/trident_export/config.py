@@ -9,6 +9,8 @@ from typing import Literal
 from trident.errors import ConfigError
 from trident.gate_config import GateConfig
 from trident.index import IndexConfig
+from trident.plan import Library
+from trident_export.engine import EngineOptions
 
 LowPrecision = Literal["fp16", "int8"]
 
@@ -34,8 +36,22 @@ class PrecisionConfig:
             raise ConfigError(f"precision.made must hold {missing[0]}, which is required or served, got {self.made}")
 
     def needed(self) -> tuple[str, ...]:
-        """Return the precisions without which there is no generation."""
+        """Return the precisions that are required or served."""
         return tuple(dict.fromkeys([*self.required, *(["int8"] if self.served == "int8" else [])]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Whether the generation holds a TensorRT plan; ``trident engine`` builds one later, where the GPU is."""
+
+    library: Library | None = None  # that builds it; None: no plan
+    precision: Literal["fp16", "fp32"] = "fp16"  # of the graph that it is built from
+    options: EngineOptions = field(default_factory=EngineOptions)
+
+    def __post_init__(self) -> None:
+        """Check that the library has the options."""
+        if self.library is not None:
+            self.options.check(self.library)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +61,7 @@ class ExportConfig:
     index: IndexConfig = field(default_factory=IndexConfig)
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     recall_target: float = 0.95  # recall@10 of the index at its default ef, against exact search
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
@@ -55,3 +72,13 @@ class ExportConfig:
             raise ConfigError(f"recall_target must be in (0, 1], got {self.recall_target}")
         if self.threads < 1:
             raise ConfigError(f"threads must be >= 1, got {self.threads}")
+        if self.engine.library is not None and self.engine.precision not in ("fp32", *self.precision.made):
+            raise ConfigError(
+                f"precision.made must hold {self.engine.precision}, which the engine is built from, "
+                f"got {self.precision.made}"
+            )
+
+    def needed(self) -> tuple[str, ...]:
+        """Return the precisions without which there is no generation."""
+        built_from = [self.engine.precision] if self.engine.library is not None else []
+        return tuple(dict.fromkeys([*self.precision.needed(), *built_from]))

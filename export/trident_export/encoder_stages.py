@@ -107,8 +107,9 @@ def export_precisions(
             )
             if not proof.shipped:
                 path.unlink(missing_ok=True)
-                if name in config.precision.needed():
-                    raise ExportError(f"{name} is required or served, and is not fit for it: {proof.reason}")
+                if name in config.needed():
+                    why = "required or served" if name in config.precision.needed() else "what the engine is built from"
+                    raise ExportError(f"{name} is {why}, and is not fit for it: {proof.reason}")
             else:
                 one = load_graph(parts / ONNX_FILE, encoder.fingerprint, config.threads)
                 speed = measure_speed({"fp32": one, name: load_graph(path, encoder.fingerprint, config.threads)})

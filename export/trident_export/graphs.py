@@ -7,15 +7,21 @@ from pathlib import Path
 
 from trident.tokenization import TextTokenizer, TokenBatch
 from trident_export.fp16 import convert_fp16
+from trident_export.fp16_range import check_range
 from trident_export.int8 import quantize_int8
 
 CALIBRATION_TITLES = 256
 
 
 def make_graph(name: str, source: Path, output: Path, calibration: Sequence[TokenBatch]) -> Path:
-    """Write the graph of a lower precision beside the float32 one, and return its file."""
+    """Write the graph of a lower precision beside the float32 one, and return its file.
+
+    Raises:
+        ExportError: If the graph cannot be converted, or float16 does not hold its values.
+    """
     if name == "fp16":
         convert_fp16(source, output)
+        check_range(source, output, calibration)
     else:
         quantize_int8(source, output, calibration)
     return output

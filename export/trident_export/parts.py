@@ -3,27 +3,44 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from trident.base_model import file_sha256
 from trident.catalogue import CATALOGUE_FILE
+from trident.config import to_table
 from trident.generation import GOLDEN_FILE, Identity, walk
 from trident.graph_files import GRAPH_FILES
+from trident.plan import PlanManifest
 from trident.text import TEXT_CONTRACT_FILE
 from trident.tokenization import TOKENIZER_FILE
 from trident_export.config import ExportConfig
 from trident_export.encoder_stages import Encoder
+from trident_export.engine_profiles import Profile
 from trident_export.repository import assemble, template_folder
 
 
-def part_hashes(folder: Path, parts: Path, encoder: Encoder, config: ExportConfig) -> dict[str, str]:
-    """Return the hash of every part that an answer depends on; not of the report, which holds times."""
+def part_hashes(
+    folder: Path,
+    parts: Path,
+    encoder: Encoder,
+    profiles: Sequence[Profile],
+    plan: PlanManifest | None,
+    config: ExportConfig,
+) -> dict[str, str]:
+    """Return the hash of every part that an answer depends on; not of the report, which holds times.
+
+    Of a plan it is the hash of what it is made of: the same inputs need not give the same bytes.
+    """
     templates = template_folder()
     adapters = "".join(f"{path.relative_to(templates)}:{file_sha256(path)}\n" for path in walk(templates))
     return {
         "encoder": encoder.fingerprint,
         **{f"onnx/{name}": file_sha256(parts / file) for name, file in GRAPH_FILES.items() if (parts / file).is_file()},
         "served": config.precision.served,
+        "profiles": hashlib.sha256(json.dumps([to_table(each) for each in profiles]).encode()).hexdigest(),
+        **({} if plan is None else {f"engine/{plan.library}/{plan.precision}": plan.identity}),
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
         "golden": file_sha256(folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),

@@ -1,4 +1,4 @@
-"""Exports a run: merge -> ONNX -> parity -> catalogue -> index -> precisions -> golden -> repository -> gate.
+"""Exports a run: merge, ONNX, parity, catalogue, index, precisions, engine, golden, quality, repository, gate.
 
     trident export runs/demo --catalogue products.csv --out generations/
 
@@ -40,6 +40,8 @@ from trident.staging import scratch_folder
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, export_index
 from trident_export.config import ExportConfig
 from trident_export.encoder_stages import export_encoder, export_precisions, load_graph
+from trident_export.engine_profiles import make_profiles
+from trident_export.engine_stage import export_engine, place_engine
 from trident_export.gate_stage import pass_gate
 from trident_export.golden import golden_answers
 from trident_export.parts import fill_repository, part_hashes
@@ -79,7 +81,7 @@ def export_generation(
         run: A run folder of ``trident train``.
         catalogue_path: The products.
         output: The folder of generations.
-        config: Index, targets, threads.
+        config: Index, precisions, engine, targets, threads.
         report: Called after each stage.
         embedding: Called with the number of products; its context manager yields a progress function.
         vectors: A folder of ``trident embed`` whose embeddings are taken over; None embeds here.
@@ -108,6 +110,8 @@ def export_generation(
         products = embed_products(stages, encoder, catalogue, parts, embeddings, config, embedding, vectors)
         index = export_index(stages, encoder, products, queries[:RECALL_QUERIES], parts, config)
         proofs = export_precisions(stages, encoder, pairs, queries[:RECALL_QUERIES], products, catalogue, parts, config)
+        profiles = make_profiles(encoder.tokenizer, queries, catalogue.titles)
+        plan = export_engine(stages, parts, profiles, config.engine)
         if config.precision.served != "fp32":
             graph = load_graph(parts / GRAPH_FILES[config.precision.served], encoder.fingerprint, config.threads)
             encoder = replace(encoder, graph=graph)
@@ -119,7 +123,9 @@ def export_generation(
             pairs.save(folder / TEST_PAIRS_FILE)
             quality = measure_quality(pairs, encoder.graph, encoder.tokenizer, index, catalogue)
             notes.path, notes.proof = folder / TEST_PAIRS_FILE, _quality_line(quality)
-        hashes = part_hashes(folder, parts, encoder, config)
+        if plan is not None:
+            place_engine(folder, parts, plan, config.engine)
+        hashes = part_hashes(folder, parts, encoder, profiles, plan, config)
         identity_of_parts = generation_id(hashes)
         with generations_lock(output):
             target = output / identity_of_parts
@@ -131,6 +137,7 @@ def export_generation(
                 serial=next_serial(output),
                 encoder_fingerprint=encoder.fingerprint,
                 graph=GRAPH_FILES[config.precision.served],
+                query_tokens=profiles[0].opt[1],
             )
             with stages.stage("repository") as notes:
                 fill_repository(folder / REPOSITORY_FOLDER, parts, folder / ENCODER_FOLDER, identity, index.dimension)
@@ -148,6 +155,7 @@ def export_generation(
                 stages=[],  # filled in below
                 quality=quality,
                 precisions=[to_table(proof) for proof in proofs],
+                profiles=[to_table(profile) for profile in profiles],
                 versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
             )
             manifest = pass_gate(stages, folder, manifest, output, config, force=force)

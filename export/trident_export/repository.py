@@ -8,7 +8,6 @@ configuration is the same for every generation: changing it would reload the ver
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -35,16 +34,13 @@ def template_folder() -> Path:
     raise ExportError("the templates of model_repository/ are missing: install trident-search again")
 
 
-def assemble(
-    output: Path, identity: Identity, *, dimension: int, parameters: Mapping[str, str] | None = None
-) -> dict[str, Path]:
+def assemble(output: Path, identity: Identity, *, dimension: int) -> dict[str, Path]:
     """Write the model repository of a generation, without the served files.
 
     Args:
         output: The folder to make.
         identity: Written into every version folder as ``generation.json``.
         dimension: D, the width of an embedding.
-        parameters: Values of parameters that a template has under the same name.
 
     Returns:
         The version folder of each model, for the caller to fill.
@@ -57,12 +53,11 @@ def assemble(
         for path in sorted((templates / model).glob("**/config.pbtxt")) + sorted(
             (templates / model).glob("configs/*.pbtxt")
         ):
-            target = output / model / path.relative_to(templates / model)
+            name = path.relative_to(templates)
+            target = output / name
             target.parent.mkdir(exist_ok=True)
             template = path.read_text(encoding="utf-8")
-            target.write_text(
-                render(template, serial=identity.serial, dimension=dimension, parameters=parameters or {})
-            )
+            target.write_text(render(template, serial=identity.serial, dimension=dimension))
         adapter = templates / model / TEMPLATE_VERSION / "model.py"
         if adapter.is_file():
             shutil.copyfile(adapter, version / "model.py")
@@ -71,8 +66,8 @@ def assemble(
     return folders
 
 
-def render(template: str, *, serial: int, dimension: int, parameters: Mapping[str, str]) -> str:
-    """Return a ``config.pbtxt`` with the steps pinned to a version, the embedding's width and parameters filled in.
+def render(template: str, *, serial: int, dimension: int) -> str:
+    """Return a ``config.pbtxt`` with the steps pinned to a version and the embedding's width filled in.
 
     Raises:
         ExportError: If the text is no model configuration.
@@ -87,7 +82,4 @@ def render(template: str, *, serial: int, dimension: int, parameters: Mapping[st
     for tensor in [*config.input, *config.output] if config.platform else []:  # Python models have a backend instead
         if tensor.name == EMBEDDING:
             tensor.dims[:] = [dimension]
-    for name, value in parameters.items():
-        if name in config.parameters:
-            config.parameters[name].string_value = value
     return str(text_format.MessageToString(config))

@@ -163,13 +163,18 @@ def test_export_prints_its_manifest(trained: tuple[Path, dict[str, Any]], tiny_d
     found = document(
         run(
             *("export", trained[0], "--catalogue", tiny_data / "products.csv", "--out", tmp_path / "generations"),
-            *("--set", "threads=1", "--set", "index.ef=64", "--json"),
+            *("--set", "threads=1", "--set", "index.ef=64", "--set", "engine.library=tensorrt_rtx", "--json"),
         )
     )
     generation = find_generation(tmp_path / "generations")
     generation.verify_files()
     assert (found["id"], found["serial"], found["products"]) == (generation.id, 1, 144)
     assert found["index"]["ef"] == 64
+    (engine,) = (row for row in found["stages"] if row["stage"] == "engine")
+    assert engine["size_bytes"] > 0
+    assert "compiled fp16 for compute capabilities 8.0+: query 8x" in engine["proof"]
+    for proof in found["precisions"]:
+        assert proof["change"]["ndcg_at_10"].keys() == proof["change"]["roc_auc"].keys() == {"value", "low", "high"}
     assert {path.name for path in (tmp_path / "generations").iterdir()} == {".lock", generation.id}
 
 
@@ -217,6 +222,7 @@ def test_refusals_are_one_line_and_leave_nothing(
         (("push", trained[0]), 2, "--to"),
         ((*export, products, "--set", "index.eff=3"), 2, "unknown key 'index.eff' (did you mean 'ef'?)"),
         ((*export, products, "--set", "recall_target=2"), 2, "recall_target must be in (0, 1], got 2"),
+        ((*export, products, "--set", "engine.library=rtx"), 2, "'engine.library' must be one of 'tensorrt', 'tens"),
     ]  # fmt: skip
     command_lines = [[*map(str, arguments)] for arguments, _, _ in expected]
     done = subprocess.run(

@@ -11,21 +11,25 @@ import pytest
 
 from trident.generation import list_generations
 
-STAGES = ("merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "golden", "quality", "repository", "gate")
+STAGES = (
+    "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "engine", "golden", "quality", "repository",
+    "gate",
+)  # fmt: skip
 EXPORT = """
 import os, signal, sys
 from contextlib import nullcontext
 from pathlib import Path
 import torch
-from trident_export.config import ExportConfig
+from trident_export.config import EngineConfig, ExportConfig
 from trident_export.pipeline import export_generation
 torch.set_num_threads(1)
+config = ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx"))
 run, catalogue, output, last = sys.argv[1:]
 def report(stage):
     if stage.stage == last:
         os.kill(os.getpid(), signal.SIGKILL)
 export_generation(
-    Path(run), Path(catalogue), Path(output), ExportConfig(threads=1),
+    Path(run), Path(catalogue), Path(output), config,
     report=report, embedding=lambda _: nullcontext(lambda _: None),
 )
 """

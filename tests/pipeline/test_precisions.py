@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 from trident.catalogue import read_catalogue
 from trident.encoder import OnnxEncoder
-from trident.errors import ConfigError, ExportError
+from trident.errors import ConfigError
 from trident.generation import Generation, Identity, find_generation
 from trident.pairs import read_pairs
 from trident.text import TextContract
@@ -184,25 +184,6 @@ def test_worse_quality_is_found_where_the_overlap_is_waved_through(
     assert proof.reason == "its quality is below float32's by more than 0 beyond chance"
     assert proof.change is not None
     assert proof.change.worst() < 0
-
-
-def test_what_fails_is_left_out_or_refuses_the_export(
-    tiny_run: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(source: Path, output: Path, calibration: object) -> None:
-        scaled(source, output, "word_embeddings", -1.0)
-
-    monkeypatch.setattr(graphs, "quantize_int8", broken)
-    made = export(tiny_run, tiny_data, tmp_path / "generations", PrecisionConfig())
-    proofs = {proof["precision"]: proof for proof in made.manifest.precisions}
-    assert proofs["fp16"]["shipped"]
-    assert not proofs["int8"]["shipped"]
-    assert "overlap@10 with float32" in proofs["int8"]["reason"]
-    assert not (folder_of(made) / BYTE).exists()
-    for precision in (PrecisionConfig(required=("int8",)), PrecisionConfig(served="int8")):
-        with pytest.raises(ExportError, match=r"int8 is required or served, and is not fit for it: overlap@10"):
-            export(tiny_run, tiny_data, tmp_path / "refused", precision)
-        assert not (tmp_path / "refused").exists()
 
 
 def test_int8_is_served_when_told(tiny_run: Path, tiny_data: Path, tmp_path: Path, generation: Generation) -> None:

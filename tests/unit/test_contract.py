@@ -147,8 +147,8 @@ def test_only_the_python_encoder_takes_ragged_batches() -> None:
 
 
 def test_each_encoder_gets_the_lengths_that_it_batches() -> None:
-    lengths = {path: config(path).parameters["query_length"].string_value for path in CONFIGS if "tokenizer" in path}
-    assert lengths == {"tokenizer/config.pbtxt": "16", "tokenizer/configs/cpu.pbtxt": "0"}
+    pads = {path: config(path).parameters["pads_queries"].string_value for path in CONFIGS if "tokenizer" in path}
+    assert pads == {"tokenizer/config.pbtxt": "true", "tokenizer/configs/cpu.pbtxt": "false"}
     assert config("encoder/config.pbtxt").platform == "tensorrt_plan"
     assert config("encoder/configs/onnxruntime.pbtxt").platform == "onnxruntime_onnx"
     assert config("encoder/configs/cpu.pbtxt").backend == "python"
@@ -156,21 +156,10 @@ def test_each_encoder_gets_the_lengths_that_it_batches() -> None:
 
 def test_the_export_pins_the_steps_and_fills_in_the_width() -> None:
     template = (TEMPLATES / "embed" / "config.pbtxt").read_text(encoding="utf-8")
-    found = text_format.Parse(render(template, serial=7, dimension=384, parameters={}), model_config_pb2.ModelConfig())
+    found = text_format.Parse(render(template, serial=7, dimension=384), model_config_pb2.ModelConfig())
     assert [step.model_version for step in found.ensemble_scheduling.step] == [7, 7]
     assert outputs(found)[tensors.EMBEDDING] == Tensor("TYPE_FP32", (384,))
     assert inputs(found) == CONTRACT["embed"][0]
-
-
-def test_the_export_fills_in_a_parameter_where_a_template_has_it() -> None:
-    def filled(path: str) -> dict[str, str]:
-        text = (TEMPLATES / path).read_text(encoding="utf-8")
-        rendered = render(text, serial=1, dimension=384, parameters={"query_length": "24"})
-        found = text_format.Parse(rendered, model_config_pb2.ModelConfig())
-        return {name: value.string_value for name, value in found.parameters.items()}
-
-    assert filled("tokenizer/config.pbtxt")["query_length"] == "24"
-    assert "query_length" not in filled("encoder/configs/cpu.pbtxt")
 
 
 def test_the_client_names_what_the_server_names() -> None:

@@ -10,8 +10,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from trident.commands.gate_table import gate_table
-from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say, say_table
-from trident.config import apply_override, from_table, to_table
+from trident.commands.output import (
+    from_set,
+    messages,
+    need,
+    print_json,
+    print_table,
+    quiet_transformers,
+    say,
+    say_table,
+)
+from trident.config import to_table
 from trident.errors import GateError
 from trident.progress import progress_bar
 
@@ -24,7 +33,8 @@ def command(
         Path | None, typer.Option(help="Embeddings made by trident embed; otherwise made here.", show_default=False)
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Such as index.ef=200 or recall_target=0.99.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as index.ef=200 or engine.library=tensorrt_rtx."),
     ] = None,
     force: Annotated[
         str | None,
@@ -35,7 +45,7 @@ def command(
     """Merge, convert, prove, embed, index, assemble and judge a generation; print its id."""
     pipeline = need("export", "trident_export.pipeline")
     quiet_transformers()
-    config = from_table(need("export", "trident_export.config").ExportConfig, _overrides(set_ or []), where="--set")
+    config = from_set(need("export", "trident_export.config").ExportConfig, set_)
     try:
         generation = pipeline.export_generation(
             run,
@@ -65,11 +75,4 @@ def _stage_table(manifest: dict[str, Any]) -> Table:
     for row in manifest["stages"]:
         size = f"{row['size_bytes'] / 2**20:,.1f} MiB" if row["size_bytes"] else "-"
         table.add_row(row["stage"], f"{row['seconds']:.1f} s", size, escape(row["proof"]), row["speed"])
-    return table
-
-
-def _overrides(items: list[str]) -> dict[str, Any]:
-    table: dict[str, Any] = {}
-    for item in items:
-        apply_override(table, item)
     return table

@@ -9,14 +9,17 @@ import os
 import sys
 import warnings
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
+from trident.config import apply_override, from_table
 from trident.errors import MissingExtraError
 
 WIDEST = 1000  # columns of a table that is written to a file
+
+T = TypeVar("T")
 
 messages = Console(stderr=True, highlight=False)
 
@@ -47,6 +50,14 @@ def _print(table: Table, *, stderr: bool) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, stderr=stderr, width=Console(width=WIDEST).measure(table).maximum)
     console.print(table)
+
+
+def from_set(config_class: type[T], items: list[str] | None) -> T:
+    """Return a configuration with the ``--set KEY=VALUE`` of a command line."""
+    table: dict[str, Any] = {}
+    for item in items or []:
+        apply_override(table, item)
+    return from_table(config_class, table, where="--set")
 
 
 def say(text: str, style: str | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from trident.commands.output import need, print_json, say
+from trident.plan import DEFAULT_CACHE
 
 
 def command(
@@ -23,6 +24,7 @@ def command(
     variant: Annotated[
         str, typer.Option(help="Encoder: cpu (ONNX Runtime in the Python backend), onnxruntime, or tensorrt.")
     ] = "cpu",
+    plans: Annotated[Path, typer.Option(help="The --cache of trident engine, for tensorrt.")] = DEFAULT_CACHE,
     cache: Annotated[int | None, typer.Option(metavar="BYTES", help="Size of the response cache.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
@@ -34,6 +36,7 @@ def command(
         grpc_port=grpc_port,
         metrics_port=metrics_port,
         variant=variant,
+        plans=plans,
         cache_size_bytes=cache,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)

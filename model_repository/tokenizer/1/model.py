@@ -20,9 +20,10 @@ class TritonPythonModel:
     def initialize(self, args):
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = json.loads(args["model_config"])["parameters"]
-        self.query_length = int(parameters["query_length"]["string_value"])
         self.tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
-        self.generation = Identity.load(folder).id.encode()
+        identity = Identity.load(folder)
+        self.query_length = identity.query_tokens if parameters["pads_queries"]["string_value"] == "true" else 0
+        self.generation = identity.id.encode()
 
     def execute(self, requests):
         return [self.answer(request) for request in requests]
