@@ -132,8 +132,8 @@ def exchange_with_headers(
 
 
 def reason_in(content: bytes) -> str:
-    """Return what an error's content says, in one line."""
+    """Return what an error's content says, in one line, without the frames of a Python model's traceback."""
     text = content.decode("utf-8", errors="replace")
     with contextlib.suppress(ValueError, KeyError, TypeError):
         text = str(json.loads(text)["error"])
-    return " ".join(text.split())
+    return " ".join(text.partition("\n\nAt:\n")[0].split())

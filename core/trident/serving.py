@@ -7,6 +7,7 @@ generation itself is never written to.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from trident.server import ServerConfig, TritonServer
 from trident.state import ServerRecord, ServingFolder, now
 
 Variant = Literal["cpu", "onnxruntime", "tensorrt"]
+UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,18 @@ class ServeOptions:
         """Check the variant; ports are checked by the server."""
         if self.variant not in get_args(Variant):
             raise ConfigError(f"--variant must be one of {', '.join(get_args(Variant))}, got '{self.variant}'")
+
+
+def size_bytes(text: str) -> int:
+    """Return the bytes of a size such as ``"1048576"``, ``"64MiB"`` or ``"2GiB"``.
+
+    Raises:
+        ConfigError: If it is no such size.
+    """
+    found = re.fullmatch(r"(\d+)\s*(|KiB|MiB|GiB)", text.strip())
+    if found is None:
+        raise ConfigError(f"--cache must be bytes, or a number of KiB, MiB or GiB such as 256MiB, got '{text}'")
+    return int(found[1]) * UNITS[found[2]]
 
 
 def prepare(generations: Path, generation: str | None = None, *, http_port: int = 8000) -> Generation:

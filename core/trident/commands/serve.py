@@ -25,7 +25,9 @@ def command(
         str, typer.Option(help="Encoder: cpu (ONNX Runtime in the Python backend), onnxruntime, or tensorrt.")
     ] = "cpu",
     plans: Annotated[Path, typer.Option(help="The --cache of trident engine, for tensorrt.")] = DEFAULT_CACHE,
-    cache: Annotated[int | None, typer.Option(metavar="BYTES", help="Size of the response cache.")] = None,
+    cache: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Of the response cache: bytes, or such as 256MiB.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Serve a generation until interrupted."""
@@ -37,7 +39,7 @@ def command(
         metrics_port=metrics_port,
         variant=variant,
         plans=plans,
-        cache_size_bytes=cache,
+        cache_size_bytes=None if cache is None else serving.size_bytes(cache),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = serving.prepare(generations, generation, http_port=http_port)

@@ -1,0 +1,229 @@
+"""``kill -9`` of the server: it is started again with the promoted generation, and no client sees a wrong answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trident.errors import ConfigError, GenerationError, ServerError
+from trident.golden_check import check_serving
+from trident.promotion import PromoteOptions, promote
+from trident.searcher import Searcher
+from trident.server import free_ports
+from trident.serving import ServeOptions, serve
+from trident.state import ServerRecord, ServingFolder
+from trident.supervisor import RestartPolicy, restart, supervise
+from trident_client import ClientError, SearchClient
+
+QUIET = PromoteOptions(grace_s=0)
+RESTART_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Served:
+    """``trident serve`` as a process of its own."""
+
+    own: Any
+    port: int
+    process: subprocess.Popen[str]
+
+    @property
+    def folder(self) -> ServingFolder:
+        return ServingFolder.of(self.own.folder, self.port)
+
+    def record(self) -> ServerRecord:
+        record = self.folder.server()
+        assert record is not None
+        return record
+
+    def kill(self) -> int:
+        """Kill tritonserver as the kernel does when memory is short, and return its process id."""
+        pid = self.record().tritonserver_pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def wait_until_back(self, dead: int) -> None:
+        deadline = time.monotonic() + RESTART_TIMEOUT_S
+        while True:
+            record = self.folder.server()
+            if record is not None and record.tritonserver_pid != dead:
+                return
+            assert time.monotonic() < deadline
+            assert self.process.poll() is None
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def served(pair: Any, tmp_path: Path) -> Iterator[Served]:
+    """Return ``trident serve`` of generation a, with a cache."""
+    own = pair.copy(tmp_path / "generations")
+    ports = free_ports(3)
+    options = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
+    command = [sys.executable, "-m", "trident", "serve", "--generations", str(own.folder), *options]
+    command += ["--generation", own.a.id, "--cache", "1MiB", "--json"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
+    ):
+        assert process.stdout is not None
+        started = json.loads(process.stdout.readline())
+        assert started["generation"] == own.a.id
+        try:
+            yield Served(own, ports[0], process)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    assert process.returncode == 0, (tmp_path / "log").read_text()
+    folder = ServingFolder.of(own.folder, ports[0])
+    assert sorted(path.name for path in folder.path.iterdir()) == [".lock", "history.jsonl", "state.json"]
+    assert not list(Path("/dev/shm").glob(f"trident_*_{ports[0]}_*"))
+
+
+@dataclass
+class RetryingClient:
+    """Asks all the time and tries again after a failure, as clients do."""
+
+    url: str
+    query: str
+    answers: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def ask(self) -> None:
+        while not self.stopped.is_set():
+            with SearchClient(self.url, timeout_s=5) as client:
+                try:
+                    while not self.stopped.is_set():
+                        result = client.search(self.query, k=5)
+                        self.answers.append((result.generation, tuple(hit.product_id for hit in result.hits)))
+                        time.sleep(0.005)
+                except ClientError as error:
+                    self.failures.append(str(error))
+                    time.sleep(0.1)
+
+
+def processes_of(group: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, process_group = stat.read_text().rpartition(") ")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(process_group) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_a_killed_server_comes_back_with_the_promoted_generation(served: Served) -> None:
+    own = served.own
+    promote(own.folder, served.port, own.b.id, QUIET, report=lambda _: None)
+    client = RetryingClient(served.record().grpc, "navy sofa")
+    threads = [threading.Thread(target=client.ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(0.5)
+        before = len(client.answers)
+        dead = served.kill()
+        served.wait_until_back(dead)
+        back = len(client.answers)
+        deadline = time.monotonic() + 20
+        while len(client.answers) < back + 20 and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        client.stopped.set()
+        for thread in threads:
+            thread.join()
+    assert before > 10
+    assert len(client.answers) >= back + 20
+    assert client.failures  # it was away for a while
+    answer = Searcher.load(own.b).answers(["navy sofa"], k=5)[0]
+    assert set(client.answers) == {(own.b.id, tuple(answer.product_ids))}
+    assert check_serving(own.folder, served.record().http).passed
+    assert processes_of(dead) == []  # neither it nor its models' processes
+    promote(own.folder, served.port, own.a.id, QUIET, report=lambda _: None)  # with the same key
+
+
+def test_a_server_killed_in_the_middle_of_a_promotion(served: Served) -> None:
+    own = served.own
+    killed: list[int] = []
+
+    def kill_soon(line: str) -> None:
+        if line.startswith("loading generation"):
+            threading.Timer(0.4, lambda: killed.append(served.kill())).start()
+
+    with pytest.raises((ServerError, GenerationError), match=r"does not answer|refused /v2/repository"):
+        promote(own.folder, served.port, own.b.id, QUIET, report=kill_soon)
+    assert killed
+    served.wait_until_back(killed[0])
+    report = check_serving(own.folder, served.record().http)
+    assert report.generation == own.a.id
+    assert report.passed
+    assert served.folder.history()[-1].outcome == "failed"
+    promote(own.folder, served.port, own.b.id, QUIET, report=lambda _: None)  # nothing was lost
+    assert check_serving(own.folder, served.record().http).generation == own.b.id
+
+
+def in_process(own: Any, test: Callable[[Any, ServeOptions], None]) -> None:
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with serve(own.a, own.folder, options) as server:
+        test(server, options)
+
+
+def test_a_server_that_dies_too_often_is_given_up(pair: Any, tmp_path: Path) -> None:
+    own = pair.copy(tmp_path / "generations")
+    lines: list[str] = []
+
+    def die_twice(server: Any, options: ServeOptions) -> None:
+        def report(line: str) -> None:
+            lines.append(line)
+            if line.startswith("ready again"):
+                os.kill(server.pid, signal.SIGKILL)
+
+        os.kill(server.pid, signal.SIGKILL)
+        policy = RestartPolicy(deaths=2, first_delay_s=0.1)
+        with pytest.raises(ServerError, match=r"tritonserver died 2 times within 300 s and is not started again; the"):
+            supervise(server, own.folder, options, policy=policy, report=report)
+        folder = ServingFolder.of(own.folder, options.http_port)
+        assert folder.server() is None
+        state = folder.state()
+        assert state is not None
+        (folder.path / "state.json").unlink()
+        with pytest.raises(ServerError, match=r"has no state\.json: start trident serve again"):
+            restart(server, own.folder, options)
+        folder.restore_state(state)
+        (own.b.version_folder("encoder") / "model.onnx").unlink()
+        folder.write_state(own.b.id, own.a.id)
+        server.start()
+        os.kill(server.pid, signal.SIGKILL)
+        with pytest.raises(ServerError, match=r"died 2 times within 300 s .*: tritonserver ended with status 1 while"):
+            supervise(server, own.folder, options, policy=policy, report=lines.append)
+
+    in_process(own, die_twice)
+    assert lines[:2] == [
+        "tritonserver ended by itself with status -9; starting it again in 0.1 s",
+        f"ready again: generation {own.a.id}",
+    ]
+    assert len(lines) == 3
+
+
+def test_the_delay_is_bounded() -> None:
+    policy = RestartPolicy()
+    assert [policy.delay_s(deaths) for deaths in (1, 2, 3, 10)] == [0.5, 1.0, 2.0, 30.0]
+    with pytest.raises(ConfigError, match="deaths must be >= 1, got 0"):
+        RestartPolicy(deaths=0)
+    with pytest.raises(ConfigError, match="window_s, first_delay_s and longest_delay_s must be >= 0"):
+        RestartPolicy(window_s=-1)
