@@ -9,6 +9,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DIR ?= demo-output
+# Options of the demo's export, such as --set engine.library=tensorrt_rtx.
+EXPORT_ARGS ?=
 DEMO_EXTRAS := serve,triton,train,export,demo
 DEV_EXTRAS := $(DEMO_EXTRAS),tensorrt,trackers,dev
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
@@ -31,8 +33,8 @@ install: $(VENV)/.dev-installed ## Set up .venv with everything that development
 
 .PHONY: demo
 demo: export HF_HUB_OFFLINE := 1
-demo: $(VENV)/.demo-installed ## Train, export, serve and search the bundled sample (about five minutes on two cores)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh "$(DEMO_DIR)"
+demo: $(VENV)/.demo-installed ## Train, export, serve, search and verify the bundled sample (about five minutes on two cores)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh "$(DEMO_DIR)" $(EXPORT_ARGS)
 
 .PHONY: test
 test: export HF_HUB_OFFLINE := 1
@@ -41,12 +43,16 @@ test: $(VENV)/.dev-installed ## Run all tests (PYTEST_ARGS='-k index' for some)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
-check: $(VENV)/.dev-installed ## Check formatting, lint, types, workflows and hooks
+check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflows, hooks and what describes the image
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
+	$(BIN)/shellcheck scripts/*.sh .ci/run
+	$(BIN)/hadolint Dockerfile.triton
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
 
 .PHONY: format
 format: $(VENV)/.dev-installed ## Format the code and apply the lint fixes that are safe
@@ -60,6 +66,17 @@ build: $(VENV)/.dev-installed ## Build the sdist and the wheel into dist/
 .PHONY: thin-client
 thin-client: require-python ## Prove that a bare install is the thin client (URL=host:port also asks that server)
 	@PYTHON="$(PYTHON)" scripts/thin_client.sh $(URL)
+
+# The image's Python: on PATH, or pyenv's; `make image-check IMAGE_PYTHON=…` names another.
+FIND_IMAGE_PYTHON = for name in python3.12 python3 "$$HOME"/.pyenv/versions/3.12.*/bin/python3; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo "$$name" && exit; done; true
+IMAGE_PYTHON ?= $(shell $(FIND_IMAGE_PYTHON))
+
+.PHONY: image-check
+image-check: require-python ## Run the installs of Dockerfile.triton in a fresh environment of the image's Python, 3.12
+	@if [[ -z "$(IMAGE_PYTHON)" ]]; then echo "The image has Python 3.12, found none: install it, or name it with \
+	'make image-check IMAGE_PYTHON=/path/to/python3.12'" >&2; exit 1; fi
+	@PIP_QUIET=1 "$(PYTHON)" -u scripts/image_check.py "$(IMAGE_PYTHON)"
 
 .PHONY: constraints
 constraints: require-python ## Resolve constraints.txt anew from the extras in pyproject.toml
