@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# The whole road on the bundled sample: train, export, serve, search; the server is stopped at the end.
-# Usage: scripts/demo.sh [DIR]     (DIR: where everything is written, default demo-output; called by `make demo`)
+# The whole road on the bundled sample: train, export, serve, search, verify; the server is stopped at the end.
+# Usage: scripts/demo.sh [DIR [EXPORT OPTION...]]
+#   DIR             where everything is written, default demo-output
+#   EXPORT OPTION   for trident export, such as --set engine.library=tensorrt_rtx
+# Called by `make demo` (EXPORT_ARGS='...' are the options of the export).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 dir="${1:-demo-output}"
+export_options=("${@:2}")
 sample_dir="$dir/sample"
 run_dir="$dir/runs/demo"
 generations_dir="$dir/generations"
@@ -68,16 +72,17 @@ wait_until_ready() {
 command -v trident >/dev/null || fail "the trident command is not on PATH: run 'make demo', or activate .venv first"
 mkdir -p "$dir"
 
-heading "1/5 A sample shop: products, queries and which product answers which query"
+heading "1/6 A sample shop: products, queries and which product answers which query"
 trident sample --out "$sample_dir"
 
-heading "2/5 Fine-tune the packaged MiniLM with LoRA, then pretrained against LoRA on held-out queries"
+heading "2/6 Fine-tune the packaged MiniLM with LoRA, then pretrained against LoRA on held-out queries"
 trident train train/recipes/demo.toml --out "$run_dir" --overwrite --set "data.pairs=$sample_dir/pairs.csv"
 
-heading "3/5 Export a generation: merged encoder, ONNX graph, HNSW index, Triton model repository"
-trident export "$run_dir" --catalogue "$sample_dir/products.csv" --out "$generations_dir"
+heading "3/6 Export a generation: merged encoder, ONNX graph, HNSW index, Triton model repository"
+trident export "$run_dir" --catalogue "$sample_dir/products.csv" --out "$generations_dir" \
+    "${export_options[@]}"
 
-heading "4/5 Start a Triton Inference Server in front of it"
+heading "4/6 Start a Triton Inference Server in front of it"
 read -r http_port grpc_port metrics_port < <(free_ports)
 rm -f "$ready_file"
 trident serve --generations "$generations_dir" --json \
@@ -87,7 +92,7 @@ server_pid=$!
 wait_until_ready
 cat "$ready_file"
 
-heading "5/5 Search"
+heading "5/6 Search"
 queries=(
     "deep learning books"
     "wireless headphones for running"
@@ -100,6 +105,9 @@ for query in "${queries[@]}"; do
     echo
     trident search "$query" -k 5 --url "127.0.0.1:$grpc_port"
 done
+
+heading "6/6 Verify: golden queries get the answers that they got when the generation was exported"
+trident verify --url "127.0.0.1:$http_port" --generations "$generations_dir"
 
 stop_server
 heading "Done: the server is stopped; everything lies in $dir"
