@@ -21,7 +21,8 @@ ENVIRONMENT = "/opt/trident"  # where the image has it
 NEEDS_THE_IMAGE = ("apt-get", "ldconfig")
 PROOF = """
 import importlib.metadata, importlib.util, sys
-import hnswlib, numpy, onnxruntime, tokenizers, trident, trident_client, trident_export.repository
+import hnswlib, numpy, onnxruntime, tokenizers, trident, trident_client
+import trident_export.engine_cache, trident_export.repository
 assert sys.version_info[:2] == (3, 12), f"the image has Python 3.12, got {sys.version}"
 assert int(numpy.__version__.split(".")[0]) < 2, f"Triton's Python backend needs numpy<2, got {numpy.__version__}"
 assert importlib.util.find_spec("torch") is None, "an image that serves has no torch"
@@ -30,6 +31,10 @@ index = hnswlib.Index(space="ip", dim=4)
 index.init_index(2)
 index.add_items(numpy.eye(4, dtype=numpy.float32)[:2])
 assert index.knn_query(numpy.eye(4, dtype=numpy.float32)[1:2], k=1)[0].tolist() == [[1]]
+try:
+    import tensorrt
+except ImportError as error:  # up to the libraries, which are the image's
+    assert "libnvinfer" in str(error), error
 bindings = importlib.metadata.version("tensorrt-cu12-bindings")
 print(f"Python {sys.version.split()[0]}, numpy {numpy.__version__}, bindings of TensorRT {bindings}")
 """

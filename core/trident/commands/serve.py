@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from trident.commands.output import need, print_json, say
 from trident.plan import DEFAULT_CACHE
+
+AUTO = "auto"
 
 
 def command(
@@ -22,7 +25,7 @@ def command(
     grpc_port: Annotated[int, typer.Option(help="gRPC.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics.")] = 8002,
     variant: Annotated[
-        str, typer.Option(help="Encoder: cpu (ONNX Runtime in the Python backend), onnxruntime, or tensorrt.")
+        str, typer.Option(help="Encoder: cpu (ONNX Runtime in the Python backend), onnxruntime, tensorrt, or auto.")
     ] = "cpu",
     plans: Annotated[Path, typer.Option(help="The --cache of trident engine, for tensorrt.")] = DEFAULT_CACHE,
     cache: Annotated[
@@ -37,7 +40,7 @@ def command(
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
-        variant=variant,
+        variant="cpu" if variant == AUTO else variant,
         plans=plans,
         cache_size_bytes=None if cache is None else serving.size_bytes(cache),
     )
@@ -45,6 +48,9 @@ def command(
     found = serving.prepare(generations, generation, http_port=http_port)
     say(f"starting generation {found.id} ({found.manifest.products:,} products)")
     try:
+        if variant == AUTO:
+            chosen = need("serve", "trident.variant").ready_variant(found, plans, report=say)
+            options = replace(options, variant=chosen)
         with serving.serve(found, generations, options) as server:
             urls = server.urls
             if json:

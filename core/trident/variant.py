@@ -1,0 +1,101 @@
+"""Which encoder a server runs when that is left to it, ``trident serve --variant auto``, as the image does.
+
+A TensorRT plan where a GPU, TensorRT and Triton's backend for it are there: built when a graph, a TensorRT or a GPU is
+seen for the first time, found again later. ONNX Runtime elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from trident.errors import GenerationError, ServerError
+from trident.generation import Generation
+from trident.plan import PLAN_PRECISIONS, Gpu, Library, build_command, find_gpu, served_plan
+from trident.tritonserver import find_tritonserver
+
+
+@dataclass(frozen=True)
+class VariantChoice:
+    """A variant of the encoder and why it is this one."""
+
+    variant: str
+    reason: str
+
+
+def choose_variant(gpu: Gpu | None, backends: Collection[str], *, tensorrt: bool) -> VariantChoice:
+    """Return the fastest variant that can run.
+
+    Args:
+        gpu: Of this machine, None without one.
+        backends: Names of the server's backends.
+        tensorrt: Whether plans can be built here.
+    """
+    if gpu is None:
+        return VariantChoice("cpu", "no GPU")
+    if "tensorrt" in backends and tensorrt:
+        return VariantChoice("tensorrt", str(gpu))
+    missing = "no Python module tensorrt to build a plan with" if "tensorrt" in backends else "no backend tensorrt"
+    return VariantChoice("onnxruntime" if "onnxruntime" in backends else "cpu", f"{gpu}, but {missing}")
+
+
+def find_variant() -> VariantChoice:
+    """Return the fastest variant for the GPU, the server and the TensorRT that are here.
+
+    Raises:
+        ServerError: If there is no tritonserver.
+    """
+    backends = {path.name for path in find_tritonserver().backends.iterdir()}
+    return choose_variant(find_gpu(), backends, tensorrt=importlib.util.find_spec("tensorrt") is not None)
+
+
+def ensure_plan(generation: Generation, cache: Path, *, library: Library = "tensorrt") -> Path:
+    """Return a plan of a generation that fits this machine, after building it if there is none.
+
+    It is built by ``trident engine`` in a process of its own, which leaves no GPU memory taken.
+
+    Args:
+        generation: What is to be served.
+        cache: The folder of ``trident engine``.
+        library: That builds and loads the plan.
+
+    Raises:
+        ServerError: If it cannot be built; why stands on standard error.
+    """
+    try:
+        return served_plan(generation, cache, library=library)
+    except GenerationError:
+        pass  # none, or of another machine
+    precision = next(name for name in PLAN_PRECISIONS if generation.graph(name).is_file())
+    options = ["--library", library, "--precision", precision, "--cache", str(cache)]
+    built = subprocess.run(
+        [sys.executable, "-m", "trident", "engine", str(generation.folder), *options], stdout=sys.stderr, check=False
+    )
+    if built.returncode != 0:
+        raise ServerError(
+            f"the plan of generation {generation.id} could not be built, see above, or try it with "
+            f"'{build_command(generation.folder, library)}'; --variant cpu serves without one"
+        )
+    return served_plan(generation, cache, library=library)
+
+
+def ready_variant(generation: Generation, cache: Path, *, report: Callable[[str], None]) -> str:
+    """Return the variant to serve a generation with, its plan built where it is served with one.
+
+    Args:
+        generation: What is to be served.
+        cache: The folder of ``trident engine``.
+        report: Called with a line that says what was chosen, and why.
+
+    Raises:
+        ServerError: If there is no tritonserver, or the plan cannot be built.
+    """
+    choice = find_variant()
+    report(f"encoder: {choice.variant} ({choice.reason})")
+    if choice.variant == "tensorrt":
+        ensure_plan(generation, cache)
+    return choice.variant

@@ -1,0 +1,64 @@
+"""What --variant auto chooses, and that it builds the plan it needs, once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from trident.errors import ServerError
+from trident.generation import Generation, find_generation
+from trident.plan import Gpu
+from trident.variant import choose_variant, ensure_plan, find_variant
+
+GPU = Gpu(name="NVIDIA L4", compute_capability="8.9")
+IMAGE = {"onnxruntime", "python", "tensorrt"}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "backends", "tensorrt", "variant", "reason"),
+    [
+        (GPU, IMAGE, True, "tensorrt", "NVIDIA L4 (compute capability 8.9)"),
+        (GPU, IMAGE, False, "onnxruntime", "no Python module tensorrt"),
+        (GPU, {"python", "onnxruntime"}, True, "onnxruntime", "no backend tensorrt"),
+        (GPU, {"python"}, True, "cpu", "no backend tensorrt"),
+        (None, IMAGE, True, "cpu", "no GPU"),
+    ],
+)
+def test_the_fastest_variant_that_can_run_is_taken(gpu, backends, tensorrt, variant, reason) -> None:
+    choice = choose_variant(gpu, backends, tensorrt=tensorrt)
+    assert choice.variant == variant
+    assert reason in choice.reason
+
+
+def test_here_there_is_what_this_machine_has() -> None:
+    assert find_variant().variant == "cpu"  # the wheel's server has the Python backend only
+
+
+@pytest.fixture
+def generation(tiny_generations: Path) -> Generation:
+    return find_generation(tiny_generations)
+
+
+def test_a_plan_is_built_once_and_found_again(generation: Generation, tmp_path: Path, capfd) -> None:
+    plan = ensure_plan(generation, tmp_path, library="tensorrt_rtx")
+    assert plan.is_relative_to(tmp_path)
+    assert "built in" in capfd.readouterr().err
+    assert ensure_plan(generation, tmp_path, library="tensorrt_rtx") == plan
+    assert capfd.readouterr().err == ""
+
+
+def test_the_float32_graph_serves_where_float16_was_not_shipped(generation: Generation, tmp_path: Path) -> None:
+    shutil.copytree(generation.folder, tmp_path / generation.id)
+    without = Generation.load(tmp_path / generation.id)
+    without.graph("fp16").unlink()
+    assert ensure_plan(without, tmp_path / "plans", library="tensorrt_rtx").is_file()
+
+
+def test_a_plan_that_cannot_be_built_is_refused_with_the_builder_s_words(
+    generation: Generation, tmp_path: Path, capfd
+) -> None:
+    with pytest.raises(ServerError, match=r"plan of generation \w+ could not be built, see above.*--variant cpu"):
+        ensure_plan(generation, tmp_path, library="tensorrt")
+    assert "tensorrt" in capfd.readouterr().err
