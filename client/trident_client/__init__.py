@@ -17,6 +17,7 @@ from trident_client.errors import (
     UnexpectedAnswerError,
 )
 from trident_client.results import Hit, SearchResult, ServerInfo
+from trident_client.tls import Tls
 
 __all__ = [
     "ClientError",
@@ -28,5 +29,6 @@ __all__ = [
     "ServerInfo",
     "ServerOverloadedError",
     "ServerUnavailableError",
+    "Tls",
     "UnexpectedAnswerError",
 ]

@@ -26,7 +26,9 @@ def parse_address(url: str, protocol: str) -> str:
         raise InvalidRequestError(f"protocol must be grpc or http, got {protocol!r}")
     scheme, _, rest = url.strip().rpartition("://")
     if scheme and scheme not in get_args(Protocol):
-        raise InvalidRequestError(f"url must start with grpc:// or http:// or have no scheme, got {url!r}: no TLS")
+        raise InvalidRequestError(
+            f"url must start with grpc:// or http:// or have no scheme, got {url!r}: pass tls=Tls(...) for TLS"
+        )
     if scheme and scheme != protocol:
         raise InvalidRequestError(
             f"url {url!r} names {scheme}, but protocol is {protocol}: pass protocol='{scheme}', or the address of the "

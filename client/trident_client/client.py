@@ -26,6 +26,7 @@ from trident_client.tensors import (
     TEXT,
     TITLE,
 )
+from trident_client.tls import Tls
 from trident_client.transport import Answer, Transport
 
 SEARCH, EMBED = "search", "embed"
@@ -42,20 +43,27 @@ class SearchClient:
         protocol: ``"grpc"`` or ``"http"``; the ports differ (8001 and 8000 by default).
         timeout_s: Seconds to wait for an answer.
         concurrency: Connections that the HTTP client may open.
+        tls: For a server whose gRPC speaks TLS; None: none.
 
     Raises:
         InvalidRequestError: If an argument breaks a rule.
     """
 
     def __init__(
-        self, url: str = "127.0.0.1:8001", *, protocol: Protocol = "grpc", timeout_s: float = 10.0, concurrency: int = 1
+        self,
+        url: str = "127.0.0.1:8001",
+        *,
+        protocol: Protocol = "grpc",
+        timeout_s: float = 10.0,
+        concurrency: int = 1,
+        tls: Tls | None = None,
     ) -> None:
         """Prepare the client; nothing is sent yet."""
         if not timeout_s > 0:
             raise InvalidRequestError(f"timeout_s must be > 0, got {timeout_s}")
         if concurrency < 1:
             raise InvalidRequestError(f"concurrency must be >= 1, got {concurrency}")
-        self._transport = Transport(url, protocol, timeout_s, concurrency)
+        self._transport = Transport(url, protocol, timeout_s, concurrency, tls)
 
     def __enter__(self) -> SearchClient:
         """Return the client."""

@@ -43,6 +43,8 @@ class UnexpectedAnswerError(ClientError):
 # Source: measured on tritonserver 2.51.
 OVERLOADED = ("Exceeds maximum queue size", "Request timeout expired")
 NOT_LOADED = ("is not ready", "is not found", "has no available versions")
+NOT_TRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
+NOT_LET_IN = re.compile("failed to connect to all addresses.*Socket closed")  # by a port of TLS, before any request
 OTHER_CONTRACT = ("unexpected inference", "unexpected shape for input", "data-type is", "batch-size must be <=")
 PREFIX = re.compile(r"^(?:in ensemble '\w+', |\[request id: <id_unknown>\] )+")
 
@@ -66,7 +68,7 @@ def translate(error: InferenceServerException, url: str, timeout_s: float) -> Cl
     if status == "503" or any(mark in text for mark in NOT_LOADED):
         return ServerUnavailableError(f"the server at {url} is not ready to search: {text}")
     if status == "UNAVAILABLE":
-        return unreachable(url, text)
+        return _unreachable_by_grpc(url, text)
     if status in ("INVALID_ARGUMENT", "400"):
         return InvalidRequestError(text)
     return UnexpectedAnswerError(f"the server at {url} failed: {status or 'no status'}, {text}")
@@ -80,6 +82,20 @@ def timed_out(url: str, timeout_s: float) -> RequestTimeoutError:
 def unreachable(url: str, reason: str) -> ServerUnavailableError:
     """Return the error of an address where nobody answers."""
     return ServerUnavailableError(f"no server answers at {url}: start one with trident serve ({reason})")
+
+
+def _unreachable_by_grpc(url: str, text: str) -> ServerUnavailableError:
+    if any(mark in text for mark in NOT_TRUSTED):
+        return ServerUnavailableError(
+            f"the certificate of the server at {url} must be signed by a trusted authority and name that host: pass "
+            f"the authority's as Tls(ca=...), and the name in the certificate as host ({text})"
+        )
+    if NOT_LET_IN.search(text):
+        return ServerUnavailableError(
+            f"the server at {url} closed the connection at once: if its gRPC speaks TLS pass tls=Tls(ca=...), with "
+            f"certificate and key where it lets in known clients only; else try again later ({text})"
+        )
+    return unreachable(url, text)
 
 
 def _first_line(text: str) -> str:

@@ -25,6 +25,7 @@ from trident_client.errors import (
     unreachable,
 )
 from trident_client.results import ServerInfo
+from trident_client.tls import Tls
 
 Array = NDArray[Any]
 
@@ -45,21 +46,26 @@ class Transport:
         protocol: What the port speaks.
         timeout_s: Seconds to wait for an answer.
         concurrency: Connections of the HTTP client.
+        tls: Of gRPC; None: none.
 
     Raises:
-        InvalidRequestError: If url and protocol break a rule.
+        InvalidRequestError: If url and protocol break a rule, or TLS is wanted over HTTP.
     """
 
-    def __init__(self, url: str, protocol: Protocol, timeout_s: float, concurrency: int) -> None:
+    def __init__(
+        self, url: str, protocol: Protocol, timeout_s: float, concurrency: int, tls: Tls | None = None
+    ) -> None:
         """Prepare the connection; nothing is sent yet."""
         self.url = parse_address(url, protocol)
         self.timeout_s = timeout_s
         self._closed = False
         self._grpc = protocol == "grpc"
+        if tls is not None and not self._grpc:
+            raise InvalidRequestError("tls needs protocol grpc, got http: Triton's HTTP has no TLS")
         self._limit = {"client_timeout": timeout_s} if self._grpc else {}
         self._library: ModuleType = triton_grpc if self._grpc else triton_http
         self._client: Any = (
-            triton_grpc.InferenceServerClient(self.url)
+            triton_grpc.InferenceServerClient(self.url, **({} if tls is None else tls.options()))
             if self._grpc
             else triton_http.InferenceServerClient(
                 self.url, concurrency=concurrency, connection_timeout=timeout_s, network_timeout=timeout_s

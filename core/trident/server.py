@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO
 
 from trident.errors import ServerError
-from trident.tritonserver import ServerConfig, error_lines, find_tritonserver
+from trident.tritonserver import LOOPBACK, ServerConfig, error_lines, find_tritonserver
 
 __all__ = ["ModelStatistics", "ServerConfig", "ServerUrls", "TritonServer", "free_ports"]
 
@@ -82,9 +82,10 @@ class TritonServer:
     def urls(self) -> ServerUrls:
         """Where it listens."""
         config = self.config
-        host = "127.0.0.1" if config.host == "0.0.0.0" else config.host  # noqa: S104 - compared, not bound
+        everywhere = "0.0.0.0"  # noqa: S104 - compared, not bound
+        host, http_host = (LOOPBACK if each == everywhere else each for each in (config.host, config.http_host))
         return ServerUrls(
-            http=f"{host}:{config.http_port}",
+            http=f"{http_host}:{config.http_port}",
             grpc=f"{host}:{config.grpc_port}",
             metrics=f"{host}:{config.metrics_port}",
         )
@@ -112,17 +113,18 @@ class TritonServer:
             ServerError: Naming the port and the option that changes it.
         """
         for option, port in self.config.ports().items():
+            host = self.config.http_host if option == "http-port" else self.config.host
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    probe.bind((self.config.host, port))
+                    probe.bind((host, port))
                 except OSError as error:
                     if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                         raise ServerError(
                             f"--host must be an address of this machine, got {self.config.host} ({error.strerror})"
                         ) from error
                     raise ServerError(
-                        f"port {port} on {self.config.host} cannot be used ({error.strerror}): stop the server that "
+                        f"port {port} on {host} cannot be used ({error.strerror}): stop the server that "
                         f"has it, or choose another with --{option}"
                     ) from error
 

@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,6 +22,8 @@ from trident.plan import DEFAULT_CACHE, served_plan
 from trident.runtime_repository import ENSEMBLES, lay_out
 from trident.server import ServerConfig, TritonServer
 from trident.state import ServerRecord, ServingFolder, now
+from trident.tls import TlsFiles
+from trident.watch_options import WatchOptions
 
 Variant = Literal["cpu", "onnxruntime", "tensorrt"]
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
@@ -39,6 +41,8 @@ class ServeOptions:
     cache_size_bytes: int | None = None  # None: no response cache
     start_timeout_s: float = 120.0
     plans: Path = DEFAULT_CACHE  # the cache of trident engine, for the variant tensorrt
+    tls: TlsFiles | None = None  # of gRPC
+    watch: WatchOptions = field(default_factory=WatchOptions)
 
     def __post_init__(self) -> None:
         """Check the variant; ports are checked by the server."""
@@ -131,6 +135,8 @@ def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> 
             f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
             f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
         ),
+        tls=options.tls,
+        environment=options.watch.environment(),
     )
 
 

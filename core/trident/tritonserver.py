@@ -23,9 +23,11 @@ from pathlib import Path
 
 from trident.errors import ConfigError, ServerError, TridentError
 from trident.staging import scratch_folder
+from trident.tls import TlsFiles
 
 VARIABLE = "TRIDENT_TRITONSERVER"
 CONTAINER = Path("/opt/tritonserver")
+LOOPBACK = "127.0.0.1"
 WHEEL = "nvidia-pytriton"
 STUB = "triton_python_backend_stub"
 REMEDY = "install one with pip install 'trident-search[triton]', or run inside NVIDIA's Triton image"
@@ -89,7 +91,7 @@ class ServerConfig:
 
     model_repository: Path
     load_models: tuple[str, ...]  # loaded at the start, with what they need; others only when asked for
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
@@ -98,6 +100,7 @@ class ServerConfig:
     start_timeout_s: float = 120.0
     exit_timeout_s: int = 5  # how long requests under way may take when stopping
     tritonserver: Path | None = None  # the program; None: find it
+    tls: TlsFiles | None = None  # of gRPC; HTTP, which has none, then listens on this machine only
     options: tuple[str, ...] = ()  # further options, as tritonserver takes them
     environment: Mapping[str, str] = field(default_factory=dict)  # variables of the server and its models
 
@@ -121,6 +124,11 @@ class ServerConfig:
         if self.cache_size_bytes is not None and self.cache_size_bytes < 1:
             raise ConfigError(f"cache_size_bytes must be >= 1, got {self.cache_size_bytes}")
 
+    @property
+    def http_host(self) -> str:
+        """Where HTTP listens: Triton's has no TLS, and open beside it would be a way around."""
+        return self.host if self.tls is None else LOOPBACK
+
     def ports(self) -> dict[str, int]:
         """Return the ports by the name of their option."""
         return {"http-port": self.http_port, "grpc-port": self.grpc_port, "metrics-port": self.metrics_port}
@@ -132,7 +140,7 @@ class ServerConfig:
             "--model-control-mode=explicit",
             *(f"--load-model={model}" for model in self.load_models),
             f"--backend-directory={installation.backends}",
-            f"--http-address={self.host}",
+            f"--http-address={self.http_host}",
             f"--http-port={self.http_port}",
             f"--grpc-address={self.host}",
             f"--grpc-port={self.grpc_port}",
@@ -148,6 +156,8 @@ class ServerConfig:
                 f"--cache-directory={installation.caches}",
                 f"--cache-config=local,size={self.cache_size_bytes}",
             ]
+        if self.tls is not None:
+            options += self.tls.options()
         return [*options, *self.options]
 
 

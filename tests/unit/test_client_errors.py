@@ -294,7 +294,7 @@ def test_numbers_of_numpy_are_numbers(closed_port: int) -> None:
         ("host:port", "grpc", "url must be host:port"),
         ("http://host:8000", "grpc", r"names http, but protocol is grpc: pass protocol='http', or .* 8001 by default"),
         ("grpc://host:8001", "http", r"names grpc, but protocol is http: pass protocol='grpc', or .* 8000 by default"),
-        ("https://host:443", "http", "url must start with grpc:// or http:// or have no scheme, .* no TLS"),
+        ("https://host:443", "http", "url must start with grpc:// or http:// or have no scheme, .* for TLS"),
         ("host:8001/path", "grpc", "url of gRPC must be host:port without a path"),
     ],
 )

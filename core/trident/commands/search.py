@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -20,12 +21,17 @@ def command(
     ef: Annotated[int | None, typer.Option(help="Search effort; more finds more and takes longer.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Leave out products with a lower cosine.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 10.0,
+    tls_ca: Annotated[Path | None, typer.Option(help="TLS: certificates of the authority to trust.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS: your own certificate, where the server asks.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Find products for a query."""
     client_package = need("serve", "trident_client")
     try:
-        with client_package.SearchClient(url, protocol=protocol, timeout_s=timeout) as client:
+        wanted = tls_ca or tls_cert or tls_key
+        tls = client_package.Tls(ca=tls_ca, certificate=tls_cert, key=tls_key) if wanted else None
+        with client_package.SearchClient(url, protocol=protocol, timeout_s=timeout, tls=tls) as client:
             result = client.search(query, k=k, ef=ef, min_score=min_score)
     except client_package.ClientError as error:
         raise ServerError(str(error)) from error

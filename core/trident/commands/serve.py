@@ -31,6 +31,13 @@ def command(
     cache: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Of the response cache: bytes, or such as 256MiB.")
     ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS of gRPC: the server's certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Let in only clients with a certificate of this authority.")
+    ] = None,
+    canary_share: Annotated[float, typer.Option(help="Share of queries that are searched exactly too, 0 to 1.")] = 0.0,
+    query_log: Annotated[Path | None, typer.Option(help="File to write queries to, as they are typed.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Serve a generation until interrupted."""
@@ -43,6 +50,8 @@ def command(
         variant="cpu" if variant == AUTO else variant,
         plans=plans,
         cache_size_bytes=None if cache is None else serving.size_bytes(cache),
+        tls=need("serve", "trident.tls").tls_files(tls_cert, tls_key, tls_client_ca),
+        watch=need("serve", "trident.watch_options").WatchOptions(canary_share=canary_share, query_log=query_log),
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = serving.prepare(generations, generation, http_port=http_port)

@@ -10,6 +10,7 @@ from trident.errors import TridentError
 from trident.requests import read_knobs
 from trident.retriever import Retriever
 from trident.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, TITLE, K
+from trident.watching import SearchWatch
 
 
 class TritonPythonModel:
@@ -20,6 +21,10 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         self.threads = int(parameters["threads"]["string_value"])
         self.retriever = Retriever.load(folder)
+        self.watch = SearchWatch(self.retriever, pb_utils.MetricFamily, folder.parent)
+
+    def finalize(self):
+        self.watch.close()
 
     def execute(self, requests):
         answers, embeddings, knobs = [], [], []
@@ -37,7 +42,9 @@ class TritonPythonModel:
             knobs += wanted
         if not knobs:
             return answers
-        hits = self.retriever.retrieve(np.concatenate(embeddings), knobs, threads=self.threads)
+        joined = np.concatenate(embeddings)  # (B, D)
+        hits = self.retriever.retrieve(joined, knobs, threads=self.threads)
+        self.watch.answered(joined, knobs, hits)
         return [self.response(hits.rows(*place)) if isinstance(place, tuple) else place for place in answers]
 
     def response(self, hits):

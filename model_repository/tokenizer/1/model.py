@@ -12,6 +12,7 @@ from trident.requests import read_sides, read_texts
 from trident.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer, pad
+from trident.watching import QueryWatch
 
 
 class TritonPythonModel:
@@ -24,6 +25,10 @@ class TritonPythonModel:
         identity = Identity.load(folder)
         self.query_length = identity.query_tokens if parameters["pads_queries"]["string_value"] == "true" else 0
         self.generation = identity.id.encode()
+        self.watch = QueryWatch(identity, pb_utils.MetricFamily)
+
+    def finalize(self):
+        self.watch.close()
 
     def execute(self, requests):
         return [self.answer(request) for request in requests]
@@ -40,13 +45,12 @@ class TritonPythonModel:
         # A request with a longer row keeps its own length: it is answered, in a batch of its own.
         fits = set(sides) == {"query"} and max(map(len, rows)) <= self.query_length
         batch = pad(rows, pad_id=self.tokenizer.pad_id, length=self.query_length if fits else None)
-        outputs = [
-            pb_utils.Tensor(INPUT_IDS, batch.input_ids),
-            pb_utils.Tensor(ATTENTION_MASK, batch.attention_mask),
-        ]
-        if GENERATION in request.requested_output_names():
-            outputs.append(pb_utils.Tensor(GENERATION, np.full((len(texts), 1), self.generation, dtype=np.object_)))
-        return pb_utils.InferenceResponse(outputs)
+        tensors = {INPUT_IDS: batch.input_ids, ATTENTION_MASK: batch.attention_mask}
+        if GENERATION in request.requested_output_names():  # the ensemble is embed, which nobody types queries for
+            tensors[GENERATION] = np.full((len(texts), 1), self.generation, dtype=np.object_)
+        else:
+            self.watch.asked(texts)
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])
 
     def token_ids(self, texts, sides):
         if len(set(sides)) == 1:

@@ -1,0 +1,100 @@
+"""What the served models call so that they are watched: counters, the canary, the query log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.canary import RecallCanary
+from trident.generation import Identity
+from trident.query_log import QueryLog
+from trident.requests import SearchKnobs
+from trident.retriever import Hits, Retriever
+from trident.serving_metrics import (
+    BOUNDS,
+    CANARY_METRICS,
+    EMPTY,
+    QUERY_LOG_METRICS,
+    RETRIEVER_METRICS,
+    SCORE_COUNT,
+    SCORE_SUM,
+    SEARCHES,
+    STATE_FILE,
+    ServingMetrics,
+)
+from trident.watch_options import WatchOptions
+
+
+class SearchWatch:
+    """Counts what a retriever answers, and lets the canary draw among it.
+
+    Args:
+        retriever: In service.
+        families: Triton's ``pb_utils.MetricFamily``.
+        model_folder: The model's folder in the repository; ``state.json`` stands beside the repository.
+    """
+
+    def __init__(self, retriever: Retriever, families: Any, model_folder: Path) -> None:
+        """Read the variables and start counting."""
+        share = WatchOptions.from_environment().canary_share
+        counters = RETRIEVER_METRICS + (CANARY_METRICS if share else ())
+        state = model_folder.parents[1] / STATE_FILE
+        self._metrics = ServingMetrics(families, retriever.identity, counters, state=state)
+        self._canary = RecallCanary(retriever.index, self._metrics, share) if share else None
+
+    def answered(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits) -> None:
+        """Count B answers to embeddings (B, D) with B knobs."""
+        found = hits.counts[:, 0] > 0  # (B,)
+        best = hits.scores[found, 0].astype(np.float64)  # (F,)
+        self._metrics.add(
+            {
+                SEARCHES: len(found),
+                EMPTY: int((~found).sum()),
+                SCORE_COUNT: len(best),
+                SCORE_SUM: float(np.maximum(best, 0.0).sum()),  # a counter only grows
+            }
+        )
+        self._metrics.add_buckets([*((best[:, None] <= BOUNDS).sum(axis=0).tolist()), len(best)])
+        if self._canary is not None:
+            self._canary.answered(embeddings, knobs)
+
+    def close(self) -> None:
+        """End the canary, and take the metrics off the port."""
+        if self._canary is not None:
+            self._canary.close()
+        self._metrics.close()
+
+
+class QueryWatch:
+    """Writes queries down where that is wanted.
+
+    Args:
+        identity: The generation that answers.
+        families: Triton's ``pb_utils.MetricFamily``.
+    """
+
+    def __init__(self, identity: Identity, families: Any) -> None:
+        """Read the variables."""
+        options = WatchOptions.from_environment()
+        self._metrics: ServingMetrics | None = None
+        self._log: QueryLog | None = None
+        if options.query_log is not None:
+            self._metrics = ServingMetrics(families, identity, QUERY_LOG_METRICS)
+            self._log = QueryLog(
+                options.query_log, identity.id, max_bytes=options.query_log_bytes, metrics=self._metrics
+            )
+
+    def asked(self, queries: Sequence[str]) -> None:
+        """Take the queries of a search."""
+        if self._log is not None:
+            self._log.add(queries)
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._log is not None and self._metrics is not None:
+            self._log.close()
+            self._metrics.close()

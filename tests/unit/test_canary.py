@@ -1,0 +1,142 @@
+"""The recall canary against an independent exact search, without a server."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trident.canary import RecallCanary
+from trident.generation import Identity
+from trident.index import IndexConfig, VectorIndex
+from trident.requests import SearchKnobs
+from trident.serving_metrics import CANARY_METRICS, ServingMetrics, serving_generation
+
+IDENTITY = Identity(id="51e4408bbb1ea5fe", serial=3, encoder_fingerprint="f" * 16)
+
+
+class Families:
+    """What Triton's ``MetricFamily`` does, which only exists inside a server: keeps a value for each name."""
+
+    COUNTER, GAUGE = "counter", "gauge"
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = defaultdict(float)
+        self.labels: dict[str, str] = {}
+
+    def __call__(self, *, name: str, description: str, kind: str) -> Any:
+        values, labels_seen = self.values, self.labels
+
+        class Metric:
+            def __init__(self, labels: dict[str, str]) -> None:
+                labels_seen.update(labels)
+                values[name] += 0.0
+
+            def increment(self, amount: float) -> None:
+                assert amount >= 0
+                assert kind == "counter"
+                values[name] += amount
+
+            def set(self, value: float) -> None:
+                assert kind == "gauge"
+                values[name] = value
+
+        class Family:
+            def Metric(self, labels: dict[str, str]) -> Metric:  # noqa: N802 - Triton's name
+                return Metric(labels)
+
+        return Family()
+
+
+def unit_rows(seed: int, count: int, dimension: int = 16) -> np.ndarray:
+    rows = np.random.default_rng(seed).normal(size=(count, dimension)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> np.ndarray:
+    return np.concatenate([unit_rows(0, 1500), unit_rows(0, 300)])  # 300 products have a twin
+
+
+@pytest.fixture(scope="module")
+def poor_index(vectors: np.ndarray) -> VectorIndex:
+    config = IndexConfig(m=3, ef_construction=6, ef=512)
+    return VectorIndex.build(vectors, config=config, encoder_fingerprint="f" * 16)
+
+
+def measured(index: VectorIndex, queries: np.ndarray, knob: SearchKnobs, share: float = 1.0) -> dict[str, float]:
+    """Return the metrics after a canary saw the queries one by one."""
+    families = Families()
+    metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
+    canary = RecallCanary(index, metrics, share, seed=1)
+    for query in queries:
+        canary.answered(query[None], [knob])
+        deadline = time.monotonic() + 5
+        while canary.waiting and time.monotonic() < deadline:
+            time.sleep(0.001)
+    canary.close()
+    metrics.close()
+    assert families.labels["generation"] == IDENTITY.id
+    return families.values
+
+
+@pytest.mark.parametrize(("k", "ef"), [(10, 10), (10, None), (1, 10), (40, 1)])
+def test_it_measures_the_recall_of_what_was_asked(
+    vectors: np.ndarray, poor_index: VectorIndex, k: int, ef: int | None
+) -> None:
+    queries = unit_rows(9, 40)
+    values = measured(poor_index, queries, SearchKnobs(k=k, ef=ef))
+    cosines = queries.astype(np.float64) @ vectors.astype(np.float64).T
+    bounds = np.sort(cosines, axis=1)[:, -10]
+    found = poor_index.search(queries, max(k, 10), ef=ef).rows[:, :10]
+    good = sum((cosines[row, found[row]] >= bounds[row] - 1e-6).sum() for row in range(len(queries)))
+    assert values["trident_canary_queries_total"] == 40
+    assert values["trident_canary_wanted_total"] == 400
+    assert values["trident_canary_found_total"] == good
+    assert values["trident_canary_recall"] == pytest.approx(good / 400)
+    assert values["trident_canary_dropped_total"] == 0
+    if ef == 10:
+        assert good < 360  # an index this poor is seen
+
+
+def test_it_draws_its_share(poor_index: VectorIndex) -> None:
+    values = measured(poor_index, unit_rows(9, 400), SearchKnobs(), share=0.1)
+    assert 20 <= values["trident_canary_queries_total"] <= 65
+
+
+def test_it_drops_what_does_not_fit_and_never_waits(poor_index: VectorIndex) -> None:
+    families = Families()
+    metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
+    canary = RecallCanary(poor_index, metrics, 1.0)
+    start = time.monotonic()
+    canary.answered(unit_rows(2, 3000), [SearchKnobs()] * 3000)
+    assert time.monotonic() - start < 0.5
+    canary.close()
+    metrics.close()
+    values = families.values
+    assert values["trident_canary_dropped_total"] > 2500
+    assert values["trident_canary_dropped_total"] + values["trident_canary_queries_total"] == 3000
+
+
+def test_a_query_it_cannot_search_ends_nothing(poor_index: VectorIndex, caplog: pytest.LogCaptureFixture) -> None:
+    families = Families()
+    metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
+    canary = RecallCanary(poor_index, metrics, 1.0)
+    canary.answered(np.zeros((1, 16), dtype=np.float32), [SearchKnobs()])
+    canary.answered(unit_rows(2, 1), [SearchKnobs()])
+    canary.close()
+    metrics.close()
+    assert "the canary could not search: queries must have length 1" in caplog.text
+    assert families.values["trident_canary_queries_total"] == 1
+
+
+def test_the_generation_in_service_is_that_of_the_state(tmp_path: Any) -> None:
+    state = tmp_path / "state.json"
+    assert serving_generation(state) is None
+    state.write_text('{"serving": "51e4408bbb1ea5fe", "previous": null}')
+    assert serving_generation(state) == "51e4408bbb1ea5fe"
+    state.write_text("{")
+    assert serving_generation(state) is None
