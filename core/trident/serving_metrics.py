@@ -39,9 +39,10 @@ SERVING = MetricInfo(
 )
 SEARCHES = MetricInfo(name="trident_searches_total", help="Queries searched; those of the response cache are not")
 EMPTY = MetricInfo(name="trident_empty_results_total", help="Queries for which no product was found")
-SCORE_BUCKET = MetricInfo(name="trident_top_score_bucket", help="Queries whose best product scores at most le")
-SCORE_COUNT = MetricInfo(name="trident_top_score_count", help="Queries with at least one product")
-SCORE_SUM = MetricInfo(name="trident_top_score_sum", help="Sum of the best product's cosine, where it is positive")
+SCORE_BUCKET = MetricInfo(name="trident_top_score_bucket_total", help="Queries whose best product scores at most le")
+SCORE_SUM = MetricInfo(
+    name="trident_top_score_sum_total", help="Sum of the best product's cosine, where it is positive"
+)
 CANARY_RECALL = MetricInfo(
     name="trident_canary_recall",
     help="Recall at 10 of the last queries that were searched exactly too",
@@ -56,7 +57,7 @@ CANARY_DROPPED = MetricInfo(
 LOG_LINES = MetricInfo(name="trident_query_log_lines_total", help="Queries written to the query log")
 LOG_DROPPED = MetricInfo(name="trident_query_log_dropped_total", help="Queries that could not be written to it")
 
-RETRIEVER_METRICS = (SEARCHES, EMPTY, SCORE_BUCKET, SCORE_COUNT, SCORE_SUM)
+RETRIEVER_METRICS = (SEARCHES, EMPTY, SCORE_BUCKET, SCORE_SUM)
 CANARY_METRICS = (CANARY_QUERIES, CANARY_WANTED, CANARY_FOUND, CANARY_DROPPED)
 QUERY_LOG_METRICS = (LOG_LINES, LOG_DROPPED)
 BOUNDS = tuple(round(0.05 * step, 2) for step in range(21))  # upper, of top scores: 0 to 1, then everything
@@ -103,7 +104,8 @@ class ServingMetrics:
     def add_buckets(self, amounts: Sequence[int]) -> None:
         """Count top scores: (21 + 1,) amounts, each of the scores up to its bound, as ``BUCKET_LABELS``."""
         with self._lock:
-            for labels, amount in zip(BUCKET_LABELS, amounts, strict=True):
+            # The widest first: a scrape in the middle of a flush never sees a narrow one that holds more.
+            for labels, amount in reversed([*zip(BUCKET_LABELS, amounts, strict=True)]):
                 key = (SCORE_BUCKET, labels["le"])
                 self._pending[key] = self._pending.get(key, 0.0) + amount
 

@@ -20,7 +20,6 @@ from trident.serving_metrics import (
     EMPTY,
     QUERY_LOG_METRICS,
     RETRIEVER_METRICS,
-    SCORE_COUNT,
     SCORE_SUM,
     SEARCHES,
     STATE_FILE,
@@ -50,15 +49,14 @@ class SearchWatch:
         """Count B answers to embeddings (B, D) with B knobs."""
         found = hits.counts[:, 0] > 0  # (B,)
         best = hits.scores[found, 0].astype(np.float64)  # (F,)
+        self._metrics.add_buckets([*((best[:, None] <= BOUNDS).sum(axis=0).tolist()), len(best)])
         self._metrics.add(
             {
-                SEARCHES: len(found),
-                EMPTY: int((~found).sum()),
-                SCORE_COUNT: len(best),
                 SCORE_SUM: float(np.maximum(best, 0.0).sum()),  # a counter only grows
+                EMPTY: int((~found).sum()),
+                SEARCHES: len(found),  # last: who sees it sees the others
             }
         )
-        self._metrics.add_buckets([*((best[:, None] <= BOUNDS).sum(axis=0).tolist()), len(best)])
         if self._canary is not None:
             self._canary.answered(embeddings, knobs)
 
