@@ -10,8 +10,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Collection, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,36 +89,6 @@ def append(path: Path, content: bytes, *, max_bytes: int) -> None:
                 os.ftruncate(descriptor, size)  # half a line would spoil the next one
                 raise OSError(f"only {written} of {len(content)} bytes could be written")
             return
-
-
-def recent_queries(path: Path, count: int, *, leave_out: Collection[str] = ()) -> list[str]:
-    """Return the last different queries of a log, newest first; none where there is no log.
-
-    Args:
-        path: The log; what was put aside beside it is read too.
-        count: How many at most.
-        leave_out: Queries that nobody typed, such as the golden ones of health checks.
-    """
-    found: dict[str, None] = {}
-    for file in (path, path.with_name(f"{path.name}.1")):
-        if not file.is_file():
-            continue
-        with closing(file.open("rb")) as opened:
-            lines = opened.read().splitlines()
-        for line in reversed(lines):
-            if len(found) == count:
-                return list(found)
-            query = _query_of(line)
-            if query is not None and query not in leave_out:
-                found.setdefault(query)
-    return list(found)[:count]
-
-
-def _query_of(line: bytes) -> str | None:
-    try:
-        return str(json.loads(line)["query"])
-    except (ValueError, KeyError, TypeError):  # a line that a crash cut off
-        return None
 
 
 def _is_still(descriptor: int, path: Path) -> bool:

@@ -147,6 +147,7 @@ class ServerConfig:
             f"--metrics-address={self.host}",
             f"--metrics-port={self.metrics_port}",
             f"--exit-timeout-secs={self.exit_timeout_s}",
+            "--metrics-config=summary_latencies=true",  # quantiles beside the sums
             "--disable-auto-complete-config",  # what config.pbtxt says is what is served
         ]
         if self.model_config_name is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from trident.errors import ConfigError
-from trident.query_log import append, recent_queries
+from trident.query_log import append
 from trident.watch_options import WatchOptions
 
 PARTIAL = """
@@ -70,16 +70,6 @@ def test_a_line_that_does_not_fit_on_the_disk_leaves_no_half(tmp_path: Path) -> 
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "only 50 of 100 bytes could be written\n"
     assert path.read_bytes() == b"a" * 99 + b"\n"
-
-
-def test_the_newest_different_queries_come_back_first(tmp_path: Path) -> None:
-    path = tmp_path / "queries.jsonl"
-    assert recent_queries(path, 5) == []
-    (tmp_path / "queries.jsonl.1").write_text('{"query": "oldest"}\n{"query": "sofa"}\n')
-    path.write_text('{"query": "lamp"}\n{"query": "Größe 4"}\n{"query": "lamp"}\nhalf a li\n{"query": "golden"}\n')
-    assert recent_queries(path, 5, leave_out={"golden"}) == ["lamp", "Größe 4", "sofa", "oldest"]
-    assert recent_queries(path, 2) == ["golden", "lamp"]
-    assert recent_queries(path, 3, leave_out={"golden"}) == ["lamp", "Größe 4", "sofa"]
 
 
 def told(**variables: str) -> str:
