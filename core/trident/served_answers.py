@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trident.control import exchange_with_headers, reason_in
 from trident.errors import ServerError
-from trident.golden import GOLDEN_K, GoldenAnswer
+from trident.golden import GOLDEN_K, GOLDEN_REQUEST, GoldenAnswer
 from trident.tensors import COUNT, GENERATION, MIN_SCORE, PRODUCT_ID, QUERY, SCORE, K
 
 BATCH = 50  # queries a request; the server takes 64
@@ -73,6 +73,7 @@ def _infer(
     # A lowest score that leaves nothing out and that nobody else has sent: the cache knows no answer to it.
     fresh = -1.0 + secrets.randbelow(FRESH_SCORES) / FRESH_SCORES / 100
     request = {
+        "id": GOLDEN_REQUEST,
         "inputs": [
             {"name": QUERY, "datatype": "BYTES", "shape": [rows, 1], "data": list(queries)},
             {"name": K, "datatype": "INT32", "shape": [rows, 1], "data": [k] * rows},

@@ -47,7 +47,7 @@ def queries() -> dict[str, str]:
     for panel in dashboard()["panels"]:
         found |= {f"panel {panel['title']} {target['refId']}": target["expr"] for target in panel["targets"]}
     found |= {f"annotation {each['name']}": each["expr"] for each in dashboard()["annotations"]["list"]}
-    table = re.findall(r"`((?:sum|max|min|histogram_quantile|nv_|trident_)[^`]*)`", operations())
+    table = re.findall(r"`((?:sum|max|min|histogram_quantile)\b[^`]*)`", operations())
     found |= {f"docs/operations.md {query}": query for query in table}
     return {place: query.replace("$__range", "6h") for place, query in found.items()}
 

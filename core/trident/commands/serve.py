@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -37,11 +39,17 @@ def command(
         Path | None, typer.Option(help="Let in only clients with a certificate of this authority.")
     ] = None,
     canary_share: Annotated[float, typer.Option(help="Share of queries that are searched exactly too, 0 to 1.")] = 0.0,
-    query_log: Annotated[Path | None, typer.Option(help="File to write queries to, as they are typed.")] = None,
+    query_log: Annotated[bool, typer.Option("--query-log", help="Write down what is searched for.")] = False,
+    health_port: Annotated[int | None, typer.Option(help="HTTP port of /live and /ready; none by default.")] = None,
+    health_period: Annotated[float, typer.Option(help="Seconds between two golden checks of /ready.")] = 30.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Serve a generation until interrupted."""
     serving = need("serve", "trident.serving")
+    folder = need("serve", "trident.state").ServingFolder.of(generations, http_port)
+    watch = need("serve", "trident.watch_options").WatchOptions(
+        canary_share=canary_share, query_log=folder.query_log_path if query_log else None
+    )
     options = serving.ServeOptions(
         host=host,
         http_port=http_port,
@@ -51,7 +59,7 @@ def command(
         plans=plans,
         cache_size_bytes=None if cache is None else serving.size_bytes(cache),
         tls=need("serve", "trident.tls").tls_files(tls_cert, tls_key, tls_client_ca),
-        watch=need("serve", "trident.watch_options").WatchOptions(canary_share=canary_share, query_log=query_log),
+        watch=watch,
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = serving.prepare(generations, generation, http_port=http_port)
@@ -60,8 +68,14 @@ def command(
         if variant == AUTO:
             chosen = need("serve", "trident.variant").ready_variant(found, plans, report=say)
             options = replace(options, variant=chosen)
-        with serving.serve(found, generations, options) as server:
+        with ExitStack() as running:
+            server = running.enter_context(serving.serve(found, generations, options))
             urls = server.urls
+            if health_port is not None:
+                health, golden = need("serve", "trident.health"), need("serve", "trident.golden_check")
+                check = partial(golden.check_serving, generations, urls.http)
+                running.enter_context(health.HealthServer(host, health_port, check, period_s=health_period))
+                say(f"health: http://{host}:{health_port}/live and /ready")
             if json:
                 document = {"generation": found.id, "serial": found.serial, "pid": server.pid}
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})

@@ -8,6 +8,7 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import DataError
 from trident.generation import Identity
+from trident.golden import GOLDEN_REQUEST
 from trident.requests import read_sides, read_texts
 from trident.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
 from trident.text import TextContract
@@ -48,7 +49,7 @@ class TritonPythonModel:
         tensors = {INPUT_IDS: batch.input_ids, ATTENTION_MASK: batch.attention_mask}
         if GENERATION in request.requested_output_names():  # the ensemble is embed, which nobody types queries for
             tensors[GENERATION] = np.full((len(texts), 1), self.generation, dtype=np.object_)
-        else:
+        elif request.request_id() != GOLDEN_REQUEST:
             self.watch.asked(texts)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])
 
