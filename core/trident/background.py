@@ -11,14 +11,13 @@ Item = TypeVar("Item")
 
 WAIT_S = 0.2  # until a thread looks whether it is to end
 STOP_TIMEOUT_S = 2.0
-MOST_ITEMS = 256  # handled at once
 
 
 class Background(Generic[Item]):
     """A thread that handles items; who offers one never waits.
 
     Args:
-        handle: Gets the items that have come, in their order, at most ``MOST_ITEMS`` at a time.
+        handle: Gets the items that have come, in their order, at most as many as may wait.
         capacity: Items that may wait; more are dropped.
         name: Of the thread.
     """
@@ -61,6 +60,6 @@ class Background(Generic[Item]):
                 if self._stopping.is_set():
                     return
                 continue
-            while len(items) < MOST_ITEMS and not self._items.empty():
+            while len(items) < self._items.maxsize and not self._items.empty():
                 items.append(self._items.get_nowait())  # nobody else takes any
             self._handle(items)
