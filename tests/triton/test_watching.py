@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -234,6 +235,14 @@ def test_files_that_are_no_certificate_and_key_are_refused(certificates: Certifi
         TlsFiles(certificate=pem, key=key, client_ca=key)
     with pytest.raises(ConfigError, match="TLS needs --tls-cert and --tls-key together"):
         tls_files(pem, None, ca)
+    encrypted = tmp_path / "encrypted.key"
+    made = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    pkcs8, cipher = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    encrypted.write_bytes(made.private_bytes(serialization.Encoding.PEM, pkcs8, cipher))
+    with pytest.raises(ConfigError, match="the key is encrypted: tritonserver cannot ask for its password"):
+        TlsFiles(certificate=pem, key=encrypted)
+    with pytest.raises(InvalidRequestError, match="the key is encrypted"):
+        Tls(certificate=pem, key=encrypted)
     assert tls_files(None, None, None) is None
     assert tls_files(pem, key, None) == TlsFiles(certificate=pem, key=key)
     with pytest.raises(

@@ -1,9 +1,11 @@
-"""The recall canary against an independent exact search, without a server."""
+"""The canary against an independent exact search, and the counting of a query log, without a server."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ import pytest
 from trident.canary import RecallCanary
 from trident.generation import Identity
 from trident.index import IndexConfig, VectorIndex
+from trident.query_log import QueryLog
 from trident.requests import SearchKnobs
-from trident.serving_metrics import CANARY_METRICS, ServingMetrics, serving_generation
+from trident.serving_metrics import CANARY_METRICS, QUERY_LOG_METRICS, ServingMetrics, serving_generation
 
 IDENTITY = Identity(id="51e4408bbb1ea5fe", serial=3, encoder_fingerprint="f" * 16)
 
@@ -133,7 +136,21 @@ def test_a_query_it_cannot_search_ends_nothing(poor_index: VectorIndex, caplog: 
     assert families.values["trident_canary_queries_total"] == 1
 
 
-def test_the_generation_in_service_is_that_of_the_state(tmp_path: Any) -> None:
+def test_a_query_log_on_a_full_disk_counts_what_it_drops(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    families = Families()
+    metrics = ServingMetrics(families, IDENTITY, QUERY_LOG_METRICS)
+    for path in (Path("/dev/full"), tmp_path / "queries.jsonl"):
+        log = QueryLog(path, IDENTITY.id, max_bytes=10**6, metrics=metrics)
+        log.add(["navy sofa", "Größe 4"])
+        log.close()
+    metrics.close()
+    assert families.values["trident_query_log_dropped_total"] == 2
+    assert families.values["trident_query_log_lines_total"] == 2
+    assert "the query log /dev/full cannot be written: [Errno 28] No space left on device" in caplog.text
+    assert [json.loads(line)["query"] for line in path.read_text("utf-8").splitlines()] == ["navy sofa", "Größe 4"]
+
+
+def test_the_generation_in_service_is_that_of_the_state(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
     assert serving_generation(state) is None
     state.write_text('{"serving": "51e4408bbb1ea5fe", "previous": null}')
