@@ -11,6 +11,7 @@ import typer
 
 from trident import __version__
 from trident.commands import (
+    bench,
     compare,
     compare_serving,
     embed,
@@ -57,6 +58,7 @@ app.command(name="export")(export.command)
 app.command(name="engine")(engine.command)
 app.command(name="serve")(serve.command)
 app.command(name="compare-serving")(compare_serving.command)
+app.command(name="bench")(bench.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
 app.command(name="promote")(promote.command)

@@ -9,6 +9,7 @@
     |-- GenerationError          a generation is missing, damaged or inconsistent
     |-- GateError                a generation must not take over: a check of the gate failed
     |-- ServerError              a tritonserver was not found, did not start or died
+    |-- BenchError               a measurement could not be made, or does not keep the budget
     `-- MissingExtraError        a command needs an extra that is not installed
 
 The command line prints the message of a ``TridentError`` on standard error and exits with status 1
@@ -64,6 +65,10 @@ class GateError(TridentError):
 
 class ServerError(TridentError):
     """A tritonserver was not found, did not start or died."""
+
+
+class BenchError(TridentError):
+    """A measurement could not be made, or does not keep the budget."""
 
 
 class MissingExtraError(TridentError):

@@ -1,0 +1,1 @@
+"""Measures a served generation with perf_analyzer, beside the same parts in one process."""

@@ -1,0 +1,63 @@
+"""Real queries for a load: drawn from a file of pairs or a query log, written as perf_analyzer reads them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from trident.errors import ConfigError
+from trident.pairs import normalized_query
+from trident.tables import read_table, require_text
+from trident.tensors import QUERY
+
+Mix = Literal["distinct", "zipf", "log"]
+ZIPF_EXPONENT = 1.0  # of query popularity by rank; logs of search engines lie around it (Baeza-Yates et al., 2007)
+
+
+def draw_queries(path: Path, *, count: int, mix: str = "distinct", seed: int = 42) -> list[str]:
+    """Return queries for a load, in the order in which they are asked.
+
+    Args:
+        path: A file with a column ``query``: labelled pairs, or a query log.
+        count: Queries to draw, >= 1; a file with fewer gives all it has (``distinct``), or starts again.
+        mix: ``distinct``: every query once, shuffled; ``zipf``: drawn by popularity, the n-th with a weight of 1/n;
+            ``log``: as the file has them.
+        seed: Of the drawing.
+
+    Raises:
+        ConfigError: If count < 1 or the mix is unknown.
+        DataError: If the file cannot be read or has an empty query.
+    """
+    if count < 1:
+        raise ConfigError(f"--count must be >= 1, got {count}")
+    if mix not in get_args(Mix):
+        raise ConfigError(f"--mix must be one of {', '.join(get_args(Mix))}, got '{mix}'")
+    table = read_table(path, renamed={}, required=(QUERY,))
+    require_text(table, QUERY, path)
+    logged: list[str] = table[QUERY].to_pylist()
+    if mix == "log":
+        return [logged[row % len(logged)] for row in range(count)]
+    distinct = list({normalized_query(query): query for query in logged}.values())
+    generator = np.random.default_rng(seed)
+    generator.shuffle(distinct)
+    if mix == "distinct":
+        return distinct[:count]
+    weights = 1.0 / np.arange(1, len(distinct) + 1) ** ZIPF_EXPONENT
+    return [distinct[rank] for rank in generator.choice(len(distinct), size=count, p=weights / weights.sum())]
+
+
+def write_tensor_input(queries: Sequence[str], path: Path) -> Path:
+    """Write perf_analyzer's input for a KServe server (gRPC and HTTP): one query a request."""
+    path.write_text(json.dumps({"data": [{QUERY: [query]} for query in queries]}), encoding="utf-8")
+    return path
+
+
+def write_rest_input(queries: Sequence[str], path: Path, *, field: str, fixed: dict[str, object] | None = None) -> Path:
+    """Write perf_analyzer's input for a server that takes JSON: each query under a field, fixed fields beside it."""
+    bodies = [{**(fixed or {}), field: query} for query in queries]
+    path.write_text(json.dumps({"data": [{"payload": [body]} for body in bodies]}), encoding="utf-8")
+    return path
