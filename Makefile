@@ -13,6 +13,9 @@ DEMO_DIR ?= demo-output
 EXPORT_ARGS ?=
 DEMO_EXTRAS := serve,triton,train,export,demo
 DEV_EXTRAS := $(DEMO_EXTRAS),tensorrt,trackers,dev
+BENCH_DIR ?= bench-output
+DEMO_EXTRAS := serve,triton,train,export,demo
+DEV_EXTRAS := $(DEMO_EXTRAS),bench,trackers,dev
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=
 PYTEST_ARGS ?=
@@ -63,6 +66,18 @@ format: $(VENV)/.dev-installed ## Format the code and apply the lint fixes that 
 build: $(VENV)/.dev-installed ## Build the sdist and the wheel into dist/
 	$(BIN)/python -m build
 
+.PHONY: perf-analyzer
+perf-analyzer: $(BIN)/python ## Set up perf_analyzer, NVIDIA's load generator, for trident bench
+	@PYTHON="$(BIN)/python" scripts/perf_analyzer.sh
+
+.PHONY: bench-check
+bench-check: $(VENV)/.dev-installed perf-analyzer ## Hold serving the sample against bench/budget.toml (ten minutes)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/bench_check.sh "$(BENCH_DIR)"
+
+.PHONY: peers
+peers: $(BIN)/python ## Set up .venv-peers, the servers that bench/peers.py compares with
+	@PYTHON="$(BIN)/python" scripts/peers.sh
+
 .PHONY: thin-client
 thin-client: require-python ## Prove that a bare install is the thin client (URL=host:port also asks that server)
 	@PYTHON="$(PYTHON)" scripts/thin_client.sh $(URL)
@@ -84,7 +99,7 @@ constraints: require-python ## Resolve constraints.txt anew from the extras in p
 
 .PHONY: clean
 clean: ## Remove .venv, caches, builds and the demo's output
-	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-peers build dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache
 	find client core export model_repository scripts tests train -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: require-python

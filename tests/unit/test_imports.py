@@ -168,7 +168,7 @@ def test_an_import_in_the_direction_passes(name, file, source):
 
 # Extras whose requirements a package's sources may import; the bare requirements come on top.
 EXTRAS_OF = {
-    "trident": ("serve", "train", "export"),
+    "trident": ("serve", "train", "export", "bench"),
     "trident_train": ("train",),
     "trident_export": ("export",),
     "trident_client": (),
