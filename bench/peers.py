@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
@@ -39,13 +40,13 @@ from trident.bench.queries import write_rest_input, write_tensor_input
 from trident.bench.run import BenchConfig, run_bench
 from trident.commands.bench import print_report
 from trident.commands.output import say
-from trident.errors import BenchError
+from trident.errors import BenchError, TridentError
 from trident.generation import ENCODER_FOLDER, Generation
 from trident.server import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SERVERS = REPOSITORY / "bench" / "peer_servers"
-ENVIRONMENT = REPOSITORY / ".venv-peers" / "bin"
+ENVIRONMENT = REPOSITORY / ".venv-peers"
 MODEL = "model"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 START_TIMEOUT_S = 240.0
@@ -86,14 +87,14 @@ PEERS = {
 
 @contextmanager
 def running_peers(
-    names: Sequence[str], generation: Generation, queries: Sequence[str], scratch: Path
+    names: Sequence[str], environment: Path, generation: Generation, queries: Sequence[str], scratch: Path
 ) -> Iterator[list[Subject]]:
     """Yield the named peers, ready to be asked, and stop them at the end."""
     link_model(generation.folder / ENCODER_FOLDER, scratch / MODEL)
     contract = generation.text_contract()
     texts = [contract.render(query, "query") for query in queries]
     with ExitStack() as stack:
-        yield [stack.enter_context(_running(name, PEERS[name], generation, texts, scratch)) for name in names]
+        yield [stack.enter_context(_running(name, environment / "bin", generation, texts, scratch)) for name in names]
 
 
 def link_model(source: Path, target: Path) -> None:
@@ -111,11 +112,13 @@ def link_model(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _running(name: str, peer: Peer, generation: Generation, texts: list[str], scratch: Path) -> Iterator[Subject]:
-    ports = free_ports(3)
+def _running(name: str, programs: Path, generation: Generation, texts: list[str], scratch: Path) -> Iterator[Subject]:
+    peer, ports = PEERS[name], free_ports(3)
     program, *arguments = peer.command(generation, scratch / MODEL, ports)
+    if not (programs / program).is_file():
+        raise BenchError(f"{name} did not start: no program {programs / program}, run make peers")
     environment = os.environ | {
-        "PATH": f"{ENVIRONMENT}:{os.environ['PATH']}",
+        "PATH": f"{programs}:{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY / "core"),
         # pytriton's stub takes the first libpython it finds, which has to be that of its Python
         "LD_LIBRARY_PATH": f"{sysconfig.get_config_var('LIBDIR')}:{os.environ.get('LD_LIBRARY_PATH', '')}",
@@ -132,7 +135,7 @@ def _running(name: str, peer: Peer, generation: Generation, texts: list[str], sc
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
-            [str(ENVIRONMENT / program), *arguments],
+            [str(programs / program), *arguments],
             env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=scratch,
         ) as process,
     ):  # fmt: skip
@@ -170,6 +173,7 @@ def main() -> None:
     parser.add_argument("--generations", type=Path, default=Path("generations"))
     parser.add_argument("--generation")
     parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--environment", type=Path, default=ENVIRONMENT, help="a virtual environment with the peers")
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--window", type=float, default=5.0)
@@ -180,8 +184,8 @@ def main() -> None:
     unknown = sorted(set(names) - PEERS.keys())
     if unknown:
         parser.error(f"--peers must be of {', '.join(PEERS)}, got '{unknown[0]}'")
-    if not (ENVIRONMENT / "infinity_emb").is_file():
-        parser.error("the peers' environment is missing: run make peers")
+    if not (arguments.environment / "bin" / "python").is_file():
+        parser.error(f"the peers' environment {arguments.environment} is missing: run make peers")
     config = BenchConfig(
         queries=arguments.queries,
         generations=arguments.generations,
@@ -191,12 +195,15 @@ def main() -> None:
         rounds=arguments.rounds,
         window_s=arguments.window,
     )
-    report = run_bench(
-        find_perf_analyzer(),
-        config,
-        say=say,
-        peers=lambda *given: running_peers(names, *given),
-    )
+    try:
+        report = run_bench(
+            find_perf_analyzer(),
+            config,
+            say=say,
+            peers=lambda *given: running_peers(names, arguments.environment.absolute(), *given),
+        )
+    except TridentError as error:
+        sys.exit(f"peers: {error}")
     if arguments.out is not None:
         report.save(arguments.out)
     if arguments.plot is not None:

@@ -116,3 +116,38 @@ def test_a_request_that_fails_ends_the_measurement(tiny_server, tmp_path):
     empty = write_tensor_input([""], tmp_path / "empty.json")
     with pytest.raises(BenchError, match=r"perf_analyzer failed .* with 2 clients on grpc .*query must not be empty"):
         find_perf_analyzer().measure(target, Load(clients=2), empty, window_s=0.2)
+
+
+def peers(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    command = [sys.executable, REPOSITORY / "bench" / "peers.py", *arguments]
+    return subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_peer_is_measured_in_turns_with_trident(tiny_generations, tiny_data, tmp_path):
+    # pytriton and sentence-transformers are in this environment; the other peers need one of their own
+    done = peers(
+        "--queries", tiny_data / "pairs.csv", "--generations", tiny_generations, "--peers", "pytriton", "--clients",
+        "4", "--rounds", "1", "--window", "0.5", "--environment", Path(sys.prefix), "--out", tmp_path / "report.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "report.json").read_text("utf-8"))["rows"]
+    assert [(row["subject"], row["protocol"]) for row in rows] == [
+        ("trident", "grpc"), ("trident", "http"), ("pytriton", "grpc"),
+    ]  # fmt: skip
+    assert all(row["searches_per_s"] > 0 and row["memory_mib"] > 20 for row in rows)
+    assert "pytriton grpc" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--peers", "nobody"), 2, "--peers must be of infinity, infinity-search, fastapi, pytriton, got 'nobody'"),
+        (("--environment", "nowhere"), 2, "the peers' environment nowhere is missing: run make peers"),
+        (("--peers", "infinity", "--environment", sys.prefix), 1, "peers: infinity did not start: no program"),
+    ],
+)
+def test_peers_that_cannot_run_are_refused(tiny_generations, tiny_data, options, status, message):
+    done = peers("--queries", tiny_data / "pairs.csv", "--generations", tiny_generations, *options)
+    assert done.returncode == status
+    assert message in done.stderr.splitlines()[-1]
