@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -176,3 +177,11 @@ def test_a_budget_that_breaks_a_rule_is_refused(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
         load_budget(path)
     assert str(path) in str(caught.value)
+
+
+def test_the_shipped_budget_is_one():
+    budget = load_budget(Path(__file__).parents[2] / "bench" / "budget.toml")
+    assert {bound.figure for bound in budget.bound} == {
+        "throughput_ratio", "p50_ratio", "cpu_ratio", "mean_encoder_batch",
+    }  # fmt: skip
+    assert {bound.clients for bound in budget.bound} <= {1, 32}  # what scripts/bench_check.sh measures

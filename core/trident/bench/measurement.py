@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from trident.bench.perf_analyzer import WARMUP_REQUESTS, WINDOWS, Load, Measured, PerfAnalyzer, Target
 from trident.bench.process_tree import tree_usage
 from trident.bench.triton_statistics import StageStatistics, read_counters, stages_between
@@ -55,6 +57,7 @@ class Turn:
     before_round: int  # 0 to rounds; the last comes after the last round
     points: tuple[YardstickPoint, ...]
     load_average: float  # of the machine, over the last minute
+    others_cores: float = 0.0  # cores that other programs kept busy meanwhile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +91,17 @@ def measure_rounds(
 
     def turn(number: int) -> Turn:
         say(f"yardstick: {plan.threads} threads, batches of {', '.join(map(str, plan.batches))}")
+        busy, own, started = _busy_s(), time.process_time(), time.monotonic()
         points = measure_yardstick(
             searcher, queries, batches=plan.batches, threads=plan.threads, window_s=plan.window_s
         )
-        return Turn(before_round=number, points=points, load_average=os.getloadavg()[0])
+        others_s = _busy_s() - busy - (time.process_time() - own)
+        return Turn(
+            before_round=number,
+            points=points,
+            load_average=os.getloadavg()[0],
+            others_cores=max(0.0, others_s / (time.monotonic() - started)),
+        )
 
     turns, points = [turn(0)], []
     for number in range(plan.rounds):
@@ -140,6 +150,12 @@ def _searches(subject: Subject, stages: Sequence[StageStatistics], measured: Mea
     """
     counted = next((stage.inferences for stage in stages if stage.model == subject.target.model), None)
     return counted or measured.searches_per_s * WINDOWS * window_s + WARMUP_REQUESTS
+
+
+def _busy_s() -> float:
+    """Return the CPU seconds that all programs of the machine have used."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system)
 
 
 def machine_facts() -> dict[str, object]:

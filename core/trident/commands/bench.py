@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ from rich.table import Table
 
 from trident.commands.output import need, print_json, print_table, say
 from trident.errors import BenchError, ConfigError
+
+BUSY_SHARE = 0.1  # of the cores that others may use
 
 if TYPE_CHECKING:
     from trident.bench.budget import Verdict
@@ -89,6 +92,13 @@ def print_report(report: BenchReport) -> None:
         f"{facts['tokens_longest']} at most"
     )
     say(f"{machine['cores']} cores, load average {machine['load_average_at_start']:.1f} before")
+    others = statistics.median(turn.others_cores for turn in report.measurements.turns)
+    if others > BUSY_SHARE * machine["cores"]:
+        say(
+            f"warning: other programs kept {others:.1f} cores busy: a server of several processes then gets more of the "
+            "machine than one process, and ratios of throughput and latency say nothing; CPU s/1000 still do",
+            style="yellow",
+        )
     yardstick = _table("In one process", "batch", "searches/s", "p50 ms", "p99 ms", "CPU s/1000")
     for point in report.yardstick:
         numbers = (point.searches_per_s, point.p50_ms, point.p99_ms, point.cpu_s_per_1000)
