@@ -66,7 +66,7 @@ class Peer:
 
 def _script(name: str, ports: int) -> Callable[[Generation, Path, list[int]], list[str]]:
     def command(generation: Generation, model: Path, free: list[int]) -> list[str]:
-        return ["python", str(SERVERS / name), str(generation.folder), str(model), *map(str, free[:ports])]
+        return ["python", str(SERVERS / name), str(generation.folder.resolve()), str(model), *map(str, free[:ports])]
 
     return command
 

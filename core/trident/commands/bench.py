@@ -95,8 +95,8 @@ def print_report(report: BenchReport) -> None:
     others = statistics.median(turn.others_cores for turn in report.measurements.turns)
     if others > BUSY_SHARE * machine["cores"]:
         say(
-            f"warning: other programs kept {others:.1f} cores busy: a server of several processes then gets more of the "
-            "machine than one process, and ratios of throughput and latency say nothing; CPU s/1000 still do",
+            f"warning: other programs kept {others:.1f} cores busy: a server of several processes then gets more "
+            "of them than one process, and ratios of throughput and latency say nothing; CPU s/1000 still do",
             style="yellow",
         )
     yardstick = _table("In one process", "batch", "searches/s", "p50 ms", "p99 ms", "CPU s/1000")
