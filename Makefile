@@ -12,10 +12,8 @@ DEMO_DIR ?= demo-output
 # Options of the demo's export, such as --set engine.library=tensorrt_rtx.
 EXPORT_ARGS ?=
 DEMO_EXTRAS := serve,triton,train,export,demo
-DEV_EXTRAS := $(DEMO_EXTRAS),tensorrt,trackers,dev
+DEV_EXTRAS := $(DEMO_EXTRAS),tensorrt,bench,trackers,dev
 BENCH_DIR ?= bench-output
-DEMO_EXTRAS := serve,triton,train,export,demo
-DEV_EXTRAS := $(DEMO_EXTRAS),bench,trackers,dev
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=
 PYTEST_ARGS ?=
