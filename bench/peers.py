@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -195,6 +196,7 @@ def main() -> None:
         rounds=arguments.rounds,
         window_s=arguments.window,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped then too
     try:
         report = run_bench(
             find_perf_analyzer(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,6 +46,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the whole report as one JSON document.")] = False,
 ) -> None:
     """Measure a served generation with perf_analyzer, beside the same parts in one process."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server that was started is stopped then too
     run, plots, budgets = (need("bench", f"trident.bench.{name}") for name in ("run", "plot", "budget"))
     analyzers = need("bench", "trident.bench.perf_analyzer")
     given = {} if threads is None else {"threads": threads}
