@@ -22,6 +22,7 @@ from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, Trai
 from trident_train.run import train
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, and all that share servers, so that what they share is made once.
 
