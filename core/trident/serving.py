@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -108,6 +108,8 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()
         folder.key_path.unlink(missing_ok=True)
         shutil.rmtree(folder.models, ignore_errors=True)
+        with suppress(OSError):  # nothing has ever served here
+            folder.path.rmdir()
 
 
 def plan_of(generation: Generation, variant: str, plans: Path) -> Path | None:

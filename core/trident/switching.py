@@ -90,16 +90,16 @@ def load_components(running: RunningServer, generation: Generation) -> None:
         running.control.wait_until_ready(component, generation.serial, timeout_s=LOAD_TIMEOUT_S)
 
 
-def unload_others(running: RunningServer, serving: Generation) -> list[int]:
+def unload_others(running: RunningServer, serving: Generation, *, timeout_s: float = UNLOAD_TIMEOUT_S) -> list[int]:
     """Unload every generation but the serving one, and return their serial numbers when they are gone.
 
     Raises:
-        ServerError: If the server does not answer, or a version is still busy after a minute.
+        ServerError: If the server does not answer, or a version is still busy after ``timeout_s``.
     """
     others = sorted(set(linked_generations(running.folder.models)) - {serving.serial})
     for serial in others:
         _unload(running, serial)
-    _wait_until_gone(running, others)
+    _wait_until_gone(running, others, timeout_s)
     return others
 
 
@@ -145,8 +145,8 @@ def _unload(running: RunningServer, serial: int) -> None:
         running.control.load(component)  # a version that is no longer in the repository is unloaded
 
 
-def _wait_until_gone(running: RunningServer, serials: list[int]) -> None:
-    deadline = time.monotonic() + UNLOAD_TIMEOUT_S
+def _wait_until_gone(running: RunningServer, serials: list[int], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
     while True:
         there = [
             row
@@ -157,7 +157,7 @@ def _wait_until_gone(running: RunningServer, serials: list[int]) -> None:
             return
         if time.monotonic() > deadline:
             raise ServerError(
-                f"version {there[0].version} of '{there[0].model}' was not unloaded within {UNLOAD_TIMEOUT_S:g} s"
+                f"version {there[0].version} of '{there[0].model}' was not unloaded within {timeout_s:g} s"
             )
         time.sleep(POLL_S)
 

@@ -24,6 +24,7 @@ from trident.running import find_running
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, prepare, serve
 from trident.state import ServingFolder
+from trident.switching import unload_others
 from trident_client import SearchClient
 
 QUIET = PromoteOptions(grace_s=0)
@@ -318,3 +319,14 @@ def test_the_first_generation_has_none_to_go_back_to(server: TritonServer, own: 
     with pytest.raises(GenerationError, match="is the first that serves on this port, there is none to go back to"):
         rollback(own.folder, port, report=silent)
     folder.restore_state(state)
+
+
+def test_what_takes_too_long_is_named(server: TritonServer, own: Any, port: int) -> None:
+    running = find_running(own.folder, port)
+    with pytest.raises(ServerError, match=r"version 99 of model 'retriever' was not ready within 0\.1 s"):
+        running.control.wait_until_ready("retriever", 99, timeout_s=0.1)
+    promote(own.folder, port, own.b.id, QUIET, report=silent)
+    with pytest.raises(ServerError, match=rf"version {own.a.serial} of '\w+' was not unloaded within 0 s"):
+        unload_others(running, own.b, timeout_s=0)
+    with pytest.raises(ServerError, match="answered 400 to /v2/models/nobody/infer: Request for unknown model"):
+        check_golden(server.urls.http, own.b, model="nobody")

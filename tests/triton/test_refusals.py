@@ -107,7 +107,8 @@ def test_a_stopped_server_leaves_nothing_behind(copy: Generation) -> None:
     assert not server.is_running
     assert not Path(f"/proc/{pid}").exists()
     assert not any(path.exists() for path in regions)
-    assert not (copy.folder.parent / ".serving" / str(found.http_port)).exists()
+    served = copy.folder.parent / ".serving" / str(found.http_port)
+    assert [path.name for path in served.iterdir()] == ["state.json"]  # which generation to serve the next time
     copy.verify_files()  # serving writes nothing into a generation
     with pytest.raises(ServerError, match="was not started"):
         server.wait()

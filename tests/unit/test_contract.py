@@ -162,6 +162,14 @@ def test_the_export_pins_the_steps_and_fills_in_the_width() -> None:
     assert inputs(found) == CONTRACT["embed"][0]
 
 
+def test_a_python_models_configuration_is_the_same_for_every_generation() -> None:
+    for path in CONFIGS:
+        if config(path).platform:
+            continue
+        template = (TEMPLATES / path).read_text(encoding="utf-8")
+        assert render(template, serial=7, dimension=384) == render(template, serial=8, dimension=1024)
+
+
 def test_the_client_names_what_the_server_names() -> None:
     own = {name: value for name, value in vars(trident_client.tensors).items() if name.isupper()}
     server = {name: value for name, value in vars(tensors).items() if name.isupper()}
