@@ -328,5 +328,5 @@ def test_what_takes_too_long_is_named(server: TritonServer, own: Any, port: int)
     promote(own.folder, port, own.b.id, QUIET, report=silent)
     with pytest.raises(ServerError, match=rf"version {own.a.serial} of '\w+' was not unloaded within 0 s"):
         unload_others(running, own.b, timeout_s=0)
-    with pytest.raises(ServerError, match="answered 400 to /v2/models/nobody/infer: Request for unknown model"):
+    with pytest.raises(ServerError, match="answered 404 to /v2/models/nobody/infer: Request for unknown model"):
         check_golden(server.urls.http, own.b, model="nobody")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -255,3 +257,17 @@ def test_disk_full_when_the_state_is_written(server: TritonServer, own: Any, b: 
         staging.unlink(missing_ok=True)
     with served_throughout(server, own):  # switched there and back
         assert control.loaded("search") == {own.a.serial}
+
+
+def test_disk_full_when_the_candidate_is_written(server: TritonServer, own: Any, b: Generation) -> None:
+    program = (
+        "import sys; from pathlib import Path; from trident.promotion import PromoteOptions, promote\n"
+        "promote(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], PromoteOptions(grace_s=0), report=print)\n"
+    )
+    # no file may have a byte: folders and links are made, the first configuration is not
+    command = ["bash", "-c", 'ulimit -f 0; exec "$@"', "promote", sys.executable, "-c", program]
+    arguments = [str(own.folder), str(server.config.http_port), b.id]
+    with served_throughout(server, own):
+        made = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert made.stdout == f"loading generation {b.id} beside {own.a.id}\n"
+    assert "cannot be written (File too large): free some space; the generation that served still " in made.stderr
