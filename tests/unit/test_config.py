@@ -92,7 +92,11 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
         (MINIMAL, ["loss.margin=-0.1"], "loss.margin must be >= 0, got -0.1"),
         (MINIMAL, ["loss.name=distillation"], "it needs optimizer.batches 'by_query', got 'shuffled'"),
         (MINIMAL, ["loss.positives_per_query=2", "optimizer.batches=by_query"], "keeps them together: leave one out"),
-        (MINIMAL, ["data.title_words=rare"], "'data.title_words' must be one of 'drawn', 'common', got 'rare'"),
+        (
+            MINIMAL,
+            ["data.title_words=rare"],
+            "'data.title_words' must be one of 'drawn', 'common', 'kinds', got 'rare'",
+        ),
         (MINIMAL, ["negatives.mined=-1"], "negatives.mined must be >= 0, got -1"),
         (MINIMAL, ["negatives.mined=1"], "needs loss.name 'infonce' or 'distillation', got 'cosine'"),
         (MINIMAL, ["negatives.mined=1", "loss.name=infonce"], "negatives.mined needs data.catalogue, got none"),

@@ -16,6 +16,7 @@ from trident.errors import DataError
 from trident.pairs import Pairs, normalized_query, pairs_from_table, read_pairs
 from trident.tables import as_contract
 from trident_train.audit import Audit, audit, contradictions, require_consistent
+from trident_train.kind_queries import kind_queries
 from trident_train.recipe import DataRecipe, SourceRecipe
 from trident_train.title_queries import title_queries
 
@@ -89,14 +90,7 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
         if source.title_queries:
             titles = train.titles if catalogue is None else catalogue.titles
             unseen = frozenset().union(*held_out.values())
-            made = title_queries(
-                titles,
-                source.title_queries,
-                held_out=unseen,
-                seed=recipe.split_seed,
-                kind=source.title_words,
-                language=source.title_language,
-            )
+            made = _made(titles, source, held_out=unseen, seed=recipe.split_seed)
         sources.append(Source(name, source, parts, catalogue, report, made))
         logger.info(
             "%s: train %d, validation %d, test %d pairs, %d made of titles",
@@ -107,6 +101,13 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
             0 if made is None else len(made),
         )
     return sources
+
+
+def _made(titles: list[str], source: SourceRecipe, *, held_out: frozenset[str], seed: int) -> Pairs:
+    count, words, language = source.title_queries, source.title_words, source.title_language
+    if words == "kinds":
+        return kind_queries(titles, count, held_out=held_out, seed=seed, language=language)
+    return title_queries(titles, count, held_out=held_out, seed=seed, kind=words, language=language)
 
 
 def load_pairs(recipe: SourceRecipe, catalogue: Catalogue | None) -> Pairs:

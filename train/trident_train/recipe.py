@@ -12,8 +12,9 @@ import snowballstemmer
 from trident.errors import ConfigError
 from trident.text import TextContract
 
-# drawn: words of a title, as of a search for that one; common: words of several titles, as of a search for a kind
-TitleWords = Literal["drawn", "common"]
+# drawn: words of a title, as of a search for that one; common: words that stand together in several titles
+# kinds: words that end a phrase in several titles, as of a search for a kind of product
+TitleWords = Literal["drawn", "common", "kinds"]
 
 Metric = Literal["roc_auc", "ndcg_at_10", "mrr_at_10", "catalogue_ndcg_at_10", "catalogue_recall_at_100"]
 

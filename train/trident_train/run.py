@@ -31,6 +31,7 @@ from trident_train.batches import TokenizedPairs, tokenize_pairs
 from trident_train.checkpoints import CheckpointFolder
 from trident_train.data import Source, load_sources
 from trident_train.encoder import Encoder, PretrainedEncoder
+from trident_train.kind_queries import kind_titles
 from trident_train.loop import Epoch, Step, Training
 from trident_train.negatives import mine_negatives
 from trident_train.processes import accelerator_of, start_tracker
@@ -205,7 +206,8 @@ def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder) -> Token
 
 def _tokenized_made(run: Run, source: Source, made: Pairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
     mined = _mined(run, source, made, pretrained)
-    known = complete_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
+    relevant_titles = kind_titles if source.recipe.title_words == "kinds" else complete_titles
+    known = relevant_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
     return _taught(run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known), pretrained)
 
 

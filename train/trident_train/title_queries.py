@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import snowballstemmer
 
 from trident.pairs import Pairs, normalized_query
-from trident_train.recipe import TitleWords
 
 MAX_TITLES = 50_000  # that are looked at; more are a sample of them
 FIRST_WORDS = 12  # of a title; what follows is seldom asked for
@@ -35,7 +35,7 @@ def title_queries(
     *,
     held_out: frozenset[str],
     seed: int,
-    kind: TitleWords = "drawn",
+    kind: Literal["drawn", "common"] = "drawn",
     language: str = "english",
 ) -> Pairs:
     """Return pairs of made queries: up to 3 titles that have all words of the query, and 4 that do not.
@@ -92,11 +92,13 @@ class Stems:
 
     def of(self, words: Iterable[str]) -> frozenset[str]:
         """Return the distinct stems of words."""
-        words = list(words)
-        for word in words:
-            if word not in self._known:
-                self._known[word] = self._stemmer.stemWord(word)
-        return frozenset(self._known[word] for word in words)
+        return frozenset(self.one(word) for word in words)
+
+    def one(self, word: str) -> str:
+        """Return the stem of a word."""
+        if word not in self._known:
+            self._known[word] = self._stemmer.stemWord(word)
+        return self._known[word]
 
 
 class _Titles:
@@ -123,11 +125,11 @@ class _Titles:
         """Return rows of titles with all the wanted stems, the source first, and of titles that lack some."""
         shared: Counter[int] = Counter()
         for stem in sorted(wanted):
-            shared.update(_sample(self.rows_with[stem], CANDIDATES, generator))
+            shared.update(sample(self.rows_with[stem], CANDIDATES, generator))
         complete = [row for row in shared if wanted <= self.sets[row] and row != source]
         partial = sorted((row for row in shared if not wanted <= self.sets[row]), key=lambda row: -shared[row])
-        relevant = [source, *_sample(complete, RELEVANT - 1, generator)]
-        irrelevant = _sample(partial[: 10 * SIMILAR], SIMILAR, generator)
+        relevant = [source, *sample(complete, RELEVANT - 1, generator)]
+        irrelevant = sample(partial[: 10 * SIMILAR], SIMILAR, generator)
         others = generator.integers(len(self.titles), size=2 * IRRELEVANT).tolist()
         irrelevant += [row for row in dict.fromkeys(others) if not wanted <= self.sets[row] and row not in irrelevant]
         return relevant, irrelevant[:IRRELEVANT]
@@ -189,7 +191,8 @@ def _drawn_words(words: Sequence[str], generator: np.random.Generator) -> list[s
     return [words[place] for place in sorted(places.tolist())]
 
 
-def _sample(rows: Sequence[int], count: int, generator: np.random.Generator) -> list[int]:
+def sample(rows: Sequence[int], count: int, generator: np.random.Generator) -> list[int]:
+    """Return ``count`` of the rows in their order, all where there are no more."""
     if len(rows) <= count:
         return list(rows)
     return [rows[place] for place in sorted(generator.choice(len(rows), size=count, replace=False).tolist())]
