@@ -60,6 +60,25 @@ def test_the_kept_weights_have_the_score_that_is_reported(
     assert report.test[-1].catalogue.products == 144
 
 
+def test_the_worst_gain_looks_at_what_fell_most(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path) -> None:
+    selection = SelectionRecipe(metrics=("roc_auc", "catalogue_ndcg_at_10"), rule="worst_gain", scales=(0.3, 1.0))
+    recipe = dataclasses.replace(
+        with_catalogue(tiny_recipe, tiny_data),
+        optimizer=OptimizerRecipe(epochs=2, batch_size=16, learning_rate=2e-2),
+        selection=selection,
+    )
+    report = train(recipe, tmp_path / "run")
+    before = report.pretrained_validation
+    assert before.value == 0
+    assert report.trained is not None
+    for epoch in report.trained.epochs:
+        gains = [value - before.metrics[name] for name, value in epoch.validation.items()]
+        assert epoch.score == min(gains) < max(gains)
+    assert report.improved == (report.trained.best_score > 0)
+    kept = validation_score(load_run(tmp_path / "run"), load_sources(recipe.data), selection, pretrained=before)
+    assert kept.value == pytest.approx(report.trained.best_score, abs=1e-6)
+
+
 def test_a_scale_is_that_share_of_the_learned_change(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
     options = OptimizerRecipe(epochs=1, batch_size=16, learning_rate=1e-3)
     recipe = dataclasses.replace(tiny_recipe, method="full", optimizer=options)

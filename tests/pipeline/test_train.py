@@ -137,9 +137,22 @@ def test_all_linear_leaves_the_pooler_alone(tiny_model: Path) -> None:
     assert not any("pooler" in name for name in trained)
 
 
+def test_adapters_may_be_of_the_last_layers_only(tiny_model: Path) -> None:
+    model = Encoder.load(tiny_model, TextContract()).model
+    adapted = add_adapters(model, LoraRecipe(targets=("all-linear",), rank=2, top_layers=1), base_model="tiny")
+    trained = {name for name, value in adapted.named_parameters() if value.requires_grad}
+    assert len(trained) == 2 * 6  # A and B, linear layers of a BERT block
+    assert all(".layer.1." in name for name in trained)  # of layers 0 and 1
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
+        (
+            {"lora": LoraRecipe(top_layers=3)},
+            ConfigError,
+            r"lora\.top_layers must be <= 2, the layers of the model, got 3",
+        ),
         ({"base_model": "pypi:no-such-package"}, TridentError, "is not installed: run pip install no-such-package"),
         ({"base_model": "pypi:numpy"}, ModelError, "numpy holds no model: no config.json"),
         ({"lora": LoraRecipe(targets=("quarry",))}, ConfigError, "no linear layer is called 'quarry', the model has"),

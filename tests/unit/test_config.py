@@ -68,6 +68,7 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
         (MINIMAL, ["data.test_share=1.2"], "data.test_share must be between 0 and 1, got 1.2"),
         (MINIMAL, ["data.test_share=0.95"], "must leave queries to train on"),
         (MINIMAL, ["lora.rank=0"], "lora.rank must be >= 1, got 0"),
+        (MINIMAL, ["lora.top_layers=0"], "lora.top_layers must be >= 1, got 0"),
         (MINIMAL, ["lora.dropout=1.0"], "lora.dropout must be in"),
         (MINIMAL, ["lora.targets=[]"], "lora.targets must name at least one layer"),
         (MINIMAL, ["loss.temperature=0"], "loss.temperature must be > 0"),

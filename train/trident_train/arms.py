@@ -46,7 +46,7 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
         base_model: Written into the adapter, so that it names what it belongs to.
 
     Raises:
-        ConfigError: If no layer has one of the target names.
+        ConfigError: If no layer has one of the target names, or the model has fewer layers than the recipe adapts.
 
     Source: Hu et al. 2021, LoRA; the library is PEFT.
     """
@@ -59,11 +59,16 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
         raise ConfigError(
             f"lora.targets: no linear layer is called '{unknown[0]}', the model has {', '.join(sorted(linear))}"
         )
+    layers = model.config.num_hidden_layers
+    top = recipe.top_layers or layers
+    if top > layers:
+        raise ConfigError(f"lora.top_layers must be <= {layers}, the layers of the model, got {top}")
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=targets,
+        layers_to_transform=None if recipe.top_layers is None else list(range(layers - top, layers)),
         exclude_modules=rf".*{UNREACHED}.*",
         bias="none",
         use_rslora=recipe.rslora,

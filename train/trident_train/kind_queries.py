@@ -192,7 +192,8 @@ class _Shop:
 
 def _stop_words(language: str) -> Sequence[str]:
     name = "EN_PLUS" if language == "english" else language.upper()
-    return getattr(bm25s.stopwords, f"STOPWORDS_{name}", ())
+    known: Sequence[str] = getattr(bm25s.stopwords, f"STOPWORDS_{name}", ())
+    return known
 
 
 def _drawn(

@@ -43,7 +43,7 @@ class Epoch:
     seconds: float  # training only
     pairs: int  # seen
     mean_loss: float
-    score: float  # on the validation split: the mean of ``validation``
+    score: float  # on the validation split: of ``validation``, by the recipe's rule
     validation: dict[str, float]  # by metric
 
 

@@ -89,6 +89,7 @@ class LoraRecipe:
     alpha: int = 16  # the update is scaled by alpha / rank (alpha / sqrt(rank) with rslora)
     dropout: float = 0.0  # on the adapter's input
     targets: tuple[str, ...] = ("query", "key", "value")  # names of linear layers; ("all-linear",) for every one
+    top_layers: int | None = None  # only the last so many transformer layers get adapters; None: all
     rslora: bool = False
     dora: bool = False
 
@@ -96,6 +97,8 @@ class LoraRecipe:
         """Check the ranges."""
         if self.rank < 1:
             raise ConfigError(f"lora.rank must be >= 1, got {self.rank}")
+        if self.top_layers is not None and self.top_layers < 1:
+            raise ConfigError(f"lora.top_layers must be >= 1, got {self.top_layers}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"lora.dropout must be in [0, 1), got {self.dropout}")
         if not self.targets:
@@ -186,7 +189,9 @@ class OptimizerRecipe:
 class SelectionRecipe:
     """Which weights are kept: never the last by default."""
 
-    metrics: tuple[Metric, ...] = ("roc_auc",)  # the score of an epoch is their mean on the validation split
+    metrics: tuple[Metric, ...] = ("roc_auc",)  # on the validation split; they make the score of an epoch
+    # mean: of the metrics; worst_gain: the least that a metric of a source gained over the pretrained model
+    rule: Literal["mean", "worst_gain"] = "mean"
     patience: int | None = None  # epochs without a better score before training stops; None: all epochs run
     scales: tuple[float, ...] = (1.0,)  # shares of the learned change that are tried on the best epoch
     catalogue_products: int = 3000  # that stand for the catalogue in catalogue metrics, judged ones included

@@ -78,10 +78,10 @@ class Run:
         """Where steps and epochs are written while the run is under way."""
         return self.workplace / METRICS_FILE
 
-    def score(self, encoder: Encoder) -> Score:
-        """Return the validation score of an encoder."""
+    def score(self, encoder: Encoder, pretrained: Score | None = None) -> Score:
+        """Return the validation score of an encoder, given the pretrained model's unless it is that."""
         self.report(Stage(name="judging the validation split"))
-        return validation_score(encoder, self.sources, self.recipe.selection)
+        return validation_score(encoder, self.sources, self.recipe.selection, pretrained=pretrained)
 
     def record(self, entry: Step | Epoch) -> None:
         """Write an entry where people and trackers look for it."""
@@ -134,9 +134,9 @@ def train(
         model = arm_of(encoder.model, recipe).to(accelerator.device)
         encoder = Encoder(model, encoder.tokenizer, accelerator)
         before = PretrainedEncoder(model, encoder.tokenizer, accelerator)
-        training = None if recipe.method == "none" else _training(run, encoder, before)
-        arms = TestArms(run.sources)
         pretrained = run.score(before)
+        training = None if recipe.method == "none" else _training(run, encoder, before, pretrained)
+        arms = TestArms(run.sources)
         run.report(Stage(name="judging the pretrained model"))
         arms.add_references()
         arms.add_encoder("pretrained", before)
@@ -180,18 +180,18 @@ def train(
     return result
 
 
-def _training(run: Run, encoder: Encoder, pretrained: PretrainedEncoder) -> Training:
+def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained: Score) -> Training:
     run.report(Stage(name="tokenising"))
     checkpoints = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
     return Training(
         accelerator=run.accelerator,
         encoder=encoder,
         sources=[
-            *(_tokenized(run, source, pretrained) for source in run.sources),
-            *(_tokenized_made(run, source, source.made, pretrained) for source in run.sources if source.made),
+            *(_tokenized(run, source, before) for source in run.sources),
+            *(_tokenized_made(run, source, source.made, before) for source in run.sources if source.made),
         ],
         recipe=run.recipe,
-        validate=run.score,
+        validate=lambda trained: run.score(trained, pretrained),
         report=run.record,
         checkpoints=checkpoints,
         mark=lambda: run.metrics_path.stat().st_size,

@@ -16,19 +16,25 @@ from trident_train.recipe import SelectionRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """``value`` is the mean of ``metrics``, whose names start with that of their source when there are several."""
+    """``value`` says how good, by the recipe's rule; names of ``metrics`` start with their source's if it has one."""
 
     value: float
     metrics: dict[str, float]
 
 
-def validation_score(encoder: Encoder, sources: Sequence[Source], recipe: SelectionRecipe) -> Score:
-    """Return the score of an encoder on the validation splits: the mean over sources of the mean over metrics.
+def validation_score(
+    encoder: Encoder, sources: Sequence[Source], recipe: SelectionRecipe, *, pretrained: Score | None = None
+) -> Score:
+    """Return the score of an encoder on the validation splits.
+
+    By the rule ``mean`` it is the mean over sources of the mean over metrics. By ``worst_gain`` it is the least that a
+    metric of a source gained over the pretrained model: above 0 if none fell.
 
     Args:
         encoder: Judged as it is.
         sources: Their validation splits; one without a catalogue is scored by the other metrics.
-        recipe: Which metrics, and how large a part of a catalogue stands for it.
+        recipe: Which metrics, by which rule, and how large a part of a catalogue stands for it.
+        pretrained: The pretrained model's score; None: the encoder is that model.
     """
     metrics: dict[str, float] = {}
     means = []
@@ -50,6 +56,9 @@ def validation_score(encoder: Encoder, sources: Sequence[Source], recipe: Select
         means.append(float(np.mean(list(chosen.values()))))
         prefix = f"{source.name}/" if source.name else ""
         metrics |= {prefix + name: value for name, value in chosen.items()}
+    if recipe.rule == "worst_gain":
+        before = metrics if pretrained is None else pretrained.metrics
+        return Score(value=min(value - before[name] for name, value in metrics.items()), metrics=metrics)
     return Score(value=float(np.mean(means)), metrics=metrics)
 
 
