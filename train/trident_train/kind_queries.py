@@ -109,8 +109,8 @@ def kind_titles(queries: Sequence[str], titles: Sequence[str], language: str = "
             ends_in.setdefault(stem, []).append((row, has))
     found = []
     for query, row in query_rows.items():
-        words = query.split(" ")
-        wanted, (last,) = stems.of(words), stems.of(words[-1:])
+        asked = query.split(" ")
+        wanted, last = stems.of(asked), stems.one(asked[-1])
         found += [(row, title) for title, has in ends_in.get(last, []) if wanted <= has]
     return sorted(found)
 
