@@ -22,7 +22,7 @@ from trident_train.negatives import mine_negatives
 from trident_train.recipe import LossRecipe, NegativesRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
 from trident_train.run import train
 from trident_train.run_folder import load_run
-from trident_train.selection import validation_score
+from trident_train.selection import validation_score, worst_gain
 
 WORSE = """
 base_model = "{model}"
@@ -77,6 +77,22 @@ def test_the_worst_gain_looks_at_what_fell_most(tiny_recipe: TrainRecipe, tiny_d
     assert report.improved == (report.trained.best_score > 0)
     kept = validation_score(load_run(tmp_path / "run"), load_sources(recipe.data), selection, pretrained=before)
     assert kept.value == pytest.approx(report.trained.best_score, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "gain"),
+    [
+        ({"a/auc": 0.5, "b/auc": 0.75}, {"a/auc": 0.75, "b/auc": 0.875}, 0.125),
+        ({"a/auc": 0.5, "b/auc": 0.75}, {"a/auc": 1.0, "b/auc": 0.5}, -0.25),
+        ({"a/auc": 0.5, "b/ndcg": 1.0}, {"a/auc": 0.75, "b/ndcg": 1.0}, 0.25),
+        ({"a/auc": 0.5, "b/ndcg": 1.0}, {"a/auc": 0.75, "b/ndcg": 0.5}, -0.5),
+        ({"b/ndcg": 1.0}, {"b/ndcg": 1.0}, 0.0),
+    ],
+)
+def test_what_has_nothing_to_gain_does_not_count(
+    before: dict[str, float], after: dict[str, float], gain: float
+) -> None:
+    assert worst_gain(before, after) == gain
 
 
 def test_a_scale_is_that_share_of_the_learned_change(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +58,17 @@ def validation_score(
         metrics |= {prefix + name: value for name, value in chosen.items()}
     if recipe.rule == "worst_gain":
         before = metrics if pretrained is None else pretrained.metrics
-        return Score(value=min(value - before[name] for name, value in metrics.items()), metrics=metrics)
+        return Score(value=worst_gain(before, metrics), metrics=metrics)
     return Score(value=float(np.mean(means)), metrics=metrics)
+
+
+def worst_gain(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Return the least that a metric gained; one that was 1 and still is has nothing to gain, and is left out.
+
+    NDCG of queries with a single judged product, for instance, is always 1.
+    """
+    gains = [value - before[name] for name, value in after.items() if min(value, before[name]) < 1]
+    return min(gains, default=0.0)
 
 
 def _part_of(catalogue: Catalogue, judged: list[str], size: int) -> Catalogue:
