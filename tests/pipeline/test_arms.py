@@ -26,6 +26,7 @@ from trident_train.recipe import (
     NegativesRecipe,
     OptimizerRecipe,
     SourceRecipe,
+    TitleWords,
     TrainRecipe,
 )
 from trident_train.run import train
@@ -120,11 +121,12 @@ def test_every_loss_and_schedule_lowers_the_loss(
     assert second < first
 
 
+@pytest.mark.parametrize("words", ["common", "kinds"])
 def test_distillation_learns_from_labels_title_queries_and_mined_products(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
+    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path, words: TitleWords
 ) -> None:
     data = dataclasses.replace(
-        tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=20, title_words="common"
+        tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=20, title_words=words
     )
     recipe = dataclasses.replace(
         tiny_recipe,
