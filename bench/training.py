@@ -43,7 +43,7 @@ from trident_train.batches import BatchPlan, TokenizedPairs, plan_epoch, tokeniz
 from trident_train.data import load_sources
 from trident_train.encoder import Encoder
 from trident_train.evaluate import rank_encoder
-from trident_train.processes import accelerator_of
+from trident_train.processes import accelerator_of, fastest_precision
 from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
 from trident_train.report import environment
 
@@ -139,7 +139,7 @@ def ways_of(recipe: TrainRecipe, pairs: TokenizedPairs, precision: Precision) ->
     original = OriginalWay(recipe, pairs, precision, length=MAX_TOKENS)
     found: dict[str, OriginalWay | OurWay] = {f"original, {PRECISION_NAMES[precision]}": original}
     # float32 first: Accelerate keeps one precision a process, and float16 is asked for again when gradients are clipped
-    for ours in dict.fromkeys(("no", best_precision())):
+    for ours in dict.fromkeys(("no", fastest_precision())):
         options = dataclasses.replace(recipe.optimizer, mixed_precision=ours)
         way = OurWay(dataclasses.replace(recipe, optimizer=options), pairs)
         found[f"ours, {PRECISION_NAMES[ours]}"] = way
@@ -152,14 +152,6 @@ def ways_of(recipe: TrainRecipe, pairs: TokenizedPairs, precision: Precision) ->
 def adapter_weights(way: OriginalWay | OurWay) -> dict[str, torch.Tensor]:
     """Return the weights that train, by name."""
     return {name: weight for name, weight in way.encoder.model.named_parameters() if weight.requires_grad}
-
-
-def best_precision() -> Precision:
-    """Return the fastest precision that this device computes in."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    capabilities = torch.cpu.get_capabilities()
-    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "no"
 
 
 def roc_auc(encoder: Encoder, parts: Sequence[Pairs]) -> float:

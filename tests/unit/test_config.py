@@ -106,7 +106,7 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
         (MINIMAL, ["selection.metrics=['auc']"], "'selection.metrics' must be one of 'roc_auc', .* got 'auc'"),
         (MINIMAL, ["selection.metrics=['catalogue_ndcg_at_10']"], "a catalogue metric in selection.metrics needs data"),
         (MINIMAL, ["selection.patience=0"], "selection.patience must be >= 1, got 0"),
-        (MINIMAL, ["selection.scales=[0.5, 1.5]"], r"selection.scales must be shares in \(0, 1\], got \[0.5, 1.5\]"),
+        (MINIMAL, ["selection.scales=[0.5, 2.5]"], r"selection.scales must be in \(0, 2\], got \[0.5, 2.5\]"),
         (MINIMAL, ["selection.catalogue_products=10"], "selection.catalogue_products must be >= 100, got 10"),
         (MINIMAL, ["checkpoint.every_steps=0"], "checkpoint.every_steps must be >= 1, got 0"),
         (MINIMAL, ["checkpoint.keep=0"], "checkpoint.keep must be >= 1, got 0"),

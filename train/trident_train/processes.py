@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -97,6 +97,8 @@ def accelerator_of(recipe: TrainRecipe, *, tracking: Path) -> Accelerator:
         raise MissingExtraError(f"tracker '{tracker}' is not installed: run pip install 'trident-search[trackers]'")
     AcceleratorState._reset_state()  # else a second run in this process keeps the precision of the first
     precision = recipe.optimizer.mixed_precision
+    if precision == "auto":
+        precision = fastest_precision()
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
@@ -109,6 +111,14 @@ def accelerator_of(recipe: TrainRecipe, *, tracking: Path) -> Accelerator:
     if precision == "fp16" and accelerator.device.type == "cpu":  # Accelerate lets it, and every step is lost
         raise ConfigError("optimizer.mixed_precision 'fp16' needs a GPU, got a CPU: take 'bf16' or 'no'")
     return accelerator
+
+
+def fastest_precision() -> Literal["no", "fp16", "bf16"]:
+    """Return the fastest precision that this machine computes in; CPUs without bfloat16 are far slower in it."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    capabilities = torch.cpu.get_capabilities()
+    return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "no"
 
 
 def start_tracker(accelerator: Accelerator, recipe: TrainRecipe, *, tracking: Path, after: int | None = None) -> None:

@@ -158,6 +158,9 @@ class NegativesRecipe:
 Batches = Literal["shuffled", "by_product", "by_query"]
 
 
+Precision = Literal["no", "fp16", "bf16", "auto"]  # auto: the fastest that the device computes in
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRecipe:
     """Adam with decoupled weight decay, and its schedule."""
@@ -172,7 +175,7 @@ class OptimizerRecipe:
     max_gradient_norm: float = 1.0  # gradients are clipped to it
     gradient_accumulation: int = 1  # batches a step
     gradient_checkpointing: bool = False  # less memory for more compute
-    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    mixed_precision: Precision = "no"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -193,7 +196,7 @@ class SelectionRecipe:
     # mean: of the metrics; worst_gain: the least that a metric of a source gained over the pretrained model
     rule: Literal["mean", "worst_gain"] = "mean"
     patience: int | None = None  # epochs without a better score before training stops; None: all epochs run
-    scales: tuple[float, ...] = (1.0,)  # shares of the learned change that are tried on the best epoch
+    scales: tuple[float, ...] = (1.0,)  # times the learned change, tried on the best epoch; above 1 goes on
     catalogue_products: int = 3000  # that stand for the catalogue in catalogue metrics, judged ones included
 
     def __post_init__(self) -> None:
@@ -202,9 +205,9 @@ class SelectionRecipe:
             raise ConfigError("selection.metrics must name at least one metric, got none")
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"selection.patience must be >= 1, got {self.patience}")
-        wrong = [scale for scale in self.scales if not 0 < scale <= 1]
+        wrong = [scale for scale in self.scales if not 0 < scale <= 2]
         if wrong or not self.scales:
-            raise ConfigError(f"selection.scales must be shares in (0, 1], got {list(self.scales)}")
+            raise ConfigError(f"selection.scales must be in (0, 2], got {list(self.scales)}")
         if self.catalogue_products < 100:
             raise ConfigError(f"selection.catalogue_products must be >= 100, got {self.catalogue_products}")
 
