@@ -56,7 +56,7 @@ def test_what_serves_served_before_or_is_loaded_stays(five: list[Generation], tm
         folder.path.mkdir(parents=True)
     one.write_state(five[0].id, five[1].id)
     (other.models / "retriever").mkdir(parents=True)
-    add_components(other.models, five[2])
+    add_components(other.models, five[2], plan=None)
     assert [found.serial for found in prune(tmp_path, keep=1)] == [4]
     assert ids(tmp_path) == [five[number].id for number in (0, 1, 2, 4)]
     with one.lock(), pytest.raises(ServerError, match="another promotion or rollback is under way"):

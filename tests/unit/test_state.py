@@ -18,6 +18,7 @@ RECORD = ServerRecord(
     metrics="127.0.0.1:8002",
     variant="cpu",
     cache=True,
+    plans="plans",
     supervisor_pid=1,
     tritonserver_pid=2,
     started_at="2026-11-24T12:00:00+00:00",
