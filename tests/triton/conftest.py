@@ -95,7 +95,7 @@ def sample_generations(sample_data: Path, tmp_path_factory: pytest.TempPathFacto
         folder / "run",
         sample_data / "products.csv",
         folder / "generations",
-        ExportConfig(),
+        ExportConfig(precision=PrecisionConfig(made=())),  # float32 is served
         report=lambda _: None,
         embedding=lambda _: nullcontext(lambda _: None),
     )
