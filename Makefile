@@ -41,7 +41,7 @@ demo: $(VENV)/.demo-installed ## Train, export, serve, search and verify the bun
 test: export HF_HUB_OFFLINE := 1
 test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev-installed ## Run all tests (PYTEST_ARGS='-k index' for some)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflows, hooks and what describes the image

@@ -22,18 +22,11 @@ from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, Trai
 from trident_train.run import train
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and all that share servers, so that what they share is made once.
-
-    The slowest come first: processes that run side by side end at about the same time.
-    """
+    """Put the slowest tests first: processes that run side by side end at about the same time."""
     folder = Path(__file__).parent
     order = ("triton", "pipeline", "unit")
     items.sort(key=lambda item: order.index(item.path.relative_to(folder).parts[0]))
-    for item in items:
-        place = item.path.relative_to(folder)
-        item.add_marker(pytest.mark.xdist_group("servers" if place.parts[0] == "triton" else str(place)))
 
 
 COLOURS = {"red": "crimson", "blue": "navy", "green": "olive", "black": "ebony", "white": "ivory", "steel": "chrome"}
