@@ -173,7 +173,7 @@ def run_trident() -> Callable[..., subprocess.CompletedProcess[str]]:
             env=os.environ | own | environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
