@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from trident.errors import ConfigError, GateError, GenerationError, ServerError, TridentError
 from trident.generation import Generation, Identity, generation_by_id
+from trident.golden_check import answering_generation
 from trident.running import RunningServer, find_running
 from trident.runtime_repository import COMPONENTS, ENSEMBLES, check_configuration
 from trident.state import HistoryEvent
@@ -18,6 +20,7 @@ from trident.switching import switch, unload_others
 
 log = logging.getLogger(__name__)
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOCK_WAIT_S = 60.0  # for another promotion, before old versions are unloaded
 
 # Raises GateError unless (candidate, serving) may be; returns the reason that overruled it, or None.
@@ -71,7 +74,7 @@ def promote(
 ) -> Promotion:
     """Return the switch of a running server to another generation, verified from outside.
 
-    After an error the generation that served before serves.
+    After an error the generation that served before serves, or a warning says that it could not be gone back to.
 
     Args:
         generations: The folder of generations.
@@ -195,16 +198,22 @@ def _recorded(running: RunningServer, attempt: _Attempt) -> Iterator[None]:
         _record(running, attempt, "failed", str(error))
         raise
     except OSError as error:
-        message = (
-            f"{error.filename or running.folder.path} cannot be written ({error.strerror}): free some space; the "
-            f"generation that served still serves"
-        )
+        remedy = "free some space; " if error.errno in NO_SPACE else ""
+        where = error.filename or running.folder.path
+        message = f"{where} cannot be written ({error.strerror}): {remedy}{_who_serves(running)}"
         _record(running, attempt, "failed", message)
         raise ServerError(message) from error
     except KeyboardInterrupt:
         _record(running, attempt, "failed", "interrupted")
         raise
     _record(running, attempt, "done", None)
+
+
+def _who_serves(running: RunningServer) -> str:
+    try:
+        return f"generation {answering_generation(running.control.url)} serves"
+    except ServerError as error:
+        return str(error)
 
 
 def _record(running: RunningServer, attempt: _Attempt, outcome: str, reason: str | None) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trident.errors import GenerationError
 from trident.generation import Generation, Identity
 from trident.plan import PLAN_FILE
-from trident.staging import staged_folder
+from trident.staging import scratch_folder, staged_folder
 
 COMPONENTS = ("tokenizer", "encoder", "retriever")
 ENSEMBLES = ("search", "embed")
@@ -75,6 +77,33 @@ def point_ensembles(models: Path, generation: Generation, *, cache: bool) -> Non
         if cache and ensemble == CACHED:
             text += CACHE_CONFIG
         _write_ensemble(models / ensemble, generation, ensemble, text)
+
+
+@contextmanager
+def ensembles_aside(models: Path) -> Iterator[Path]:
+    """Yield a folder with copies of the ensembles as they are, for ``restore_ensembles``.
+
+    Raises:
+        OSError: If they cannot be copied.
+        TridentError: If the folder cannot be made.
+    """
+    with scratch_folder(models.parent, "ensembles") as aside:
+        for ensemble in ENSEMBLES:
+            shutil.copytree(models / ensemble, aside / ensemble, symlinks=True)
+        yield aside
+
+
+def restore_ensembles(models: Path, aside: Path) -> None:
+    """Make the ensembles what they were when they were set aside; it renames only, and needs no space on the disk.
+
+    Raises:
+        OSError: If a folder cannot be renamed.
+    """
+    for ensemble in ENSEMBLES:
+        replaced = models / ensemble
+        if replaced.exists():
+            replaced.rename(aside / f"{ensemble}-replaced")
+        (aside / ensemble).rename(replaced)
 
 
 def add_candidate(models: Path, generation: Generation) -> None:

@@ -20,10 +20,12 @@ from trident.runtime_repository import (
     ENSEMBLES,
     add_candidate,
     add_components,
+    ensembles_aside,
     linked_generations,
     point_ensembles,
     remove_candidate,
     remove_components,
+    restore_ensembles,
 )
 from trident.serving import plan_of
 
@@ -44,7 +46,8 @@ class Switched:
 def switch(running: RunningServer, serving: Generation, candidate: Generation) -> Switched:
     """Make a generation the serving one and return how that went; call it under the folder's lock.
 
-    The state is written last. After an error the generation that served serves, and what was loaded is unloaded.
+    The state is written last. After an error the generation that served serves, and what was loaded is unloaded. Going
+    back writes no byte. Should it fail all the same, the candidate serves and stays loaded, and a warning says so.
 
     Args:
         running: The server.
@@ -60,17 +63,14 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
     with ExitStack() as undo:
         _check_serial(running, candidate)
         if candidate.serial not in linked_generations(models):
-            undo.callback(_undo, "unload what was loaded", lambda: _unload(running, candidate.serial))
+            undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
         load_components(running, candidate)
         with _candidate(running, candidate):
             _prove(check_golden(control.url, candidate, model=CANDIDATE), "before the switch")
-        undo.callback(_undo, f"switch back to {serving.id}", lambda: _point(running, serving))
-        switch_ms = _point(running, candidate)
-        report = check_golden(control.url, candidate)
-        _prove(report, "after the switch")
-        running.folder.write_state(candidate.id, serving.id)
+        with ensembles_aside(models) as aside:
+            switched = _switch_over(running, serving, candidate, aside)
         undo.pop_all()
-    return Switched(switch_ms=switch_ms, asked=report.asked)
+    return switched
 
 
 def load_components(running: RunningServer, generation: Generation) -> None:
@@ -112,6 +112,20 @@ def _check_serial(running: RunningServer, candidate: Generation) -> None:
         )
 
 
+def _switch_over(running: RunningServer, serving: Generation, candidate: Generation, aside: Path) -> Switched:
+    """Have the candidate serve, proven and written down; after any error go back to the ensembles set aside."""
+    try:
+        point_ensembles(running.folder.models, candidate, cache=running.record.cache)
+        switch_ms = _load_ensembles(running, candidate)
+        report = check_golden(running.control.url, candidate)
+        _prove(report, "after the switch")
+        running.folder.write_state(candidate.id, serving.id)
+    except BaseException:
+        _undo(f"switch back to {serving.id}", lambda: _go_back(running, serving, aside))
+        raise
+    return Switched(switch_ms=switch_ms, asked=report.asked)
+
+
 @contextmanager
 def _candidate(running: RunningServer, generation: Generation) -> Iterator[None]:
     """Have ``candidate`` answer as ``search`` will when the generation serves."""
@@ -126,10 +140,9 @@ def _candidate(running: RunningServer, generation: Generation) -> Iterator[None]
         remove_candidate(models)
 
 
-def _point(running: RunningServer, generation: Generation) -> float:
-    """Make the ensembles those of a generation and return the milliseconds that ``search`` took."""
+def _load_ensembles(running: RunningServer, generation: Generation) -> float:
+    """Load the ensembles as they are in the repository, and return the milliseconds that ``search`` took."""
     control = running.control
-    point_ensembles(running.folder.models, generation, cache=running.record.cache)
     started = time.perf_counter()
     control.load(ENSEMBLES[0])
     control.wait_until_ready(ENSEMBLES[0], generation.serial)
@@ -137,6 +150,20 @@ def _point(running: RunningServer, generation: Generation) -> float:
     for ensemble in ENSEMBLES[1:]:
         control.load(ensemble)
     return milliseconds
+
+
+def _go_back(running: RunningServer, serving: Generation, aside: Path) -> None:
+    restore_ensembles(running.folder.models, aside)
+    _load_ensembles(running, serving)
+
+
+def _unload_unless_answering(running: RunningServer, candidate: Generation) -> None:
+    """Unload a generation that was not to serve; one that an ensemble still answers with is needed."""
+    for ensemble in ENSEMBLES:
+        if candidate.serial in running.control.loaded(ensemble):
+            log.warning("generation %s is still what '%s' answers with: it stays loaded", candidate.id, ensemble)
+            return
+    _unload(running, candidate.serial)
 
 
 def _unload(running: RunningServer, serial: int) -> None:

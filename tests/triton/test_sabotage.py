@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,8 @@ from trident.config import apply_override
 from trident.errors import GateError, GenerationError, ServerError
 from trident.gating import gate_of
 from trident.generation import Generation, Identity, generation_by_id, write_manifest
-from trident.golden_check import check_serving
-from trident.promotion import PromoteOptions, promote
+from trident.golden_check import check_golden, check_serving
+from trident.promotion import PromoteOptions, promote, retire
 from trident.running import find_running
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, serve
@@ -259,6 +260,72 @@ def test_disk_full_when_the_state_is_written(server: TritonServer, own: Any, b: 
         assert control.loaded("search") == {own.a.serial}
 
 
+def test_a_file_that_cannot_be_written_for_another_reason(server: TritonServer, own: Any, b: Generation) -> None:
+    folder = ServingFolder.of(own.folder, server.config.http_port)
+    staging = folder.path / f".state.json.{os.getpid()}"
+    staging.mkdir()
+    try:
+        with pytest.raises(ServerError, match=rf"written \(Is a directory\): generation {own.a.id} serves"):
+            promote(own.folder, server.config.http_port, b.id, PromoteOptions(grace_s=0), report=lambda _: None)
+    finally:
+        staging.rmdir()
+
+
+@contextmanager
+def disk_full_after_the_switch(
+    folder: ServingFolder, serial: int, *, losing_the_way_back: bool = False
+) -> Iterator[None]:
+    """Let this process write no byte to a file from when both ensembles are those of a serial number."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ended = threading.Event()
+
+    def fill() -> None:
+        while not (folder.models / "embed" / str(serial)).exists() and not ended.wait(0.0005):
+            pass
+        if losing_the_way_back:
+            for aside in folder.path.glob(".ensembles.staging-*"):
+                shutil.rmtree(aside)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_disk_full_from_the_switch_on(server: TritonServer, own: Any, b: Generation) -> None:
+    folder = ServingFolder.of(own.folder, server.config.http_port)
+    before = folder.state()
+    message = rf"cannot be written \(File too large\): free some space; generation {own.a.id} serves"
+    with pytest.raises(ServerError, match=message), disk_full_after_the_switch(folder, b.serial):
+        promote(own.folder, server.config.http_port, b.id, PromoteOptions(grace_s=0), report=lambda _: None)
+    with served_throughout(server, own):
+        assert folder.state() == before
+    assert not list(folder.path.glob(".ensembles*"))
+
+
+def test_what_still_answers_stays_loaded(
+    server: TritonServer, own: Any, b: Generation, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = server.config.http_port
+    folder = ServingFolder.of(own.folder, port)
+    message = rf"cannot be written \(File too large\): free some space; generation {b.id} serves"
+    with (
+        pytest.raises(ServerError, match=message),
+        disk_full_after_the_switch(folder, b.serial, losing_the_way_back=True),
+    ):
+        promote(own.folder, port, b.id, PromoteOptions(grace_s=0), report=lambda _: None)
+    assert f"could not switch back to {own.a.id}: " in caplog.text
+    assert f"generation {b.id} is still what 'search' answers with: it stays loaded" in caplog.text
+    assert check_golden(server.urls.http, b).passed
+    promote(own.folder, port, own.a.id, PromoteOptions(grace_s=0), report=lambda _: None)
+    retire(own.folder, port, grace_s=0)
+
+
 def test_disk_full_when_the_candidate_is_written(server: TritonServer, own: Any, b: Generation) -> None:
     program = (
         "import sys; from pathlib import Path; from trident.promotion import PromoteOptions, promote\n"
@@ -270,4 +337,4 @@ def test_disk_full_when_the_candidate_is_written(server: TritonServer, own: Any,
     with served_throughout(server, own):
         made = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert made.stdout == f"loading generation {b.id} beside {own.a.id}\n"
-    assert "cannot be written (File too large): free some space; the generation that served still " in made.stderr
+    assert f"cannot be written (File too large): free some space; generation {own.a.id} serves" in made.stderr
