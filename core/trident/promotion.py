@@ -108,12 +108,16 @@ def rollback(generations: Path, http_port: int, *, report: Callable[[str], None]
     """
     running = find_running(generations, http_port)
     with running.folder.lock():
-        previous = running.previous_id()
-    attempt = _Attempt("rollback", previous)
+        state = running.state()
+    if state.previous is None:
+        raise GenerationError(
+            f"generation {state.serving} is the first that serves on this port, there is none to go back to: name one "
+            "with trident promote ID"
+        )
+    attempt = _Attempt("rollback", state.previous, source=state.serving)
     with _recorded(running, attempt):
-        serving = running.serving()
-        attempt.source = serving.id
-        return _switch(running, serving, _checked(running, serving, previous), attempt, report)
+        serving = generation_by_id(generations, state.serving)
+        return _switch(running, serving, _checked(running, serving, state.previous), attempt, report)
 
 
 def retire(generations: Path, http_port: int, *, grace_s: float) -> list[int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.control import ModelControl
-from trident.errors import GenerationError, ServerError
+from trident.errors import ServerError
 from trident.generation import Generation, generation_by_id
 from trident.golden_check import answering_generation
 from trident.state import ServerRecord, ServingFolder, ServingState
@@ -30,15 +30,18 @@ class RunningServer:
         A promotion that was killed between its switch and its last line leaves such a state; it is put right here.
 
         Raises:
-            ServerError: If nobody answers, or there is no state.
+            ServerError: If nobody answers, or a server of another folder, or there is no state.
+            GenerationError: If what answers is no generation of this folder; the state stays as it is.
         """
         state = self.folder.state()
         if state is None:
             raise ServerError(f"{self.folder.path} has no state.json: start trident serve again")
+        self.control.index()  # a server of another folder does not take our key
         answering = answering_generation(self.control.url)
         if answering != state.serving:
-            log.warning("generation %s answers, not %s: a promotion was cut off", answering, state.serving)
-            state = self.folder.write_state(answering, state.serving)
+            found = generation_by_id(self.generations, answering)
+            log.warning("generation %s answers, not %s: a promotion was cut off", found.id, state.serving)
+            state = self.folder.write_state(found.id, state.serving)
         return state
 
     def serving(self) -> Generation:
@@ -48,20 +51,6 @@ class RunningServer:
             GenerationError: If its folder is gone.
         """
         return generation_by_id(self.generations, self.state().serving)
-
-    def previous_id(self) -> str:
-        """Return the id of the generation that a rollback returns to.
-
-        Raises:
-            GenerationError: If there is none.
-        """
-        state = self.state()
-        if state.previous is None:
-            raise GenerationError(
-                f"generation {state.serving} is the first that serves on this port, there is none to go back to: name "
-                "one with trident promote ID"
-            )
-        return state.previous
 
 
 def find_running(generations: Path, http_port: int) -> RunningServer:

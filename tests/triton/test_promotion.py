@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -169,6 +170,24 @@ def test_a_promotion_that_was_cut_off_is_put_right(server: TritonServer, own: An
     assert report.differences == (f"every answer must come from generation {own.a.id}, got answers of {own.b.id}",)
     assert rollback(own.folder, port, report=silent).generation == own.a.id
     assert check_serving(own.folder, server.urls.http).passed
+
+
+def test_the_state_is_not_that_of_another_folders_server(
+    server: TritonServer, own: Any, port: int, pair: Any, tmp_path: Path
+) -> None:
+    """A record and a key that were left behind name a port that a server of another folder has now."""
+    shutil.copytree(pair.b.folder, tmp_path / own.b.id)
+    theirs, folder = find_running(own.folder, port), ServingFolder.of(tmp_path, port)
+    folder.path.mkdir(parents=True)
+    folder.write_server(theirs.record)
+    folder.make_key()
+    before = folder.write_state(own.b.id, own.b.id)
+    with pytest.raises(ServerError, match=r"refused /v2/repository/index \(403\): This API is restricted"):
+        rollback(tmp_path, port, report=silent)
+    folder.key_path.write_text(theirs.folder.key())
+    with pytest.raises(GenerationError, match=f"generation '{own.a.id}' is not in "):
+        rollback(tmp_path, port, report=silent)
+    assert folder.state() == before
 
 
 def test_another_version_than_the_generations_is_a_difference(server: TritonServer, own: Any, port: int) -> None:
