@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -89,27 +89,27 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
 
     Raises:
         GenerationError: If a plan is to be served and there is none that fits.
-        ServerError: If a port is taken or the server does not start; its own error lines are in the message.
+        ServerError: If another serves on the port, a port is taken, or the server does not start; its own error lines
+            are in the message.
     """
     folder = ServingFolder.of(generations, options.http_port)
-    TritonServer(server_config(folder, options, key="")).check_ports()
-    plan = plan_of(generation, options.variant, options.plans)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    server = TritonServer(server_config(folder, options, key=folder.make_key()))
-    try:
-        lay_out(folder.models, generation, cache=options.cache_size_bytes is not None, plan=plan)
-        with server:
-            state = folder.state()
-            if state is None or state.serving != generation.id:
-                folder.write_state(generation.id, None if state is None else state.serving)
-            announce(folder, server, options)
-            yield server
-    finally:
-        folder.remove_server()
-        folder.key_path.unlink(missing_ok=True)
-        shutil.rmtree(folder.models, ignore_errors=True)
-        with suppress(OSError):  # nothing has ever served here
-            folder.path.rmdir()
+    with folder.serve_lock():
+        folder.remove_server()  # of one that was killed
+        TritonServer(server_config(folder, options, key="")).check_ports()
+        plan = plan_of(generation, options.variant, options.plans)
+        server = TritonServer(server_config(folder, options, key=folder.make_key()))
+        try:
+            lay_out(folder.models, generation, cache=options.cache_size_bytes is not None, plan=plan)
+            with server:
+                state = folder.state()
+                if state is None or state.serving != generation.id:
+                    folder.write_state(generation.id, None if state is None else state.serving)
+                announce(folder, server, options)
+                yield server
+        finally:
+            folder.remove_server()
+            folder.key_path.unlink(missing_ok=True)
+            shutil.rmtree(folder.models, ignore_errors=True)
 
 
 def plan_of(generation: Generation, variant: str, plans: Path) -> Path | None:

@@ -18,7 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -211,6 +211,33 @@ class ServingFolder:
                         ) from error
                 time.sleep(LOCK_POLL_S)
             yield
+
+    @contextmanager
+    def serve_lock(self) -> Iterator[None]:
+        """Hold the folder as the one ``trident serve`` of its port; what is in it belongs to who holds this.
+
+        Raises:
+            ServerError: If another holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        path = self.path / ".serve.lock"
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))  # else removed just now
+            except BlockingIOError:
+                held = False
+            if not held:
+                raise ServerError(
+                    f"another trident serve has port {self.path.name} ({self.path}): stop it, or choose another with "
+                    "--http-port"
+                )
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # nothing has ever served here
+                    self.path.rmdir()
 
 
 def serving_folders(generations: Path) -> list[ServingFolder]:

@@ -190,6 +190,20 @@ def test_the_state_is_not_that_of_another_folders_server(
     assert folder.state() == before
 
 
+def test_one_trident_serve_on_a_port(server: TritonServer, own: Any, port: int) -> None:
+    folder = ServingFolder.of(own.folder, port)
+    record, key = folder.server(), folder.key()
+    grpc_port, metrics_port = free_ports(2)
+    options = ServeOptions(http_port=port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with (
+        pytest.raises(ServerError, match=rf"another trident serve has port {port} \(.*\): stop it, or choose another"),
+        serve(own.b, own.folder, options),
+    ):
+        pass
+    assert (folder.server(), folder.key()) == (record, key)
+    promote(own.folder, port, own.b.id, QUIET, report=silent)  # the repository is there, too
+
+
 def test_another_version_than_the_generations_is_a_difference(server: TritonServer, own: Any, port: int) -> None:
     path = own.a.folder / "manifest.json"
     text = path.read_text()

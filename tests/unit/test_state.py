@@ -103,6 +103,17 @@ def test_the_lock_is_waited_for_as_long_as_told(folder: ServingFolder) -> None:
     thread.join()
 
 
+def test_one_serves_on_a_port_and_leaves_an_unused_folder_not_behind(folder: ServingFolder) -> None:
+    with folder.serve_lock():
+        with pytest.raises(ServerError, match="another trident serve has port 8000 "), folder.serve_lock():
+            pass
+        assert folder.path.exists()
+    assert not folder.path.exists()
+    with folder.serve_lock():
+        folder.write_state("a" * 16, None)
+    assert [path.name for path in folder.path.iterdir()] == ["state.json"]
+
+
 def test_folders_are_found_by_port(tmp_path: Path) -> None:
     assert serving_folders(tmp_path) == []
     for name in ("8000", "900", "not-a-port"):
