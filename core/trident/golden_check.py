@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from trident.state import ServingFolder
 
 SWITCH_S = 1.0  # a promotion writes its state this soon after the switch
 PROBE = "trident verify"  # a query, to learn who answers
+SHOWN_DIFFERENCES = 3
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,7 @@ class GoldenReport:
     generation: str  # id that had to answer
     asked: int  # queries
     differences: tuple[str, ...]  # a line for each fault; none when every answer is right
+    others: bool = False  # whether another generation, or another version, answered
 
     @property
     def passed(self) -> bool:
@@ -44,7 +49,7 @@ def check_golden(url: str, generation: Generation, *, model: str = "search") -> 
     """
     expected = generation.golden()
     served = served_answers(url, [answer.query for answer in expected], model=model)
-    differences = []
+    differences, others = [], True
     if served.generations != (generation.id,):
         differences.append(
             f"every answer must come from generation {generation.id}, got answers of {', '.join(served.generations)}"
@@ -55,8 +60,34 @@ def check_golden(url: str, generation: Generation, *, model: str = "search") -> 
             f"{', '.join(map(str, served.versions))}"
         )
     else:
-        differences = golden_differences(expected, served.answers)
-    return GoldenReport(generation=generation.id, asked=len(expected), differences=tuple(differences))
+        differences, others = golden_differences(expected, served.answers), False
+    return GoldenReport(generation=generation.id, asked=len(expected), differences=tuple(differences), others=others)
+
+
+def fault_of(report: GoldenReport, *, variant: str, when: str) -> str | None:
+    """Return why a generation must not serve, None when it may: the rule of every start and every switch.
+
+    A TensorRT plan computes in float16, and its scores may be further from the stored ones than the tolerance: with it
+    a difference is a warning, unless another generation answers.
+
+    Args:
+        report: Of its golden queries.
+        variant: Of the encoder.
+        when: They were asked, such as "before the switch".
+    """
+    if report.passed:
+        return None
+    more = len(report.differences) - SHOWN_DIFFERENCES
+    shown = "; ".join(report.differences[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+    fault = (
+        f"generation {report.generation} must answer its {report.asked} golden queries as stored, got {when}: {shown}"
+    )
+    if variant == "tensorrt" and not report.others:
+        log.warning(
+            "%s; it serves all the same, because a plan computes in float16: compare with trident verify", fault
+        )
+        return None
+    return fault
 
 
 def check_serving(generations: Path, url: str) -> GoldenReport:

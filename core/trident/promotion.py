@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trident.errors import ConfigError, GateError, GenerationError, ServerError, TridentError
-from trident.generation import Generation, Identity, generation_by_id
+from trident.generation import Generation, generation_by_id
 from trident.golden_check import answering_generation
 from trident.running import RunningServer, find_running
-from trident.runtime_repository import COMPONENTS, ENSEMBLES, check_configuration
+from trident.runtime_repository import check_configuration, check_identities
 from trident.state import HistoryEvent
 from trident.switching import switch, unload_others
 
@@ -145,23 +145,6 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
     check_identities(candidate)
     check_configuration(running.folder.models, candidate)
     return candidate
-
-
-def check_identities(generation: Generation) -> None:
-    """Raise if a served model of a generation is not that of its manifest.
-
-    Raises:
-        GenerationError: Naming the model and what differs.
-    """
-    manifest = generation.manifest
-    for model in (*COMPONENTS, *ENSEMBLES):
-        found = Identity.load(generation.version_folder(model))
-        for name in ("id", "serial", "encoder_fingerprint"):
-            if getattr(found, name) != getattr(manifest, name):
-                raise GenerationError(
-                    f"generation {generation.id}: {name} of its {model} must be {getattr(manifest, name)} as in the "
-                    f"manifest, got {getattr(found, name)}; export again"
-                )
 
 
 def _switch(

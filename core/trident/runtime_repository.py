@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trident.errors import GenerationError
 from trident.generation import Generation, Identity
+from trident.graph_files import GRAPH_FILES
 from trident.plan import PLAN_FILE
 from trident.staging import scratch_folder, staged_folder
 
@@ -133,6 +134,30 @@ def linked_generations(models: Path) -> dict[int, str]:
     """
     folders = [path for path in (models / COMPONENTS[-1]).glob("*") if path.name.isdigit()]
     return {int(path.name): Identity.load(path).id for path in folders}
+
+
+def check_identities(generation: Generation) -> None:
+    """Raise if a served model of a generation is not that of its manifest, or runs another graph.
+
+    Raises:
+        GenerationError: Naming the model and what differs.
+    """
+    manifest = generation.manifest
+    graph = GRAPH_FILES.get(manifest.parts.get("served", ""))
+    wanted = Identity(
+        id=manifest.id,
+        serial=manifest.serial,
+        encoder_fingerprint=manifest.encoder_fingerprint,
+        graph=graph or "a graph of the manifest",
+    )
+    for model in (*COMPONENTS, *ENSEMBLES):
+        found = Identity.load(generation.version_folder(model))
+        for name in ("id", "serial", "encoder_fingerprint", "graph"):
+            if getattr(found, name) != getattr(wanted, name):
+                raise GenerationError(
+                    f"generation {generation.id}: {name} of its {model} must be {getattr(wanted, name)} as in the "
+                    f"manifest, got {getattr(found, name)}; export again"
+                )
 
 
 def check_configuration(models: Path, generation: Generation) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from trident.control import KEY_HEADER, RESTRICTED
-from trident.errors import ConfigError
+from trident.errors import ConfigError, ServerError
 from trident.generation import Generation, find_generation, generation_by_id
+from trident.golden_check import check_golden, fault_of
 from trident.plan import DEFAULT_CACHE, served_plan
-from trident.runtime_repository import ENSEMBLES, lay_out
+from trident.runtime_repository import ENSEMBLES, check_identities, lay_out
 from trident.server import ServerConfig, TritonServer
 from trident.state import ServerRecord, ServingFolder, now
 from trident.tls import TlsFiles
@@ -63,7 +64,7 @@ def size_bytes(text: str) -> int:
 
 
 def prepare(generations: Path, generation: str | None = None, *, http_port: int = 8000) -> Generation:
-    """Return the generation to serve, its files checked against the manifest.
+    """Return the generation to serve, its id, files and models' identities checked against the manifest.
 
     Args:
         generations: The folder of generations.
@@ -71,15 +72,17 @@ def prepare(generations: Path, generation: str | None = None, *, http_port: int 
         http_port: Of the server.
 
     Raises:
-        GenerationError: If there is none, or a file was changed.
+        GenerationError: If there is none, or something was changed.
         ServerError: If the state of the port is damaged.
     """
     if generation is not None:
         found = generation_by_id(generations, generation)
     else:
         state = ServingFolder.of(generations, http_port).state()
-        found = find_generation(generations) if state is None else generation_by_id(generations, state.serving)
+        newest_or_last = find_generation(generations).id if state is None else state.serving
+        found = generation_by_id(generations, newest_or_last)
     found.verify_files()
+    check_identities(found)
     return found
 
 
@@ -89,8 +92,8 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
 
     Raises:
         GenerationError: If a plan is to be served and there is none that fits.
-        ServerError: If another serves on the port, a port is taken, or the server does not start; its own error lines
-            are in the message.
+        ServerError: If another serves on the port, a port is taken, the server does not start (its own error lines are
+            in the message), or it answers the golden queries otherwise than stored.
     """
     folder = ServingFolder.of(generations, options.http_port)
     with folder.serve_lock():
@@ -101,6 +104,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         try:
             lay_out(folder.models, generation, cache=options.cache_size_bytes is not None, plan=plan)
             with server:
+                prove(server, generation, options)
                 state = folder.state()
                 if state is None or state.serving != generation.id:
                     folder.write_state(generation.id, None if state is None else state.serving)
@@ -110,6 +114,18 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
             folder.remove_server()
             folder.key_path.unlink(missing_ok=True)
             shutil.rmtree(folder.models, ignore_errors=True)
+
+
+def prove(server: TritonServer, generation: Generation, options: ServeOptions) -> None:
+    """Raise unless a server that has started answers the golden queries of its generation as stored.
+
+    Raises:
+        ServerError: With the first differences.
+        GenerationError: If the golden answers are missing or damaged.
+    """
+    fault = fault_of(check_golden(server.urls.http, generation), variant=options.variant, when="at the start")
+    if fault is not None:
+        raise ServerError(f"{fault}: serve another with --generation ID, or export on the kind of machine that serves")
 
 
 def plan_of(generation: Generation, variant: str, plans: Path) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from trident.errors import ConfigError, ServerError
 from trident.generation import generation_by_id
 from trident.runtime_repository import lay_out
 from trident.server import TritonServer
-from trident.serving import ServeOptions, announce, plan_of
+from trident.serving import ServeOptions, announce, plan_of, prove
 from trident.state import ServingFolder
 from trident.tritonserver import error_lines
 
@@ -94,7 +95,7 @@ def restart(server: TritonServer, generations: Path, options: ServeOptions) -> s
     """Start a stopped server with the generation that the state names, and return its id.
 
     Raises:
-        ServerError: If it does not start, or a promotion does not end within a minute.
+        ServerError: If it does not start or answers otherwise than stored, or a promotion does not end within a minute.
         GenerationError: If the generation is gone.
     """
     folder = ServingFolder.of(generations, options.http_port)
@@ -105,6 +106,10 @@ def restart(server: TritonServer, generations: Path, options: ServeOptions) -> s
         generation = generation_by_id(generations, state.serving)
         plan = plan_of(generation, options.variant, options.plans)
         lay_out(folder.models, generation, cache=options.cache_size_bytes is not None, plan=plan)
-        server.start()
-        announce(folder, server, options)
+        with ExitStack() as undo:
+            undo.callback(server.stop)
+            server.start()
+            prove(server, generation, options)
+            announce(folder, server, options)
+            undo.pop_all()
     return generation.id

@@ -12,7 +12,7 @@ from pathlib import Path
 from trident.control import LOAD_TIMEOUT_S, POLL_S
 from trident.errors import GenerationError, ServerError, TridentError
 from trident.generation import Generation
-from trident.golden_check import GoldenReport, check_golden
+from trident.golden_check import GoldenReport, check_golden, fault_of
 from trident.running import RunningServer
 from trident.runtime_repository import (
     CANDIDATE,
@@ -29,7 +29,6 @@ from trident.runtime_repository import (
 )
 from trident.serving import plan_of
 
-SHOWN_DIFFERENCES = 3
 UNLOAD_TIMEOUT_S = 60.0  # for the requests under way of a version
 
 log = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
             undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
         load_components(running, candidate)
         with _candidate(running, candidate):
-            _prove(check_golden(control.url, candidate, model=CANDIDATE), "before the switch")
+            _prove(running, check_golden(control.url, candidate, model=CANDIDATE), "before the switch")
         with ensembles_aside(models) as aside:
             switched = _switch_over(running, serving, candidate, aside)
         undo.pop_all()
@@ -118,7 +117,7 @@ def _switch_over(running: RunningServer, serving: Generation, candidate: Generat
         point_ensembles(running.folder.models, candidate, cache=running.record.cache)
         switch_ms = _load_ensembles(running, candidate)
         report = check_golden(running.control.url, candidate)
-        _prove(report, "after the switch")
+        _prove(running, report, "after the switch")
         running.folder.write_state(candidate.id, serving.id)
     except BaseException:
         _undo(f"switch back to {serving.id}", lambda: _go_back(running, serving, aside))
@@ -189,14 +188,10 @@ def _wait_until_gone(running: RunningServer, serials: list[int], timeout_s: floa
         time.sleep(POLL_S)
 
 
-def _prove(report: GoldenReport, when: str) -> None:
-    if report.passed:
-        return
-    more = len(report.differences) - SHOWN_DIFFERENCES
-    shown = "; ".join(report.differences[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-    raise GenerationError(
-        f"generation {report.generation} must answer its {report.asked} golden queries as stored, got {when}: {shown}"
-    )
+def _prove(running: RunningServer, report: GoldenReport, when: str) -> None:
+    fault = fault_of(report, variant=running.record.variant, when=when)
+    if fault is not None:
+        raise GenerationError(fault)
 
 
 def _undo(what: str, step: Callable[[], object]) -> None:

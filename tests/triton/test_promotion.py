@@ -227,6 +227,7 @@ def test_verify_says_which_answers_are_wrong(
         "generation": own.a.id,
         "asked": len(own.a.golden()),
         "differences": [],
+        "others": False,
         "passed": True,
         "url": server.urls.http,
     }

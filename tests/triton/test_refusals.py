@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trident.errors import ConfigError, ServerError
-from trident.generation import Generation, find_generation
+from trident.errors import ConfigError, GenerationError, ServerError
+from trident.generation import Generation, find_generation, write_manifest
 from trident.server import ServerConfig, TritonServer, free_ports
 from trident.serving import ServeOptions, prepare, serve
 from trident.tritonserver import find_tritonserver
@@ -60,6 +62,44 @@ def test_a_changed_file_is_found_before_the_server_starts(copy: Generation) -> N
     path.write_text(path.read_text().replace('"query_max_tokens": 16', '"query_max_tokens": 17'))
     with pytest.raises(Exception, match=r"tokenizer/1/text\.json was changed after the export"):
         prepare(copy.folder.parent)
+
+
+def rewrite(generation: Generation, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the manifest, as somebody would who hides what was changed: it records the files as they are now."""
+    path = generation.folder / "manifest.json"
+    table = json.loads(path.read_text())
+    change(table)
+    path.write_text(json.dumps(table))
+    manifest = Generation.load(generation.folder).manifest
+    path.unlink()
+    write_manifest(generation.folder, manifest)
+
+
+def test_a_newest_generation_of_another_id_than_its_parts_is_refused(copy: Generation) -> None:
+    rewrite(copy, lambda table: table["parts"].update(golden="0" * 64))
+    with pytest.raises(GenerationError, match=f"generation {copy.id}: its manifest must be of the same id, got"):
+        prepare(copy.folder.parent)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value"), [("embed", "encoder_fingerprint", "f" * 64), ("encoder", "graph", "model.fp16.onnx")]
+)
+def test_a_model_that_is_not_the_manifests_is_refused(copy: Generation, model: str, name: str, value: str) -> None:
+    path = identity_path(copy, model)
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    rewrite(copy, lambda table: None)
+    with pytest.raises(GenerationError, match=rf"{name} of its {model} must be .* as in the manifest, got {value}"):
+        prepare(copy.folder.parent)
+
+
+def test_wrong_answers_are_found_at_the_start(copy: Generation) -> None:
+    golden = copy.folder / "golden.json"
+    rows = json.loads(golden.read_text())
+    rows[0]["product_ids"].reverse()
+    golden.write_text(json.dumps(rows))
+    message = refusal(copy)
+    assert f"generation {copy.id} must answer its {len(rows)} golden queries as stored, got at the start: " in message
+    assert f"'{rows[0]['query']}': place 1 must be product {rows[0]['product_ids'][0]}, got " in message
 
 
 def test_a_port_in_use_names_the_option(copy: Generation) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,6 +219,19 @@ def test_a_server_that_dies_too_often_is_given_up(pair: Any, tmp_path: Path) -> 
         f"ready again: generation {own.a.id}",
     ]
     assert len(lines) == 3
+
+
+def test_a_server_is_not_started_again_with_wrong_answers(pair: Any, tmp_path: Path) -> None:
+    own = pair.copy(tmp_path / "generations")
+
+    def damage(server: Any, options: ServeOptions) -> None:
+        server.stop()
+        shutil.copyfile(own.b.folder / "golden.json", own.a.folder / "golden.json")
+        with pytest.raises(ServerError, match=f"generation {own.a.id} must answer its .* got at the start: "):
+            restart(server, own.folder, options)
+        assert not server.is_running
+
+    in_process(own, damage)
 
 
 def test_the_delay_is_bounded() -> None:

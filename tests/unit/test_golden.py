@@ -9,6 +9,7 @@ import pytest
 
 from trident.errors import GenerationError
 from trident.golden import GoldenAnswer, golden_differences, load_golden, save_golden
+from trident.golden_check import GoldenReport, fault_of
 
 KETTLES = GoldenAnswer(query="kettle", product_ids=["1", "2", "3"], scores=[0.9, 0.8, 0.7])
 
@@ -64,3 +65,20 @@ def test_damaged_files_are_refused(tmp_path: Path, text: str | None, message: st
         path.write_text(text)
     with pytest.raises(GenerationError, match=message):
         load_golden(path)
+
+
+WRONG = GoldenReport(generation="a" * 16, asked=9, differences=("'x': 1", "'y': 2", "'z': 3", "'w': 4"))
+FAULT = f"generation {'a' * 16} must answer its 9 golden queries as stored, got now: 'x': 1; 'y': 2; 'z': 3; and 1 more"
+
+
+def test_wrong_answers_are_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    assert fault_of(replace(WRONG, differences=()), variant="cpu", when="now") is None
+    assert fault_of(WRONG, variant="cpu", when="now") == FAULT
+    assert fault_of(WRONG, variant="onnxruntime", when="now") == FAULT
+    assert caplog.text == ""
+
+
+def test_of_a_plan_a_difference_is_said_and_another_generation_is_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    assert fault_of(WRONG, variant="tensorrt", when="now") is None
+    assert f"{FAULT}; it serves all the same, because a plan computes in float16" in caplog.text
+    assert fault_of(replace(WRONG, others=True), variant="tensorrt", when="now") == FAULT
