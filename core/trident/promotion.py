@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ def promote(
         GenerationError: If it is unknown, damaged, of another configuration, or answers otherwise than stored.
         ServerError: If no server is ready, another promotion is under way, or the server dies.
     """
-    running = find_running(generations, http_port)
+    running = _operated(generations, http_port)
     attempt = _Attempt("promote", generation)
     with _recorded(running, attempt):
         with running.folder.lock():  # fail at once when another is under way
@@ -106,7 +107,7 @@ def rollback(generations: Path, http_port: int, *, report: Callable[[str], None]
 
     A second rollback returns to where the first came from.
     """
-    running = find_running(generations, http_port)
+    running = _operated(generations, http_port)
     with running.folder.lock():
         state = running.state()
     if state.previous is None:
@@ -132,9 +133,29 @@ def retire(generations: Path, http_port: int, *, grace_s: float) -> list[int]:
         ServerError: If no server is ready, or a promotion is under way for longer than a minute.
     """
     time.sleep(grace_s)
-    running = find_running(generations, http_port)
+    running = _operated(generations, http_port)
     with running.folder.lock(wait_s=LOCK_WAIT_S):
         return unload_others(running, running.serving())
+
+
+def _operated(generations: Path, http_port: int) -> RunningServer:
+    running = find_running(generations, http_port)
+    check_user(running.folder.path)
+    return running
+
+
+def check_user(folder: Path) -> None:
+    """Raise unless a server's folder is this user's: the server must be able to remove what is written beside it.
+
+    Raises:
+        ServerError: Naming both users.
+    """
+    owner = folder.stat().st_uid
+    if owner != os.geteuid():
+        raise ServerError(
+            f"{folder} must be operated by the user of trident serve, {owner}, got user {os.geteuid()}: run this as "
+            "that user"
+        )
 
 
 def _checked(running: RunningServer, serving: Generation, generation: str) -> Generation:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from trident.errors import ConfigError, ServerError
+from trident.errors import ConfigError, ServerError, TridentError
 from trident.generation import generation_by_id
 from trident.runtime_repository import lay_out
 from trident.server import TritonServer
@@ -84,7 +84,7 @@ def supervise(
         time.sleep(delay_s)
         try:
             generation = restart(server, generations, options)
-        except ServerError as error:
+        except (TridentError, OSError) as error:  # a full disk too: there may be space the next time
             said = str(error)
             continue
         report(f"ready again: generation {generation}")

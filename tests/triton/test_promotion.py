@@ -20,7 +20,7 @@ from trident.control import ModelControl
 from trident.errors import ConfigError, GateError, GenerationError, ServerError
 from trident.generation import find_generation
 from trident.golden_check import check_golden, check_serving, port_of
-from trident.promotion import PromoteOptions, promote, retire, rollback
+from trident.promotion import PromoteOptions, check_user, promote, retire, rollback
 from trident.running import find_running
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, prepare, serve
@@ -318,6 +318,26 @@ def test_a_key_that_cannot_be_read_is_named(server: TritonServer, own: Any, port
         assert int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout) >= 5
     finally:
         aside.rename(path)
+
+
+def test_only_the_user_of_the_server_operates_it(server: TritonServer, own: Any, port: int, tmp_path: Path) -> None:
+    message = r" must be operated by the user of trident serve, \d+, got user \d+: run this as that user"
+    if os.geteuid() != 0:  # who cannot give a folder away asks about one of root's
+        with pytest.raises(ServerError, match=message):
+            check_user(Path("/"))
+        return
+    path = ServingFolder.of(own.folder, port).path
+    os.chown(path, 12345, -1)
+    try:
+        for operate in (
+            lambda: promote(own.folder, port, own.b.id, QUIET, report=silent),
+            lambda: rollback(own.folder, port, report=silent),
+            lambda: retire(own.folder, port, grace_s=0),
+        ):
+            with pytest.raises(ServerError, match=message):
+                operate()
+    finally:
+        os.chown(path, 0, -1)
 
 
 def test_the_one_that_served_last_is_served_again(server: TritonServer, own: Any, port: int) -> None:

@@ -234,6 +234,42 @@ def test_a_server_is_not_started_again_with_wrong_answers(pair: Any, tmp_path: P
     in_process(own, damage)
 
 
+def test_what_goes_wrong_at_a_restart_is_tried_again(pair: Any, tmp_path: Path) -> None:
+    """A generation that is gone, a full disk: each counts as a death, and is not the end of ``trident serve``."""
+    own = pair.copy(tmp_path / "generations")
+    lines: list[str] = []
+
+    def die(server: Any, options: ServeOptions) -> None:
+        folder = ServingFolder.of(own.folder, options.http_port)
+        aside = tmp_path / "aside"
+        blocking = folder.path / f".server.json.{os.getpid()}"
+
+        def report(line: str) -> None:
+            lines.append(line)
+            if len(lines) == 1:
+                own.a.folder.rename(aside)
+            elif len(lines) == 2:
+                aside.rename(own.a.folder)
+                blocking.symlink_to("/dev/full")
+            elif line.startswith("ready again"):
+                os.kill(server.pid, signal.SIGKILL)
+            else:
+                blocking.unlink()
+
+        os.kill(server.pid, signal.SIGKILL)
+        policy = RestartPolicy(deaths=4, first_delay_s=0.01)
+        with pytest.raises(ServerError, match="tritonserver died 4 times within 300 s"):
+            supervise(server, own.folder, options, policy=policy, report=report)
+
+    in_process(own, die)
+    assert [line.partition(";")[0].partition(" (")[0] for line in lines] == [
+        "tritonserver ended by itself with status -9",
+        f"generation '{own.a.id}' is not in {own.folder}",
+        "[Errno 28] No space left on device",
+        f"ready again: generation {own.a.id}",
+    ]
+
+
 def test_the_delay_is_bounded() -> None:
     policy = RestartPolicy()
     assert [policy.delay_s(deaths) for deaths in (1, 2, 3, 10)] == [0.5, 1.0, 2.0, 30.0]
