@@ -6,6 +6,7 @@ A version number of Triton is a generation's serial number. The components hold 
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from trident.errors import GenerationError
 from trident.generation import Generation, Identity
 from trident.graph_files import GRAPH_FILES
 from trident.plan import PLAN_FILE
-from trident.staging import scratch_folder, staged_folder
+from trident.staging import scratch_folder, staged_folder, write_text
 
 COMPONENTS = ("tokenizer", "encoder", "retriever")
 ENSEMBLES = ("search", "embed")
@@ -42,8 +43,36 @@ def lay_out(models: Path, generation: Generation, *, cache: bool, plan: Path | N
         shutil.copyfile(source / CONFIG_FILE, target / CONFIG_FILE)
         if (source / "configs").is_dir():
             shutil.copytree(source / "configs", target / "configs")
+    write_text(_serials_path(models), json.dumps({}))
+    use_serial(models, generation)
     add_components(models, generation, plan=plan)
     point_ensembles(models, generation, cache=cache)
+
+
+def use_serial(models: Path, generation: Generation) -> None:
+    """Note that a serial number is this generation's until the server starts anew, loaded or not.
+
+    Its response cache knows answers by it: another generation of the number would answer with them.
+
+    Raises:
+        GenerationError: If the number was another generation's since the server's start.
+        OSError: If that cannot be written.
+    """
+    path = _serials_path(models)
+    used: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    owner = used.setdefault(str(generation.serial), generation.id)
+    if owner != generation.id:
+        raise GenerationError(
+            f"generation {generation.id} must have a serial number of its own, got {generation.serial}, which is that "
+            f"of generation {owner}, loaded since the server started: export again"
+        )
+    write_text(path, json.dumps(used))
+
+
+def remove_repository(models: Path) -> None:
+    """Remove a runtime repository and what is noted about it."""
+    shutil.rmtree(models, ignore_errors=True)
+    _serials_path(models).unlink(missing_ok=True)
 
 
 def add_components(models: Path, generation: Generation, *, plan: Path | None) -> None:
@@ -127,12 +156,12 @@ def remove_candidate(models: Path) -> None:
 
 
 def linked_generations(models: Path) -> dict[int, str]:
-    """Return the ids of the generations whose components are in a repository, by serial number.
+    """Return the ids of the generations of which a component is in a repository, by serial number.
 
     Raises:
         GenerationError: If an identity is missing or damaged.
     """
-    folders = [path for path in (models / COMPONENTS[-1]).glob("*") if path.name.isdigit()]
+    folders = [path for component in COMPONENTS for path in (models / component).glob("*") if path.name.isdigit()]
     return {int(path.name): Identity.load(path).id for path in folders}
 
 
@@ -178,6 +207,10 @@ def check_configuration(models: Path, generation: Generation) -> None:
                     "another (exported by another version of Trident, or tuned): restart with trident serve "
                     f"--generation {generation.id}"
                 )
+
+
+def _serials_path(models: Path) -> Path:
+    return models.with_name("serials.json")
 
 
 def _variants(model: Path) -> set[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from trident.errors import ConfigError, ServerError
 from trident.generation import Generation, find_generation, generation_by_id
 from trident.golden_check import check_golden, fault_of
 from trident.plan import DEFAULT_CACHE, served_plan
-from trident.runtime_repository import ENSEMBLES, check_identities, lay_out
+from trident.runtime_repository import ENSEMBLES, check_identities, lay_out, remove_repository
 from trident.server import ServerConfig, TritonServer
 from trident.state import ServerRecord, ServingFolder, now
 from trident.tls import TlsFiles
@@ -113,7 +112,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         finally:
             folder.remove_server()
             folder.key_path.unlink(missing_ok=True)
-            shutil.rmtree(folder.models, ignore_errors=True)
+            remove_repository(folder.models)
 
 
 def prove(server: TritonServer, generation: Generation, options: ServeOptions) -> None:

@@ -2,6 +2,7 @@
 
 generations/.serving/<http port>/
     models/          the runtime repository that tritonserver reads
+    serials.json     serial number -> id of every generation loaded since the server's start
     state.json       which generation serves, and which one before; outlives the server
     server.json      addresses and process ids; there while the server is ready
     key              of the server's restricted protocols, readable by its owner only

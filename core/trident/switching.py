@@ -26,6 +26,7 @@ from trident.runtime_repository import (
     remove_candidate,
     remove_components,
     restore_ensembles,
+    use_serial,
 )
 from trident.serving import plan_of
 
@@ -59,8 +60,8 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
         OSError: If a file cannot be written.
     """
     models, control = running.folder.models, running.control
+    use_serial(models, candidate)
     with ExitStack() as undo:
-        _check_serial(running, candidate)
         if candidate.serial not in linked_generations(models):
             undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
         load_components(running, candidate)
@@ -92,23 +93,26 @@ def load_components(running: RunningServer, generation: Generation) -> None:
 def unload_others(running: RunningServer, serving: Generation, *, timeout_s: float = UNLOAD_TIMEOUT_S) -> list[int]:
     """Unload every generation but the serving one, and return their serial numbers when they are gone.
 
+    A ``candidate`` that a killed promotion left goes too.
+
     Raises:
-        ServerError: If the server does not answer, or a version is still busy after ``timeout_s``.
+        ServerError: If the server does not answer, an ensemble answers with another generation, or a version is still
+            busy after ``timeout_s``.
     """
+    for ensemble in ENSEMBLES:
+        if not running.control.is_ready(ensemble, serving.serial):
+            raise ServerError(
+                f"'{ensemble}' must answer with version {serving.serial} before others are unloaded, got another: "
+                "promote another generation, or start trident serve again"
+            )
+    if running.control.loaded(CANDIDATE):
+        running.control.unload(CANDIDATE)
+    remove_candidate(running.folder.models)
     others = sorted(set(linked_generations(running.folder.models)) - {serving.serial})
     for serial in others:
         _unload(running, serial)
     _wait_until_gone(running, others, timeout_s)
     return others
-
-
-def _check_serial(running: RunningServer, candidate: Generation) -> None:
-    loaded = linked_generations(running.folder.models).get(candidate.serial, candidate.id)
-    if loaded != candidate.id:
-        raise GenerationError(
-            f"generation {candidate.id} must have a serial number of its own, got {candidate.serial}, which is that of "
-            f"generation {loaded}, loaded now: export again"
-        )
 
 
 def _switch_over(running: RunningServer, serving: Generation, candidate: Generation, aside: Path) -> Switched:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from trident.errors import GenerationError
+from trident.generation import Generation, Identity, generation_id, write_manifest
 from trident.golden_check import check_serving
-from trident.promotion import PromoteOptions, promote
+from trident.promotion import PromoteOptions, promote, retire
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, serve
 from trident_client import SearchClient, SearchResult
@@ -87,3 +91,33 @@ def test_golden_queries_are_never_answered_from_the_cache(servers: tuple[Any, Tr
     for _ in range(3):
         assert check_serving(own.folder, cached.urls.http).passed
     assert hits_and_misses(cached) == (hits, misses + 3)
+
+
+def of_another_id(generation: Generation) -> Generation:
+    """Return a copy of a generation with another id and the same serial number, beside it."""
+    parts = generation.manifest.parts | {"golden": "0" * 64}
+    copy = shutil.copytree(generation.folder, generation.folder.with_name(generation_id(parts)))
+    (copy / "manifest.json").unlink()
+    for path in copy.rglob("generation.json"):
+        replace(Identity.load(path.parent), id=copy.name).save(path.parent)
+    write_manifest(copy, replace(generation.manifest, id=copy.name, parts=parts, files={}))
+    return Generation.load(copy)
+
+
+def test_a_serial_number_is_not_used_again(servers: tuple[Any, TritonServer, TritonServer]) -> None:
+    """The cache remembers answers by it, also those of a generation that is loaded no longer."""
+    own, cached, _ = servers
+    port = cached.config.http_port
+
+    def go_to(generation: Generation) -> None:
+        promote(own.folder, port, generation.id, PromoteOptions(grace_s=0), report=lambda _: None)
+
+    if check_serving(own.folder, cached.urls.http).generation == own.a.id:
+        go_to(own.b)
+    go_to(own.a)
+    retire(own.folder, port, grace_s=0)
+    again = of_another_id(own.b)
+    message = f"generation {again.id} must have a serial number of its own, got {again.serial}, which is that of "
+    with pytest.raises(GenerationError, match=f"{message}generation {own.b.id}, loaded since the server started"):
+        go_to(again)
+    assert check_serving(own.folder, cached.urls.http).generation == own.a.id

@@ -104,18 +104,6 @@ def test_promote_and_back(server: TritonServer, own: Any, port: int) -> None:
     assert events[0].switch_ms == made.switch_ms
 
 
-def test_retiring_stops_the_models_processes(server: TritonServer, own: Any, port: int) -> None:
-    def processes() -> int:
-        found = subprocess.run(["ps", "--ppid", str(server.pid), "-o", "pid="], capture_output=True, text=True)
-        return len(found.stdout.split())
-
-    before = processes()
-    promote(own.folder, port, own.b.id, QUIET, report=silent)
-    assert processes() == before + 3
-    retire(own.folder, port, grace_s=0)
-    assert processes() == before
-
-
 def test_what_the_gate_says_counts(server: TritonServer, own: Any, port: int) -> None:
     asked: list[tuple[str, str]] = []
 

@@ -195,7 +195,7 @@ def test_the_serial_of_the_one_that_serves(server: TritonServer, own: Any, b: Ge
     hide(b, serial=own.a.serial)
     assert refusal(server, own, b.id) == (
         f"generation {b.id} must have a serial number of its own, got {own.a.serial}, which is that of generation "
-        f"{own.a.id}, loaded now: export again"
+        f"{own.a.id}, loaded since the server started: export again"
     )
 
 
