@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import secrets
 from collections.abc import Sequence
@@ -51,33 +52,30 @@ def served_answers(
     versions: dict[int, None] = {}
     for start in range(0, len(queries), BATCH):
         part = queries[start : start + BATCH]
-        version, tensors = _infer(url, model, part, k, timeout_s)
-        versions[version] = None
-        for row, query in enumerate(part):
-            count = int(tensors[COUNT][row, 0])
-            generations[tensors[GENERATION][row, 0].decode()] = None
-            answers.append(
-                GoldenAnswer(
-                    query=query,
-                    product_ids=[value.decode() for value in tensors[PRODUCT_ID][row, :count]],
-                    scores=[float(score) for score in tensors[SCORE][row, :count]],
-                )
-            )
+        headers, content = _infer(url, model, part, k, timeout_s)
+        try:
+            version, tensors = _read(headers, content)
+            versions[version] = None
+            for row, query in enumerate(part):
+                generations[tensors[GENERATION][row, 0].decode()] = None
+                answers.append(_answer(query, tensors, row))
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ServerError(f"what answers at {url} is no Triton server of Trident: {error!r}") from error
     return ServedAnswers(answers=tuple(answers), generations=tuple(generations), versions=tuple(versions))
 
 
 def _infer(
     url: str, model: str, queries: Sequence[str], k: int, timeout_s: float
-) -> tuple[int, dict[str, NDArray[Any]]]:
+) -> tuple[http.client.HTTPMessage, bytes]:
     rows = len(queries)
-    # A lowest score that leaves nothing out and that nobody else has sent: the cache knows no answer to it.
-    fresh = -1.0 + secrets.randbelow(FRESH_SCORES) / FRESH_SCORES / 100
+    # Lowest scores that leave nothing out and that nobody else has sent: the cache knows no answer to them.
+    fresh = [-1.0 + secrets.randbelow(FRESH_SCORES) / FRESH_SCORES / 100 for _ in queries]
     request = {
         "id": GOLDEN_REQUEST,
         "inputs": [
             {"name": QUERY, "datatype": "BYTES", "shape": [rows, 1], "data": list(queries)},
             {"name": K, "datatype": "INT32", "shape": [rows, 1], "data": [k] * rows},
-            {"name": MIN_SCORE, "datatype": "FP32", "shape": [rows, 1], "data": [fresh] * rows},
+            {"name": MIN_SCORE, "datatype": "FP32", "shape": [rows, 1], "data": fresh},
         ],
         # binary, because JSON has no NaN
         "outputs": [
@@ -89,12 +87,23 @@ def _infer(
     status, headers, content = exchange_with_headers(url, "POST", path, {}, body=body, timeout_s=timeout_s)
     if status != 200:
         raise ServerError(f"tritonserver at {url} answered {status} to {path}: {reason_in(content)}")
-    try:
-        length = int(headers[HEADER_LENGTH])
-        described = json.loads(content[:length])
-        return int(described["model_version"]), _tensors(described["outputs"], content[length:])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ServerError(f"what answers at {url} is no Triton server of Trident: {error!r}") from error
+    return headers, content
+
+
+def _read(headers: http.client.HTTPMessage, content: bytes) -> tuple[int, dict[str, NDArray[Any]]]:
+    """Return the version of the model that answered, and its tensors."""
+    length = int(headers[HEADER_LENGTH])
+    described = json.loads(content[:length])
+    return int(described["model_version"]), _tensors(described["outputs"], content[length:])
+
+
+def _answer(query: str, tensors: dict[str, NDArray[Any]], row: int) -> GoldenAnswer:
+    count = int(tensors[COUNT][row, 0])
+    return GoldenAnswer(
+        query=query,
+        product_ids=[value.decode() for value in tensors[PRODUCT_ID][row, :count]],
+        scores=[float(score) for score in tensors[SCORE][row, :count]],
+    )
 
 
 def _tensors(outputs: Sequence[dict[str, Any]], content: bytes) -> dict[str, NDArray[Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,30 +16,80 @@ from trident.served_answers import served_answers
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):
-    """Answers every request with an empty page."""
+    """Answers every request with the same page, and keeps what it was asked."""
+
+    server: Strangers
 
     def do_POST(self) -> None:
+        self.server.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(200)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(self.server.page)))
+        self.send_header("Inference-Header-Content-Length", str(len(self.server.page)))
         self.end_headers()
+        self.wfile.write(self.server.page)
 
     def log_request(self, *_: object) -> None:
         """Say nothing."""
 
 
+class Strangers(http.server.ThreadingHTTPServer):
+    """Listens for strangers."""
+
+    page = b""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), Stranger)
+
+    @property
+    def url(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+
 @pytest.fixture
-def stranger() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+def stranger() -> Iterator[Strangers]:
+    with Strangers() as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"127.0.0.1:{server.server_port}"
+        yield server
         server.shutdown()
         thread.join()
 
 
-def test_another_server_is_named(stranger: str) -> None:
-    with pytest.raises(ServerError, match=rf"what answers at {stranger} is no Triton server of Trident: "):
-        served_answers(stranger, ["navy sofa"])
+@pytest.mark.parametrize(
+    ("page", "fault"),
+    [
+        (b"", "JSONDecodeError"),
+        (b'{"model_version": "1"}', "KeyError..outputs"),
+        (b'{"model_version": "1", "outputs": []}', "KeyError..generation"),
+        (
+            b'{"model_version": "1", "outputs": [{"name": "generation", "datatype": "BYTES", "shape": [0], '
+            b'"parameters": {"binary_data_size": 0}}]}',
+            "IndexError",
+        ),
+    ],
+)
+def test_another_server_is_named(stranger: Strangers, page: bytes, fault: str) -> None:
+    stranger.page = page
+    with pytest.raises(ServerError, match=rf"what answers at {stranger.url} is no Triton server of Trident: {fault}"):
+        served_answers(stranger.url, ["navy sofa"])
+
+
+def test_every_query_is_asked_with_a_lowest_score_of_its_own(stranger: Strangers) -> None:
+    """A cache that keeps answers row by row would know none of them."""
+    for _ in range(2):
+        with pytest.raises(ServerError):
+            served_answers(stranger.url, ["navy sofa"] * 50)
+    rows = [
+        score
+        for asked in stranger.asked
+        for tensor in asked["inputs"]
+        if tensor["name"] == "min_score"
+        for score in tensor["data"]
+    ]
+    assert len(rows) == 100
+    assert all(-1 <= score < -0.98 for score in rows)
+    assert len(set(rows)) > 90
 
 
 def test_nobody_is_named() -> None:
