@@ -44,6 +44,12 @@ def load_golden(path: Path) -> list[GoldenAnswer]:
         raise GenerationError(f"golden answers {path} are missing or damaged: {error}; export again") from error
     if not answers:
         raise GenerationError(f"golden answers {path} must hold at least one query, got none; export again")
+    for answer in answers:
+        if len(answer.product_ids) != len(answer.scores):
+            raise GenerationError(
+                f"golden answers {path} are damaged: '{answer.query}' must have a score for each product, got "
+                f"{len(answer.scores)} for {len(answer.product_ids)}; export again"
+            )
     return answers
 
 

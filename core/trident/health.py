@@ -175,6 +175,8 @@ class HealthServer:
                 report = self._check()
             except TridentError as caught:
                 error = str(caught)
+            except (ValueError, LookupError) as caught:  # an answer that nobody foresaw is no reason to stop asking
+                error = f"the golden check failed: {caught!r}"
             self._last = _Outcome(ended_s=time.monotonic(), report=report, error=error)
             self._stopping.wait(self._period_s if self._last.passed else min(self._period_s, RETRY_S))
 

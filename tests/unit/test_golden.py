@@ -55,6 +55,10 @@ def test_other_answers_are_named(found: GoldenAnswer, message: str) -> None:
     [
         ("[", "golden answers .* are missing or damaged"),
         ('[{"query": "x"}]', "golden answers .* are missing or damaged: .*product_ids"),
+        (
+            '[{"query": "x", "product_ids": ["1", "2"], "scores": [0.5]}]',
+            "golden answers .* are damaged: 'x' must have a score for each product, got 1 for 2; export again",
+        ),
         ("[]", "golden answers .* must hold at least one query, got none; export again"),
         (None, "golden answers .* are missing or damaged: .*No such file"),
     ],

@@ -102,10 +102,26 @@ def test_it_is_not_ready_before_the_first_check_nor_when_one_hangs() -> None:
     assert len(calls) > 1
 
 
+@pytest.mark.parametrize("error", [KeyError("outputs"), IndexError("row 0"), ValueError("no number")])
+def test_an_answer_that_nobody_foresaw_is_said_and_asked_for_again(error: Exception) -> None:
+    failures = [error]
+
+    def check() -> Report:
+        if failures:
+            raise failures[0]
+        return RIGHT
+
+    with HealthServer("127.0.0.1", 0, check, period_s=PERIOD_S) as health:
+        wait_until(lambda: ask(health, "/ready")[1]["reasons"] == [f"the golden check failed: {error!r}"])
+        assert ask(health, "/live")[0] == 200
+        failures.clear()
+        wait_until(lambda: ask(health, "/ready")[0] == 200)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_it_is_not_live_when_the_checks_ended() -> None:
     def check() -> Report:
-        raise KeyError("a bug")
+        raise AttributeError("a bug")
 
     with HealthServer("127.0.0.1", 0, check, period_s=PERIOD_S) as health:
         wait_until(lambda: ask(health, "/live") == (503, {"live": False}))
