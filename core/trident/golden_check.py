@@ -13,7 +13,8 @@ from trident.golden import golden_differences
 from trident.served_answers import served_answers
 from trident.state import ServingFolder
 
-SWITCH_S = 1.0  # a promotion writes its state this soon after the switch
+SWITCH_S = 10.0  # a promotion writes its state this soon after the switch
+POLL_S = 0.2
 PROBE = "trident verify"  # a query, to learn who answers
 SHOWN_DIFFERENCES = 3
 
@@ -90,26 +91,30 @@ def fault_of(report: GoldenReport, *, variant: str, when: str) -> str | None:
     return fault
 
 
-def check_serving(generations: Path, url: str) -> GoldenReport:
+def check_serving(generations: Path, url: str, *, switch_s: float = SWITCH_S) -> GoldenReport:
     """Return how the answers of the server on a port compare with those of the generation that has to serve there.
 
     That is the one of ``state.json``; without that file, as for a server of another machine, the one that answers.
+    While another one answers, as in the middle of a promotion, it is asked again for a while; after a wrong answer not.
 
     Args:
         generations: The folder of generations.
         url: ``host:port`` of the server's HTTP.
+        switch_s: How long to wait for a promotion to write its state.
 
     Raises:
         GenerationError: If the generation or its golden answers are missing or damaged.
         ServerError: If nobody answers, or the server refuses.
     """
     folder = ServingFolder.of(generations, port_of(url))
-    state = folder.state()
-    report = check_golden(url, generation_by_id(generations, _expected(folder, url)))
-    if not report.passed and state is not None:  # perhaps in the middle of a promotion
-        time.sleep(SWITCH_S)
-        report = check_golden(url, generation_by_id(generations, _expected(folder, url)))
-    return report
+    deadline = time.monotonic() + switch_s
+    while True:
+        state = folder.state()
+        expected = answering_generation(url) if state is None else state.serving
+        report = check_golden(url, generation_by_id(generations, expected))
+        if not report.others or time.monotonic() >= deadline:
+            return report
+        time.sleep(POLL_S)  # perhaps in the middle of a promotion, between the switch and the state
 
 
 def answering_generation(url: str) -> str:
@@ -132,8 +137,3 @@ def port_of(url: str) -> int:
     if not port.isascii() or not port.isdigit():
         raise ServerError(f"--url must be HOST:PORT of the server's HTTP, such as 127.0.0.1:8000, got '{url}'")
     return int(port)
-
-
-def _expected(folder: ServingFolder, url: str) -> str:
-    state = folder.state()
-    return answering_generation(url) if state is None else state.serving

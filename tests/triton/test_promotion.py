@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -154,10 +155,25 @@ def test_a_promotion_that_was_cut_off_is_put_right(server: TritonServer, own: An
     assert before is not None
     promote(own.folder, port, own.b.id, QUIET, report=silent)
     folder.restore_state(before)  # as if killed between the switch and the last line
-    report = check_serving(own.folder, server.urls.http)
+    report = check_serving(own.folder, server.urls.http, switch_s=0.5)
     assert report.differences == (f"every answer must come from generation {own.a.id}, got answers of {own.b.id}",)
     assert rollback(own.folder, port, report=silent).generation == own.a.id
     assert check_serving(own.folder, server.urls.http).passed
+
+
+def test_a_check_in_the_middle_of_a_promotion_waits_for_its_state(server: TritonServer, own: Any, port: int) -> None:
+    folder = ServingFolder.of(own.folder, port)
+    before = folder.state()
+    promote(own.folder, port, own.b.id, QUIET, report=silent)
+    after = folder.state()
+    assert before is not None
+    assert after is not None
+    folder.restore_state(before)
+    writing = threading.Timer(2.5, lambda: folder.restore_state(after))
+    writing.start()
+    report = check_serving(own.folder, server.urls.http)
+    writing.join()
+    assert (report.generation, report.differences) == (own.b.id, ())
 
 
 def test_the_state_is_not_that_of_another_folders_server(
@@ -197,7 +213,7 @@ def test_another_version_than_the_generations_is_a_difference(server: TritonServ
     text = path.read_text()
     path.write_text(text.replace(f'"serial": {own.a.serial}', '"serial": 77'))
     try:
-        report = check_serving(own.folder, server.urls.http)
+        report = check_serving(own.folder, server.urls.http, switch_s=0)
     finally:
         path.write_text(text)
     assert report.differences == (
