@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from trident.control import ModelControl
 from trident.errors import ConfigError, GateError, GenerationError, ServerError
-from trident.generation import find_generation
+from trident.generation import find_generation, generation_by_id
 from trident.golden_check import check_golden, check_serving, port_of
 from trident.promotion import PromoteOptions, check_user, promote, retire, rollback
 from trident.running import find_running
@@ -250,7 +250,7 @@ def test_verify_says_which_answers_are_wrong(
 
 def test_the_command_line(run_trident: Callable[..., Any], server: TritonServer, own: Any, port: int) -> None:
     options = ("--generations", own.folder, "--http-port", str(port))
-    forced = ("--force", "to see it", "--grace", "0")
+    forced = ("--force", "to see it", "--set", "gate.latency_ratio=1e-6", "--grace", "0")
     made = run_trident("promote", own.b.id, *options, *forced, "--json", "--retain", "1")
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["generation"] == own.b.id
@@ -261,7 +261,11 @@ def test_the_command_line(run_trident: Callable[..., Any], server: TritonServer,
         (own.a.id, False, True, False),  # kept, because it served before
     ]
     assert all(0 < row["roc_auc"] < 1 and row["size_bytes"] > 1000 for row in listed)
-    assert listed[0]["gate"] in ("passed", "forced")
+    assert listed[0]["gate"] == "forced"
+    judged = generation_by_id(own.folder, own.b.id).manifest.gate[-1]
+    assert (judged["by"], judged["forced"], judged["passed"]) == ("promote", "to see it", False)
+    assert [check["passed"] for check in judged["checks"] if check["name"] == "latency_ratio"] == [False]
+    assert ServingFolder.of(own.folder, port).history()[-1].forced == "to see it"
     back = run_trident("rollback", *options, "--grace", "0")
     assert back.returncode == 0, back.stderr
     assert f"generation {own.a.id} serves, {own.b.id} did before: switched in " in back.stderr
@@ -270,6 +274,25 @@ def test_the_command_line(run_trident: Callable[..., Any], server: TritonServer,
     shown = run_trident("search", "navy sofa", "--url", server.urls.grpc)
     assert f"generation {own.a.id} (version {own.a.serial})" in shown.stderr
     own.b.verify_files()
+
+
+def test_the_command_line_shows_what_the_gate_measured(
+    run_trident: Callable[..., Any], server: TritonServer, own: Any, port: int
+) -> None:
+    options = ("--generations", own.folder, "--http-port", str(port), "--set", "gate.latency_ratio=1e-6")
+    judged = generation_by_id(own.folder, own.b.id).manifest.gate
+    refused = run_trident("promote", own.b.id, *options)
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert f"gate: generation {own.b.id} against {own.a.id}" in refused.stderr
+    for name in ("golden", "recall_at_10", "overlap_at_10", "latency_ratio"):
+        assert f" {name} " in refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith(f"trident: the gate refuses generation {own.b.id}, judged agains")
+    numbers = json.loads((own.folder / ".serving" / str(port) / "refusal.json").read_text())
+    assert (numbers["candidate"], numbers["serving"], numbers["passed"]) == (own.b.id, own.a.id, False)
+    assert "latency_ratio" in [check["name"] for check in numbers["checks"] if not check["passed"]]
+    assert generation_by_id(own.folder, own.b.id).manifest.gate == judged  # only what is let through is kept there
+    assert hits(server) == {(own.a.id, own.a.serial, "a")}
 
 
 def test_without_the_key_models_are_not_controlled(server: TritonServer, own: Any, port: int) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trident.commands.output import need, print_json, say
-from trident.errors import TridentError
+from trident.commands.gate_table import gate_table
+from trident.commands.output import need, print_json, say, say_table
+from trident.errors import GateError, TridentError
 
 if TYPE_CHECKING:
     from trident.promotion import Promotion
@@ -40,7 +41,11 @@ def command(
         retention.check_keep(retain)
     gate = gating.gate_of(generations, http_port, overrides=setting or [], force=force)
     options = promotion.PromoteOptions(gate=gate, keep=keep, grace_s=grace)
-    made: Promotion = promotion.promote(generations, http_port, generation, options, report=say)
+    try:
+        made: Promotion = promotion.promote(generations, http_port, generation, options, report=say)
+    except GateError as error:
+        say_table(gate_table(error.report))
+        raise
     tell(made, print_document=json)
     if not keep:
         unload(generations, http_port, grace_s=grace)
