@@ -111,6 +111,15 @@ def write_index_files(
     return record
 
 
+def index_encoder(folder: Path) -> str:
+    """Return the fingerprint of the encoder that made the vectors of a folder's index.
+
+    Raises:
+        VectorIndexError: If the record is missing or damaged.
+    """
+    return _read_record(folder / RECORD_FILE).encoder_fingerprint
+
+
 def read_index_files(folder: Path, *, encoder_fingerprint: str | None) -> StoredIndex:
     """Return the index of a folder, every file held against its record.
 

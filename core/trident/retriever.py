@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.catalogue import CATALOGUE_FILE, Catalogue
-from trident.errors import GenerationError
+from trident.errors import GenerationError, VectorIndexError
 from trident.exact_search import check_unit_rows
-from trident.generation import Identity
+from trident.generation import IDENTITY_FILE, Identity
 from trident.index import VectorIndex
+from trident.index_files import index_encoder
 from trident.requests import SearchKnobs
 
 
@@ -71,6 +72,7 @@ class Retriever:
             GenerationError: If identity or catalogue is missing, or their sizes differ.
         """
         identity = Identity.load(folder)
+        _check_encoder(folder, identity)
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint)
         return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity)
 
@@ -103,3 +105,27 @@ class Retriever:
             scores = np.where(rows >= 0, scores, np.float32(np.nan))
         counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
         return Hits(self._product_ids[rows], scores, self._titles[rows], counts)
+
+
+def _check_encoder(folder: Path, identity: Identity) -> None:
+    """Raise if the index of a version folder is of another encoder, and say of which generation each side is."""
+    found = index_encoder(folder)
+    if found != identity.encoder_fingerprint:
+        raise VectorIndexError(
+            f"generation {identity.id} (serial {identity.serial}, encoder {identity.encoder_fingerprint[:12]}) must "
+            f"have an index of its own encoder, got one of encoder {found[:12]}, that of "
+            f"{_loaded_with(folder, found)} ({folder}): export again"
+        )
+
+
+def _loaded_with(folder: Path, encoder_fingerprint: str) -> str:
+    """Name the generations of the other version folders that have an encoder."""
+    names = []
+    for path in sorted(folder.parent.glob(f"*/{IDENTITY_FILE}")):
+        try:
+            other = Identity.load(path.parent)
+        except GenerationError:  # damaged: it is not what is refused here
+            continue
+        if path.parent != folder and other.encoder_fingerprint == encoder_fingerprint:
+            names.append(f"generation {other.id} (serial {other.serial})")
+    return " and ".join(names) or "no generation loaded here"

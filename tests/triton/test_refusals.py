@@ -48,6 +48,11 @@ def test_another_encoder_than_the_generations_is_refused_at_load(copy: Generatio
     message = refusal(copy)
     assert "ffffffffffff" in message
     assert copy.manifest.encoder_fingerprint[:12] in message
+    if model == "retriever":
+        assert (
+            f"generation {copy.id} (serial {copy.serial}, encoder ffffffffffff) must have an index of its " in message
+        )
+        assert "that of no generation loaded here (" in message
 
 
 def test_a_missing_graph_is_named(copy: Generation) -> None:

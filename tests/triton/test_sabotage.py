@@ -132,8 +132,11 @@ def test_index_of_another_encoder(server: TritonServer, own: Any, b: Generation)
     message = refusal(server, own, b.id)
     assert message.startswith(f"generation {b.id} cannot be loaded: tritonserver at {server.urls.http} refused ")
     assert "At:" not in message
-    for generation in (own.a, b):
-        assert generation.manifest.encoder_fingerprint[:12] in message
+    encoders = [generation.manifest.encoder_fingerprint[:12] for generation in (own.a, b)]
+    assert (
+        f"generation {b.id} (serial {b.serial}, encoder {encoders[1]}) must have an index of its own encoder, got one "
+        f"of encoder {encoders[0]}, that of generation {own.a.id} (serial {own.a.serial}) ("
+    ) in message
 
 
 def test_swapped_tokenizer(server: TritonServer, own: Any, b: Generation) -> None:

@@ -39,6 +39,7 @@ def products(count: int) -> Catalogue:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a version folder as an export leaves it."""
+    tmp_path = tmp_path / "3"
     VectorIndex.build(VECTORS, config=IndexConfig(), encoder_fingerprint=ENCODER).save(tmp_path)
     products(COUNT).save(tmp_path / CATALOGUE_FILE)
     IDENTITY.save(tmp_path)
@@ -129,7 +130,18 @@ def test_a_catalogue_of_another_size_is_refused(folder: Path) -> None:
 
 def test_an_index_of_another_encoder_is_refused(folder: Path) -> None:
     Identity(id=IDENTITY.id, serial=3, encoder_fingerprint="b" * 64).save(folder)
-    with pytest.raises(VectorIndexError, match=r"serving encoder bbbbbbbbbbbb, got one of encoder aaaaaaaaaaaa"):
+    wanted = (
+        rf"generation {IDENTITY.id} \(serial 3, encoder bbbbbbbbbbbb\) must have an index of its own encoder, got one"
+    )
+    with pytest.raises(VectorIndexError, match=rf"{wanted} of encoder aaaaaaaaaaaa, that of no generation loaded here"):
+        Retriever.load(folder)
+    for serial, (generation, encoder) in enumerate({"1" * 16: ENCODER, "2" * 16: "c" * 64, "3" * 16: ENCODER}.items()):
+        (folder.parent / str(serial)).mkdir()
+        Identity(id=generation, serial=serial + 10, encoder_fingerprint=encoder).save(folder.parent / str(serial))
+    (folder.parent / "9").mkdir()
+    (folder.parent / "9" / "generation.json").write_text("{")  # damaged: another matter
+    others = rf"that of generation {'1' * 16} \(serial 10\) and generation {'3' * 16} \(serial 12\) \("
+    with pytest.raises(VectorIndexError, match=others):
         Retriever.load(folder)
 
 
