@@ -14,15 +14,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
 from trident.config import apply_override
 from trident.errors import GateError, GenerationError, ServerError
 from trident.gating import gate_of
 from trident.generation import Generation, Identity, generation_by_id, write_manifest
+from trident.golden import save_golden
 from trident.golden_check import check_golden, check_serving
+from trident.index import IndexConfig, VectorIndex
 from trident.promotion import PromoteOptions, promote, retire
 from trident.running import find_running
+from trident.searcher import Searcher
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, serve
 from trident.state import ServingFolder
@@ -241,6 +245,28 @@ def test_quality_dropped_on_purpose(server: TritonServer, own: Any, b: Generatio
     numbers = json.loads(ServingFolder.of(own.folder, port).refusal_path.read_text())
     assert numbers["candidate"] == b.id
     assert not numbers["passed"]
+
+
+def test_recall_dropped_by_ef_1(server: TritonServer, own: Any, b: Generation) -> None:
+    """The golden answers are those of the blunt index, so that only the gate can see it; quality may fall."""
+    folder, port = b.version_folder("retriever"), server.config.http_port
+    index = VectorIndex.load(folder)
+    blunt = VectorIndex.build(
+        index.vectors(np.arange(index.count)),
+        config=IndexConfig(m=2, ef_construction=2, ef=1),
+        encoder_fingerprint=index.encoder_fingerprint,
+    )
+    blunt.save(folder)
+    assert "model_repository/retriever/1/index" in refusal(server, own, b.id)
+    save_golden(Searcher.load(b).answers([answer.query for answer in b.golden()]), b.folder / "golden.json")
+    hide(b, **{"index.m": 2, "index.ef_construction": 2, "index.ef": 1})
+    overrides = ["gate.latency_ratio=1000", "gate.threads=1", "gate.quality_tolerance=1"]
+    message = refusal(server, own, b.id, gate=gate_of(own.folder, port, overrides=overrides, force=None))
+    assert f"the gate refuses generation {b.id}, judged against {own.a.id}: recall_at_10: recall@10 of the" in message
+    numbers = json.loads(ServingFolder.of(own.folder, port).refusal_path.read_text())
+    failed = {check["name"]: check for check in numbers["checks"] if not check["passed"]}
+    assert failed.keys() == {"recall_at_10", "overlap_at_10"}
+    assert failed["recall_at_10"]["value"] < failed["recall_at_10"]["bound"] == 0.95
 
 
 @pytest.mark.parametrize("name", ["0123456789abcdef", "../../etc", "", "serving"])
