@@ -187,6 +187,27 @@ def test_who_shows_no_certificate_is_not_let_in(server: TritonServer, certificat
             assert not outsider.is_ready()
 
 
+def test_one_sided_tls_asks_clients_for_no_certificate(tiny_generations: Path, certificates: Certificates) -> None:
+    http_port, grpc_port, metrics_port = free_ports(3)
+    tls = TlsFiles(certificate=certificates["server.pem"], key=certificates["server.key"])
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, tls=tls)
+    with serve(find_generation(tiny_generations), tiny_generations, options) as started:
+        for trusted in (Tls(ca=certificates["ca.pem"]), certificates.tls(), certificates.tls("stranger")):
+            with SearchClient(started.urls.grpc, tls=trusted) as client:
+                assert client.is_ready()
+                assert len(client.search("navy sofa", k=3).hits) == 3
+        with (
+            SearchClient(started.urls.grpc, tls=None, timeout_s=5) as client,
+            pytest.raises(ServerUnavailableError, match="closed the connection at once: if its gRPC speaks TLS pass"),
+        ):
+            client.search("navy sofa")
+        with (
+            SearchClient(started.urls.grpc, tls=Tls(ca=certificates["other-ca.pem"]), timeout_s=5) as client,
+            pytest.raises(ServerUnavailableError, match="must be signed by a trusted"),
+        ):
+            client.search("navy sofa")
+
+
 def test_a_client_trusts_only_the_authority_it_is_given(server: TritonServer, certificates: Certificates) -> None:
     pair = {"certificate": certificates["client.pem"], "key": certificates["client.key"]}
     for tls in (Tls(ca=certificates["other-ca.pem"], **pair), Tls(**pair)):
