@@ -91,6 +91,7 @@ class Manifest:
     stages: list[dict[str, Any]]  # one row a stage of the export: seconds, bytes, proof
     quality: dict[str, Any]  # figures on the run's held-out pairs
     versions: dict[str, str]  # of the tools
+    fingerprints: dict[str, str] = field(default_factory=dict)  # the encoder's three by themselves
     precisions: list[dict[str, Any]] = field(default_factory=list)  # what each was held against, shipped or not
     gate: list[dict[str, Any]] = field(default_factory=list)  # of the export and of every promotion; trident.gate
     profiles: list[dict[str, Any]] = field(default_factory=list)  # shapes that a TensorRT plan is built for

@@ -26,7 +26,7 @@ from trident.staging import write_text
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer, TokenBatch
 from trident_export.embedding import VECTORS_FILE, Process, embed_catalogue, tokenize_titles
-from trident_export.encoder_stages import encoder_fingerprint
+from trident_export.encoder_stages import encoder_fingerprint, part_fingerprints
 from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph
 
@@ -90,7 +90,7 @@ def embed_run(
     process.wait()
     contract = TextContract.load(merged)
     tokenizer = TextTokenizer.load(merged, contract)
-    fingerprint = encoder_fingerprint(merged, tokenizer)
+    fingerprint = encoder_fingerprint(part_fingerprints(merged, tokenizer))
     embedder = TorchEmbedder(EncoderGraph(load_backbone(merged), contract), accelerator.device)
     embed_catalogue(
         catalogue.titles,

@@ -33,7 +33,8 @@ PARITY_TEXTS = 128  # of each side
 class Encoder:
     """The exported encoder."""
 
-    fingerprint: str
+    fingerprint: str  # of all three together
+    fingerprints: dict[str, str]  # weights, tokenizer and text contract
     graph: OnnxEncoder
     tokenizer: TextTokenizer
 
@@ -57,7 +58,8 @@ def export_encoder(
         )
     contract = TextContract.load(merged)
     tokenizer = TextTokenizer.load(merged, contract)
-    fingerprint = encoder_fingerprint(merged, tokenizer)
+    fingerprints = part_fingerprints(merged, tokenizer)
+    fingerprint = encoder_fingerprint(fingerprints)
     with stages.stage("onnx") as notes:
         graph = EncoderGraph(load_backbone(merged), contract)
         model = export_onnx(graph.eval(), parts / ONNX_FILE, encoder_fingerprint=fingerprint)
@@ -68,7 +70,7 @@ def export_encoder(
         queries = list(dict.fromkeys(pairs.queries))[:PARITY_TEXTS]
         parity = prove_parity(graph, encoder, tokenizer, queries, catalogue.titles[:PARITY_TEXTS])
         notes.proof = f"cosine to PyTorch >= {parity.smallest_cosine:.7f} over {parity.texts} texts"
-    return Encoder(fingerprint, encoder, tokenizer)
+    return Encoder(fingerprint, fingerprints, encoder, tokenizer)
 
 
 def load_graph(path: Path, fingerprint: str, threads: int) -> OnnxEncoder:
@@ -121,7 +123,16 @@ def export_precisions(
     return proofs
 
 
-def encoder_fingerprint(merged: Path, tokenizer: TextTokenizer) -> str:
+def part_fingerprints(merged: Path, tokenizer: TextTokenizer) -> dict[str, str]:
+    """Return the hashes of merged weights, tokenizer and text contract, each by its name."""
+    return {
+        "weights": weights_fingerprint(merged),
+        "tokenizer": tokenizer.fingerprint,
+        "text": tokenizer.contract.fingerprint,
+    }
+
+
+def encoder_fingerprint(fingerprints: dict[str, str]) -> str:
     """Return the hash of merged weights, tokenizer and text contract together."""
-    parts = [weights_fingerprint(merged), tokenizer.fingerprint, tokenizer.contract.fingerprint]
+    parts = [fingerprints[name] for name in ("weights", "tokenizer", "text")]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -147,6 +147,7 @@ def export_generation(
                 serial=identity.serial,
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 encoder_fingerprint=encoder.fingerprint,
+                fingerprints=encoder.fingerprints,
                 parts=hashes,
                 parents=_parents(run, catalogue_path),
                 text=to_table(encoder.tokenizer.contract),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
+from trident.base_model import weights_fingerprint
 from trident.catalogue import read_catalogue
 from trident.encoder import OnnxEncoder
 from trident.errors import ConfigError, DataError, ExportError, GenerationError, ModelError
@@ -65,6 +67,16 @@ def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None
     trained = json.loads((tiny_run / "report.json").read_text())["test"][-1]["judged"]["roc_auc"]["value"]
     assert manifest.quality["judged"]["roc_auc"]["value"] == pytest.approx(trained, abs=1e-3)
     assert manifest.parents["base_weights"]
+    contract = TextContract.load(generation.folder / "encoder")
+    tokenizer = TextTokenizer.load(generation.folder / "encoder", contract)
+    assert manifest.fingerprints == {
+        "weights": weights_fingerprint(generation.folder / "encoder"),
+        "tokenizer": tokenizer.fingerprint,
+        "text": contract.fingerprint,
+    }
+    joint = hashlib.sha256("\n".join(manifest.fingerprints[name] for name in ("weights", "tokenizer", "text")).encode())
+    assert manifest.encoder_fingerprint == joint.hexdigest()
+    assert not any(name in manifest.parts for name in manifest.fingerprints)  # ids are made of the joint one
 
 
 def test_merged_model_equals_base_plus_adapter_and_not_base(generation: Generation, tiny_run: Path) -> None:
