@@ -44,7 +44,7 @@ test: $(VENV)/.dev-installed ## Run all tests (PYTEST_ARGS='-k index' for some)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
-check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflows, hooks and what describes the image
+check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflows, hooks, alert rules and what describes the image
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -54,6 +54,10 @@ check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflo
 	$(BIN)/hadolint Dockerfile.triton
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
+	@if command -v promtool >/dev/null; then \
+		promtool check rules deploy/prometheus/trident-alerts.yml && \
+		promtool test rules deploy/prometheus/trident-alerts-test.yml; else \
+		echo "the alert rules were not checked: no promtool on PATH (Debian and Ubuntu: apt-get install prometheus)"; fi
 
 .PHONY: format
 format: $(VENV)/.dev-installed ## Format the code and apply the lint fixes that are safe
