@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
 from pathlib import Path
 
-from trident.errors import GenerationError
 from trident.generation import Generation, list_generations
-
-STATES = ".serving/*/state.json"  # one a server of the folder; trident.serving writes them
+from trident.state import serving_folders
 
 
 def baseline(generations: Path) -> Generation | None:
@@ -21,18 +17,12 @@ def baseline(generations: Path) -> Generation | None:
         None where the folder holds no generation.
 
     Raises:
-        GenerationError: If a state or a manifest is damaged.
+        GenerationError: If a manifest is damaged.
+        ServerError: If a state is.
     """
     found = {generation.id: generation for generation in list_generations(generations)}
-    states = [state for path in sorted(generations.glob(STATES)) if (state := _read(path))[1] in found]
-    if states:
-        return found[max(states)[1]]
+    states = [state for folder in serving_folders(generations) if (state := folder.state()) is not None]
+    there = [state for state in states if state.serving in found]
+    if there:
+        return found[max(there, key=lambda state: state.switched).serving]
     return max(found.values(), key=lambda generation: generation.serial, default=None)
-
-
-def _read(path: Path) -> tuple[datetime, str]:
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        return datetime.fromisoformat(state["switched_at"]), str(state["serving"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GenerationError(f"{path} is damaged: {error!r}; remove it, and start trident serve again") from error

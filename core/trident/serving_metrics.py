@@ -10,19 +10,18 @@ ends frees it for both, and the server crashes (seen on 2.51). Sum over it.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from trident.errors import ServerError
 from trident.generation import Identity
+from trident.state import ServingFolder
 
 FLUSH_S = 1.0
 STOP_TIMEOUT_S = 2.0
-STATE_FILE = "state.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +70,11 @@ class ServingMetrics:
         families: Triton's ``pb_utils.MetricFamily``.
         identity: The generation that the model belongs to.
         counters: What it will count; a counter is shown as 0 until it does.
-        state: The file that names the generation in service; None: this model does not say.
+        state: The server's folder, which names the generation in service; None: this model does not say.
     """
 
     def __init__(
-        self, families: Any, identity: Identity, counters: Sequence[MetricInfo], *, state: Path | None = None
+        self, families: Any, identity: Identity, counters: Sequence[MetricInfo], *, state: ServingFolder | None = None
     ) -> None:
         """Make the metrics and start the thread."""
         self._kinds = families
@@ -150,10 +149,10 @@ class ServingMetrics:
             self.flush()
 
 
-def serving_generation(state: Path) -> str | None:
-    """Return the id in service by a server's state file; None where there is none, and so no other generation."""
+def serving_generation(folder: ServingFolder) -> str | None:
+    """Return the id in service by a server's state; None where there is none, and so no other generation."""
     try:
-        serving = json.loads(state.read_text(encoding="utf-8"))["serving"]
-    except (OSError, ValueError, KeyError, TypeError):
+        state = folder.state()
+    except ServerError:  # damaged: counting goes on
         return None
-    return str(serving)
+    return None if state is None else state.serving

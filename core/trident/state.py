@@ -45,6 +45,15 @@ class ServingState:
     switched_at: str  # ISO 8601, UTC
     epoch: int  # counts the switches
 
+    def __post_init__(self) -> None:
+        """Check the time; ``ValueError`` says what is wrong with it."""
+        self.switched  # noqa: B018
+
+    @property
+    def switched(self) -> datetime:
+        """When it was switched to."""
+        return datetime.fromisoformat(self.switched_at).astimezone(UTC)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerRecord:

@@ -22,9 +22,9 @@ from trident.serving_metrics import (
     RETRIEVER_METRICS,
     SCORE_SUM,
     SEARCHES,
-    STATE_FILE,
     ServingMetrics,
 )
+from trident.state import ServingFolder
 from trident.watch_options import WatchOptions
 
 
@@ -41,7 +41,7 @@ class SearchWatch:
         """Read the variables and start counting."""
         share = WatchOptions.from_environment().canary_share
         counters = RETRIEVER_METRICS + (CANARY_METRICS if share else ())
-        state = model_folder.parents[1] / STATE_FILE
+        state = ServingFolder(model_folder.parents[1])
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state)
         self._canary = RecallCanary(retriever.index, self._metrics, share) if share else None
 

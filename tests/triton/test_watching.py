@@ -7,7 +7,7 @@ import json
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from trident.generation import find_generation
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, serve
 from trident.serving_metrics import BUCKET_LABELS
+from trident.state import ServingFolder
 from trident.tls import TlsFiles, tls_files
 from trident.watch_options import WatchOptions
 from trident_client import InvalidRequestError, SearchClient, SearchResult, ServerUnavailableError, Tls
@@ -145,17 +146,15 @@ def test_the_canary_measures_live_queries(server: TritonServer, client: SearchCl
 
 
 def test_the_generation_in_service_is_that_of_the_state(server: TritonServer) -> None:
-    state = server.config.model_repository.parent / "state.json"
-    kept = state.read_bytes() if state.exists() else None
+    folder = ServingFolder(server.config.model_repository.parent)
+    state = folder.state()
+    assert state is not None
     assert settled(server, "trident_generation_serving", 1.0) == 1.0
     try:
-        state.write_text(json.dumps({"serving": "0123456789abcdef"}))
+        folder.restore_state(replace(state, serving="0123456789abcdef"))
         assert settled(server, "trident_generation_serving", 0.0) == 0.0
     finally:
-        if kept is None:
-            state.unlink()
-        else:
-            state.write_bytes(kept)
+        folder.restore_state(state)
     assert settled(server, "trident_generation_serving", 1.0) == 1.0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.errors import ConfigError, GenerationError
+from trident.errors import ConfigError, ServerError
 from trident.gate_baseline import baseline
 from trident.gate_config import GateConfig
 from trident.generation import Manifest, write_manifest
@@ -69,5 +69,5 @@ def test_the_generation_that_a_server_switched_to_last_counts_else_the_newest(ge
 @pytest.mark.parametrize("text", ["{", "[]", '{"serving": "a"}', '{"serving": "a", "switched_at": "now"}'])
 def test_a_damaged_state_is_named(generations: Path, text: str) -> None:
     write_state(generations, 8000, "", "").write_text(text)
-    with pytest.raises(GenerationError, match=r"state\.json is damaged: .*; remove it, and start trident serve again"):
+    with pytest.raises(ServerError, match=r"state\.json is damaged: .*; remove it and start trident serve again"):
         baseline(generations)

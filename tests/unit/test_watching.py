@@ -17,6 +17,7 @@ from trident.index import IndexConfig, VectorIndex
 from trident.query_log import QueryLog
 from trident.requests import SearchKnobs
 from trident.serving_metrics import CANARY_METRICS, QUERY_LOG_METRICS, ServingMetrics, serving_generation
+from trident.state import ServingFolder
 
 IDENTITY = Identity(id="51e4408bbb1ea5fe", serial=3, encoder_fingerprint="f" * 16)
 
@@ -151,9 +152,9 @@ def test_a_query_log_on_a_full_disk_counts_what_it_drops(caplog: pytest.LogCaptu
 
 
 def test_the_generation_in_service_is_that_of_the_state(tmp_path: Path) -> None:
-    state = tmp_path / "state.json"
-    assert serving_generation(state) is None
-    state.write_text('{"serving": "51e4408bbb1ea5fe", "previous": null}')
-    assert serving_generation(state) == "51e4408bbb1ea5fe"
-    state.write_text("{")
-    assert serving_generation(state) is None
+    folder = ServingFolder(tmp_path)
+    assert serving_generation(folder) is None
+    folder.write_state("51e4408bbb1ea5fe", None)
+    assert serving_generation(folder) == "51e4408bbb1ea5fe"
+    (tmp_path / "state.json").write_text("{")
+    assert serving_generation(folder) is None
