@@ -89,7 +89,7 @@ def measure(server: TritonServer, pair: list[Generation], queries: list[str], ar
     try:
         for number in range(1, arguments.promotions + 1):
             target, began = pair[number % 2], time.monotonic()
-            quiet = PromoteOptions(grace_s=0)
+            quiet = PromoteOptions()
             made.append(
                 promote(arguments.generations, server.config.http_port, target.id, quiet, report=lambda _: None)
             )

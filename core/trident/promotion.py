@@ -33,13 +33,6 @@ class PromoteOptions:
     """How to promote."""
 
     gate: Gate | None = None  # None: no gate, as for a rollback
-    keep: bool = False  # leave the versions loaded that do not serve
-    grace_s: float = 10.0  # before they are unloaded
-
-    def __post_init__(self) -> None:
-        """Check the time."""
-        if not self.grace_s >= 0:
-            raise ConfigError(f"--grace must be >= 0 seconds, got {self.grace_s}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +114,16 @@ def rollback(generations: Path, http_port: int, *, report: Callable[[str], None]
         return _switch(running, serving, _checked(running, serving, state.previous), attempt, report)
 
 
+def check_grace(grace_s: float) -> None:
+    """Refuse a time before old versions are unloaded that is none.
+
+    Raises:
+        ConfigError: If it is negative or not a number.
+    """
+    if not grace_s >= 0:
+        raise ConfigError(f"--grace must be >= 0 seconds, got {grace_s}")
+
+
 def retire(generations: Path, http_port: int, *, grace_s: float) -> list[int]:
     """Unload every generation but the serving one, and return their serial numbers.
 
@@ -130,8 +133,10 @@ def retire(generations: Path, http_port: int, *, grace_s: float) -> list[int]:
         grace_s: Seconds to wait before; a rollback meanwhile needs to load nothing.
 
     Raises:
+        ConfigError: If ``grace_s`` is no time.
         ServerError: If no server is ready, or a promotion is under way for longer than a minute.
     """
+    check_grace(grace_s)
     time.sleep(grace_s)
     running = _operated(generations, http_port)
     with running.folder.lock(wait_s=LOCK_WAIT_S):

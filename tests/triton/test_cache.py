@@ -80,7 +80,7 @@ def test_cached_answers_are_the_uncached_ones(servers: tuple[Any, TritonServer, 
     check(cached, plain, own.a)
     for generation in (own.b, own.a, own.b):  # the second time with what the cache remembers of it
         for server in (cached, plain):
-            options = PromoteOptions(grace_s=0)
+            options = PromoteOptions()
             promote(own.folder, server.config.http_port, generation.id, options, report=lambda _: None)
     check(cached, plain, own.b)
 
@@ -110,7 +110,7 @@ def test_a_serial_number_is_not_used_again(servers: tuple[Any, TritonServer, Tri
     port = cached.config.http_port
 
     def go_to(generation: Generation) -> None:
-        promote(own.folder, port, generation.id, PromoteOptions(grace_s=0), report=lambda _: None)
+        promote(own.folder, port, generation.id, PromoteOptions(), report=lambda _: None)
 
     if check_serving(own.folder, cached.urls.http).generation == own.a.id:
         go_to(own.b)

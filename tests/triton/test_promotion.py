@@ -21,7 +21,7 @@ from trident.control import ModelControl
 from trident.errors import ConfigError, GateError, GenerationError, ServerError
 from trident.generation import find_generation, generation_by_id
 from trident.golden_check import check_golden, check_serving, port_of
-from trident.promotion import PromoteOptions, check_user, promote, retire, rollback
+from trident.promotion import PromoteOptions, check_grace, check_user, promote, retire, rollback
 from trident.running import find_running
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, prepare, serve
@@ -29,7 +29,7 @@ from trident.state import ServingFolder
 from trident.switching import unload_others
 from trident_client import SearchClient
 
-QUIET = PromoteOptions(grace_s=0)
+QUIET = PromoteOptions()
 
 
 def silent(line: str) -> None:
@@ -386,7 +386,7 @@ def test_without_a_server_the_port_is_named(own: Any, tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="--url must be HOST:PORT of the server's HTTP"):
         port_of("localhost")
     with pytest.raises(ConfigError, match="--grace must be >= 0 seconds, got -1"):
-        PromoteOptions(grace_s=-1)
+        check_grace(-1)
 
 
 def test_the_first_generation_has_none_to_go_back_to(server: TritonServer, own: Any, port: int) -> None:

@@ -18,7 +18,7 @@ from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, serve
 from trident.state import ServingFolder
 
-QUIET = PromoteOptions(grace_s=0)
+QUIET = PromoteOptions()
 
 
 def silent(line: str) -> None:

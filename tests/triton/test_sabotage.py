@@ -105,7 +105,7 @@ def refusal(server: TritonServer, own: Any, generation: str, **options: Any) -> 
             own.folder,
             server.config.http_port,
             generation,
-            PromoteOptions(grace_s=0, **options),
+            PromoteOptions(**options),
             report=lambda _: None,
         )
     assert folder.state() == before
@@ -282,7 +282,7 @@ def test_disk_full_when_the_state_is_written(server: TritonServer, own: Any, b: 
     control = find_running(own.folder, server.config.http_port).control
     try:
         with pytest.raises(ServerError, match=r"cannot be written \(No space left on device\): free some space"):
-            promote(own.folder, server.config.http_port, b.id, PromoteOptions(grace_s=0), report=lambda _: None)
+            promote(own.folder, server.config.http_port, b.id, PromoteOptions(), report=lambda _: None)
     finally:
         staging.unlink(missing_ok=True)
     with served_throughout(server, own):  # switched there and back
@@ -295,7 +295,7 @@ def test_a_file_that_cannot_be_written_for_another_reason(server: TritonServer, 
     staging.mkdir()
     try:
         with pytest.raises(ServerError, match=rf"written \(Is a directory\): generation {own.a.id} serves"):
-            promote(own.folder, server.config.http_port, b.id, PromoteOptions(grace_s=0), report=lambda _: None)
+            promote(own.folder, server.config.http_port, b.id, PromoteOptions(), report=lambda _: None)
     finally:
         staging.rmdir()
 
@@ -331,7 +331,7 @@ def test_disk_full_from_the_switch_on(server: TritonServer, own: Any, b: Generat
     before = folder.state()
     message = rf"cannot be written \(File too large\): free some space; generation {own.a.id} serves"
     with pytest.raises(ServerError, match=message), disk_full_after_the_switch(folder, b.serial):
-        promote(own.folder, server.config.http_port, b.id, PromoteOptions(grace_s=0), report=lambda _: None)
+        promote(own.folder, server.config.http_port, b.id, PromoteOptions(), report=lambda _: None)
     with served_throughout(server, own):
         assert folder.state() == before
     assert not list(folder.path.glob(".ensembles*"))
@@ -347,18 +347,18 @@ def test_what_still_answers_stays_loaded(
         pytest.raises(ServerError, match=message),
         disk_full_after_the_switch(folder, b.serial, losing_the_way_back=True),
     ):
-        promote(own.folder, port, b.id, PromoteOptions(grace_s=0), report=lambda _: None)
+        promote(own.folder, port, b.id, PromoteOptions(), report=lambda _: None)
     assert f"could not switch back to {own.a.id}: " in caplog.text
     assert f"generation {b.id} is still what 'search' answers with: it stays loaded" in caplog.text
     assert check_golden(server.urls.http, b).passed
-    promote(own.folder, port, own.a.id, PromoteOptions(grace_s=0), report=lambda _: None)
+    promote(own.folder, port, own.a.id, PromoteOptions(), report=lambda _: None)
     retire(own.folder, port, grace_s=0)
 
 
 def test_disk_full_when_the_candidate_is_written(server: TritonServer, own: Any, b: Generation) -> None:
     program = (
         "import sys; from pathlib import Path; from trident.promotion import PromoteOptions, promote\n"
-        "promote(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], PromoteOptions(grace_s=0), report=print)\n"
+        "promote(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], PromoteOptions(), report=print)\n"
     )
     # no file may have a byte: folders and links are made, the first configuration is not
     command = ["bash", "-c", 'ulimit -f 0; exec "$@"', "promote", sys.executable, "-c", program]

@@ -118,9 +118,7 @@ def test_fifty_promotions_under_load(server: TritonServer, own: Any) -> None:
         for number in range(1, PROMOTIONS + 1):
             serving = own.other(serving)
             began = time.monotonic()
-            made = promote(
-                own.folder, server.config.http_port, serving.id, PromoteOptions(grace_s=0), report=lambda _: None
-            )
+            made = promote(own.folder, server.config.http_port, serving.id, PromoteOptions(), report=lambda _: None)
             served_from.append((serving.id, began, time.monotonic()))
             switches_ms.append(made.switch_ms)
             if number in (3, 33):  # each time with both generations loaded

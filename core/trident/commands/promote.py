@@ -37,10 +37,11 @@ def command(
     promotion = need("serve", "trident.promotion")
     gating = need("serve", "trident.gating")
     retention = need("serve", "trident.retention")
+    promotion.check_grace(grace)
     if retain is not None:
         retention.check_keep(retain)
     gate = gating.gate_of(generations, http_port, overrides=setting or [], force=force)
-    options = promotion.PromoteOptions(gate=gate, keep=keep, grace_s=grace)
+    options = promotion.PromoteOptions(gate=gate)
     try:
         made: Promotion = promotion.promote(generations, http_port, generation, options, report=say)
     except GateError as error:

@@ -20,8 +20,8 @@ def command(
 ) -> None:
     """Return a running server to the generation that served before; the gate is not asked."""
     promotion = need("serve", "trident.promotion")
-    options = promotion.PromoteOptions(keep=keep, grace_s=grace)
+    promotion.check_grace(grace)
     made = promotion.rollback(generations, http_port, report=say)
     promote.tell(made, print_document=json)
-    if not options.keep:
-        promote.unload(generations, http_port, grace_s=options.grace_s)
+    if not keep:
+        promote.unload(generations, http_port, grace_s=grace)
