@@ -20,6 +20,7 @@ import pytest
 from trident.errors import ConfigError, GenerationError, ServerError
 from trident.golden_check import check_serving
 from trident.promotion import PromoteOptions, promote
+from trident.running import find_running
 from trident.searcher import Searcher
 from trident.server import free_ports
 from trident.serving import ServeOptions, serve
@@ -27,7 +28,7 @@ from trident.state import ServerRecord, ServingFolder
 from trident.supervisor import RestartPolicy, restart, supervise
 from trident_client import ClientError, SearchClient
 
-QUIET = PromoteOptions(grace_s=0)
+QUIET = PromoteOptions()
 RESTART_TIMEOUT_S = 60.0
 
 
@@ -175,6 +176,30 @@ def test_a_server_killed_in_the_middle_of_a_promotion(served: Served) -> None:
     assert served.folder.history()[-1].outcome == "failed"
     promote(own.folder, served.port, own.b.id, QUIET, report=lambda _: None)  # nothing was lost
     assert check_serving(own.folder, served.record().http).generation == own.b.id
+
+
+def test_a_promotion_killed_between_its_switch_and_its_state(served: Served) -> None:
+    own, control = served.own, find_running(served.own.folder, served.port).control
+    program = "import sys; from pathlib import Path; from trident.promotion import PromoteOptions, promote\n"
+    program += "promote(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], PromoteOptions(), report=print)\n"
+    command = [sys.executable, "-c", program, str(own.folder), str(served.port), own.b.id]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as promoting:
+        held = served.folder.path / f".state.json.{promoting.pid}"
+        os.mkfifo(held)  # it waits for a reader where it writes the state
+        while control.loaded("search") != {own.b.serial} or control.loaded("candidate"):
+            assert promoting.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)  # the golden queries after the switch
+        promoting.kill()
+    held.unlink()
+    url = served.record().http
+    assert check_serving(own.folder, url, switch_s=0).others  # the state knows nothing of the switch
+    dead = served.kill()
+    served.wait_until_back(dead)
+    report = check_serving(own.folder, url)
+    assert (report.generation, report.differences) == (own.a.id, ())
+    promote(own.folder, served.port, own.b.id, QUIET, report=lambda _: None)
+    assert check_serving(own.folder, url).generation == own.b.id
 
 
 def in_process(own: Any, test: Callable[[Any, ServeOptions], None]) -> None:
