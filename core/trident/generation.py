@@ -196,13 +196,19 @@ def generation_id(parts: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()[:ID_LENGTH]
 
 
+def is_id(name: str) -> bool:
+    """Return whether a name is a generation's id."""
+    return re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}", name) is not None
+
+
 def list_generations(folder: Path) -> list[Generation]:
-    """Return the complete generations of a folder, lowest serial number first.
+    """Return the complete generations of a folder, lowest serial number first; a copy under another name is none.
 
     Raises:
         GenerationError: If a manifest is damaged.
     """
-    found = [Generation.load(path.parent) for path in folder.glob(f"[0-9a-f]*/{MANIFEST_FILE}")]
+    paths = [path.parent for path in folder.glob(f"*/{MANIFEST_FILE}") if is_id(path.parent.name)]
+    found = [generation for generation in map(Generation.load, paths) if generation.id == generation.folder.name]
     return sorted(found, key=lambda generation: generation.serial)
 
 
@@ -240,7 +246,7 @@ def generation_by_id(folder: Path, generation: str) -> Generation:
     Raises:
         GenerationError: If it is no id, or there is none with it, or its manifest is damaged or of another one.
     """
-    if not re.fullmatch(rf"[0-9a-f]{{{ID_LENGTH}}}", generation):
+    if not is_id(generation):
         raise GenerationError(f"a generation's id must be {ID_LENGTH} hexadecimal digits, got '{generation}'")
     path = folder / generation
     if not (path / MANIFEST_FILE).is_file():

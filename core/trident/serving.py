@@ -20,7 +20,7 @@ from trident.generation import Generation, find_generation, generation_by_id
 from trident.golden_check import check_golden, fault_of
 from trident.plan import DEFAULT_CACHE, served_plan
 from trident.runtime_repository import ENSEMBLES, check_identities, lay_out, remove_repository
-from trident.server import ServerConfig, TritonServer
+from trident.server import ServerConfig, ServerUrls, TritonServer
 from trident.state import ServerRecord, ServingFolder, now
 from trident.tls import TlsFiles
 from trident.watch_options import WatchOptions
@@ -59,7 +59,10 @@ def size_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+)\s*(|KiB|MiB|GiB)", text.strip())
     if found is None:
         raise ConfigError(f"--cache must be bytes, or a number of KiB, MiB or GiB such as 256MiB, got '{text}'")
-    return int(found[1]) * UNITS[found[2]]
+    size = int(found[1]) * UNITS[found[2]]
+    if size == 0:
+        raise ConfigError(f"--cache must be at least one byte, got '{text}': leave it out for none")
+    return size
 
 
 def prepare(generations: Path, generation: str | None = None, *, http_port: int = 8000) -> Generation:
@@ -155,6 +158,11 @@ def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> 
         tls=options.tls,
         environment=options.watch.environment(),
     )
+
+
+def urls_of(folder: ServingFolder, options: ServeOptions) -> ServerUrls:
+    """Return where a server of these options will listen."""
+    return TritonServer(server_config(folder, options, key="")).urls
 
 
 def announce(folder: ServingFolder, server: TritonServer, options: ServeOptions) -> None:

@@ -184,10 +184,13 @@ class ServingFolder:
             ) from error
 
     def record(self, event: HistoryEvent) -> None:
-        """Append a line to the history."""
-        row = asdict(event) | {"at": now()}
-        with self.history_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        """Append a line to the history; after half a line, which a full disk leaves, a new one."""
+        line = json.dumps(asdict(event) | {"at": now()}, ensure_ascii=False).encode() + b"\n"
+        with self.history_path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else b"\n" + line
+            file.write(line)
 
     def history(self) -> list[HistoryEvent]:
         """Return the history, oldest first; a line that a full disk cut off is left out."""

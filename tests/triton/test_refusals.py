@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from trident.errors import ConfigError, GenerationError, ServerError
-from trident.generation import Generation, find_generation, write_manifest
+from trident.generation import Generation, find_generation, list_generations, write_manifest
 from trident.server import ServerConfig, TritonServer, free_ports
 from trident.serving import ServeOptions, prepare, serve
 from trident.tritonserver import find_tritonserver
@@ -105,6 +105,29 @@ def test_wrong_answers_are_found_at_the_start(copy: Generation) -> None:
     message = refusal(copy)
     assert f"generation {copy.id} must answer its {len(rows)} golden queries as stored, got at the start: " in message
     assert f"'{rows[0]['query']}': place 1 must be product {rows[0]['product_ids'][0]}, got " in message
+
+
+def test_a_copy_under_another_name_is_no_generation(copy: Generation) -> None:
+    folder = copy.folder.parent
+    for name in (f"{copy.id}-before", "0123456789abcdef"):
+        shutil.copytree(copy.folder, folder / name)
+    (folder / f"{copy.id}-before" / "manifest.json").write_text("damaged")
+    assert [found.folder for found in list_generations(folder)] == [copy.folder]
+    assert prepare(folder).folder == copy.folder
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--health-port", "70000", "--health-port must be 1 to 65535, got 70000"),
+        ("--health-period", "0", "the period of health checks must be > 0 seconds, got 0"),
+    ],
+)
+def test_health_is_checked_before_anything_starts(
+    run_trident: Callable[..., Any], tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    refused = run_trident("serve", "--generations", tmp_path, "--health-port", "8003", option, value)
+    assert (refused.returncode, refused.stderr) == (2, f"trident: {message}\n")
 
 
 def test_a_port_in_use_names_the_option(copy: Generation) -> None:

@@ -74,7 +74,7 @@ def test_the_history_leaves_out_a_line_that_was_cut_off(folder: ServingFolder) -
     event = HistoryEvent(action="promote", outcome="done", source="a", target="b", seconds=1.5, switch_ms=4.0)
     folder.record(event)
     with folder.history_path.open("a") as file:
-        file.write('{"action": "prom\n')
+        file.write('{"action": "prom')
     folder.record(event)
     found = folder.history()
     assert [(each.action, each.target, each.switch_ms) for each in found] == [("promote", "b", 4.0)] * 2
@@ -123,6 +123,8 @@ def test_folders_are_found_by_port(tmp_path: Path) -> None:
 
 def test_sizes() -> None:
     assert [size_bytes(text) for text in ("1048576", "64MiB", "2 GiB", "3KiB")] == [2**20, 2**26, 2**31, 3072]
+    with pytest.raises(ConfigError, match="--cache must be at least one byte, got '0'"):
+        size_bytes("0")
     for bad in ("", "many", "64MB", "-1", "1.5MiB"):
         with pytest.raises(ConfigError, match="--cache must be bytes, or a number of KiB, MiB or GiB such as 256MiB"):
             size_bytes(bad)

@@ -61,6 +61,12 @@ def command(
         tls=need("serve", "trident.tls").tls_files(tls_cert, tls_key, tls_client_ca),
         watch=watch,
     )
+    health = None
+    if health_port is not None:  # before anything is started: it knows what it cannot be
+        golden = need("serve", "trident.golden_check")
+        url = serving.urls_of(folder, options).http
+        check = partial(golden.check_serving, generations, url)
+        health = need("serve", "trident.health").HealthServer(host, health_port, check, period_s=health_period)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = serving.prepare(generations, generation, http_port=http_port)
     say(f"starting generation {found.id} ({found.manifest.products:,} products)")
@@ -71,10 +77,8 @@ def command(
         with ExitStack() as running:
             server = running.enter_context(serving.serve(found, generations, options))
             urls = server.urls
-            if health_port is not None:
-                health, golden = need("serve", "trident.health"), need("serve", "trident.golden_check")
-                check = partial(golden.check_serving, generations, urls.http)
-                running.enter_context(health.HealthServer(host, health_port, check, period_s=health_period))
+            if health is not None:
+                running.enter_context(health)
                 say(f"health: http://{host}:{health_port}/live and /ready")
             if json:
                 document = {"generation": found.id, "serial": found.serial, "pid": server.pid}
