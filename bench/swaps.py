@@ -1,6 +1,10 @@
 """Promotes back and forth between two generations under load and prints how long the switches took.
 
-    python bench/swaps.py --generations generations/ --queries pairs.csv [--promotions 50] [--reload]
+    python bench/swaps.py --generations generations/ --queries pairs.csv [--promotions 50] [--reload]  # extra bench
+
+Without --reload both generations stay loaded and only the switch is repeated: what a rollback within the grace period
+takes. With it the old one is unloaded after each promotion, and each promotion loads its generation anew, as the first
+promotion of a new export does. A bound on the switch counts for the case that is printed with it.
 
 Takes the two newest generations of the folder, serves them with a response cache on free ports, has eight clients (four
 over gRPC, four over HTTP) ask the queries, and promotes by turns. Prints one JSON document: the switch itself, the
@@ -21,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trident.bench.process_tree import tree_usage
 from trident.generation import Generation, list_generations
 from trident.pairs import read_pairs
 from trident.promotion import PromoteOptions, Promotion, promote, retire
@@ -97,13 +102,14 @@ def measure(server: TritonServer, pair: list[Generation], queries: list[str], ar
             if arguments.reload:
                 retire(arguments.generations, server.config.http_port, grace_s=0)
             if number in (3, arguments.promotions):
-                memory[number] = resident_mib(server)
+                memory[number] = round(tree_usage(server.pid).memory_mib, 1)
     finally:
         load.stopped.set()
         for thread in threads:
             thread.join()
     switches = [each.switch_ms for each in made]
     return {
+        "case": "each promotion loads its generation anew" if arguments.reload else "both generations stay loaded",
         "promotions": len(made),
         "switch_ms": {"median": round(statistics.median(switches), 1), "worst": round(max(switches), 1)},
         "promotion_s": {
@@ -149,18 +155,6 @@ def stale(load: Load, periods: list[tuple[str, float, float]]) -> dict[str, int]
         settled += len(within)
         wrong += sum(got != generation for got in within)
     return {"settled": settled, "stale": wrong}
-
-
-def resident_mib(server: TritonServer) -> float:
-    """Return the memory of the server and its models' processes, what they share counted once."""
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rpartition(") ")[2].split()[2]) == server.pid:
-                total += int((stat.parent / "smaps_rollup").read_text().partition("\nPss:")[2].split()[0])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return round(total / 1024, 1)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trident.bench.process_tree import tree_usage
 from trident.promotion import PromoteOptions, promote, retire
 from trident.searcher import Searcher
 from trident.server import TritonServer, free_ports
@@ -72,19 +72,6 @@ class Clients:
             thread.join()
 
 
-def resident_bytes(server: TritonServer) -> int:
-    """Return the memory of the server and its models' processes, what they share counted once."""
-    total = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(stat.read_text().rpartition(") ")[2].split()[2]) == server.pid:
-                rollup = (stat.parent / "smaps_rollup").read_text()
-                total += 1024 * int(rollup.partition("\nPss:")[2].split()[0])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return total
-
-
 def cache_hits(server: TritonServer) -> float:
     with urllib.request.urlopen(f"http://{server.urls.metrics}/metrics") as answer:
         lines = answer.read().decode().splitlines()
@@ -122,7 +109,7 @@ def test_fifty_promotions_under_load(server: TritonServer, own: Any) -> None:
             served_from.append((serving.id, began, time.monotonic()))
             switches_ms.append(made.switch_ms)
             if number in (3, 33):  # each time with both generations loaded
-                memory[number] = resident_bytes(server)
+                memory[number] = tree_usage(server.pid).memory_mib
             if number % RELOADS_EVERY == 0:
                 assert retire(own.folder, server.config.http_port, grace_s=0) == [own.other(serving).serial]
         time.sleep(0.5)
