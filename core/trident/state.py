@@ -46,8 +46,8 @@ class ServingState:
     epoch: int  # counts the switches
 
     def __post_init__(self) -> None:
-        """Check the time; ``ValueError`` says what is wrong with it."""
-        self.switched  # noqa: B018
+        """Check the time."""
+        datetime.fromisoformat(self.switched_at)
 
     @property
     def switched(self) -> datetime:

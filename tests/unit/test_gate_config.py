@@ -66,7 +66,15 @@ def test_the_generation_that_a_server_switched_to_last_counts_else_the_newest(ge
     assert found(generations) == "b" * 16
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"serving": "a"}', '{"serving": "a", "switched_at": "now"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"serving": "a"}',
+        '{"serving": "a", "previous": null, "switched_at": "now", "epoch": 1}',
+    ],
+)
 def test_a_damaged_state_is_named(generations: Path, text: str) -> None:
     write_state(generations, 8000, "", "").write_text(text)
     with pytest.raises(ServerError, match=r"state\.json is damaged: .*; remove it and start trident serve again"):
