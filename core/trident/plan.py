@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import json
 import re
+import shlex
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,13 +123,20 @@ def load_library(name: Library) -> Any:
         raise MissingExtraError(f"a plan of {name} needs the Python module {name}: {hint}") from error
 
 
-def build_command(generation: Path | str, library: Library) -> str:
-    """Return the command that builds a plan of the generation in a folder."""
-    return f"trident engine {generation} --library {library}"
+def build_command(
+    generation: Path | str, library: Library, *, precision: str = PLAN_PRECISIONS[0], cache: Path = DEFAULT_CACHE
+) -> str:
+    """Return the command that builds a plan of the generation in a folder, where ``trident serve`` looks for it."""
+    words = ["trident", "engine", str(generation), "--library", library]
+    if precision != PLAN_PRECISIONS[0]:
+        words += ["--precision", precision]
+    if cache != DEFAULT_CACHE:
+        words += ["--cache", str(cache)]
+    return shlex.join(words)
 
 
 def check_plan(
-    plan: Path, *, onnx_sha256: str, library: Library, version: str, gpu: Gpu | None, generation: Path | None = None
+    plan: Path, *, onnx_sha256: str, library: Library, version: str, gpu: Gpu | None, rebuild: str | None = None
 ) -> PlanManifest:
     """Return the manifest of a plan that fits this machine and graph.
 
@@ -138,13 +146,13 @@ def check_plan(
         library: That will load it.
         version: Of that library.
         gpu: That will run it; None: this machine has none, and a plan that is bound to a GPU does not fit.
-        generation: Its folder, for the command in errors.
+        rebuild: The command in errors; None: without the generation's name.
 
     Raises:
         GenerationError: If the plan is missing, damaged, or of another graph, library, version or GPU; the message has
             both sides and the command that rebuilds it.
     """
-    again = f"build it again: {build_command(generation or 'GENERATION', library)}"
+    again = f"build it again: {rebuild or build_command('GENERATION', library)}"
     try:
         table = json.loads(manifest_path(plan).read_text(encoding="utf-8"))
         manifest: PlanManifest = from_table(PlanManifest, table, where=str(manifest_path(plan)))
@@ -190,26 +198,26 @@ def served_plan(generation: Generation, cache: Path = DEFAULT_CACHE, *, library:
         GenerationError: If there is none, or none that fits; the message says why and has the command that builds one.
         MissingExtraError: If there are plans, but not the library, so that its version is not known.
     """
-    found: dict[Path, str] = {}  # plan -> SHA-256 of the graph that it must be of
+    found: dict[Path, tuple[str, str]] = {}  # plan -> SHA-256 of the graph that it must be of, command that rebuilds it
+    commands = []
     for precision in PLAN_PRECISIONS:
         if not (graph := generation.graph(precision)).is_file():
             continue
         sha256 = file_sha256(graph)
+        commands.append(build_command(generation.folder, library, precision=precision, cache=cache))
         own = generation.folder / ENGINES_FOLDER / library / precision / PLAN_FILE
         kept = sorted(plans_of(cache, library, sha256).glob(f"*/{PLAN_FILE}"))
-        found |= dict.fromkeys([own, *kept] if own.is_file() else kept, sha256)
+        found |= dict.fromkeys([own, *kept] if own.is_file() else kept, (sha256, commands[-1]))
     if not found:
         raise GenerationError(
             f"generation {generation.id} has no plan of {library}, neither in its folder nor in {cache}: "
-            f"build it: {build_command(generation.folder, library)}"
+            f"build it: {commands[0]}"
         )
     version, gpu = str(load_library(library).__version__), find_gpu()
     refusals = []
-    for plan, sha256 in found.items():
+    for plan, (sha256, command) in found.items():
         try:
-            check_plan(
-                plan, onnx_sha256=sha256, library=library, version=version, gpu=gpu, generation=generation.folder
-            )
+            check_plan(plan, onnx_sha256=sha256, library=library, version=version, gpu=gpu, rebuild=command)
         except GenerationError as error:
             refusals.append(error)
         else:

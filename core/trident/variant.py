@@ -76,9 +76,10 @@ def ensure_plan(generation: Generation, cache: Path, *, library: Library = "tens
         [sys.executable, "-m", "trident", "engine", str(generation.folder), *options], stdout=sys.stderr, check=False
     )
     if built.returncode != 0:
+        command = build_command(generation.folder, library, precision=precision, cache=cache)
         raise ServerError(
-            f"the plan of generation {generation.id} could not be built, see above, or try it with "
-            f"'{build_command(generation.folder, library)}'; --variant cpu serves without one"
+            f"the plan of generation {generation.id} could not be built, see above, or try it with '{command}'; "
+            "--variant cpu serves without one"
         )
     return served_plan(generation, cache, library=library)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import tensorrt_rtx
 from trident.config import to_table
 from trident.errors import GenerationError
 from trident.generation import Generation, find_generation
-from trident.plan import Gpu, PlanManifest, check_plan, manifest_path, served_plan
+from trident.plan import Gpu, PlanManifest, build_command, check_plan, manifest_path, served_plan
 from trident.runtime_repository import lay_out
 from trident.server import free_ports
 from trident_export.engine import EngineOptions
@@ -99,18 +100,41 @@ def test_a_plan_that_does_not_fit_is_refused(
     damage(plan_in(cache))
     with pytest.raises(GenerationError, match=message) as caught:
         served_plan(generation, cache, library="tensorrt_rtx")
-    command = f"build it again: trident engine {generation.folder} --library tensorrt_rtx"
+    command = f"build it again: trident engine {generation.folder} --library tensorrt_rtx --cache {cache}"
     assert str(caught.value).endswith(command)
 
 
 def test_a_missing_plan_names_the_command_that_builds_it(generation: Generation, tmp_path: Path) -> None:
     message = (
         f"generation {generation.id} has no plan of tensorrt, neither in its folder nor in {tmp_path}: "
-        f"build it: trident engine {generation.folder} --library tensorrt"
+        f"build it: trident engine {generation.folder} --library tensorrt --cache {tmp_path}"
     )
     with pytest.raises(GenerationError) as caught:
         served_plan(generation, tmp_path)
     assert str(caught.value) == message
+
+
+def test_the_command_names_what_is_not_the_default(
+    generation: Generation, tmp_path: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    only_fp32 = Generation.load(Path(shutil.copytree(generation.folder, tmp_path / generation.id)))
+    only_fp32.graph("fp16").unlink()
+    cache = tmp_path / "my plans"
+    with pytest.raises(GenerationError) as caught:
+        served_plan(only_fp32, cache, library="tensorrt_rtx")
+    words = shlex.split(str(caught.value).partition("build it: ")[2])
+    assert words[2:] == [
+        *(str(only_fp32.folder), "--library", "tensorrt_rtx"),
+        *("--precision", "fp32", "--cache", str(cache)),
+    ]
+    done = run_trident(*words[1:])  # what is told is what helps
+    assert done.returncode == 0, done.stderr
+    assert served_plan(only_fp32, cache, library="tensorrt_rtx") == plan_in(cache)
+    edit(plan_in(cache), version="1.0")
+    with pytest.raises(GenerationError) as caught:
+        served_plan(only_fp32, cache, library="tensorrt_rtx")
+    assert shlex.split(str(caught.value).partition("build it again: ")[2]) == words
+    assert build_command("GENERATION", "tensorrt") == "trident engine GENERATION --library tensorrt"
 
 
 def test_the_plan_of_the_generation_comes_first_and_the_cache_helps_out(
