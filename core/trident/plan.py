@@ -185,7 +185,7 @@ def check_plan(
 
 
 def served_plan(generation: Generation, cache: Path = DEFAULT_CACHE, *, library: Library = "tensorrt") -> Path:
-    """Return a plan of a generation that fits the library and the GPU that are here.
+    """Return a plan of a generation that fits the library and the GPU that are here, and that can be served.
 
     Looked for in the generation itself, then in the cache of ``trident engine``; one of the float16 graph comes first.
 
@@ -217,7 +217,12 @@ def served_plan(generation: Generation, cache: Path = DEFAULT_CACHE, *, library:
     refusals = []
     for plan, (sha256, command) in found.items():
         try:
-            check_plan(plan, onnx_sha256=sha256, library=library, version=version, gpu=gpu, rebuild=command)
+            made = check_plan(plan, onnx_sha256=sha256, library=library, version=version, gpu=gpu, rebuild=command)
+            if made.options.get("version_compatible"):
+                raise GenerationError(
+                    f"plan {plan} was built with version_compatible=true, which Triton loads only with a setting that "
+                    f"trident serve does not give; build it without: {command}"
+                )
         except GenerationError as error:
             refusals.append(error)
         else:
