@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from trident.control import KEY_HEADER, RESTRICTED
-from trident.errors import ConfigError, ServerError
+from trident.errors import ConfigError, GenerationError, ServerError
 from trident.generation import Generation, find_generation, generation_by_id
 from trident.golden_check import check_golden, fault_of
 from trident.plan import DEFAULT_CACHE, served_plan
@@ -93,7 +93,8 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
     """Yield a running server that is ready to answer, and stop it at the end.
 
     Raises:
-        GenerationError: If a plan is to be served and there is none that fits.
+        GenerationError: If a plan is to be served and there is none that fits, or the variant does not run the graph
+            that is served.
         ServerError: If another serves on the port, a port is taken, the server does not start (its own error lines are
             in the message), or it answers the golden queries otherwise than stored.
     """
@@ -134,8 +135,14 @@ def plan_of(generation: Generation, variant: str, plans: Path) -> Path | None:
     """Return the checked plan that a generation's encoder runs; None for a variant that runs none.
 
     Raises:
-        GenerationError: If a plan is to be served and there is none that fits.
+        GenerationError: If a plan is to be served and there is none that fits, or the variant runs another graph than
+            the one that the golden answers are of.
     """
+    if variant != "cpu" and generation.served_precision != "fp32":
+        raise GenerationError(
+            f"generation {generation.id} is served in {generation.served_precision}, which its golden answers are of "
+            f"and only --variant cpu runs, got {variant}: serve it so, or export with precision.served=fp32"
+        )
     return served_plan(generation, plans) if variant == "tensorrt" else None
 
 

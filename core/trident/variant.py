@@ -27,14 +27,19 @@ class VariantChoice:
     reason: str
 
 
-def choose_variant(gpu: Gpu | None, backends: Collection[str], *, tensorrt: bool) -> VariantChoice:
+def choose_variant(
+    gpu: Gpu | None, backends: Collection[str], *, tensorrt: bool, precision: str = "fp32"
+) -> VariantChoice:
     """Return the fastest variant that can run.
 
     Args:
         gpu: Of this machine, None without one.
         backends: Names of the server's backends.
         tensorrt: Whether plans can be built here.
+        precision: That the generation is served in; only the CPU runs int8.
     """
+    if precision != "fp32":
+        return VariantChoice("cpu", f"the generation is served in {precision}")
     if gpu is None:
         return VariantChoice("cpu", "no GPU")
     if "tensorrt" in backends and tensorrt:
@@ -43,14 +48,18 @@ def choose_variant(gpu: Gpu | None, backends: Collection[str], *, tensorrt: bool
     return VariantChoice("onnxruntime" if "onnxruntime" in backends else "cpu", f"{gpu}, but {missing}")
 
 
-def find_variant() -> VariantChoice:
+def find_variant(precision: str = "fp32") -> VariantChoice:
     """Return the fastest variant for the GPU, the server and the TensorRT that are here.
+
+    Args:
+        precision: That the generation is served in.
 
     Raises:
         ServerError: If there is no tritonserver.
     """
     backends = {path.name for path in find_tritonserver().backends.iterdir()}
-    return choose_variant(find_gpu(), backends, tensorrt=importlib.util.find_spec("tensorrt") is not None)
+    tensorrt = importlib.util.find_spec("tensorrt") is not None
+    return choose_variant(find_gpu(), backends, tensorrt=tensorrt, precision=precision)
 
 
 def ensure_plan(generation: Generation, cache: Path, *, library: Library = "tensorrt") -> Path:
@@ -95,7 +104,7 @@ def ready_variant(generation: Generation, cache: Path, *, report: Callable[[str]
     Raises:
         ServerError: If there is no tritonserver, or the plan cannot be built.
     """
-    choice = find_variant()
+    choice = find_variant(generation.served_precision)
     report(f"encoder: {choice.variant} ({choice.reason})")
     if choice.variant == "tensorrt":
         ensure_plan(generation, cache)

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from trident.errors import ServerError
+from trident.errors import GenerationError, ServerError
 from trident.generation import Generation, find_generation
 from trident.plan import Gpu
-from trident.variant import choose_variant, ensure_plan, find_variant
+from trident.serving import plan_of
+from trident.variant import choose_variant, ensure_plan, find_variant, ready_variant
 
 GPU = Gpu(name="NVIDIA L4", compute_capability="8.9")
 IMAGE = {"onnxruntime", "python", "tensorrt"}
 
 
 @pytest.mark.parametrize(
-    ("gpu", "backends", "tensorrt", "variant", "reason"),
+    ("gpu", "backends", "tensorrt", "precision", "variant", "reason"),
     [
-        (GPU, IMAGE, True, "tensorrt", "NVIDIA L4 (compute capability 8.9)"),
-        (GPU, IMAGE, False, "onnxruntime", "no Python module tensorrt"),
-        (GPU, {"python", "onnxruntime"}, True, "onnxruntime", "no backend tensorrt"),
-        (GPU, {"python"}, True, "cpu", "no backend tensorrt"),
-        (None, IMAGE, True, "cpu", "no GPU"),
+        (GPU, IMAGE, True, "fp32", "tensorrt", "NVIDIA L4 (compute capability 8.9)"),
+        (GPU, IMAGE, False, "fp32", "onnxruntime", "no Python module tensorrt"),
+        (GPU, {"python", "onnxruntime"}, True, "fp32", "onnxruntime", "no backend tensorrt"),
+        (GPU, {"python"}, True, "fp32", "cpu", "no backend tensorrt"),
+        (None, IMAGE, True, "fp32", "cpu", "no GPU"),
+        (GPU, IMAGE, True, "int8", "cpu", "the generation is served in int8"),
     ],
 )
-def test_the_fastest_variant_that_can_run_is_taken(gpu, backends, tensorrt, variant, reason) -> None:
-    choice = choose_variant(gpu, backends, tensorrt=tensorrt)
+def test_the_fastest_variant_that_can_run_is_taken(gpu, backends, tensorrt, precision, variant, reason) -> None:
+    choice = choose_variant(gpu, backends, tensorrt=tensorrt, precision=precision)
     assert choice.variant == variant
     assert reason in choice.reason
 
 
 def test_here_there_is_what_this_machine_has() -> None:
     assert find_variant().variant == "cpu"  # the wheel's server has the Python backend only
+
+
+@pytest.mark.parametrize("variant", ["tensorrt", "onnxruntime"])
+def test_what_is_served_in_8_bits_is_served_by_the_cpu_only(
+    generation: Generation, tmp_path: Path, variant: str
+) -> None:
+    parts = generation.manifest.parts | {"served": "int8"}
+    served = replace(generation, manifest=replace(generation.manifest, parts=parts))
+    said: list[str] = []
+    assert ready_variant(served, tmp_path, report=said.append) == "cpu"
+    assert said == ["encoder: cpu (the generation is served in int8)"]
+    assert plan_of(served, "cpu", tmp_path) is None
+    message = f"is served in int8, .* only --variant cpu runs, got {variant}: serve it so, or export with precision"
+    with pytest.raises(GenerationError, match=message):
+        plan_of(served, variant, tmp_path)
 
 
 @pytest.fixture
