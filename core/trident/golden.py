@@ -13,7 +13,6 @@ from trident.errors import ConfigError, GenerationError
 GOLDEN_K = 10
 GOLDEN_REQUEST = "trident-golden"  # id of a request that asks golden queries: they are nobody's, and not logged
 SCORE_TOLERANCE = 1e-3  # of a cosine between two runs of the same graph: batches and threads differ
-SHOWN_DIFFERENCES = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,6 @@ from trident.catalogue import Catalogue, require_one_title
 from trident.errors import DataError, nearest
 from trident.tables import read_table, require_text
 
-OPTIONAL = ("product_id", "grade", "split")
-
 
 @dataclass(frozen=True)
 class Pairs:

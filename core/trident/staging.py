@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -59,6 +60,37 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
         if made and not any(parent.iterdir()):
             parent.rmdir()
+
+
+@contextmanager
+def held_alone(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file while the block runs; it is removed at the end, and after a kill binds nobody.
+
+    Args:
+        lock: The file.
+        busy: What to say where another process holds it.
+
+    Raises:
+        TridentError: If it is held, or cannot be written.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise TridentError(f"{lock} cannot be written: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = os.path.samestat(os.fstat(descriptor), lock.stat())  # not the file of one that ended just now
+        except (BlockingIOError, FileNotFoundError):
+            same = False
+        if not same:
+            raise TridentError(busy)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from trident.exact_search import exact_search, recall
 from trident.golden import GOLDEN_K
 from trident.graph_files import ONNX_FILE
 from trident.index import VectorIndex
+from trident.staging import held_alone
 from trident_export.config import ExportConfig
 from trident_export.embed_run import take_over
 from trident_export.embedding import embed_catalogue
@@ -24,6 +26,24 @@ from trident_export.encoder_stages import Encoder, load_graph
 from trident_export.stages import Stages
 
 EmbeddingProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+@contextmanager
+def embeddings_folder(output: Path) -> Iterator[Path]:
+    """Yield where an export's embeddings are kept until it is done: they outlive a killed or refused one.
+
+    Args:
+        output: The folder of generations; the embeddings lie beside it.
+
+    Raises:
+        TridentError: If another export into the folder has them.
+    """
+    place = output.resolve()  # "." has no name
+    folder = place.parent / f".{place.name}.embeddings"
+    busy = f"another export into {output} is embedding: wait until it has ended"
+    with held_alone(folder.with_name(f"{folder.name}.lock"), busy):
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def embed_products(
@@ -48,7 +68,13 @@ def embed_products(
             vectors = take_over(ready, catalogue, encoder.tokenizer, encoder.graph, fingerprint=encoder.fingerprint)
             notes.proof = f"{len(catalogue):,} embeddings of {ready}, some held against the graph"
             return vectors
+        counts: list[int] = []
         with embedding(len(catalogue)) as progress:
+
+            def count(products: int) -> None:
+                counts.append(products)
+                progress(products)
+
             vectors = embed_catalogue(
                 catalogue.titles,
                 encoder.tokenizer,
@@ -56,10 +82,11 @@ def embed_products(
                 folder,
                 key=file_sha256(parts / ONNX_FILE),
                 threads=config.threads,
-                progress=progress,
+                progress=count,
             )
-        notes.proof = f"{len(catalogue):,} products embedded"
-        notes.speed = f"{len(catalogue) / (time.perf_counter() - started):,.0f} titles/s"
+        before, now = counts[0], sum(counts[1:])  # by an earlier export that did not end, and by this one
+        notes.proof = f"{len(catalogue):,} products embedded" + (f", {before:,} of them before" if before else "")
+        notes.speed = f"{now / (time.perf_counter() - started):,.0f} titles/s" if now else ""
     return vectors
 
 

@@ -58,7 +58,7 @@ def merge(run: Path, output: Path) -> MergeProof:
             shutil.copyfile(run / name, output / name)
     contract.save(output)
     write_modules(output, contract, dimension=model.config.hidden_size)
-    _require_equal(load_backbone(output), model)
+    require_equal(load_backbone(output), model)
     return proof
 
 
@@ -126,7 +126,12 @@ def _largest(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max())
 
 
-def _require_equal(reloaded: Any, model: Any) -> None:
+def require_equal(reloaded: Any, model: Any) -> None:
+    """Check that a model that was saved is what it was.
+
+    Raises:
+        ExportError: If a hidden value differs.
+    """
     difference = _largest(_hidden(reloaded), _hidden(model))
     if difference > TOLERANCE:
         raise ExportError(

@@ -13,6 +13,7 @@ import onnx
 import torch
 from torch import Tensor
 
+from trident.encoder import FINGERPRINT_KEY
 from trident.errors import ExportError
 from trident.pooling import normalize, pool
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
@@ -20,7 +21,6 @@ from trident.text import TextContract
 from trident_export.fuse import fuse_projections
 
 OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion
-FINGERPRINT_KEY = "encoder_fingerprint"
 
 
 class EncoderGraph(torch.nn.Module):
@@ -60,7 +60,7 @@ def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) 
     axes = {0: torch.export.Dim("batch", min=1, max=4096), 1: torch.export.Dim("length", min=1, max=_positions(graph))}
     try:
         with _quiet():
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 graph,
                 (input_ids, attention_mask),
                 input_names=[INPUT_IDS, ATTENTION_MASK],
@@ -73,20 +73,27 @@ def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) 
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"PyTorch could not export the encoder to ONNX: {str(error).splitlines()[0]}") from error
-    if program is None:
-        raise ExportError("PyTorch exported no ONNX program")
     program.save(str(output))
     model = onnx.load(str(output))
     _rename(model, {EMBEDDING: f"internal_{EMBEDDING}", "graph_output": EMBEDDING})
     _strip(model)
     fuse_projections(model)
     onnx.helper.set_model_props(model, {FINGERPRINT_KEY: encoder_fingerprint})
+    check_graph(model)
+    onnx.save(model, str(output))
+    return model
+
+
+def check_graph(model: onnx.ModelProto) -> None:
+    """Check a graph, its types and shapes.
+
+    Raises:
+        ExportError: In the ONNX checker's words.
+    """
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"the ONNX checker refused the encoder: {str(error).splitlines()[0]}") from error
-    onnx.save(model, str(output))
-    return model
 
 
 def _positions(graph: EncoderGraph) -> int:

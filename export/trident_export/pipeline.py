@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ from trident.graph_files import GRAPH_FILES
 from trident.pairs import read_pairs
 from trident.serials import generations_lock, next_serial
 from trident.staging import scratch_folder
-from trident_export.catalogue_stages import EmbeddingProgress, embed_products, export_index
+from trident_export.catalogue_stages import EmbeddingProgress, embed_products, embeddings_folder, export_index
 from trident_export.config import ExportConfig
 from trident_export.encoder_stages import export_encoder, export_precisions, load_graph
 from trident_export.engine_profiles import make_profiles
@@ -100,8 +100,8 @@ def export_generation(
     catalogue = read_catalogue(catalogue_path, config.columns)
     pairs = read_pairs(run / TEST_PAIRS_FILE)
     stages = Stages(report)
-    embeddings = output.with_name(f".{output.name}.embeddings")  # outlives a killed or refused export
-    with scratch_folder(output, "export") as staging:
+    own = embeddings_folder(output) if vectors is None else nullcontext(output)  # the latter is not looked at
+    with scratch_folder(output, "export") as staging, own as embeddings:
         folder, parts = staging / "generation", staging / "parts"
         for made in (folder / ENCODER_FOLDER, parts):
             made.mkdir(parents=True)
@@ -130,7 +130,8 @@ def export_generation(
         with generations_lock(output):
             target = output / identity_of_parts
             if target.exists():
-                shutil.rmtree(embeddings, ignore_errors=True)
+                with stages.stage("generation") as notes:
+                    notes.path, notes.proof = target, f"{identity_of_parts} was there already"
                 return Generation.load(target)
             identity = Identity(
                 id=identity_of_parts,
@@ -162,7 +163,6 @@ def export_generation(
             manifest = pass_gate(stages, folder, manifest, output, config, force=force)
             write_manifest(folder, replace(manifest, stages=[asdict(row) for row in stages.rows]))
             folder.rename(target)
-            shutil.rmtree(embeddings, ignore_errors=True)
     return Generation.load(target)
 
 

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from trident.base_model import weights_fingerprint
 from trident.catalogue import read_catalogue
 from trident.encoder import OnnxEncoder
-from trident.errors import ConfigError, DataError, ExportError, GenerationError, ModelError
+from trident.errors import ConfigError, DataError, ExportError, GenerationError, ModelError, TridentError
 from trident.exact_search import exact_search
 from trident.generation import Generation, find_generation, list_generations
 from trident.index import VectorIndex
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
-from trident_export.config import ExportConfig
-from trident_export.merge import load_backbone, merge
-from trident_export.onnx_graph import EncoderGraph
+from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.merge import load_backbone, merge, require_equal
+from trident_export.onnx_graph import EncoderGraph, check_graph, export_onnx
 from trident_export.parity import prove_parity
 from trident_export.pipeline import export_generation
+from trident_export.repository import render
+from trident_export.stages import Stage
 from trident_train.run_folder import load_run
 
 
-def export(run: Path, catalogue: Path, output: Path, config: ExportConfig | None = None) -> Generation:
+def export(
+    run: Path,
+    catalogue: Path,
+    output: Path,
+    config: ExportConfig | None = None,
+    report: Callable[[Stage], None] = lambda _: None,
+) -> Generation:
     return export_generation(
         run,
         catalogue,
         output,
         config or ExportConfig(threads=1),
-        report=lambda _: None,
+        report=report,
         embedding=lambda _: nullcontext(lambda _: None),
     )
 
@@ -162,6 +174,94 @@ def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) 
             ["crimson kettle"],
             ["Alba sofa red"],
         )
+
+
+def test_a_graph_that_gives_no_number_breaks_parity(generation: Generation, tmp_path: Path) -> None:
+    model = onnx.load(str(served(generation, "encoder") / "model.onnx"))
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT:
+            tensor.raw_data = np.full(tuple(tensor.dims), np.nan, dtype=np.float32).tobytes()
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    folder = generation.folder / "encoder"
+    tokenizer = TextTokenizer.load(folder, contract := TextContract.load(folder))
+    graph, encoder = EncoderGraph(load_backbone(folder), contract), OnnxEncoder.load(tmp_path / "model.onnx")
+    with pytest.raises(ExportError, match=r"the ONNX graph must give finite values, got NaN or infinity for \(1, "):
+        prove_parity(graph, encoder, tokenizer, ["sofa"], ["sofa"])
+
+
+def test_a_merge_that_rounds_too_much_is_refused(run_copy: Path, tmp_path: Path) -> None:
+    path = run_copy / "adapter" / "adapter_model.safetensors"
+    weights = load_file(path)
+    for name, value in weights.items():  # two ranks that almost cancel: what is left of them is rounding
+        if "lora_A" in name:
+            value[1] = value[0] + 1e-5 * value[1]
+        else:
+            value[:, 1], value[:, 0] = -1e5 * value[:, 0], 1e5 * value[:, 0]
+    save_file(weights, path, metadata={"format": "pt"})
+    (tmp_path / "merged").mkdir()
+    with pytest.raises(ExportError, match=r"must equal base \+ adapter within 0\.0001, got a difference of \d"):
+        merge(run_copy, tmp_path / "merged")
+
+
+def test_a_saved_model_that_is_another_is_refused(generation: Generation, tiny_model: Path) -> None:
+    merged = load_backbone(generation.folder / "encoder")
+    require_equal(load_backbone(generation.folder / "encoder"), merged)
+    with pytest.raises(ExportError, match="the saved model must equal the merged one when loaded again, got a differ"):
+        require_equal(load_backbone(tiny_model), merged)
+
+
+class Undecided(torch.nn.Module):
+    """A backbone whose path depends on the text, which no graph can hold."""
+
+    config = SimpleNamespace(vocab_size=10)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+        """Return hidden values (B, L, 1)."""
+        values = input_ids if input_ids.sum() > 5 else attention_mask
+        return SimpleNamespace(last_hidden_state=values[..., None].float())
+
+
+def test_what_onnx_cannot_hold_is_refused(generation: Generation, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="PyTorch could not export the encoder to ONNX: "):
+        export_onnx(EncoderGraph(Undecided(), TextContract()), tmp_path / "model.onnx", encoder_fingerprint="0")
+    model = onnx.load(str(served(generation, "encoder") / "model.onnx"))
+    check_graph(model)
+    model.graph.node[-1].input[0] = "nothing"
+    with pytest.raises(ExportError, match="the ONNX checker refused the encoder: "):
+        check_graph(model)
+
+
+def test_a_broken_template_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"a template of model_repository/ is no model configuration: .*nonsense"):
+        render('name: "search"\nnonsense: 1', serial=1, dimension=32)
+
+
+class StoppedError(Exception):
+    """Stands for the end of an export."""
+
+
+def test_embeddings_are_of_one_export_at_a_time_and_the_next_one_goes_on(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    output, config = tmp_path / "generations", ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    rows: list[Stage] = []
+
+    def stop(stage: Stage) -> None:
+        if stage.stage == "catalogue":
+            with pytest.raises(TridentError, match=f"another export into {output} is embedding: wait until it has end"):
+                export(tiny_run, tiny_data / "products.csv", output, config)
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        export(tiny_run, tiny_data / "products.csv", output, config, report=stop)
+    assert [path.name for path in tmp_path.iterdir()] == [".generations.embeddings"]
+    made = export(tiny_run, tiny_data / "products.csv", output, config, report=rows.append)
+    (catalogue,) = [row for row in rows if row.stage == "catalogue"]
+    assert (catalogue.proof, catalogue.speed) == ("144 products embedded, 144 of them before", "")
+    with contextlib.chdir(output):
+        again = export(tiny_run, tiny_data / "products.csv", Path(), config, report=rows.append)
+    assert (again.id, rows[-1].proof) == (made.id, f"{made.id} was there already")
+    assert [path.name for path in tmp_path.iterdir()] == ["generations"]
 
 
 def test_low_recall_is_refused(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
