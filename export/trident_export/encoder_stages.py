@@ -22,7 +22,7 @@ from trident_export.config import ExportConfig
 from trident_export.graphs import calibration_batches, make_graph
 from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph, export_onnx
-from trident_export.parity import prove_parity
+from trident_export.parity import probe_batches, prove_parity
 from trident_export.precisions import PrecisionProof, Reference, judge_precision, measure_speed
 from trident_export.stages import Stages
 
@@ -101,7 +101,12 @@ def export_precisions(
             path = parts / GRAPH_FILES[name]
             proof = judge_precision(
                 name,
-                partial(make_graph, name, parts / ONNX_FILE, path, calibration),
+                partial(
+                    make_graph,
+                    *(name, parts / ONNX_FILE, path, calibration),
+                    probes=probe_batches(encoder.tokenizer, pairs.queries[:64], pairs.titles[:64]),
+                    threads=config.threads,
+                ),
                 reference,
                 load=partial(load_graph, fingerprint=encoder.fingerprint, threads=config.threads),
                 overlap_target=config.precision.overlap_target,

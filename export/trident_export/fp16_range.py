@@ -6,7 +6,7 @@ between two operators, so that a graph which overflows on a GPU gives perfect an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,13 @@ LARGEST = float(np.finfo(np.float16).max)  # 65,504
 MASKED = -1e30  # below: what attention adds where nothing is; it is cut off at the conversion, as it may be
 
 
-def check_range(source: Path, half: Path, batches: Sequence[TokenBatch]) -> None:
+def check_range(source: Path, half: Path, batches: Iterable[TokenBatch]) -> None:
     """Hold every value that the float16 graph keeps in float16 against the largest that there is.
 
     Args:
         source: The float32 graph, whose values are looked at.
         half: The float16 graph made of it.
-        batches: Of real texts.
+        batches: Of real texts, and of what is no text.
 
     Raises:
         ExportError: Naming the value that is too large.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from trident.errors import ExportError
 from trident.tokenization import TextTokenizer, TokenBatch
 from trident_export.fp16 import convert_fp16
 from trident_export.fp16_range import check_range
@@ -13,17 +15,39 @@ from trident_export.int8 import quantize_int8
 CALIBRATION_TITLES = 256
 
 
-def make_graph(name: str, source: Path, output: Path, calibration: Sequence[TokenBatch]) -> Path:
+def make_graph(
+    name: str,
+    source: Path,
+    output: Path,
+    calibration: Sequence[TokenBatch],
+    *,
+    probes: Iterable[TokenBatch] = (),
+    threads: int = 1,
+) -> Path:
     """Write the graph of a lower precision beside the float32 one, and return its file.
+
+    Args:
+        name: Of the precision.
+        source: The float32 graph.
+        output: The file to write.
+        calibration: Batches of real texts.
+        probes: More batches whose values float16 must hold.
+        threads: Of ONNX Runtime, while the sizes of activations are looked at.
 
     Raises:
         ExportError: If the graph cannot be converted, or float16 does not hold its values.
     """
-    if name == "fp16":
-        convert_fp16(source, output)
-        check_range(source, output, calibration)
-    else:
-        quantize_int8(source, output, calibration)
+    try:
+        if name == "fp16":
+            convert_fp16(source, output)
+            check_range(source, output, itertools.chain(calibration, probes))
+        else:
+            quantize_int8(source, output, calibration, threads=threads)
+    except ExportError:
+        raise
+    except Exception as error:  # those of onnx and of ONNX Runtime share no base class
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ExportError(f"{name} cannot be made of {source.name}: {reason}") from error
     return output
 
 

@@ -34,16 +34,17 @@ SMOOTHING = 0.65  # share of a large column's size that moves from activations t
 SMALLEST = 1e-6  # below this a row or column counts as zeros
 
 
-def quantize_int8(source: Path, output: Path, calibration: Sequence[TokenBatch]) -> None:
+def quantize_int8(source: Path, output: Path, calibration: Sequence[TokenBatch], *, threads: int = 1) -> None:
     """Write the 8-bit graph of a float32 encoder; names, shapes and metadata stay.
 
     Args:
         source: The float32 ``.onnx`` file.
         output: The file to write.
         calibration: Batches of real texts; the sizes of activations are taken from them.
+        threads: Of ONNX Runtime while they are; its own calibration afterwards cannot be told and takes all cores.
     """
     model = onnx.load(str(source))
-    _rewrite(model, _largest_inputs(model, calibration))
+    _rewrite(model, _largest_inputs(model, calibration, threads))
     layers = [node.name for node in _layers(model)]
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         smoothed = Path(folder) / "smoothed.onnx"
@@ -86,13 +87,17 @@ def _layers(model: onnx.ModelProto) -> list[NodeProto]:
     return [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
 
 
-def _largest_inputs(model: onnx.ModelProto, batches: Sequence[TokenBatch]) -> dict[str, NDArray[np.float32]]:
+def _largest_inputs(
+    model: onnx.ModelProto, batches: Sequence[TokenBatch], threads: int
+) -> dict[str, NDArray[np.float32]]:
     """Return, for each layer's input, the largest absolute value (K,) of each column over all tokens."""
     names = sorted({node.input[0] for node in _layers(model)})
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
-    session = ort.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(probe.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"])
     largest: dict[str, NDArray[np.float32]] = {}
     for batch in batches:
         tokens = batch.attention_mask.astype(bool)  # (B, L)

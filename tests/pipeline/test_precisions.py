@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx import numpy_helper
 
 from trident.catalogue import read_catalogue
 from trident.encoder import OnnxEncoder
-from trident.errors import ConfigError
+from trident.errors import ConfigError, ExportError
 from trident.generation import Generation, Identity, find_generation
 from trident.pairs import read_pairs
 from trident.text import TextContract
@@ -24,6 +25,7 @@ from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.fp16 import convert_fp16
 from trident_export.fuse import fuse_projections
 from trident_export.int8 import quantize_int8
+from trident_export.parity import probe_batches
 from trident_export.pipeline import export_generation
 from trident_export.precisions import Reference, judge_precision, measure_speed
 
@@ -129,6 +131,10 @@ def test_the_joined_projections_change_nothing(generation: Generation, graph: Pa
     model = onnx.load(str(graph))
     assert sum(node.op_type == "Split" for node in model.graph.node) == 2  # one a block
     assert fuse_projections(model) == 0  # they are joined already
+    operators = [node.op_type for node in model.graph.node]
+    assert model.opset_import[0].version == 18
+    assert operators.count("LayerNormalization") == 5  # one node each: two a block, and the embeddings'
+    assert "ReduceMean" not in operators
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -158,6 +164,56 @@ def test_an_overflow_in_float16_is_found(reference: Reference, graph: Path, tmp_
         return tmp_path / HALF
 
     assert "must give finite values, got NaN or infinity" in judged(reference, make)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_what_the_libraries_refuse_is_not_shipped(
+    reference: Reference, graph: Path, tokenizer: TextTokenizer, tmp_path: Path, precision: str
+) -> None:
+    model = onnx.load(str(graph))
+    next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "Softmix"
+    onnx.save(model, str(tmp_path / "unknown.onnx"))
+    calibration = graphs.calibration_batches(tokenizer, ["red sofa"])
+    reason = judged(
+        reference, partial(graphs.make_graph, precision, tmp_path / "unknown.onnx", tmp_path / HALF, calibration)
+    )
+    assert reason.startswith(f"{precision} cannot be made of unknown.onnx: ")
+    assert "Softmix" in reason
+
+
+def test_float16_is_not_made_of_a_graph_that_cannot_be_cut(graph: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(graph))
+    nodes = model.graph.node
+    last = max(row for row, node in enumerate(nodes) if node.op_type == "LayerNormalization")
+    nodes[last + 1].input[0] = nodes[0].output[0]
+    onnx.save(model, str(tmp_path / "entangled.onnx"))
+    message = rf"pooling must read nothing but the last layer, got {nodes[0].output[0]} in .*entangled\.onnx"
+    with pytest.raises(ExportError, match=message):
+        convert_fp16(tmp_path / "entangled.onnx", tmp_path / HALF)
+    for node in nodes:
+        node.op_type = node.op_type.replace("LayerNormalization", "Softmax")
+    onnx.save(model, str(tmp_path / "bare.onnx"))
+    with pytest.raises(
+        ExportError, match=r"float16 needs a graph with layer normalisation .*, got none in .*bare\.onn"
+    ):
+        convert_fp16(tmp_path / "bare.onnx", tmp_path / HALF)
+    assert not (tmp_path / HALF).exists()
+
+
+def test_the_longest_row_must_fit_float16_as_well(graph: Path, tokenizer: TextTokenizer, tmp_path: Path) -> None:
+    model = onnx.load(str(graph))
+    (positions,) = [tensor for tensor in model.graph.initializer if "position_embeddings" in tensor.name]
+    value = numpy_helper.to_array(positions).copy()
+    value[25:] = 3e5  # where no query or title comes
+    positions.CopyFrom(numpy_helper.from_array(value, positions.name))
+    onnx.save(model, str(tmp_path / "long.onnx"))
+    texts = ["red sofa"]
+    calibration = graphs.calibration_batches(tokenizer, texts)
+    graphs.make_graph("fp16", tmp_path / "long.onnx", tmp_path / HALF, calibration)
+    probes = list(probe_batches(tokenizer, texts, texts))
+    assert min(batch.attention_mask.sum(1).min() for batch in probes) == 0  # a row of padding only
+    with pytest.raises(ExportError, match=r"float16 holds values up to 65,504, got [\d,]{7,} as \w+"):
+        graphs.make_graph("fp16", tmp_path / "long.onnx", tmp_path / HALF, calibration, probes=probes)
 
 
 def test_8_bits_that_ruin_ranking_are_found(
