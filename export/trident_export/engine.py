@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +21,6 @@ from trident.errors import ConfigError, ExportError
 from trident.plan import Library, PlanManifest, find_gpu, load_library
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident_export.engine_profiles import Profile
-
-__all__ = ["EngineOptions", "build_plan", "describe_plan", "load_library"]
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +140,7 @@ def build_plan(
     data = bytes(plan)
     output.write_bytes(data)
     if cache is not None and timing_cache is not None:
-        staging = timing_cache.with_suffix(".staging")
+        staging = timing_cache.with_name(f".{timing_cache.name}.{os.getpid()}")
         staging.write_bytes(bytes(cache.serialize()))
         staging.replace(timing_cache)
     manifest = replace(described, plan_sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import GenerationError, TridentError
-from trident.plan import PLAN_FILE, Library, PlanManifest, check_plan, plans_of
+from trident.plan import PLAN_FILE, Gpu, Library, PlanManifest, check_plan, find_gpu, plans_of
 from trident.staging import staged_folder
 from trident_export.engine import EngineOptions, build_plan, describe_plan
 from trident_export.engine_profiles import Profile
@@ -67,9 +68,14 @@ def cached_plan(
                 library=library,
                 precision=precision,
                 options=options,
-                timing_cache=folder.parents[1] / f"{here.version}.timing",
+                timing_cache=folder.parents[1] / _timing_name(here.version, find_gpu()),
             )
     return CachedPlan(folder / PLAN_FILE, manifest, built=True)
+
+
+def _timing_name(version: str, gpu: Gpu | None) -> str:
+    """Return the file of what a version of the library measured on a GPU; another one's would be of no use."""
+    return hashlib.sha256(f"{version}:{gpu}".encode()).hexdigest()[:32] + ".timing"
 
 
 @contextmanager

@@ -240,4 +240,8 @@ def test_a_plan_of_tensorrt_is_bound_to_its_gpu(
     assert served(h100).stdout.strip() == made["plan"]
     assert f"was built for {H100}, here is {A100}; build it again: trident engine" in served(a100).stderr
     assert f"was built for {H100}, here is no GPU; build it again: trident engine" in served(none).stderr
-    assert len(list((cache / "tensorrt").glob("*.timing"))) == 1
+    timings = cache / "tensorrt"
+    assert len(list(timings.glob("*.timing"))) == 1
+    assert run_trident(*engine, **a100).returncode == 0
+    assert len(list(timings.glob("*.timing"))) == 2  # what was measured on a GPU is of that GPU
+    assert not [path for path in timings.iterdir() if path.name.startswith(".")]

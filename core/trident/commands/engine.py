@@ -15,7 +15,7 @@ from trident.commands.output import from_set, need, print_json, print_table, say
 from trident.config import to_table
 from trident.errors import GenerationError, TridentError
 from trident.generation import Generation
-from trident.plan import DEFAULT_CACHE, PlanManifest
+from trident.plan import DEFAULT_CACHE, PLAN_FILE, PlanManifest
 
 
 def command(
@@ -34,6 +34,8 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Build a plan for the library and the GPU that are here, or find it in the cache."""
+    if out is not None and out.is_dir():
+        raise TridentError(f"--out must be a file, got the folder {out}: choose a name such as {out / PLAN_FILE}")
     found = Generation.load(generation)
     onnx = found.graph(precision)
     if not onnx.is_file():
