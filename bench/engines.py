@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
@@ -27,8 +28,8 @@ from numpy.typing import NDArray
 from transformers import AutoModel
 
 from trident.encoder import CPU, OnnxEncoder
-from trident.errors import TridentError
-from trident.plan import load_library
+from trident.errors import ExportError, TridentError
+from trident.plan import Library, load_library
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident.text import TextContract
 from trident.tokenization import TokenBatch
@@ -43,6 +44,7 @@ E5_LARGE = {"layers": 24, "width": 1024, "heads": 16, "intermediate": 4096}
 CUDA = "CUDAExecutionProvider"
 VOCABULARY = 100  # every one has a hundred tokens
 
+Shape = tuple[int, int]  # rows, tokens
 Way = Callable[[TokenBatch], NDArray[np.float32]]  # (B, L) -> (B, D)
 
 
@@ -70,14 +72,32 @@ def with_torch(model: Path, *, device: str, half: bool) -> Way:
     return embed
 
 
-def with_tensorrt(library: str, graph: Path, largest: tuple[int, int]) -> Way:
-    """Return a plan that is built here for shapes up to the largest."""
-    profile = Profile(name="bench", min=(1, 1), opt=largest, max=largest)
+def make_profiles(shapes: Sequence[Shape]) -> list[Profile]:
+    """Return a profile a shape: none is measured with kernels that were chosen for another."""
+    return [
+        Profile(name=f"{rows}x{tokens}", min=(rows, tokens), opt=(rows, tokens), max=(rows, tokens))
+        for rows, tokens in shapes
+    ]
+
+
+def load_plan(library: Library, plan: Path) -> Any:
+    """Return the engine of a plan.
+
+    Raises:
+        ExportError: If the library does not load it.
+    """
+    trt = load_library(library)
+    engine = trt.Runtime(trt.Logger(trt.Logger.INTERNAL_ERROR)).deserialize_cuda_engine(plan.read_bytes())
+    if engine is None:
+        raise ExportError(f"{library} must load the plan that it built, got no engine of {plan.name}")
+    return engine
+
+
+def with_tensorrt(library: Library, graph: Path, shapes: Sequence[Shape]) -> Way:
+    """Return a plan that is built here for the shapes."""
     plan = graph.with_name(f"{library}.plan")
-    build_plan(graph, plan, [profile], library=library, precision="fp16", options=EngineOptions())  # type: ignore[arg-type]
-    trt = load_library(library)  # type: ignore[arg-type]
-    runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-    engine = runtime.deserialize_cuda_engine(plan.read_bytes())
+    build_plan(graph, plan, make_profiles(shapes), library=library, precision="fp16", options=EngineOptions())
+    engine = load_plan(library, plan)
     context = engine.create_execution_context()
     width = engine.get_tensor_shape(EMBEDDING)[-1]
 
@@ -85,11 +105,12 @@ def with_tensorrt(library: str, graph: Path, largest: tuple[int, int]) -> Way:
         output = torch.empty((len(batch.input_ids), width), device="cuda")  # (B, D)
         given = {INPUT_IDS: batch.input_ids, ATTENTION_MASK: batch.attention_mask}
         on_gpu = {name: torch.from_numpy(part).cuda() for name, part in given.items()}
+        stream = torch.cuda.current_stream()
+        context.set_optimization_profile_async(shapes.index(batch.input_ids.shape), stream.cuda_stream)
         for name, part in on_gpu.items():
             context.set_input_shape(name, tuple(part.shape))
             context.set_tensor_address(name, part.data_ptr())
         context.set_tensor_address(EMBEDDING, output.data_ptr())
-        stream = torch.cuda.current_stream()
         context.execute_async_v3(stream.cuda_stream)
         stream.synchronize()
         return np.asarray(output.cpu().numpy(), dtype=np.float32)
@@ -97,7 +118,7 @@ def with_tensorrt(library: str, graph: Path, largest: tuple[int, int]) -> Way:
     return embed
 
 
-def find_ways(model: Path, folder: Path, largest: tuple[int, int]) -> tuple[dict[str, Way], dict[str, str]]:
+def find_ways(model: Path, folder: Path, shapes: Sequence[Shape]) -> tuple[dict[str, Way], dict[str, str]]:
     """Return what can run here by name, and why the others cannot."""
     full, half = folder / "model.onnx", folder / "model.fp16.onnx"
     export_onnx(EncoderGraph(load_backbone(model), TextContract()).eval(), full, encoder_fingerprint="bench")
@@ -112,8 +133,8 @@ def find_ways(model: Path, folder: Path, largest: tuple[int, int]) -> tuple[dict
             for name, (graph, provider) in graphs.items()
         },
         **{
-            f"{library} fp16": lambda library=library: with_tensorrt(library, half, largest)
-            for library in ("tensorrt", "tensorrt_rtx")
+            f"{library} fp16": lambda library=library: with_tensorrt(library, half, shapes)
+            for library in get_args(Library)
         },
     }
     ways, absent = {}, {}
@@ -132,7 +153,7 @@ def find_ways(model: Path, folder: Path, largest: tuple[int, int]) -> tuple[dict
     return ways, absent
 
 
-def measure(ways: dict[str, Way], shapes: Sequence[tuple[int, int]], reference: Way, seconds: float) -> list[Row]:
+def measure(ways: dict[str, Way], shapes: Sequence[Shape], reference: Way, seconds: float) -> list[Row]:
     """Return a row for each way and shape; the ways take turns, so that a busy machine is busy for all of them."""
     generator = np.random.default_rng(0)
     rows = []
@@ -176,7 +197,7 @@ def main() -> int:
         folder = Path(scratch)
         try:
             model = options.model or write_random_model(folder / "model", **E5_LARGE)
-            ways, absent = find_ways(model, folder, (max(options.batches), max(options.tokens)))
+            ways, absent = find_ways(model, folder, shapes)
         except TridentError as error:
             sys.stderr.write(f"bench/engines.py: {error}\n")
             return 1

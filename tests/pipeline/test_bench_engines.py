@@ -43,6 +43,31 @@ def test_every_way_is_measured_or_named(tiny_model: Path) -> None:
         assert row["smallest_cosine"] > (0.99999 if "fp32" in row["way"] else 0.99)
 
 
+LOAD = """
+import runpy, sys
+from pathlib import Path
+bench = runpy.run_path(sys.argv[1])
+shapes = [(1, 8), (8, 16)]
+print(*bench["make_profiles"](shapes), sep="; ")
+try:
+    bench["load_plan"]("tensorrt_rtx", Path(sys.argv[2]))
+except bench["ExportError"] as error:
+    print(error)
+"""
+
+
+def test_each_shape_has_its_profile_and_a_plan_that_does_not_load_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.plan").write_bytes(b"no plan")
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(BENCH), str(tmp_path / "model.plan")],
+        **{"capture_output": True, "text": True, "timeout": 100, "check": False},  # type: ignore[call-overload]
+    )
+    assert done.stdout.splitlines() == [
+        "1x8 1x8 to 1x8; 8x16 8x16 to 8x16",
+        "tensorrt_rtx must load the plan that it built, got no engine of model.plan",
+    ], done.stderr
+
+
 def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
     done = run("--model", tmp_path, *OPTIONS)
     assert (done.returncode, done.stdout) == (1, "")
