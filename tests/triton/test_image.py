@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ class Container:
     http_port: int
     grpc_port: int
     metrics_port: int
+    health_port: int
 
     def command(self, words: list[str]) -> list[str]:
         """Return a command of the Dockerfile for here: only places and addresses differ."""
@@ -53,7 +55,7 @@ class Container:
     def start(self) -> subprocess.Popen[str]:
         """Start what the container starts."""
         ports = ["--http-port", self.http_port, "--grpc-port", self.grpc_port, "--metrics-port", self.metrics_port]
-        command = [*self.command(START), *map(str, ports)]
+        command = [*self.command(START), *map(str, [*ports, "--health-port", self.health_port])]
         own = {"OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
         return subprocess.Popen(command, env=os.environ | own, stderr=subprocess.PIPE, text=True)
 
@@ -66,7 +68,7 @@ class Container:
 def container(tiny_generations: Path, tmp_path: Path) -> Container:
     shutil.copytree(tiny_generations, tmp_path / "generations", ignore=shutil.ignore_patterns(".serving"))
     (tmp_path / "plans").mkdir()
-    return Container(tmp_path, *free_ports(3))
+    return Container(tmp_path, *free_ports(4))
 
 
 @pytest.fixture
@@ -99,6 +101,9 @@ def test_the_container_s_command_serves_on_a_cpu_and_its_health_check_asks_golde
     assert "must answer" in wrong.stderr.splitlines()[-1]
     golden.write_text(right, encoding="utf-8")
     assert container.health().returncode == 0
+    for path in ("/ready", "/live"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{container.health_port}{path}", timeout=30) as answer:
+            assert answer.status == 200
 
     server.send_signal(signal.SIGTERM)
     _, said = server.communicate(timeout=30)
@@ -109,11 +114,15 @@ def test_the_container_s_command_serves_on_a_cpu_and_its_health_check_asks_golde
     assert len(gone.stderr.splitlines()) == 1
 
 
-def test_readiness_in_kubernetes_is_the_image_s_health_check() -> None:
+def test_kubernetes_asks_what_the_image_serves() -> None:
     documents = yaml.safe_load_all((REPOSITORY / "deploy" / "kubernetes.yaml").read_text(encoding="utf-8"))
     (deployment,) = (document for document in documents if document["kind"] == "Deployment")
     (server,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert server["readinessProbe"]["exec"]["command"] == server["startupProbe"]["exec"]["command"] == HEALTH
+    assert server["startupProbe"]["exec"]["command"] == HEALTH
+    asked = {name: server[name]["httpGet"] for name in ("readinessProbe", "livenessProbe")}
+    assert [probe["path"] for probe in asked.values()] == ["/ready", "/live"]
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert {ports[probe["port"]] for probe in asked.values()} == {int(START[START.index("--health-port") + 1])}
     assert {mount["mountPath"] for mount in server["volumeMounts"]} == {"/generations", "/plans", "/dev/shm"}
     assert "command" not in server  # the image's own
     assert "args" not in server
