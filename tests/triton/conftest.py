@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from trident.generation import Generation, find_generation, generation_by_id
+from trident.promotion import PromoteOptions, promote, retire
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, serve
+from trident.state import ServingFolder
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, TrainRecipe
@@ -106,3 +108,30 @@ def sample_generations(sample_data: Path, tmp_path_factory: pytest.TempPathFacto
 def sample_server(sample_generations: Path) -> Iterator[TritonServer]:
     """Return a server of the sample's generation: thousands of products, real queries of mixed length."""
     yield from start(sample_generations)
+
+
+@pytest.fixture(scope="module")
+def own(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Return a copy of the pair that a module may change."""
+    return pair.copy(tmp_path_factory.mktemp("promotion"))
+
+
+@pytest.fixture(scope="module")
+def server(own: Pair) -> Iterator[TritonServer]:
+    """Return a server that starts with generation a."""
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with serve(own.a, own.folder, options) as started:
+        yield started
+
+
+@pytest.fixture
+def port(server: TritonServer, own: Pair) -> int:
+    """Return the HTTP port of the server, with generation a serving, alone, and b before it."""
+    folder = ServingFolder.of(own.folder, server.config.http_port)
+    state = folder.state()
+    assert state is not None
+    if state.serving != own.a.id:
+        promote(own.folder, server.config.http_port, own.a.id, PromoteOptions(), report=lambda _: None)
+    retire(own.folder, server.config.http_port, grace_s=0)
+    return server.config.http_port

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tritonclient.grpc as triton_grpc
-import tritonclient.http as triton_http
-from tritonclient.utils import InferenceServerException
 
-from trident.control import ModelControl
 from trident.errors import ConfigError, GateError, GenerationError, ServerError
 from trident.generation import find_generation, generation_by_id
 from trident.golden_check import check_golden, check_serving, port_of
-from trident.promotion import PromoteOptions, check_grace, check_user, promote, retire, rollback
+from trident.promotion import PromoteOptions, check_grace, promote, retire, rollback
 from trident.running import find_running
 from trident.server import TritonServer, free_ports
 from trident.serving import ServeOptions, prepare, serve
@@ -34,32 +27,6 @@ QUIET = PromoteOptions()
 
 def silent(line: str) -> None:
     """Report nothing."""
-
-
-@pytest.fixture(scope="module")
-def own(pair: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return pair.copy(tmp_path_factory.mktemp("promotion"))
-
-
-@pytest.fixture(scope="module")
-def server(own: Any) -> Iterator[TritonServer]:
-    """Return a server that starts with generation a."""
-    http_port, grpc_port, metrics_port = free_ports(3)
-    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
-    with serve(own.a, own.folder, options) as started:
-        yield started
-
-
-@pytest.fixture
-def port(server: TritonServer, own: Any) -> int:
-    """Return the HTTP port of the server, with generation a serving, alone, and b before it."""
-    folder = ServingFolder.of(own.folder, server.config.http_port)
-    state = folder.state()
-    assert state is not None
-    if state.serving != own.a.id:
-        promote(own.folder, server.config.http_port, own.a.id, QUIET, report=silent)
-    retire(own.folder, server.config.http_port, grace_s=0)
-    return server.config.http_port
 
 
 def versions(own: Any, port: int, model: str) -> set[int]:
@@ -293,78 +260,6 @@ def test_the_command_line_shows_what_the_gate_measured(
     assert "latency_ratio" in [check["name"] for check in numbers["checks"] if not check["passed"]]
     assert generation_by_id(own.folder, own.b.id).manifest.gate == judged  # only what is let through is kept there
     assert hits(server) == {(own.a.id, own.a.serial, "a")}
-
-
-def test_without_the_key_models_are_not_controlled(server: TritonServer, own: Any, port: int) -> None:
-    for key in (None, "", "0" * 64):
-        control = ModelControl(url=server.urls.http, key=key)
-        calls: list[Callable[[], Any]] = [
-            control.index,
-            lambda control=control: control.load("search"),
-            lambda control=control: control.unload("search"),
-        ]
-        for call in calls:
-            with pytest.raises(ServerError, match=r"refused /v2/repository/.* \(403\): This API is restricted"):
-                call()
-    clients: list[tuple[Any, str]] = [
-        (triton_grpc.InferenceServerClient(server.urls.grpc), "grpc"),
-        (triton_http.InferenceServerClient(server.urls.http), "http"),
-    ]
-    for client, _ in clients:
-        for call in (
-            client.get_model_repository_index,
-            lambda client=client: client.load_model("retriever"),
-            lambda client=client: client.unload_model("search"),
-            client.get_system_shared_memory_status,
-            client.get_trace_settings,
-            client.get_log_settings,
-        ):
-            with pytest.raises(InferenceServerException, match=r"This (protocol|API) is restricted"):
-                call()
-        client.close()
-    key_path = ServingFolder.of(own.folder, port).key_path
-    assert key_path.stat().st_mode & 0o777 == 0o600
-    key = key_path.read_text()
-    assert len(key) == 64
-    with triton_grpc.InferenceServerClient(server.urls.grpc) as client:
-        index = client.get_model_repository_index(headers={"triton-grpc-protocol-trident-key": key})
-        assert {model.name for model in index.models} >= {"search", "retriever"}
-    assert hits(server) == {(own.a.id, own.a.serial, "a")}
-
-
-def test_a_key_that_cannot_be_read_is_named(server: TritonServer, own: Any, port: int) -> None:
-    path = ServingFolder.of(own.folder, port).key_path
-    aside = path.rename(path.with_name("aside"))
-    try:
-        with pytest.raises(ServerError, match=r"the key .*/key cannot be read \(No such file"):
-            promote(own.folder, port, own.b.id, QUIET, report=silent)
-        program = "import sys; from pathlib import Path; from trident.running import find_running\n"
-        program += "print(len(find_running(Path(sys.argv[1]), int(sys.argv[2])).control.index()))"
-        command = [sys.executable, "-c", program, str(own.folder), str(port)]
-        environment = os.environ | {"TRIDENT_KEY": aside.read_text()}
-        assert int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout) >= 5
-    finally:
-        aside.rename(path)
-
-
-def test_only_the_user_of_the_server_operates_it(server: TritonServer, own: Any, port: int, tmp_path: Path) -> None:
-    message = r" must be operated by the user of trident serve, \d+, got user \d+: run this as that user"
-    if os.geteuid() != 0:  # who cannot give a folder away asks about one of root's
-        with pytest.raises(ServerError, match=message):
-            check_user(Path("/"))
-        return
-    path = ServingFolder.of(own.folder, port).path
-    os.chown(path, 12345, -1)
-    try:
-        for operate in (
-            lambda: promote(own.folder, port, own.b.id, QUIET, report=silent),
-            lambda: rollback(own.folder, port, report=silent),
-            lambda: retire(own.folder, port, grace_s=0),
-        ):
-            with pytest.raises(ServerError, match=message):
-                operate()
-    finally:
-        os.chown(path, 0, -1)
 
 
 def test_the_one_that_served_last_is_served_again(server: TritonServer, own: Any, port: int) -> None:

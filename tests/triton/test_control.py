@@ -1,0 +1,101 @@
+"""Who may load and unload models: who has the key, and is the server's user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
+
+from trident.control import ModelControl
+from trident.errors import ServerError
+from trident.promotion import PromoteOptions, check_user, promote, retire, rollback
+from trident.server import TritonServer
+from trident.state import ServingFolder
+from trident_client import SearchClient
+
+QUIET = PromoteOptions()
+
+
+def silent(line: str) -> None:
+    """Report nothing."""
+
+
+def test_without_the_key_models_are_not_controlled(server: TritonServer, own: Any, port: int) -> None:
+    for key in (None, "", "0" * 64):
+        control = ModelControl(url=server.urls.http, key=key)
+        calls: list[Callable[[], Any]] = [
+            control.index,
+            lambda control=control: control.load("search"),
+            lambda control=control: control.unload("search"),
+        ]
+        for call in calls:
+            with pytest.raises(ServerError, match=r"refused /v2/repository/.* \(403\): This API is restricted"):
+                call()
+    clients: list[tuple[Any, str]] = [
+        (triton_grpc.InferenceServerClient(server.urls.grpc), "grpc"),
+        (triton_http.InferenceServerClient(server.urls.http), "http"),
+    ]
+    for client, _ in clients:
+        for call in (
+            client.get_model_repository_index,
+            lambda client=client: client.load_model("retriever"),
+            lambda client=client: client.unload_model("search"),
+            client.get_system_shared_memory_status,
+            client.get_trace_settings,
+            client.get_log_settings,
+        ):
+            with pytest.raises(InferenceServerException, match=r"This (protocol|API) is restricted"):
+                call()
+        client.close()
+    key_path = ServingFolder.of(own.folder, port).key_path
+    assert key_path.stat().st_mode & 0o777 == 0o600
+    key = key_path.read_text()
+    assert len(key) == 64
+    with triton_grpc.InferenceServerClient(server.urls.grpc) as client:
+        index = client.get_model_repository_index(headers={"triton-grpc-protocol-trident-key": key})
+        assert {model.name for model in index.models} >= {"search", "retriever"}
+    with SearchClient(server.urls.grpc) as searcher:
+        assert searcher.search("navy sofa").generation == own.a.id
+
+
+def test_a_key_that_cannot_be_read_is_named(server: TritonServer, own: Any, port: int) -> None:
+    path = ServingFolder.of(own.folder, port).key_path
+    aside = path.rename(path.with_name("aside"))
+    try:
+        with pytest.raises(ServerError, match=r"the key .*/key cannot be read \(No such file"):
+            promote(own.folder, port, own.b.id, QUIET, report=silent)
+        program = "import sys; from pathlib import Path; from trident.running import find_running\n"
+        program += "print(len(find_running(Path(sys.argv[1]), int(sys.argv[2])).control.index()))"
+        command = [sys.executable, "-c", program, str(own.folder), str(port)]
+        environment = os.environ | {"TRIDENT_KEY": aside.read_text()}
+        assert int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout) >= 5
+    finally:
+        aside.rename(path)
+
+
+def test_only_the_user_of_the_server_operates_it(server: TritonServer, own: Any, port: int, tmp_path: Path) -> None:
+    message = r" must be operated by the user of trident serve, \d+, got user \d+: run this as that user"
+    if os.geteuid() != 0:  # who cannot give a folder away asks about one of root's
+        with pytest.raises(ServerError, match=message):
+            check_user(Path("/"))
+        return
+    path = ServingFolder.of(own.folder, port).path
+    os.chown(path, 12345, -1)
+    try:
+        for operate in (
+            lambda: promote(own.folder, port, own.b.id, QUIET, report=silent),
+            lambda: rollback(own.folder, port, report=silent),
+            lambda: retire(own.folder, port, grace_s=0),
+        ):
+            with pytest.raises(ServerError, match=message):
+                operate()
+    finally:
+        os.chown(path, 0, -1)
