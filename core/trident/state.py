@@ -251,6 +251,7 @@ class ServingFolder:
                 path.unlink(missing_ok=True)
                 with suppress(OSError):  # nothing has ever served here
                     self.path.rmdir()
+                    self.path.parent.rmdir()
 
 
 def serving_folders(generations: Path) -> list[ServingFolder]:

@@ -45,10 +45,15 @@ class SearchWatch:
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state)
         self._canary = RecallCanary(retriever.index, self._metrics, share) if share else None
 
-    def answered(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits) -> None:
-        """Count B answers to embeddings (B, D) with B knobs."""
-        found = hits.counts[:, 0] > 0  # (B,)
-        best = hits.scores[found, 0].astype(np.float64)  # (F,)
+    def answered(
+        self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits, live: Sequence[bool]
+    ) -> None:
+        """Count the live ones of B answers to embeddings (B, D) with B knobs; the others are to golden queries."""
+        rows = np.flatnonzero(live)  # (L,)
+        if not len(rows):
+            return
+        found = hits.counts[rows, 0] > 0  # (L,)
+        best = hits.scores[rows[found], 0].astype(np.float64)  # (F,)
         self._metrics.add_buckets([*((best[:, None] <= BOUNDS).sum(axis=0).tolist()), len(best)])
         self._metrics.add(
             {
@@ -58,7 +63,7 @@ class SearchWatch:
             }
         )
         if self._canary is not None:
-            self._canary.answered(embeddings, knobs)
+            self._canary.answered(embeddings[rows], [knobs[row] for row in rows.tolist()])
 
     def close(self) -> None:
         """End the canary, and take the metrics off the port."""

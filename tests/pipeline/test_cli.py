@@ -175,7 +175,7 @@ def test_export_prints_its_manifest(trained: tuple[Path, dict[str, Any]], tiny_d
     assert "compiled fp16 for compute capabilities 8.0+: query 8x" in engine["proof"]
     for proof in found["precisions"]:
         assert proof["change"]["ndcg_at_10"].keys() == proof["change"]["roc_auc"].keys() == {"value", "low", "high"}
-    assert {path.name for path in (tmp_path / "generations").iterdir()} == {".lock", generation.id}
+    assert {path.name for path in (tmp_path / "generations").iterdir()} == {".lock", ".serial", generation.id}
 
 
 def test_refusals_are_one_line_and_leave_nothing(
@@ -301,7 +301,7 @@ def test_a_port_in_use_is_named_with_its_option(tiny_generations: Path, held_por
     line = refusal(run("serve", "--generations", tiny_generations, "--grpc-port", str(held_port), *others), 1)
     assert line.startswith(f"port {held_port} on 127.0.0.1 cannot be used (Address already in use): ")
     assert line.endswith("choose another with --grpc-port")
-    assert not (tiny_generations / ".serving").exists()
+    assert not (tiny_generations / ".serving" / http_port).exists()
 
 
 def test_options_of_serve_are_checked_first(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_dropped_quality_is_refused_and_a_reason_is_kept(
     assert lines[-1].startswith("trident: the gate refuses generation ")
     assert "against " + serving.id in lines[-1]
     assert any(line.startswith("│ ndcg_at_10 ") and "│ NO " in line for line in lines), refused.stderr
-    assert left(generations) == {".lock", "refusal.json", serving.id}
+    assert left(generations) == {".lock", ".serial", "refusal.json", serving.id}
     numbers = json.loads((generations / "refusal.json").read_text())
     figures = {check["name"]: check for check in numbers["checks"]}
     assert (numbers["passed"], numbers["serving"]) == (False, serving.id)
@@ -83,7 +83,7 @@ def test_recall_dropped_by_ef_1_is_refused_with_nothing_to_compare_with(
     output = tmp_path / "generations"
     with pytest.raises(GateError, match=r"judged by itself: recall_at_10: recall@10 of the index at ef 1 over"):
         export(tiny_run, tiny_data, output, blunt)
-    assert left(output) == {".lock", "refusal.json"}
+    assert left(output) == {".lock", ".serial", "refusal.json"}
     numbers = json.loads((output / "refusal.json").read_text())
     assert numbers["serving"] is None
     assert {check["name"] for check in numbers["checks"] if not check["passed"]} == {"recall_at_10", "overlap_at_10"}

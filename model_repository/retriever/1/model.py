@@ -7,6 +7,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from trident.errors import TridentError
+from trident.golden import GOLDEN_REQUEST
 from trident.requests import read_knobs
 from trident.retriever import Retriever
 from trident.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, TITLE, K
@@ -27,7 +28,7 @@ class TritonPythonModel:
         self.watch.close()
 
     def execute(self, requests):
-        answers, embeddings, knobs = [], [], []
+        answers, embeddings, knobs, live = [], [], [], []
         for request in requests:
             embedding = pb_utils.get_input_tensor_by_name(request, EMBEDDING).as_numpy()  # (B, D)
             try:
@@ -40,17 +41,17 @@ class TritonPythonModel:
             answers.append((len(knobs), len(knobs) + len(wanted), max(knob.k for knob in wanted)))
             embeddings.append(embedding)
             knobs += wanted
+            live += [request.request_id() != GOLDEN_REQUEST] * len(wanted)
         if not knobs:
             return answers
         joined = np.concatenate(embeddings)  # (B, D)
         hits = self.retriever.retrieve(joined, knobs, threads=self.threads)
-        self.watch.answered(joined, knobs, hits)
+        self.watch.answered(joined, knobs, hits, live)
         return [self.response(hits.rows(*place)) if isinstance(place, tuple) else place for place in answers]
 
     def response(self, hits):
-        generation = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
-        tensors = {PRODUCT_ID: hits.product_ids, SCORE: hits.scores, TITLE: hits.titles}
-        tensors |= {COUNT: hits.counts, GENERATION: generation}
+        tensors = {PRODUCT_ID: hits.product_ids, SCORE: hits.scores, TITLE: hits.titles, COUNT: hits.counts}
+        tensors[GENERATION] = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])
 
     @staticmethod
