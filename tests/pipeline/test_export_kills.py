@@ -51,6 +51,6 @@ def test_a_kill_at_every_stage_boundary_leaves_nothing(tiny_run: Path, tiny_data
     assert done.returncode == 0, done.stderr
     (made,) = list_generations(generations)
     made.verify_files()
-    assert made.serial == 1
+    assert made.serial == 3  # those of the exports that were killed after they had theirs are not given again
     assert sorted(path.name for path in generations.iterdir() if path.is_dir()) == [made.id]
     assert not (tmp_path / ".generations.embeddings").exists()

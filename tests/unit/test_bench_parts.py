@@ -119,7 +119,7 @@ def test_a_server_is_described_by_what_serve_printed(tmp_path):
 
 def test_a_server_that_does_not_start_says_why(tmp_path):
     with (
-        pytest.raises(BenchError, match=r"trident serve did not start: trident: .*generation '0123456789abcdef' is not in"),
+        pytest.raises(BenchError, match=r"trident serve did not start: .*generation '0123456789abcdef' is not in"),
         started(tmp_path, "0123456789abcdef"),
     ):
         pass
