@@ -70,7 +70,7 @@ def test_dropped_quality_is_refused_and_a_reason_is_kept(
     assert forced.returncode == 0, forced.stderr
     made = find_generation(generations)
     made.verify_files()
-    assert (made.id, made.serial) == (numbers["candidate"], 2)
+    assert (made.id, made.serial) == (numbers["candidate"], 3)  # 2 was the refused one's
     (entry,) = made.manifest.gate
     assert (entry["by"], entry["forced"], entry["passed"]) == ("export", "the old one is recalled", False)
     assert made.manifest.stages[-1]["proof"].startswith("forced: the old one is recalled; the gate refuses")
