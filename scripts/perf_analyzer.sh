@@ -44,7 +44,7 @@ fetch_libraries() { # DIR
             "system, or put a perf_analyzer that runs on PATH (NVIDIA's Triton SDK image has one)"
     done
     [[ -e "$keyring" ]] || fail "Debian's keys are missing ($keyring): apt-get install debian-archive-keyring"
-    # shellcheck disable=SC2016 # apt fills these in
+    # shellcheck disable=SC2016,SC1091 # apt fills these in; what the system says of itself
     mirror="$(. /etc/os-release && apt-get indextargets --format '$(CODENAME) $(COMPONENT) $(REPO_URI)' \
         'Created-By: Packages' | awk -v suite="${VERSION_CODENAME:-}" '$1 == suite && $2 == "main" { print $3; exit }')"
     [[ -n "$mirror" ]] || fail "apt's sources name no Debian mirror: run apt-get update, or put a perf_analyzer on PATH"
