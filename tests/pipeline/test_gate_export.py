@@ -38,7 +38,8 @@ def export(
 
 @pytest.fixture
 def generations(tiny_generations: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_generations, tmp_path / "generations"))
+    ignored = shutil.ignore_patterns(".serving")  # what servers of other tests left
+    return Path(shutil.copytree(tiny_generations, tmp_path / "generations", ignore=ignored))
 
 
 def left(folder: Path) -> set[str]:
