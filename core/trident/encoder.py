@@ -5,9 +5,10 @@ The served encoder and the offline embedding of a catalogue call the same code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -20,26 +21,38 @@ INPUTS = ("input_ids", "attention_mask")  # (B, L) int64 each, B and L free
 OUTPUT = "embedding"  # (B, D) float32
 FINGERPRINT_KEY = "encoder_fingerprint"  # in the graph's metadata_props
 CPU = "CPUExecutionProvider"
-MAX_BATCH = 32  # rows a run
-MAX_TOKENS = 4096  # padded tokens a run: 32 products of 128
+RUN_TOKENS = 96  # padded tokens a run: more do not fit a core's cache (docs/log.md)
+
+Row = TypeVar("Row", bound=Sequence[int])
 
 
 class OnnxEncoder:
     """An encoder graph in an ONNX Runtime session; ``load`` one. Embedding is safe from several threads.
 
-    The rows of a batch are dealt out to threads that run side by side, each a whole graph on one core. Small batches
-    are done sooner so than when each operator is cut up among the cores (``docs/log.md``).
+    The rows of a batch are dealt out to threads that run side by side, each a whole graph on one core: batches are done
+    sooner so than when each operator is cut up among the cores. A lone row, which cannot be dealt out, has a session
+    of its own that does cut up the operators (``docs/log.md``).
 
     Args:
         session: A session on one thread whose inputs and output were checked.
         path: The file it came from, for errors.
         dimension: D of the embeddings.
         threads: Runs side by side.
+        lone: A session of the same graph on as many threads, for lone rows; None: they run on ``session``.
     """
 
-    def __init__(self, session: ort.InferenceSession, path: Path, *, dimension: int, threads: int = 1) -> None:
-        """Keep the session; see the class for the arguments."""
+    def __init__(
+        self,
+        session: ort.InferenceSession,
+        path: Path,
+        *,
+        dimension: int,
+        threads: int = 1,
+        lone: ort.InferenceSession | None = None,
+    ) -> None:
+        """Keep the sessions; see the class for the arguments."""
         self._session = session
+        self._lone = lone or session
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encoder") if threads > 1 else None
         self.path = path
         self.dimension = dimension
@@ -73,7 +86,9 @@ class OnnxEncoder:
         session = _open_session(path, providers)
         if encoder_fingerprint is not None:
             _check_fingerprint(session, path, encoder_fingerprint)
-        return cls(session, path, dimension=_check_signature(session, path), threads=threads)
+        dimension = _check_signature(session, path)
+        lone = _open_session(path, providers, threads=threads) if threads > 1 else None
+        return cls(session, path, dimension=dimension, threads=threads, lone=lone)
 
     @property
     def encoder_fingerprint(self) -> str | None:
@@ -90,17 +105,17 @@ class OnnxEncoder:
         if not rows:
             return np.empty((0, self.dimension), dtype=np.float32)
         if self._pool is None or rows == 1:
-            return self._run(batch)
+            return self._run(batch, lone=True)
         parts = zip(
             *(np.array_split(part, min(self.threads, rows)) for part in (batch.input_ids, batch.attention_mask)),
             strict=True,
         )
         return np.concatenate(list(self._pool.map(self._run, [TokenBatch(ids, mask) for ids, mask in parts])))
 
-    def _run(self, batch: TokenBatch) -> NDArray[np.float32]:
+    def _run(self, batch: TokenBatch, *, lone: bool = False) -> NDArray[np.float32]:
         feeds = dict(zip(INPUTS, (batch.input_ids, batch.attention_mask), strict=True))
         try:
-            (embedding,) = self._session.run([OUTPUT], feeds)
+            (embedding,) = (self._lone if lone else self._session).run([OUTPUT], feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
             shape = batch.input_ids.shape
             raise ModelError(
@@ -113,47 +128,71 @@ class OnnxEncoder:
         rows: Sequence[Sequence[int]],
         *,
         pad_id: int,
-        max_batch: int = MAX_BATCH,
-        max_tokens: int = MAX_TOKENS,
+        run_tokens: int = RUN_TOKENS,
         progress: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
         """Return the embeddings of N rows of token ids, (N, D), in their order.
 
-        Rows run sorted by length, so that little padding is computed, longest first, so that a batch that does not
-        fit the memory fails at once. Equal rows run once: their embeddings are the same to the last bit, which lets
-        the index merge them.
+        Rows run sorted by length, so that little padding is computed, longest first, in runs of about as many tokens.
+        Equal rows run once: their embeddings are the same to the last bit, which lets the index merge them.
 
         Args:
             rows: Token ids, special tokens included, at least one a row.
             pad_id: The tokenizer's padding id.
-            max_batch: Rows a run, >= 1.
-            max_tokens: Padded tokens a run; a longer row runs alone.
+            run_tokens: Tokens a run, about; a longer row runs alone.
             progress: Called with the number of rows done since the last call.
 
         Raises:
-            ModelError: If a row is empty, max_batch < 1, or ONNX Runtime cannot run a batch.
+            ModelError: If a row is empty, run_tokens < 1, or ONNX Runtime cannot run a batch.
         """
-        if max_batch < 1:
-            raise ModelError(f"max_batch must be >= 1, got {max_batch}")
+        if run_tokens < 1:
+            raise ModelError(f"run_tokens must be >= 1, got {run_tokens}")
         equal: dict[tuple[int, ...], list[int]] = {}
         for number, row in enumerate(rows):
             if not len(row):
                 raise ModelError(f"every row must have at least one token, got none in row {number} of {len(rows)}")
             equal.setdefault(tuple(row), []).append(number)
         embeddings = np.empty((len(rows), self.dimension), dtype=np.float32)  # (N, D)
-        unique = sorted(equal, key=len, reverse=True)
-        start = 0
-        while start < len(unique):
-            run = unique[start : start + max(1, min(max_batch, max_tokens // len(unique[start])))]
-            start += len(run)
-            for embedding, row in zip(self.embed(pad(run, pad_id=pad_id)), run, strict=True):
+        runs = balanced_runs(sorted(equal, key=len, reverse=True), run_tokens=run_tokens, multiple=self.threads)
+        for run, found in zip(runs, self._run_all(runs, pad_id), strict=True):
+            for embedding, row in zip(found, run, strict=True):
                 embeddings[equal[row]] = embedding
             if progress is not None:
                 progress(sum(len(equal[row]) for row in run))
         return embeddings
 
+    def _run_all(self, runs: Sequence[Sequence[Sequence[int]]], pad_id: int) -> Iterator[NDArray[np.float32]]:
+        batches = (pad(run, pad_id=pad_id) for run in runs)
+        if self._pool is None or len(runs) == 1:
+            return (self._run(batch, lone=True) for batch in batches)
+        return self._pool.map(self._run, batches)
 
-def _open_session(path: Path, providers: tuple[str, ...]) -> ort.InferenceSession:
+
+def balanced_runs(rows: Sequence[Row], *, run_tokens: int, multiple: int = 1) -> list[list[Row]]:
+    """Return rows, sorted by length, as consecutive runs of about equal numbers of tokens.
+
+    Args:
+        rows: N rows, longest first.
+        run_tokens: Tokens a run, at most but for the last row's half.
+        multiple: Their number is a multiple of this where there are rows enough, so that as many threads end together.
+    """
+    tokens = sum(len(row) for row in rows)
+    wanted = -(-tokens // run_tokens)
+    wanted = min(len(rows), -(-wanted // multiple) * multiple)
+    runs: list[list[Row]] = []
+    start = 0
+    for left in range(wanted, 0, -1):
+        share, end, taken = tokens / left, start, 0
+        while end < len(rows) and (end == start or taken + len(rows[end]) / 2 <= share):
+            taken += len(rows[end])
+            end += 1
+        if end > start:
+            runs.append(list(rows[start:end]))
+        start, tokens = end, tokens - taken
+    return runs
+
+
+def _open_session(path: Path, providers: tuple[str, ...], *, threads: int = 1) -> ort.InferenceSession:
     available = ort.get_available_providers()
     missing = [provider for provider in providers if provider not in available]
     if missing or not providers:
@@ -162,7 +201,8 @@ def _open_session(path: Path, providers: tuple[str, ...]) -> ort.InferenceSessio
             f"{', '.join(available)}"
         )
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other programs want the cores
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # an error is raised, and would be written to standard error as well
     try:

@@ -281,7 +281,9 @@ class VectorIndex:
 
     def _expand(self, labels: NDArray[np.int64], cosines: NDArray[np.float32], wanted: NDArray[np.int64]) -> _Places:
         """Return the product rows of labels (B, depth) with their places; ``wanted`` (B,) cuts each query off."""
-        k = wanted[:, None]  # (B, 1)
+        last = np.minimum(wanted, labels.shape[1]) - 1  # (B,), each label stands for a row at least
+        reach = (cosines >= cosines[np.arange(len(last)), last][:, None]).sum(axis=1).max(initial=0)  # ties count
+        labels, cosines, k = labels[:, :reach], cosines[:, :reach], wanted[:, None]  # k is (B, 1)
         sizes = np.minimum(self._sizes[labels], k)  # (B, depth), rows of a label that may be needed
         before = np.cumsum(sizes, axis=1) - sizes  # (B, depth), rows of better labels
         lowest = np.where(before < k, cosines, np.inf).min(axis=1, keepdims=True)  # (B, 1)
@@ -295,3 +297,4 @@ class VectorIndex:
         rank = np.arange(len(line)) - np.searchsorted(line, line)  # (R,), place within the query
         best = rank < wanted[line]
         return line[best], rank[best], row[order][best], score[order][best]
+

@@ -66,6 +66,16 @@ def read_sides(values: NDArray[np.object_] | None, count: int) -> list[Side]:
     return sides
 
 
+def read_asked(texts: NDArray[np.object_], sides: NDArray[np.object_] | None) -> list[tuple[str, Side]]:
+    """Return the texts of a BYTES tensor (B, 1), each with its side.
+
+    Raises:
+        DataError: As ``read_sides`` and ``read_texts``.
+    """
+    of = read_sides(sides, len(texts))
+    return list(zip(read_texts(texts, name=of[0]), of, strict=True))
+
+
 def read_knobs(
     k: NDArray[np.int32] | None, ef: NDArray[np.int32] | None, min_score: NDArray[np.float32] | None, count: int
 ) -> list[SearchKnobs]:

@@ -85,6 +85,19 @@ class TextTokenizer:
             ids[number] = self._tokenizer.post_process(encoding).ids
         return ids
 
+    def token_ids_each(self, asked: Sequence[tuple[str, Side]]) -> list[list[int]]:
+        """Return what ``token_ids`` gives for each text and its side; the texts of a side are tokenized together.
+
+        Raises:
+            DataError: If a text is empty.
+        """
+        ids: list[list[int]] = [[]] * len(asked)
+        for wanted in sorted({side for _, side in asked}):
+            places = [place for place, (_, side) in enumerate(asked) if side == wanted]
+            for place, row in zip(places, self.token_ids([asked[place][0] for place in places], wanted), strict=True):
+                ids[place] = row
+        return ids
+
     def encode(self, texts: Sequence[str], side: Side, *, length: int | None = None) -> TokenBatch:
         """Return the padded batch of raw texts.
 

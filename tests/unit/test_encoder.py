@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from trident.encoder import OnnxEncoder
+from trident.encoder import OnnxEncoder, balanced_runs
 from trident.errors import ModelError
 from trident.tokenization import TokenBatch, pad
 
@@ -86,10 +86,28 @@ def test_embeddings_are_those_of_numpy_in_the_order_of_the_rows(encoder, rows):
     np.testing.assert_allclose(embeddings, [expected(row) for row in rows], atol=1e-5)
 
 
-@pytest.mark.parametrize(("max_batch", "max_tokens"), [(1, 4096), (7, 60), (200, 1)])
-def test_how_rows_are_cut_into_runs_changes_nothing(max_batch, max_tokens, encoder, rows):
-    embeddings = encoder.embed_ids(rows, pad_id=PAD, max_batch=max_batch, max_tokens=max_tokens)
+@pytest.mark.parametrize("run_tokens", [1, 60, 4096])
+def test_how_rows_are_cut_into_runs_changes_nothing(run_tokens, encoder, rows):
+    embeddings = encoder.embed_ids(rows, pad_id=PAD, run_tokens=run_tokens)
     np.testing.assert_allclose(embeddings, encoder.embed_ids(rows, pad_id=PAD), atol=1e-6)
+
+
+@pytest.mark.parametrize(("run_tokens", "multiple"), [(1, 1), (50, 1), (96, 2), (96, 3), (10_000, 4)])
+def test_runs_are_consecutive_and_about_equal(run_tokens, multiple, rows):
+    longest_first = sorted(rows, key=len, reverse=True)
+    runs = balanced_runs(longest_first, run_tokens=run_tokens, multiple=multiple)
+    assert [row for run in runs for row in run] == longest_first
+    assert len(runs) == len(rows) or len(runs) % multiple == 0
+    tokens = [sum(map(len, run)) for run in runs]
+    assert max(tokens) <= max(run_tokens + len(longest_first[0]), len(longest_first[0]))
+    if run_tokens > 40:
+        assert max(tokens) - min(tokens) <= len(longest_first[0])
+
+
+def test_few_rows_make_as_many_runs_as_there_are_threads():
+    assert balanced_runs([[1] * 9, [2] * 8, [3] * 2], run_tokens=96, multiple=2) == [[[1] * 9], [[2] * 8, [3] * 2]]
+    assert balanced_runs([[1] * 9], run_tokens=96, multiple=2) == [[[1] * 9]]
+    assert balanced_runs([], run_tokens=96, multiple=2) == []
 
 
 def test_a_row_of_a_batch_equals_the_row_alone_and_padding_changes_nothing(encoder, rows):
@@ -101,7 +119,7 @@ def test_a_row_of_a_batch_equals_the_row_alone_and_padding_changes_nothing(encod
 def test_equal_rows_run_once_and_get_one_embedding(encoder):
     done: list[int] = []
     rows = [[3, 4], [5], [3, 4], [6, 7, 8], [3, 4]]
-    embeddings = encoder.embed_ids(rows, pad_id=PAD, max_batch=1, progress=done.append)
+    embeddings = encoder.embed_ids(rows, pad_id=PAD, run_tokens=1, progress=done.append)
     assert done == [1, 3, 1]
     assert embeddings[0].tobytes() == embeddings[2].tobytes() == embeddings[4].tobytes()
     np.testing.assert_allclose(embeddings, [expected(row) for row in rows], atol=1e-5)
@@ -115,7 +133,7 @@ def test_arrays_are_rows_too(encoder):
 
 def test_progress_counts_rows(encoder, rows):
     done: list[int] = []
-    encoder.embed_ids(rows, pad_id=PAD, max_batch=50, progress=done.append)
+    encoder.embed_ids(rows, pad_id=PAD, run_tokens=500, progress=done.append)
     assert len(done) > 2
     assert sum(done) == len(rows)
 
@@ -178,8 +196,8 @@ def test_options_that_break_a_rule(encoder):
         OnnxEncoder.load(encoder.path, providers=("AbacusExecutionProvider",))
     with pytest.raises(ModelError, match="execution provider none must be one of"):
         OnnxEncoder.load(encoder.path, providers=())
-    with pytest.raises(ModelError, match="max_batch must be >= 1, got 0"):
-        encoder.embed_ids([[1]], pad_id=PAD, max_batch=0)
+    with pytest.raises(ModelError, match="run_tokens must be >= 1, got 0"):
+        encoder.embed_ids([[1]], pad_id=PAD, run_tokens=0)
     with pytest.raises(ModelError, match="at least one token, got none in row 1 of 2"):
         encoder.embed_ids([[1], []], pad_id=PAD)
 

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from trident.errors import ConfigError, DataError, ModelError
-from trident.text import TextContract
+from trident.text import Side, TextContract
 from trident.tokenization import TextTokenizer, pad
 
 CONTRACT = TextContract(query_max_tokens=8, product_max_tokens=16)
@@ -73,6 +73,15 @@ def test_a_row_does_not_depend_on_its_batch(tiny_model: Path) -> None:
         length = alone.input_ids.shape[1]
         np.testing.assert_array_equal(together.input_ids[row, :length], alone.input_ids[0])
         assert together.attention_mask[row].sum() == length
+
+
+def test_texts_of_both_sides_are_tokenized_together(tiny_model: Path) -> None:
+    tokenizer = TextTokenizer.load(tiny_model, TextContract(query_template="query: {text}", product_max_tokens=4))
+    asked: list[tuple[str, Side]] = [
+        ("a rake", "query"), ("a long green rake", "product"), ("a lamp", "query"), ("a rake", "product"),
+    ]  # fmt: skip
+    assert tokenizer.token_ids_each(asked) == [tokenizer.token_ids([text], side)[0] for text, side in asked]
+    assert tokenizer.token_ids_each([]) == []
 
 
 def test_pad_to_a_fixed_length() -> None:
