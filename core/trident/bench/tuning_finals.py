@@ -117,7 +117,7 @@ def judge(rounds: Sequence[Round], *, p99_ms: float | None) -> Verdict:
         best = max(keeping, key=lambda each: each.searches_per_s)
         reason = f"the settings as exported have p99 {found[0].p99_ms:.1f} ms, which must be at most {bound_ms:.1f}"
     else:
-        best = max((each for each in found if each.is_better), key=lambda each: each.ratio, default=found[0])
+        best = _simplest([each for each in found if each.is_better]) or found[0]
         reason = f"{best.ratio:.2f} times the throughput, faster in {best.won} of {len(rounds)} rounds"
         if best.tuning == UNTUNED:
             reason = "no other settings were faster beyond chance"
@@ -134,6 +134,13 @@ def unkept(bound_ms: float, seen: Mapping[Tuning, float]) -> BenchError:
         f"no settings keep p99 within {bound_ms:g} ms: the lowest that was seen is {seen[lowest]:.1f} ms ({lowest}); "
         "allow more with --p99-ms, or ask with fewer --clients"
     )
+
+
+def _simplest(better: Sequence[Finalist]) -> Finalist | None:
+    """Return the one with the fewest settings among those about as fast as the fastest; None of none."""
+    fastest = max((each.ratio for each in better), default=0.0)
+    alike = [each for each in better if each.ratio * (1 + LEAST_GAIN) >= fastest]
+    return min(alike, key=lambda each: (len(each.tuning.changes()), -each.ratio), default=None)
 
 
 def _finalist(tuning: Tuning, rounds: Sequence[Round], bound_ms: float, others: int) -> Finalist:

@@ -112,7 +112,7 @@ def run_tuning(analyzer: PerfAnalyzer, config: TuneConfig, *, say: Callable[[str
         try:
             search.run(space, exported, first=[earlier] if earlier != UNTUNED else [])
         except KeyboardInterrupt:
-            if not search.seen():
+            if not search.scores:
                 raise
             interrupted = True
             say("interrupted: what is known by now counts")

@@ -1,8 +1,9 @@
 """Searches settings within a time limit: one axis after another by short measurements, then the best in turns.
 
-Every measurement is of a server started for it. Short ones differ by what the machine does meanwhile; so they only
-choose who comes to the finals (``trident.bench.tuning_finals``), where each round measures all finalists and the
-exported settings.
+Every measurement is of a server started for it. What an axis starts from is measured before and after it, and its
+settings are compared with the line between the two: a machine that gets slower does not decide. Short measurements
+still differ by chance; so they only choose who comes to the finals (``trident.bench.tuning_finals``), where each round
+measures all finalists and the exported settings.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from trident.bench.tuning_finals import Figures, Round, Verdict, affordable, judge, unkept, within
+from trident.bench.tuning_finals import LEAST_GAIN, Figures, Round, Verdict, affordable, judge, unkept, within
 from trident.bench.tuning_space import Axis, Settings, changed
 from trident.errors import BenchError, ConfigError
 from trident.tuning import UNTUNED, Tuning
@@ -52,6 +53,14 @@ class Trial:
     fault: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """What the screening says of some settings."""
+
+    relative: float  # throughput, to that of the exported settings
+    p99_ms: float
+
+
 @dataclass
 class Search:
     """One search; what it has seen stays in it when it is interrupted.
@@ -68,10 +77,12 @@ class Search:
     say: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     trials: list[Trial] = field(default_factory=list)
+    scores: dict[Tuning, Score] = field(default_factory=dict)
     rounds: list[Round] = field(default_factory=list)  # whole ones
     planned: int = 0  # rounds
     finalists: tuple[Tuning, ...] = ()
     alone: bool = False  # no other settings came near those as exported
+    cut: bool = False  # there was not the time for everything that was to be tried
 
     def __post_init__(self) -> None:
         """Start the time."""
@@ -87,25 +98,18 @@ class Search:
             first: Tried before all others, such as those that were found another time.
 
         Raises:
-            BenchError: If the exported settings cannot be measured, or nothing keeps the bound by far.
+            BenchError: If the exported settings cannot be measured.
         """
-        best = UNTUNED
-        if self._try(UNTUNED) is None:
+        measured = self._try(UNTUNED)
+        if measured is None:
             raise BenchError(f"the settings as exported cannot be measured: {self.trials[-1].fault}")
-        for tuning in first:
-            best = self._better(best, tuning)
-        before = None
-        while best != before and self._may_screen():  # until a way along every axis finds nothing better
+        self.scores[UNTUNED] = Score(relative=1.0, p99_ms=measured.p99_ms)
+        best, before = self._along(UNTUNED, first), None
+        while best != before and not self.cut:  # until a way along every axis finds nothing better
             before = best
             for axis in axes:
-                start = best
-                for settings in axis:
-                    best = self._better(best, changed(start, settings, exported))
+                best = self._along(best, [changed(best, settings, exported) for settings in axis])
         self._hold_finals()
-
-    def seen(self) -> dict[Tuning, Figures]:
-        """Return what the screening saw of each setting that could be measured."""
-        return {trial.tuning: trial.figures for trial in self.trials if trial.round is None and trial.figures}
 
     def verdict(self) -> Verdict:
         """Return what is known by now; the settings as exported have been measured at least.
@@ -115,44 +119,72 @@ class Search:
         """
         if self.rounds:
             return judge(self.rounds, p99_ms=self.config.p99_ms)
-        seen, bound_ms = self.seen(), self.config.p99_ms
-        if bound_ms is not None and not any(within(figures.p99_ms, bound_ms) for figures in seen.values()):
-            raise unkept(bound_ms, {tuning: figures.p99_ms for tuning, figures in seen.items()})
-        decided = self.alone and within(seen[UNTUNED].p99_ms, bound_ms)
-        reason = f"none of {len(seen) - 1} other settings came near" if decided else "the time was not enough to tell"
+        bound_ms = self.config.p99_ms
+        if not any(within(score.p99_ms, bound_ms) for score in self.scores.values()):
+            assert bound_ms is not None
+            raise unkept(bound_ms, {tuning: score.p99_ms for tuning, score in self.scores.items()})
+        decided = self.alone and not self.cut and within(self.scores[UNTUNED].p99_ms, bound_ms)
+        others = len(self.scores) - 1
+        reason = f"none of {others} other settings came near" if decided else "the time was not enough to tell"
         return Verdict(best=UNTUNED, decided=decided, reason=reason, bound_ms=bound_ms, finalists=())
 
     def left_s(self) -> float:
         """Return the seconds of the time limit that are left."""
         return self.config.limit_s - (self.clock() - self._started)
 
-    def _may_screen(self) -> bool:
+    def _may_screen(self, measurements: int) -> bool:
         spent_s = self.config.limit_s - self.left_s()
-        return spent_s + self._longest_s <= SCREENING_SHARE * self.config.limit_s
+        return spent_s + measurements * self._longest_s <= SCREENING_SHARE * self.config.limit_s
 
-    def _better(self, best: Tuning, tuning: Tuning) -> Tuning:
-        """Return the better of two settings; the new one is measured if there is time, once only."""
-        if tuning not in {trial.tuning for trial in self.trials} and self._may_screen():
-            self._try(tuning)
-        seen = self.seen()
-        return max((each for each in (best, tuning) if each in seen), key=lambda each: self._merit(seen[each]))
+    def _along(self, best: Tuning, candidates: Sequence[Tuning]) -> Tuning:
+        """Return the best of some settings and those that they start from; what has a score is not measured again."""
+        new = [tuning for tuning in candidates if tuning not in self.scores]
+        if not new:
+            return best
+        if not self._may_screen(2):
+            self.cut = True
+            return best
+        before = self._latest(best) or self._try(best)
+        if before is None:  # what was best a moment ago cannot be measured now
+            return best
+        found: list[tuple[Tuning, Figures | None]] = []
+        while len(found) < len(new) and self._may_screen(2):
+            found.append((new[len(found)], self._try(new[len(found)])))
+        self.cut |= len(found) < len(new)
+        after = self._try(best) or before
+        for place, (tuning, figures) in enumerate(found, start=1):
+            if figures is not None:
+                share = place / (len(found) + 1)
+                beside_per_s = before.searches_per_s * (1 - share) + after.searches_per_s * share
+                relative = self.scores[best].relative * figures.searches_per_s / beside_per_s
+                self.scores[tuning] = Score(relative=relative, p99_ms=figures.p99_ms)
+        rivals = [tuning for tuning, figures in found if figures is not None]
+        rival = max(rivals, key=self._merit, default=best)
+        return rival if self._merit(rival) > self._with_margin(self._merit(best)) else best
 
-    def _merit(self, figures: Figures) -> tuple[bool, float]:
-        """Return what is larger for better figures: within the bound by throughput, outside by latency."""
-        inside = within(figures.p99_ms, self.config.p99_ms)
-        return inside, figures.searches_per_s if inside else -figures.p99_ms
+    def _latest(self, tuning: Tuning) -> Figures | None:
+        """Return the last measurement where it was of some settings."""
+        return self.trials[-1].figures if self.trials[-1].tuning == tuning else None
+
+    def _merit(self, tuning: Tuning) -> tuple[bool, float]:
+        """Return what is larger for better settings: within the bound by throughput, outside by latency."""
+        score = self.scores[tuning]
+        inside = within(score.p99_ms, self.config.p99_ms)
+        return inside, score.relative if inside else -score.p99_ms
+
+    @staticmethod
+    def _with_margin(merit: tuple[bool, float]) -> tuple[bool, float]:
+        """Return the merit from which on others are better by more than chance does now and then."""
+        inside, value = merit
+        return inside, value * (1 + LEAST_GAIN) if inside else value * (1 - LEAST_GAIN)
 
     def _hold_finals(self) -> None:
-        seen = self.seen()
-        merits = {tuning: self._merit(figures) for tuning, figures in seen.items()}
-        best = max(merits.values())
-        near = [
-            tuning
-            for tuning, (inside, merit) in merits.items()
-            if tuning != UNTUNED and inside == best[0] and merit >= (NEAR if inside else 1 / NEAR) * best[1]
-        ]
-        self.alone = len(seen) > 1 and not near
+        merits = {tuning: self._merit(tuning) for tuning in self.scores}
+        inside, value = max(merits.values())
+        least = (inside, value * NEAR if inside else value / NEAR)
+        near = [tuning for tuning, merit in merits.items() if tuning != UNTUNED and merit >= least]
         near.sort(key=lambda tuning: merits[tuning], reverse=True)
+        self.alone = len(merits) > 1 and not near
         cost_s = self._longest_s + 3 * (FINAL_WINDOWS - 1) * self.config.window_s
         count, self.planned = affordable(self.left_s(), cost_s, min(FINALISTS, len(near)))
         self.finalists = tuple(near[:count])

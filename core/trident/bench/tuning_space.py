@@ -58,8 +58,9 @@ def changed(tuning: Tuning, settings: Settings, exported: Settings) -> Tuning:
 
 def _allowed(axis: Sequence[Settings], exported: Settings, knobs: Sequence[str]) -> Iterator[Settings]:
     for settings in axis:
-        if all(name in knobs or value == exported[name] for name, value in settings.items()):
-            yield {name: value for name, value in settings.items() if name in knobs}
+        kept = {name: value for name, value in settings.items() if name in knobs}
+        if kept and all(value == exported[name] for name, value in settings.items() if name not in knobs):
+            yield kept
 
 
 def _ladder(cores: int) -> list[int]:
