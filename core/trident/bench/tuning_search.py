@@ -195,7 +195,8 @@ class Search:
             turned = number % len(order)
             found = {tuning: self._try(tuning, round_=number + 1) for tuning in order[turned:] + order[:turned]}
             if found[UNTUNED] is None:
-                raise BenchError(f"the settings as exported cannot be measured any more: {self.trials[-1].fault}")
+                fault = next(trial.fault for trial in reversed(self.trials) if trial.tuning == UNTUNED)
+                raise BenchError(f"the settings as exported cannot be measured any more: {fault}")
             self.finalists = tuple(tuning for tuning in self.finalists if found[tuning] is not None)
             self.rounds.append({tuning: figures for tuning, figures in found.items() if figures is not None})
 
