@@ -172,7 +172,7 @@ def test_the_time_is_kept(limit_s: float) -> None:
     verdict = search.verdict()
     assert verdict.decided == bool(search.rounds)
     if not verdict.decided:
-        assert (verdict.best, verdict.reason) == (UNTUNED, "the time was not enough to tell")
+        assert (verdict.best, verdict.reason) == (UNTUNED, "the time was not enough to tell, at 10 s a measurement")
 
 
 def test_what_was_found_another_time_is_tried_first() -> None:
@@ -244,12 +244,13 @@ def test_how_many_rounds_prove_something() -> None:
     assert [fewest_rounds(count) for count in (1, 2, 3)] == [5, 6, 6]
     assert chance_of(5, 5) == 1 / 32
     assert chance_of(0, 5) == 1.0
-    assert affordable(1000.0, 10.0, 3) == (3, 10)
-    assert affordable(240.0, 10.0, 3) == (3, 6)
-    assert affordable(239.0, 10.0, 3) == (2, 7)
-    assert affordable(110.0, 10.0, 3) == (1, 5)
-    assert affordable(99.0, 10.0, 3) == (0, 0)
-    assert affordable(1000.0, 10.0, 0) == (0, 0)
+    assert affordable(1000.0, 10.0, finalists=3, rounds=10) == (3, 10)
+    assert affordable(240.0, 10.0, finalists=3, rounds=10) == (3, 6)
+    assert affordable(239.0, 10.0, finalists=3, rounds=10) == (2, 7)
+    assert affordable(110.0, 10.0, finalists=3, rounds=10) == (1, 5)
+    assert affordable(99.0, 10.0, finalists=3, rounds=10) == (0, 0)
+    assert affordable(1000.0, 10.0, finalists=0, rounds=10) == (0, 0)
+    assert affordable(1000.0, 10.0, finalists=3, rounds=5) == (1, 5)
 
 
 def test_a_small_gain_in_every_round_is_none() -> None:
@@ -264,6 +265,7 @@ def test_a_small_gain_in_every_round_is_none() -> None:
     [
         ({"limit_s": 0.0}, "--minutes must be > 0, got 0"),
         ({"window_s": 0.05}, "--window must be >= 0.1 seconds, got 0.05"),
+        ({"rounds": 4}, "--rounds must be >= 5 to prove anything, got 4"),
         ({"p99_ms": 0.0}, "--p99-ms must be > 0, got 0"),
         ({"p99_ms": float("nan")}, "--p99-ms must be > 0, got nan"),
     ],

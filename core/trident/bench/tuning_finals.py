@@ -17,7 +17,6 @@ from trident.tuning import UNTUNED, Tuning
 LEVEL = 0.05
 LEAST_GAIN = 0.02  # of throughput
 SLACK = 1.25  # without a bound: p99 may be so many times that of the exported settings
-MOST_ROUNDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,18 +80,19 @@ def chance_of(won: int, rounds: int) -> float:
     return float(sum(comb(rounds, times) for times in range(won, rounds + 1)) / 2**rounds)
 
 
-def affordable(left_s: float, cost_s: float, finalists: int) -> tuple[int, int]:
+def affordable(left_s: float, cost_s: float, *, finalists: int, rounds: int) -> tuple[int, int]:
     """Return how many finalists and rounds a time is enough for; (0, 0) where it is not for one.
 
     Args:
         left_s: Seconds.
         cost_s: Of one measurement.
         finalists: At most.
+        rounds: At most.
     """
     for count in range(finalists, 0, -1):
-        rounds = min(MOST_ROUNDS, int(left_s / (cost_s * (count + 1))))
-        if rounds >= fewest_rounds(count):
-            return count, rounds
+        possible = min(rounds, int(left_s / (cost_s * (count + 1))))
+        if possible >= fewest_rounds(count):
+            return count, possible
     return 0, 0
 
 

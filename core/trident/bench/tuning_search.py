@@ -12,12 +12,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from trident.bench.tuning_finals import LEAST_GAIN, Figures, Round, Verdict, affordable, judge, unkept, within
+from trident.bench.perf_analyzer import WINDOWS
+from trident.bench.tuning_finals import (
+    LEAST_GAIN,
+    Figures,
+    Round,
+    Verdict,
+    affordable,
+    fewest_rounds,
+    judge,
+    unkept,
+    within,
+)
 from trident.bench.tuning_space import Axis, Settings, changed
 from trident.errors import BenchError, ConfigError
 from trident.tuning import UNTUNED, Tuning
 
-SCREENING_SHARE = 0.5  # of the time; the rest is for the finals
+SCREENING_SHARE = 0.5  # of the time at most; the rest is for the finals
 FINALISTS = 3
 NEAR = 0.95  # of the best's throughput: such a finalist may be the better one
 FINAL_WINDOWS = 2  # as long as those of the screening
@@ -31,6 +42,7 @@ class SearchConfig:
 
     limit_s: float = 600.0
     window_s: float = 1.5  # three of them a measurement
+    rounds: int = 10  # of the finals, at most
     p99_ms: float | None = None  # the most that it may be; None: what the finals take from the exported settings
 
     def __post_init__(self) -> None:
@@ -39,6 +51,8 @@ class SearchConfig:
             raise ConfigError(f"--minutes must be > 0, got {self.limit_s / 60:g}")
         if not self.window_s >= 0.1:
             raise ConfigError(f"--window must be >= 0.1 seconds, got {self.window_s:g}")
+        if self.rounds < fewest_rounds(1):
+            raise ConfigError(f"--rounds must be >= {fewest_rounds(1)} to prove anything, got {self.rounds}")
         if self.p99_ms is not None and not self.p99_ms > 0:
             raise ConfigError(f"--p99-ms must be > 0, got {self.p99_ms:g}")
 
@@ -125,7 +139,9 @@ class Search:
             raise unkept(bound_ms, {tuning: score.p99_ms for tuning, score in self.scores.items()})
         decided = self.alone and not self.cut and within(self.scores[UNTUNED].p99_ms, bound_ms)
         others = len(self.scores) - 1
-        reason = f"none of {others} other settings came near" if decided else "the time was not enough to tell"
+        reason = f"the time was not enough to tell, at {self._longest_s:.0f} s a measurement"
+        if decided:
+            reason = f"none of {others} other settings came near"
         return Verdict(best=UNTUNED, decided=decided, reason=reason, bound_ms=bound_ms, finalists=())
 
     def left_s(self) -> float:
@@ -133,8 +149,14 @@ class Search:
         return self.config.limit_s - (self.clock() - self._started)
 
     def _may_screen(self, measurements: int) -> bool:
-        spent_s = self.config.limit_s - self.left_s()
-        return spent_s + measurements * self._longest_s <= SCREENING_SHARE * self.config.limit_s
+        """Return whether so many leave the time for finals."""
+        least_s = 2 * fewest_rounds(1) * self._final_s()
+        kept_s = max(least_s, (1 - SCREENING_SHARE) * self.config.limit_s)
+        return self.left_s() - measurements * self._longest_s >= kept_s
+
+    def _final_s(self) -> float:
+        """Return how long a measurement of the finals takes."""
+        return self._longest_s + WINDOWS * (FINAL_WINDOWS - 1) * self.config.window_s
 
     def _along(self, best: Tuning, candidates: Sequence[Tuning]) -> Tuning:
         """Return the best of some settings and those that they start from; what has a score is not measured again."""
@@ -185,8 +207,9 @@ class Search:
         near = [tuning for tuning, merit in merits.items() if tuning != UNTUNED and merit >= least]
         near.sort(key=lambda tuning: merits[tuning], reverse=True)
         self.alone = len(merits) > 1 and not near
-        cost_s = self._longest_s + 3 * (FINAL_WINDOWS - 1) * self.config.window_s
-        count, self.planned = affordable(self.left_s(), cost_s, min(FINALISTS, len(near)))
+        count, self.planned = affordable(
+            self.left_s(), self._final_s(), finalists=min(FINALISTS, len(near)), rounds=self.config.rounds
+        )
         self.finalists = tuple(near[:count])
         for number in range(self.planned):
             if not self.finalists:  # they have failed
