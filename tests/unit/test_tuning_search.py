@@ -172,7 +172,8 @@ def test_the_time_is_kept(limit_s: float) -> None:
     verdict = search.verdict()
     assert verdict.decided == bool(search.rounds)
     if not verdict.decided:
-        assert (verdict.best, verdict.reason) == (UNTUNED, "the time was not enough to tell, at 10 s a measurement")
+        assert verdict.best == UNTUNED
+        assert verdict.reason.startswith("the time was not enough to tell, at 10 s a measurement")
 
 
 def test_what_was_found_another_time_is_tried_first() -> None:
@@ -236,6 +237,8 @@ def test_an_interrupted_search_says_what_is_known(rounds: int, decided: bool) ->
     assert len(search.rounds) == max(0, rounds)
     verdict = search.verdict()
     assert (verdict.best, verdict.decided) == (BEST if decided else UNTUNED, decided)
+    if rounds == 0:
+        assert verdict.reason.endswith(f"; {BEST} looked best, 1.25 times the throughput in the screening")
     if rounds == 3:
         assert verdict.reason == "3 rounds are too few to tell"
 

@@ -140,8 +140,12 @@ class Search:
         decided = self.alone and not self.cut and within(self.scores[UNTUNED].p99_ms, bound_ms)
         others = len(self.scores) - 1
         reason = f"the time was not enough to tell, at {self._longest_s:.0f} s a measurement"
+        looked_best = max(self.scores, key=self._merit)
         if decided:
             reason = f"none of {others} other settings came near"
+        elif looked_best != UNTUNED:
+            relative = self.scores[looked_best].relative
+            reason += f"; {looked_best} looked best, {relative:.2f} times the throughput in the screening"
         return Verdict(best=UNTUNED, decided=decided, reason=reason, bound_ms=bound_ms, finalists=())
 
     def left_s(self) -> float:
