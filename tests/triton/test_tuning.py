@@ -128,7 +128,11 @@ def test_settings_of_another_machine_are_left_alone(pair: Any, tmp_path: Path) -
         assert said in (tmp_path / "log").read_text()
         assert document["tuning"] == {}
         assert settings_of(document["http"]) == Tuning(
-            encoder_instances=1, encoder_threads=2, encoder_queue_delay_us=0, retriever_threads=1
+            encoder_instances=1,
+            encoder_threads=2,
+            encoder_preferred_batch=64,  # Triton's own default: as many as there may be
+            encoder_queue_delay_us=0,
+            retriever_threads=1,
         )
 
 
@@ -187,7 +191,7 @@ def test_a_bound_that_nothing_keeps_and_a_search_that_is_interrupted(
             assert process.poll() is None
             time.sleep(0.05)
         time.sleep(1)
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # as Ctrl-C; that does not reach what a shell has started in the background
         assert process.wait(timeout=60) == 0
     said = (tmp_path / "log").read_text()
     assert "interrupted: what is known by now counts" in said

@@ -11,8 +11,9 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from trident.errors import BenchError
 from trident.server import free_ports
@@ -31,6 +32,12 @@ class Served:
     pid: int  # CPU time and memory are those of this process and its descendants
     http: str  # HOST:PORT
     grpc: str
+    tuning: dict[str, int] = field(default_factory=dict)  # settings that are not as exported
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Served:
+        """Return the server of a document of ``trident serve --json``."""
+        return cls(**{name: document[name] for name in FIELDS}, tuning=document.get("tuning", {}))
 
 
 @contextmanager
@@ -67,9 +74,8 @@ def started(
                 log.seek(0)
                 said = " ".join(log.read().split()) or f"it was not ready within {START_TIMEOUT_S:g} s"
                 raise BenchError(f"trident serve did not start: {said}")
-            document = json.loads(line)
             # Of the whole of it, the process that started tritonserver included.
-            yield Served(**{name: document[name] for name in FIELDS} | {"pid": process.pid})
+            yield Served.of(json.loads(line) | {"pid": process.pid})
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -99,8 +105,7 @@ def running(path: Path) -> Served:
         BenchError: If the file cannot be read or lacks a field.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
-        return Served(**{name: document[name] for name in FIELDS})
+        return Served.of(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BenchError(
             f"--server must be what trident serve --json wrote, with {', '.join(FIELDS)}: {path} cannot be read "

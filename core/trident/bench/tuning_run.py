@@ -15,7 +15,7 @@ from trident.bench.queries import draw_queries, write_tensor_input
 from trident.bench.served import started
 from trident.bench.tuning_finals import Figures, Verdict
 from trident.bench.tuning_search import Measure, Search, SearchConfig, Trial
-from trident.bench.tuning_space import Settings, axes
+from trident.bench.tuning_space import Settings, axes, changed
 from trident.config import to_table
 from trident.errors import ConfigError
 from trident.generation import find_generation
@@ -103,14 +103,14 @@ def run_tuning(analyzer: PerfAnalyzer, config: TuneConfig, *, say: Callable[[str
     machine, exported = Machine.here(), exported_settings(generation.repository)
     space = axes(machine.cores, exported, config.knobs)
     path = settings_path(config.generations, machine)
-    earlier = TunedSettings.load(path).settings if path.is_file() else UNTUNED
+    first = _earlier(path, exported, say)
     facts, interrupted = machine_facts() | to_table(machine), False
     with tempfile.TemporaryDirectory() as scratch:
         input_file = write_tensor_input(queries, Path(scratch) / "queries.json")
         measure = _measure(analyzer, config, generation.id, input_file)
         search = Search(measure, config.search, say)
         try:
-            search.run(space, exported, first=[earlier] if earlier != UNTUNED else [])
+            search.run(space, exported, first=first)
         except KeyboardInterrupt:
             if not search.scores:
                 raise
@@ -141,6 +141,18 @@ def run_tuning(analyzer: PerfAnalyzer, config: TuneConfig, *, say: Callable[[str
         interrupted=interrupted,
         written=path if verdict.decided else None,
     )
+
+
+def _earlier(path: Path, exported: Settings, say: Callable[[str], None]) -> list[Tuning]:
+    """Return the settings that were found another time, if there are any."""
+    if not path.is_file():
+        return []
+    try:
+        found = changed(UNTUNED, TunedSettings.load(path).settings.changes(), exported)
+    except ConfigError as error:
+        say(f"not tried: {error}")
+        return []
+    return [found] if found != UNTUNED else []
 
 
 def _measure(analyzer: PerfAnalyzer, config: TuneConfig, generation: str, input_file: Path) -> Measure:

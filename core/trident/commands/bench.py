@@ -90,6 +90,8 @@ def print_report(report: BenchReport) -> None:
     """Print the yardstick, the loads and the stages as tables."""
     facts, machine = report.queries, report.machine
     say(f"generation {report.generation}: {report.products:,} products, {report.precision}")
+    if report.tuning:
+        say(f"tuned settings: {', '.join(f'{name} {value}' for name, value in report.tuning.items())}")
     say(
         f"{facts['count']:,} queries, {facts['distinct']:,} different, tokens: {facts['tokens_median']} in the middle, "
         f"{facts['tokens_longest']} at most"
