@@ -222,7 +222,7 @@ def check_configuration(models: Path, generation: Generation, *, tuning: Tuning 
         if running.get(file) != wanted.get(file):
             raise GenerationError(
                 f"generation {generation.id}: its {file} must be the one that the server runs, got another (exported "
-                f"by another version of Trident, or tuned): restart with trident serve --generation {generation.id}"
+                f"by another version of Trident, or edited): restart with trident serve --generation {generation.id}"
             )
 
 

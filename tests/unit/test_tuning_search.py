@@ -176,6 +176,28 @@ def test_the_time_is_kept(limit_s: float) -> None:
         assert verdict.reason.startswith("the time was not enough to tell, at 10 s a measurement")
 
 
+def test_a_machine_that_gets_slower_ends_in_time_and_one_that_stopped_for_a_while_goes_on() -> None:
+    slower = Recorded(hilly)
+
+    def table(tuning: Tuning) -> Figures:
+        slower.now += len(slower.asked)
+        return hilly(tuning)
+
+    slower.table = table
+    search = slower.search(limit_s=900)
+    assert 0 < len(search.rounds) < search.planned
+    assert slower.now <= 900 + 2 * (SECONDS + len(slower.asked))  # of the round under way
+
+    paused = Recorded(hilly)
+
+    def pause(tuning: Tuning) -> Figures:
+        paused.now += 100 if len(paused.asked) == 3 else 0
+        return hilly(tuning)
+
+    paused.table = pause
+    assert paused.search(limit_s=1000).verdict().best == BEST
+
+
 def test_what_was_found_another_time_is_tried_first() -> None:
     recorded = Recorded(hilly)
     assert recorded.search(limit_s=900, first=(BEST,)).verdict().best == BEST
@@ -192,6 +214,8 @@ def test_settings_that_cannot_be_served_are_passed_over() -> None:
     assert search.verdict().best == UNTUNED
     faults = [trial.fault for trial in search.trials if trial.figures is None]
     assert set(faults) == {"trident serve did not start: out of memory"}
+    failed = [trial.tuning for trial in search.trials if trial.figures is None]
+    assert len(failed) == len(set(failed))  # each once
 
     def never(tuning: Tuning) -> Figures:
         raise BenchError("no")

@@ -8,6 +8,7 @@ measures all finalists and the exported settings.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ SCREENING_SHARE = 0.5  # of the time at most; the rest is for the finals
 FINALISTS = 3
 NEAR = 0.95  # of the best's throughput: such a finalist may be the better one
 FINAL_WINDOWS = 2  # as long as those of the screening
+ROUNDING_S = 0.5
 
 Measure = Callable[[Tuning, float], Figures]  # settings and seconds of a window
 
@@ -101,7 +103,7 @@ class Search:
     def __post_init__(self) -> None:
         """Start the time."""
         self._started = self.clock()
-        self._longest_s = 0.0  # that a screening measurement took
+        self._took_s: list[float] = []  # each screening measurement that did not fail
 
     def run(self, axes: Sequence[Axis], exported: Settings, *, first: Sequence[Tuning] = ()) -> None:
         """Screen and hold the finals, as far as the time goes.
@@ -139,7 +141,7 @@ class Search:
             raise unkept(bound_ms, {tuning: score.p99_ms for tuning, score in self.scores.items()})
         decided = self.alone and not self.cut and within(self.scores[UNTUNED].p99_ms, bound_ms)
         others = len(self.scores) - 1
-        reason = f"the time was not enough to tell, at {self._longest_s:.0f} s a measurement"
+        reason = f"the time was not enough to tell, at {self._screening_s():.0f} s a measurement"
         looked_best = max(self.scores, key=self._merit)
         if decided:
             reason = f"none of {others} other settings came near"
@@ -156,15 +158,20 @@ class Search:
         """Return whether so many leave the time for finals."""
         least_s = 2 * fewest_rounds(1) * self._final_s()
         kept_s = max(least_s, (1 - SCREENING_SHARE) * self.config.limit_s)
-        return self.left_s() - measurements * self._longest_s >= kept_s
+        return self.left_s() - measurements * self._screening_s() >= kept_s
+
+    def _screening_s(self) -> float:
+        """Return how long a measurement of the screening takes."""
+        return statistics.median(self._took_s)
 
     def _final_s(self) -> float:
         """Return how long a measurement of the finals takes."""
-        return self._longest_s + WINDOWS * (FINAL_WINDOWS - 1) * self.config.window_s
+        return self._screening_s() + WINDOWS * (FINAL_WINDOWS - 1) * self.config.window_s
 
     def _along(self, best: Tuning, candidates: Sequence[Tuning]) -> Tuning:
-        """Return the best of some settings and those that they start from; what has a score is not measured again."""
-        new = [tuning for tuning in candidates if tuning not in self.scores]
+        """Return the best of some settings and those that they start from; what was tried is not tried again."""
+        tried = {trial.tuning for trial in self.trials}
+        new = [tuning for tuning in candidates if tuning not in tried]
         if not new:
             return best
         if not self._may_screen(2):
@@ -216,9 +223,9 @@ class Search:
         )
         self.finalists = tuple(near[:count])
         for number in range(self.planned):
-            if not self.finalists:  # they have failed
-                return
             order = [UNTUNED, *self.finalists]
+            if len(order) == 1 or len(order) * self._final_s() > self.left_s() + ROUNDING_S:
+                return  # the finalists have failed, or the machine got slower than planned
             turned = number % len(order)
             found = {tuning: self._try(tuning, round_=number + 1) for tuning in order[turned:] + order[:turned]}
             if found[UNTUNED] is None:
@@ -235,8 +242,8 @@ class Search:
             figures = self.measure(tuning, window_s)
         except BenchError as error:
             fault = str(error)
-        if round_ is None:
-            self._longest_s = max(self._longest_s, self.clock() - started)
+        if round_ is None and figures is not None:
+            self._took_s.append(self.clock() - started)
         self.trials.append(Trial(tuning=tuning, round=round_, figures=figures, fault=fault))
         left = max(0, round(self.left_s()))
         where = f"trial {len(self.trials)}" if round_ is None else f"final round {round_} of {self.planned}"
