@@ -27,6 +27,7 @@ from trident.commands import (
     search,
     serve,
     train,
+    tune,
     verify,
 )
 from trident.errors import ConfigError, TridentError
@@ -59,6 +60,7 @@ app.command(name="engine")(engine.command)
 app.command(name="serve")(serve.command)
 app.command(name="compare-serving")(compare_serving.command)
 app.command(name="bench")(bench.command)
+app.command(name="tune")(tune.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
 app.command(name="promote")(promote.command)

@@ -169,7 +169,7 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
         raise GenerationError(f"generation {candidate.id} is serving already")
     candidate.verify_files()
     check_identities(candidate)
-    check_configuration(running.folder.models, candidate)
+    check_configuration(running.folder.models, candidate, tuning=running.record.tuning)
     return candidate
 
 

@@ -18,6 +18,7 @@ from trident.generation import Generation, Identity
 from trident.graph_files import GRAPH_FILES
 from trident.plan import PLAN_FILE
 from trident.staging import scratch_folder, staged_folder, write_text
+from trident.tuning import UNTUNED, Tuning
 
 COMPONENTS = ("tokenizer", "encoder", "retriever")
 ENSEMBLES = ("search", "embed")
@@ -27,7 +28,7 @@ CACHED = "search"  # the ensemble whose answers are cached
 CACHE_CONFIG = "response_cache { enable: true }\n"
 
 
-def lay_out(models: Path, generation: Generation, *, cache: bool, plan: Path | None) -> None:
+def lay_out(models: Path, generation: Generation, *, cache: bool, plan: Path | None, tuning: Tuning = UNTUNED) -> None:
     """Make a runtime repository that holds one generation.
 
     Args:
@@ -35,18 +36,31 @@ def lay_out(models: Path, generation: Generation, *, cache: bool, plan: Path | N
         generation: The one to serve.
         cache: Whether answers of ``search`` are cached.
         plan: The TensorRT plan that the encoder runs; None: it runs none.
+        tuning: Settings that take the place of those of the generation.
+
+    Raises:
+        GenerationError: If a configuration has no place for a setting.
     """
     shutil.rmtree(models, ignore_errors=True)
-    for component in COMPONENTS:
-        source, target = generation.repository / component, models / component
-        target.mkdir(parents=True)
-        shutil.copyfile(source / CONFIG_FILE, target / CONFIG_FILE)
-        if (source / "configs").is_dir():
-            shutil.copytree(source / "configs", target / "configs")
+    for file, text in configurations(generation.repository, tuning).items():
+        (models / file).parent.mkdir(parents=True, exist_ok=True)
+        (models / file).write_text(text, encoding="utf-8")
     write_text(_serials_path(models), json.dumps({}))
     use_serial(models, generation)
     add_components(models, generation, plan=plan)
     point_ensembles(models, generation, cache=cache)
+
+
+def configurations(repository: Path, tuning: Tuning = UNTUNED) -> dict[str, str]:
+    """Return the text of each configuration file of the components in a repository, with tuned settings in it.
+
+    Raises:
+        GenerationError: If a file has no place for a setting.
+    """
+    files = [file for component in COMPONENTS for file in sorted((repository / component).rglob("*.pbtxt"))]
+    names = [file.relative_to(repository).as_posix() for file in files]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    return {name: tuning.applied(name, text) for name, text in zip(names, texts, strict=True)}
 
 
 def use_serial(models: Path, generation: Generation) -> None:
@@ -189,36 +203,31 @@ def check_identities(generation: Generation) -> None:
                 )
 
 
-def check_configuration(models: Path, generation: Generation) -> None:
+def check_configuration(models: Path, generation: Generation, *, tuning: Tuning = UNTUNED) -> None:
     """Raise if a component's configuration is not the one that the server runs.
 
     The configuration of a model counts for all its versions: with another one Triton would load anew the version that
     serves, with adapters that may not fit it.
 
+    Args:
+        models: The repository that the server reads.
+        generation: The one to load beside what is there.
+        tuning: The settings that the server runs with; the generation will run with them too.
+
     Raises:
-        GenerationError: Naming the file that differs.
+        GenerationError: Naming the file that differs, or the setting that it has no place for.
     """
-    for component in COMPONENTS:
-        running, wanted = models / component, generation.repository / component
-        for path in sorted({CONFIG_FILE, *_variants(running), *_variants(wanted)}):
-            if not _same_text(running / path, wanted / path):
-                raise GenerationError(
-                    f"generation {generation.id}: its {component}/{path} must be the one that the server runs, got "
-                    "another (exported by another version of Trident, or tuned): restart with trident serve "
-                    f"--generation {generation.id}"
-                )
+    running, wanted = configurations(models), configurations(generation.repository, tuning)
+    for file in sorted(running.keys() | wanted.keys()):
+        if running.get(file) != wanted.get(file):
+            raise GenerationError(
+                f"generation {generation.id}: its {file} must be the one that the server runs, got another (exported "
+                f"by another version of Trident, or edited): restart with trident serve --generation {generation.id}"
+            )
 
 
 def _serials_path(models: Path) -> Path:
     return models.with_name("serials.json")
-
-
-def _variants(model: Path) -> set[str]:
-    return {path.relative_to(model).as_posix() for path in model.glob("configs/*.pbtxt")}
-
-
-def _same_text(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _write_ensemble(target: Path, generation: Generation, ensemble: str, config: str) -> None:

@@ -23,6 +23,7 @@ from trident.runtime_repository import ENSEMBLES, check_identities, lay_out, rem
 from trident.server import ServerConfig, ServerUrls, TritonServer
 from trident.state import ServerRecord, ServingFolder, now
 from trident.tls import TlsFiles
+from trident.tuning import UNTUNED, VARIANT, Tuning
 from trident.watch_options import WatchOptions
 
 Variant = Literal["cpu", "onnxruntime", "tensorrt"]
@@ -43,11 +44,19 @@ class ServeOptions:
     plans: Path = DEFAULT_CACHE  # the cache of trident engine, for the variant tensorrt
     tls: TlsFiles | None = None  # of gRPC
     watch: WatchOptions = field(default_factory=WatchOptions)
+    tuning: Tuning = UNTUNED  # of the variant cpu
 
     def __post_init__(self) -> None:
-        """Check the variant; ports are checked by the server."""
+        """Check the variant and that it has knobs where some are set; ports are checked by the server."""
         if self.variant not in get_args(Variant):
             raise ConfigError(f"--variant must be one of {', '.join(get_args(Variant))}, got '{self.variant}'")
+        if self.tuning != UNTUNED and self.variant != VARIANT:
+            raise ConfigError(f"tuned settings are for --variant {VARIANT}, got {self.variant} with {self.tuning}")
+
+    @property
+    def cache(self) -> bool:
+        """Whether answers are cached."""
+        return self.cache_size_bytes is not None
 
 
 def size_bytes(text: str) -> int:
@@ -105,7 +114,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         plan = plan_of(generation, options.variant, options.plans)
         server = TritonServer(server_config(folder, options, key=folder.make_key()))
         try:
-            lay_out(folder.models, generation, cache=options.cache_size_bytes is not None, plan=plan)
+            lay_out(folder.models, generation, cache=options.cache, plan=plan, tuning=options.tuning)
             with server:
                 prove(server, generation, options)
                 state = folder.state()
@@ -182,7 +191,8 @@ def announce(folder: ServingFolder, server: TritonServer, options: ServeOptions)
             metrics=urls.metrics,
             variant=options.variant,
             plans=str(options.plans),
-            cache=options.cache_size_bytes is not None,
+            cache=options.cache,
+            tuning=options.tuning,
             supervisor_pid=os.getpid(),
             tritonserver_pid=server.pid,
             started_at=now(),

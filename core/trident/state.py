@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from trident.config import from_table
 from trident.errors import ConfigError, ServerError
 from trident.staging import write_text
+from trident.tuning import UNTUNED, Tuning
 
 SERVING_FOLDER = ".serving"
 KEY_VARIABLE = "TRIDENT_KEY"
@@ -68,6 +69,7 @@ class ServerRecord:
     supervisor_pid: int  # of trident serve
     tritonserver_pid: int
     started_at: str  # ISO 8601, UTC
+    tuning: Tuning = UNTUNED  # what its configuration has in place of a generation's
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -20,6 +23,22 @@ from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, TrainRecipe
 from trident_train.run import train
 from trident_train.sample import write_sample
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def perf_analyzer() -> None:
+    """Set up perf_analyzer as ``make perf-analyzer`` does, which is quick when it is there; its message is ours."""
+    done = subprocess.run(
+        [REPOSITORY / "scripts" / "perf_analyzer.sh"],
+        env=os.environ | {"PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def start(generations: Path) -> Iterator[TritonServer]:

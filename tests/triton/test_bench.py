@@ -18,18 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = ("--rounds", "1", "--window", "0.2", "--batches", "1,4", "--threads", "1", "--count", "40")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def perf_analyzer() -> None:
-    """Set up perf_analyzer as ``make perf-analyzer`` does, which is quick when it is there; its message is ours."""
-    done = subprocess.run(
-        [REPOSITORY / "scripts" / "perf_analyzer.sh"],
-        env=os.environ | {"PYTHON": sys.executable},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+pytestmark = pytest.mark.usefixtures("perf_analyzer")
 
 
 @pytest.fixture(scope="module")

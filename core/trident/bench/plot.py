@@ -1,4 +1,4 @@
-"""Latency against throughput as a picture: a line for each server and protocol, its knee marked."""
+"""Latency against throughput as a picture: a line for each server and protocol, or a point for each tuned setting."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trident.bench.figures import Row
+from trident.bench.tuning_finals import Finalist
+from trident.bench.tuning_search import Trial
 from trident.bench.yardstick import YardstickPoint
 from trident.errors import ConfigError
 
@@ -62,6 +64,45 @@ def save_plot(rows: Sequence[Row], yardstick: Sequence[YardstickPoint], path: Pa
     axes.set(xlabel="searches a second", ylabel="latency, ms (solid p50, dotted p99; diamond: knee)", title=title)
     axes.set_xlim(left=0)
     axes.set_yscale("log")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def save_tuning_plot(
+    trials: Sequence[Trial], finalists: Sequence[Finalist], path: Path, *, bound_ms: float | None, title: str
+) -> None:
+    """Write the picture of a search: throughput to the right, p99 upwards, the finalists named.
+
+    Args:
+        trials: Those that failed are left out.
+        finalists: Their medians over rounds.
+        path: An ``.svg`` or ``.png`` file; its folder is made.
+        bound_ms: On p99, a horizontal line.
+        title: Above the picture.
+
+    Raises:
+        ConfigError: If the file's name says another format.
+    """
+    from matplotlib.figure import Figure
+
+    check_plot_path(path)
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    axes = figure.add_subplot()
+    for label, marker, is_final in (("screening", "o", False), ("final rounds", ".", True)):
+        found = [trial.figures for trial in trials if trial.figures and (trial.round is not None) == is_final]
+        axes.plot(
+            [each.searches_per_s for each in found], [each.p99_ms for each in found], marker, label=label, alpha=0.5
+        )
+    for each in finalists:
+        axes.plot(each.searches_per_s, each.p99_ms, "D", color="black", markersize=7, fillstyle="none")
+        axes.annotate(str(each.tuning), (each.searches_per_s, each.p99_ms), (4, 4), textcoords="offset points", size=7)
+    if bound_ms is not None:
+        axes.axhline(bound_ms, color="grey", linestyle="--", linewidth=1, label="bound")
+    axes.set(xlabel="searches a second", ylabel="p99, ms", title=title)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -83,6 +83,7 @@ class BenchReport:
     generation: str
     precision: str
     products: int
+    tuning: dict[str, int]  # settings of the server that are not as exported
     machine: dict[str, Any]
     config: dict[str, Any]
     queries: dict[str, Any]
@@ -144,6 +145,7 @@ def run_bench(
         generation=generation.id,
         precision=generation.served_precision,
         products=generation.manifest.products,
+        tuning=served.tuning,
         machine=facts,
         config=to_table(config),
         queries=_query_facts(searcher, queries),

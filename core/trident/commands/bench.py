@@ -46,7 +46,8 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the whole report as one JSON document.")] = False,
 ) -> None:
     """Measure a served generation with perf_analyzer, beside the same parts in one process."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server that was started is stopped then too
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # the server that was started is stopped then too
+        signal.signal(ending, signal.default_int_handler)
     run, plots, budgets = (need("bench", f"trident.bench.{name}") for name in ("run", "plot", "budget"))
     analyzers = need("bench", "trident.bench.perf_analyzer")
     given = {} if threads is None else {"threads": threads}
@@ -89,6 +90,8 @@ def print_report(report: BenchReport) -> None:
     """Print the yardstick, the loads and the stages as tables."""
     facts, machine = report.queries, report.machine
     say(f"generation {report.generation}: {report.products:,} products, {report.precision}")
+    if report.tuning:
+        say(f"tuned settings: {', '.join(f'{name} {value}' for name, value in report.tuning.items())}")
     say(
         f"{facts['count']:,} queries, {facts['distinct']:,} different, tokens: {facts['tokens_median']} in the middle, "
         f"{facts['tokens_longest']} at most"

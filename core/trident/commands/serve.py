@@ -42,10 +42,13 @@ def command(
     query_log: Annotated[bool, typer.Option("--query-log", help="Write down what is searched for.")] = False,
     health_port: Annotated[int | None, typer.Option(help="HTTP port of /live and /ready; none by default.")] = None,
     health_period: Annotated[float, typer.Option(help="Seconds between two golden checks of /ready.")] = 30.0,
+    tuning: Annotated[
+        str, typer.Option(metavar="auto|none|FILE", help="Settings that trident tune found for this machine.")
+    ] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Serve a generation until interrupted."""
-    serving = need("serve", "trident.serving")
+    serving, settings = need("serve", "trident.serving"), need("serve", "trident.tuned_settings")
     folder = need("serve", "trident.state").ServingFolder.of(generations, http_port)
     watch = need("serve", "trident.watch_options").WatchOptions(
         canary_share=canary_share, query_log=folder.query_log_path if query_log else None
@@ -74,6 +77,10 @@ def command(
         if variant == AUTO:
             chosen = need("serve", "trident.variant").ready_variant(found, plans, report=say)
             options = replace(options, variant=chosen)
+        tuned = settings.choose(generations, tuning, variant=options.variant, machine=settings.Machine.here())
+        options = replace(options, tuning=tuned.settings)
+        if tuned.line:
+            say(tuned.line)
         with ExitStack() as running:
             server = running.enter_context(serving.serve(found, generations, options))
             urls = server.urls
@@ -82,6 +89,7 @@ def command(
                 say(f"health: http://{host}:{health_port}/live and /ready")
             if json:
                 document = {"generation": found.id, "serial": found.serial, "pid": server.pid}
+                document["tuning"] = options.tuning.changes()
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
             say(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
             need("serve", "trident.supervisor").supervise(server, generations, options, report=say)

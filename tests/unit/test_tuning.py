@@ -1,0 +1,178 @@
+"""Tuned settings: their ranges, what they change in a repository, which of them a server takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from trident.bench.tuning_space import axes, changed
+from trident.errors import ConfigError, GenerationError
+from trident.generation import find_generation
+from trident.runtime_repository import check_configuration, lay_out
+from trident.serving import ServeOptions
+from trident.tuned_settings import Machine, TunedSettings, choose, settings_path
+from trident.tuning import ENCODER, KNOBS, RETRIEVER, UNTUNED, Tuning, exported_settings
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
+HERE = Machine(cores=4, cpu="Abacus 9")
+TUNING = Tuning(encoder_instances=2, encoder_threads=1, encoder_preferred_batch=16, encoder_queue_delay_us=500)
+FOUND = TunedSettings(
+    settings=TUNING, variant="cpu", machine=HERE, generation="0" * 16, tuned_at="2026-11-25T12:00:00Z", measured={}
+)
+FULL = replace(TUNING, retriever_threads=3)
+
+
+def config(path: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+
+
+def test_every_knob_has_a_place_in_the_repository() -> None:
+    assert exported_settings(TEMPLATES) == {
+        "encoder_instances": 1,
+        "encoder_threads": 2,
+        "encoder_preferred_batch": None,
+        "encoder_queue_delay_us": None,
+        "retriever_threads": 1,
+    }
+    assert {knob.file for knob in KNOBS.values()} == {ENCODER, RETRIEVER}
+
+
+def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_path: Path) -> None:
+    generation = find_generation(tiny_generations)
+    plain, tuned = tmp_path / "plain" / "models", tmp_path / "tuned" / "models"
+    lay_out(plain, generation, cache=False, plan=None)
+    lay_out(tuned, generation, cache=False, plan=None, tuning=FULL)
+    files = sorted(path.relative_to(plain).as_posix() for path in plain.rglob("*.pbtxt"))
+    different = [file for file in files if (plain / file).read_bytes() != (tuned / file).read_bytes()]
+    assert different == [ENCODER, RETRIEVER]
+    assert all((plain / file).read_bytes() == (generation.repository / file).read_bytes() for file in files[:3])
+    wanted = config(plain / ENCODER)
+    wanted.instance_group[0].count = 2
+    wanted.parameters["threads"].string_value = "1"
+    wanted.dynamic_batching.preferred_batch_size[:] = [16]
+    wanted.dynamic_batching.max_queue_delay_microseconds = 500
+    assert config(tuned / ENCODER) == wanted
+    assert config(tuned / RETRIEVER).parameters["threads"].string_value == "3"
+    assert {name: exported_settings(tuned)[name] for name in FULL.changes()} == FULL.changes()
+
+    check_configuration(plain, generation)
+    check_configuration(tuned, generation, tuning=FULL)
+    for models, tuning in ((plain, FULL), (tuned, UNTUNED), (tuned, TUNING)):
+        with pytest.raises(GenerationError, match=r"its .*\.pbtxt must be the one that the server runs, got another"):
+            check_configuration(models, generation, tuning=tuning)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"encoder_instances": 0}, "encoder_instances must be 1 to 256, got 0"),
+        ({"encoder_threads": 5000}, "encoder_threads must be 1 to 1,024, got 5000"),
+        ({"encoder_preferred_batch": 65}, "encoder_preferred_batch must be 1 to 64, got 65"),
+        ({"encoder_queue_delay_us": -1}, "encoder_queue_delay_us must be 0 to 1,000,000, got -1"),
+        ({"retriever_threads": 0}, "retriever_threads must be 1 to 1,024, got 0"),
+    ],
+)
+def test_ranges(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Tuning(**settings)
+
+
+def test_a_configuration_without_a_place_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        GenerationError, match=r"encoder_threads cannot be set in encoder/configs/cpu\.pbtxt: .*'threads'"
+    ):
+        TUNING.applied(ENCODER, 'instance_group { count: 1 } name: "encoder"')
+    with pytest.raises(GenerationError, match=r"encoder_instances cannot be read in .*; export again"):
+        exported_settings(tmp_path)
+
+
+def test_only_the_cpu_variant_is_served_with_settings() -> None:
+    with pytest.raises(
+        ConfigError, match="tuned settings are for --variant cpu, got tensorrt with encoder_instances 2"
+    ):
+        ServeOptions(variant="tensorrt", tuning=TUNING)
+
+
+def test_settings_of_this_machine_are_taken_and_others_are_named(tmp_path: Path) -> None:
+    assert choose(tmp_path, "auto", variant="cpu", machine=HERE).line == ""
+    FOUND.save(settings_path(tmp_path, HERE))
+    assert [path.name for path in (tmp_path / ".tuning").iterdir()] == ["cpu-4.json"]
+    assert TunedSettings.load(settings_path(tmp_path, HERE)) == FOUND
+    taken = choose(tmp_path, "auto", variant="cpu", machine=HERE)
+    assert taken.settings == TUNING
+    assert taken.line == f"tuned settings of 2026-11-25 (generation {'0' * 16}): {TUNING}"
+    another = choose(tmp_path, "auto", variant="cpu", machine=replace(HERE, cpu="Slide Rule"))
+    assert another.settings == TUNING
+    assert "tuned on 4 cores of Abacus 9): encoder_instances 2" in another.line
+    for variant, cores in (("cpu", 2), ("tensorrt", 4)):
+        ignored = choose(tmp_path, "auto", variant=variant, machine=replace(HERE, cores=cores))
+        assert ignored.settings == UNTUNED
+        assert ignored.line == (
+            f"no tuned settings for {variant} with {cores} cores (there are those for cpu with 4): those of the export "
+            "hold"
+        )
+    assert choose(tmp_path, "none", variant="cpu", machine=HERE).settings == UNTUNED
+    file = str(settings_path(tmp_path, HERE))
+    named = choose(tmp_path, file, variant="cpu", machine=replace(HERE, cores=2))
+    assert named.settings == TUNING
+    with pytest.raises(ConfigError, match="--tuning takes a file with --variant cpu only, got tensorrt"):
+        choose(tmp_path, file, variant="tensorrt", machine=HERE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"settings": {"encoder_thread": 1}},
+            r"unknown key 'settings\.encoder_thread' \(did you mean 'encoder_threads'",
+        ),
+        ({"settings": {"encoder_threads": 0}}, r"encoder_threads must be 1 to 1,024, got 0 .*--tuning none serves"),
+        ({"variant": "tensorrt"}, "settings must be tuned for the variant cpu, got 'tensorrt'"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    path = settings_path(tmp_path, HERE)
+    FOUND.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ConfigError, match=message):
+        choose(tmp_path, "auto", variant="cpu", machine=HERE)
+    path.write_text("{")
+    with pytest.raises(
+        ConfigError, match=r"tuned settings .*cpu-4\.json cannot be read .*: run trident tune again, or"
+    ):
+        choose(tmp_path, "auto", variant="cpu", machine=HERE)
+
+
+EXPORTED = exported_settings(TEMPLATES)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 6, 64])
+def test_the_encoder_s_threads_are_about_the_cores(cores: int) -> None:
+    pairs, batches, delays, threads = axes(cores, EXPORTED)
+    shares = [pair["encoder_instances"] * pair["encoder_threads"] / cores for pair in pairs]  # type: ignore[operator]
+    assert {1} <= set(shares) <= {share for share in shares if 0.5 <= share <= 2}
+    assert {"encoder_instances": cores, "encoder_threads": 1} in pairs
+    assert [next(iter(each)) for axis in (batches, delays, threads) for each in axis[:1]] == list(KNOBS)[2:]
+    for settings in (*pairs, *batches, *delays, *threads):
+        changed(UNTUNED, settings, EXPORTED)  # all are in range
+
+
+def test_settings_as_exported_are_left_out() -> None:
+    assert changed(UNTUNED, {"encoder_instances": 1, "encoder_threads": 2}, EXPORTED) == UNTUNED
+    assert changed(TUNING, {"encoder_instances": 1, "encoder_threads": 2}, EXPORTED) == replace(
+        TUNING, encoder_instances=None, encoder_threads=None
+    )
+
+
+def test_only_the_knobs_that_are_named_change() -> None:
+    (pairs,) = axes(2, EXPORTED, ("encoder_threads",))
+    assert pairs == ({"encoder_threads": 1}, {"encoder_threads": 2})
+    with pytest.raises(ConfigError, match=r"--knob must be one of encoder_instances, .* got 'threads'"):
+        axes(2, EXPORTED, ("threads",))
+    with pytest.raises(ConfigError, match="there must be a --knob to tune: encoder_instances, "):
+        axes(2, EXPORTED, ())
