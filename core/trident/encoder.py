@@ -21,7 +21,7 @@ INPUTS = ("input_ids", "attention_mask")  # (B, L) int64 each, B and L free
 OUTPUT = "embedding"  # (B, D) float32
 FINGERPRINT_KEY = "encoder_fingerprint"  # in the graph's metadata_props
 CPU = "CPUExecutionProvider"
-RUN_TOKENS = 96  # padded tokens a run: more do not fit a core's cache (docs/log.md)
+RUN_TOKENS = 192  # tokens a run, about: fewer stream the weights too often, more leave the cache (docs/log.md)
 
 Row = TypeVar("Row", bound=Sequence[int])
 
@@ -111,6 +111,10 @@ class OnnxEncoder:
             strict=True,
         )
         return np.concatenate(list(self._pool.map(self._run, [TokenBatch(ids, mask) for ids, mask in parts])))
+
+    def embed_whole(self, batch: TokenBatch) -> NDArray[np.float32]:
+        """Return what ``embed`` returns, of one run whose operators are cut up among all threads: the plain way."""
+        return self._run(batch, lone=True)
 
     def _run(self, batch: TokenBatch, *, lone: bool = False) -> NDArray[np.float32]:
         feeds = dict(zip(INPUTS, (batch.input_ids, batch.attention_mask), strict=True))

@@ -297,4 +297,3 @@ class VectorIndex:
         rank = np.arange(len(line)) - np.searchsorted(line, line)  # (R,), place within the query
         best = rank < wanted[line]
         return line[best], rank[best], row[order][best], score[order][best]
-

@@ -46,7 +46,9 @@ def test_a_running_server_is_measured_by_both_protocols_and_by_rate(
         (load, protocol) for load in loads for protocol in ("grpc", "http")
     ]
     assert report["queries"]["distinct"] == 40
-    assert [point["batch"] for point in report["yardstick"]] == [1, 4]
+    assert [(point["way"], point["batch"]) for point in report["yardstick"]] == [
+        ("plain", 1), ("plain", 4), ("tuned", 1), ("tuned", 4),
+    ]  # fmt: skip
     assert len(report["measurements"]["turns"]) == 2  # before and after the round
     for row in report["rows"]:
         stages = {stage["model"]: stage for stage in row["stages"]}

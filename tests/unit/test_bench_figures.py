@@ -13,7 +13,7 @@ from trident.bench.measurement import Measurements, Point, Turn
 from trident.bench.perf_analyzer import Load, Measured
 from trident.bench.plot import save_plot
 from trident.bench.triton_statistics import StageStatistics
-from trident.bench.yardstick import YardstickPoint
+from trident.bench.yardstick import WAYS, YardstickPoint
 from trident.errors import BenchError, ConfigError
 
 
@@ -21,12 +21,14 @@ def turn(number: int, speed: float) -> Turn:
     points = tuple(
         YardstickPoint(
             batch=batch,
-            searches_per_s=speed * batch,
-            p50_ms=1000 / speed,
-            p99_ms=2000 / speed,
-            cpu_s_per_1000=1000 / speed / batch,
+            way=way,
+            searches_per_s=faster * speed * batch,
+            p50_ms=1000 / speed / faster,
+            p99_ms=2000 / speed / faster,
+            cpu_s_per_1000=1000 / speed / batch / faster,
         )
         for batch in (1, 8)
+        for way, faster in zip(WAYS, (1, 1.5), strict=True)
     )
     return Turn(before_round=number, points=points, load_average=0.0)
 
@@ -88,10 +90,15 @@ def test_figures_are_medians_and_ratios_are_taken_round_by_round():
     assert one.p50_ratio == pytest.approx(1.2)
     # CPU seconds a thousand in batches of 8: 1.25, 1.875 and 2.5
     assert eight.cpu_ratio == pytest.approx(10.0 / 1.875)
+    # the server's own code, without a server, is half as fast again as the plain way
+    assert (one.tuned_throughput_ratio, eight.tuned_throughput_ratio) == pytest.approx((0.8 / 1.5, 0.5))
+    assert eight.tuned_cpu_ratio == pytest.approx(15.0 / 1.875)
 
 
 def test_the_yardstick_is_shown_by_its_medians():
-    assert [(found.batch, found.searches_per_s) for found in typical(SLOWING.turns)] == [(1, 75.0), (8, 600.0)]
+    assert [(found.way, found.batch, found.searches_per_s) for found in typical(SLOWING.turns)] == [
+        ("plain", 1, 75.0), ("plain", 8, 600.0), ("tuned", 1, 112.5), ("tuned", 8, 900.0),
+    ]  # fmt: skip
 
 
 def test_the_knee_is_where_throughput_by_latency_is_largest():

@@ -152,7 +152,7 @@ def test_stages_are_what_happened_between_two_readings():
 def test_the_yardstick_counts_every_query(tiny_generations):
     searcher = Searcher.load(find_generation(tiny_generations))
     points = measure_yardstick(searcher, ["crimson kettle", "navy sofa"], batches=(1, 5), threads=1, window_s=0.2)
-    assert [point.batch for point in points] == [1, 5]
+    assert [(point.batch, point.way) for point in points] == [(1, "plain"), (1, "tuned"), (5, "plain"), (5, "tuned")]
     for point in points:
         # one thread: a batch takes the time that its searches take
         assert point.searches_per_s == pytest.approx(point.batch * 1000 / point.p50_ms, rel=0.9)

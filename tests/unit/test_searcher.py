@@ -46,6 +46,14 @@ def test_knobs_are_each_query_s_own(searcher: Searcher, generation: Generation) 
     assert searcher.answers([second], k=2)[0].product_ids == generation.golden()[1].product_ids[:2]
 
 
+def test_the_plain_way_finds_the_same(generation: Generation) -> None:
+    searcher = Searcher.load(generation, threads=2)
+    queries = [answer.query for answer in generation.golden()]
+    found, plain = searcher.search(queries, threads=2), searcher.search_plainly(queries, threads=2)
+    assert found.product_ids.tolist() == plain.product_ids.tolist()
+    np.testing.assert_allclose(found.scores, plain.scores, atol=1e-5)
+
+
 def test_embeddings_are_of_their_side_and_those_of_the_index(searcher: Searcher) -> None:
     index = searcher.retriever.index
     vectors = index.vectors(np.arange(index.count))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trident.bench.measurement import Measurements, Point, Turn
 from trident.bench.perf_analyzer import Load
 from trident.bench.triton_statistics import StageStatistics
-from trident.bench.yardstick import YardstickPoint
+from trident.bench.yardstick import Way, YardstickPoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class Row:
     throughput_ratio: float
     p50_ratio: float  # to the yardstick's smallest batch
     cpu_ratio: float
+    tuned_throughput_ratio: float  # these two to the server's own code without a server, the others to the plain way
+    tuned_cpu_ratio: float
     stages: tuple[StageStatistics, ...]  # of the round with the median throughput
     is_knee: bool = False
 
@@ -68,17 +70,19 @@ def knee(sweep: Sequence[Row]) -> Row | None:
 
 
 def typical(turns: Sequence[Turn]) -> list[YardstickPoint]:
-    """Return the yardstick's medians over its turns, batch size by batch size."""
-    by_batch: dict[int, list[YardstickPoint]] = {}
+    """Return the yardstick's medians over its turns, way by way, batch size by batch size."""
+    groups: dict[tuple[Way, int], list[YardstickPoint]] = {}
     for turn in turns:
         for point in turn.points:
-            by_batch.setdefault(point.batch, []).append(point)
+            groups.setdefault((point.way, point.batch), []).append(point)
     fields = ("searches_per_s", "p50_ms", "p99_ms", "cpu_s_per_1000")
     return [
         YardstickPoint(
-            batch=batch, **{name: statistics.median(getattr(point, name) for point in points) for name in fields}
+            batch=batch,
+            way=way,
+            **{name: statistics.median(getattr(point, name) for point in points) for name in fields},
         )
-        for batch, points in by_batch.items()
+        for (way, batch), points in sorted(groups.items())
     ]
 
 
@@ -97,9 +101,19 @@ def _row(points: Sequence[Point], turns: Sequence[Turn]) -> Row:
     def median(value: Callable[[Point], float]) -> float:
         return statistics.median(value(point) for point in points)
 
-    def beside(point: Point, size: int, value: Callable[[YardstickPoint], float]) -> float:
-        around = turns[point.round : point.round + 2]
-        return statistics.fmean(value(found) for turn in around for found in turn.points if found.batch == size)
+    def beside(point: Point, size: int, value: Callable[[YardstickPoint], float], way: Way = "plain") -> float:
+        around = [found for turn in turns[point.round : point.round + 2] for found in turn.points]
+        return statistics.fmean(value(found) for found in around if (found.batch, found.way) == (size, way))
+
+    def throughput(way: Way) -> float:
+        return median(
+            lambda point: point.measured.searches_per_s / beside(point, batch, lambda found: found.searches_per_s, way)
+        )
+
+    def cpu(way: Way) -> float:
+        return median(
+            lambda point: point.server_cpu_s_per_1000 / beside(point, batch, lambda found: found.cpu_s_per_1000, way)
+        )
 
     encoder_batches = [point.mean_encoder_batch for point in points if point.mean_encoder_batch is not None]
     ordered = sorted(points, key=lambda point: point.measured.searches_per_s)
@@ -120,12 +134,10 @@ def _row(points: Sequence[Point], turns: Sequence[Turn]) -> Row:
         generator_cpu_s_per_1000=median(lambda point: point.generator_cpu_s_per_1000),
         memory_mib=median(lambda point: point.memory_mib),
         yardstick_batch=batch,
-        throughput_ratio=median(
-            lambda point: point.measured.searches_per_s / beside(point, batch, lambda found: found.searches_per_s)
-        ),
+        throughput_ratio=throughput("plain"),
         p50_ratio=median(lambda point: point.measured.p50_ms / beside(point, smallest, lambda found: found.p50_ms)),
-        cpu_ratio=median(
-            lambda point: point.server_cpu_s_per_1000 / beside(point, batch, lambda found: found.cpu_s_per_1000)
-        ),
+        cpu_ratio=cpu("plain"),
+        tuned_throughput_ratio=throughput("tuned"),
+        tuned_cpu_ratio=cpu("tuned"),
         stages=ordered[(len(ordered) - 1) // 2].stages,
     )

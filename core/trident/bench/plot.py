@@ -30,7 +30,7 @@ def save_plot(rows: Sequence[Row], yardstick: Sequence[YardstickPoint], path: Pa
 
     Args:
         rows: Of one or more sweeps.
-        yardstick: Drawn as a vertical line where its largest batch ends, the most that the parts can do.
+        yardstick: Drawn as vertical lines, one for each way, where its largest batch ends.
         path: An ``.svg`` or ``.png`` file; its folder is made.
         title: Above the picture.
 
@@ -55,11 +55,12 @@ def save_plot(rows: Sequence[Row], yardstick: Sequence[YardstickPoint], path: Pa
             axes.annotate(str(row.load), (row.searches_per_s, row.p50_ms), (4, 4), textcoords="offset points", size=7)
             if row.is_knee:
                 axes.plot(row.searches_per_s, row.p50_ms, "D", color=colour, markersize=11, fillstyle="none")
-    for point in [max(yardstick, key=lambda point: point.batch)] if yardstick else []:
+    largest = max((point.batch for point in yardstick), default=0)
+    for point in (point for point in yardstick if point.batch == largest):
         axes.axvline(point.searches_per_s, color="grey", linestyle="--", linewidth=1)
         axes.annotate(
-            f"one process, batches of {point.batch}", (point.searches_per_s, 1), (-3, -3), rotation=90, size=7,
-            xycoords=("data", "axes fraction"), textcoords="offset points", ha="right", va="top", color="grey",
+            f"one process ({point.way}), batches of {point.batch}", (point.searches_per_s, 1), (-3, -3), rotation=90,
+            size=7, xycoords=("data", "axes fraction"), textcoords="offset points", ha="right", va="top", color="grey",
         )  # fmt: skip
     axes.set(xlabel="searches a second", ylabel="latency, ms (solid p50, dotted p99; diamond: knee)", title=title)
     axes.set_xlim(left=0)

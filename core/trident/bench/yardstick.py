@@ -1,15 +1,24 @@
-"""The yardstick: the same tokenizer, graph and index in this process, without any server."""
+"""The yardstick: the same tokenizer, graph and index in this process, without any server.
+
+Two programs are measured. ``plain`` is the shortest one: a batch is padded to its longest query, one session runs it on
+all threads, the index is searched. ``tuned`` is the code that the server itself runs, called directly: sorted, cut into
+runs, dealt out to the threads.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from trident.searcher import Searcher
 
+Search = Callable[[Sequence[str]], object]
+Way = Literal["plain", "tuned"]
+WAYS: tuple[Way, ...] = ("plain", "tuned")
 WARMUP_BATCHES = 3
 
 
@@ -18,6 +27,7 @@ class YardstickPoint:
     """What the pipeline in one process does with batches of one size."""
 
     batch: int
+    way: Way = "plain"
     searches_per_s: float
     p50_ms: float  # of a batch
     p99_ms: float
@@ -27,24 +37,28 @@ class YardstickPoint:
 def measure_yardstick(
     searcher: Searcher, queries: Sequence[str], *, batches: Sequence[int], threads: int, window_s: float
 ) -> tuple[YardstickPoint, ...]:
-    """Return what a pipeline does, batch size by batch size.
+    """Return what a pipeline does, batch size by batch size, in both ways.
 
     Args:
         searcher: Loaded with as many threads.
         queries: Asked in their order, again from the start when they end.
         batches: Queries a call.
         threads: Of the search in the index.
-        window_s: Seconds for each size.
+        window_s: Seconds for each size and way.
     """
-    return tuple(_point(searcher, queries, batch, threads, window_s) for batch in batches)
+    programs: dict[Way, Search] = {
+        "plain": lambda asked: searcher.search_plainly(asked, threads=threads),
+        "tuned": lambda asked: searcher.search(asked, threads=threads),
+    }
+    return tuple(_point(programs[way], queries, batch, way, window_s) for batch in batches for way in WAYS)
 
 
-def _point(searcher: Searcher, queries: Sequence[str], batch: int, threads: int, window_s: float) -> YardstickPoint:
+def _point(search: Search, queries: Sequence[str], batch: int, way: Way, window_s: float) -> YardstickPoint:
     position = 0
 
     def search_next() -> None:
         nonlocal position
-        searcher.search([queries[(position + row) % len(queries)] for row in range(batch)], threads=threads)
+        search([queries[(position + row) % len(queries)] for row in range(batch)])
         position += batch
 
     for _ in range(WARMUP_BATCHES):
@@ -60,6 +74,7 @@ def _point(searcher: Searcher, queries: Sequence[str], batch: int, threads: int,
     p50, p99 = np.percentile(durations, [50, 99]) * 1000
     return YardstickPoint(
         batch=batch,
+        way=way,
         searches_per_s=searches / elapsed,
         p50_ms=float(p50),
         p99_ms=float(p99),
