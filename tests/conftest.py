@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 COLOURS = {"red": "crimson", "blue": "navy", "green": "olive", "black": "ebony", "white": "ivory", "steel": "chrome"}
 THINGS = ("kettle", "toaster", "headphones", "laptop", "sofa", "lamp", "rake", "novel")
 BRANDS = ("Alba", "Borex", "Cindra")
+OFFLINE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}  # for processes
 
 
 def tiny_catalogue() -> list[tuple[str, str]]:
@@ -162,15 +167,84 @@ def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.T
     return folder
 
 
+class WarmPython:
+    """Runs programs in forks of one interpreter that has imported PyTorch and us: real processes that start at once.
+
+    Args:
+        folder: Where it keeps what they print.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started = 0
+        self.printed: dict[int, dict[str, str]] = {}  # PID -> stdout, stderr -> file
+        self.process = subprocess.Popen(
+            # -P: tests/triton is not PyTorch's triton
+            [sys.executable, "-P", Path(__file__).parent / "warm_python.py"],
+            env=os.environ | OFFLINE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def start(self, *arguments: str | Path, **environment: str) -> int:
+        """Return the PID of a process that runs ``python`` with the given arguments, ``-m`` or ``-c`` first."""
+        self.started += 1
+        printed = {name: str(self.folder / f"{self.started}-{name}") for name in ("stdout", "stderr")}
+        order = {"arguments": [str(argument) for argument in arguments], "folder": str(Path.cwd())}
+        pid = self._ask(order | printed | {"environment": os.environ | OFFLINE | environment})
+        self.printed[pid] = printed
+        return pid
+
+    def finish(self, pid: int) -> subprocess.CompletedProcess[str]:
+        """Return what a process printed, and its exit status, negative for the signal that ended it."""
+        stopping = threading.Timer(300, os.kill, (pid, signal.SIGTERM))  # not the signal that tests kill with
+        stopping.start()
+        try:
+            status = self._ask({"wait": pid})
+        finally:
+            stopping.cancel()
+        printed = {name: Path(path).read_text("utf-8") for name, path in self.printed.pop(pid).items()}
+        return subprocess.CompletedProcess(str(pid), status, **printed)
+
+    def run(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ``python`` with the given arguments to its end."""
+        return self.finish(self.start(*arguments, **environment))
+
+    def _ask(self, order: dict[str, object]) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        return int(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython]:
+    """Return an interpreter that has everything imported, for what a process of its own is needed for."""
+    warm = WarmPython(tmp_path_factory.mktemp("warm"))
+    with warm.process:
+        yield warm
+        for pid in warm.printed:  # of tests that failed before they waited
+            os.kill(pid, signal.SIGKILL)
+        assert warm.process.stdin is not None
+        warm.process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def run_warm(warm_python: WarmPython) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return what runs ``trident`` as ``run_trident`` does, but in a fork, where PyTorch is there already."""
+    return partial(warm_python.run, "-m", "trident")
+
+
 @pytest.fixture(scope="session")
 def run_trident() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return what runs ``trident`` with the given arguments in a process of its own, on one thread, without a hub."""
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
         return subprocess.run(
             [sys.executable, "-m", "trident", *map(str, arguments)],
-            env=os.environ | own | environment,
+            env=os.environ | OFFLINE | environment,
             capture_output=True,
             text=True,
             timeout=300,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import http.client
+import http
 import json
 import os
 import secrets
@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from trident.control import exchange
 from trident.errors import ServerError
 from trident.tritonserver import LOOPBACK, ServerConfig, error_lines, find_tritonserver
 
@@ -235,18 +236,10 @@ class TritonServer:
 
     def _read(self, path: str) -> bytes:
         """Return what the server answers to a GET of ``/v2`` and a path; no proxy stands between."""
-        connection = http.client.HTTPConnection(self.urls.http, timeout=REPLY_TIMEOUT_S)
-        try:
-            connection.request("GET", f"/v2{path}")
-            answer = connection.getresponse()
-            content = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise ServerError(f"tritonserver at {self.urls.http} does not answer: {error}") from error
-        finally:
-            connection.close()
-        if answer.status != http.HTTPStatus.OK:
+        status, content = exchange(self.urls.http, "GET", f"/v2{path}", {}, timeout_s=REPLY_TIMEOUT_S)
+        if status != http.HTTPStatus.OK:
             said = content.decode(errors="replace")
-            raise ServerError(f"tritonserver at {self.urls.http} answered {answer.status} to /v2{path}: {said}")
+            raise ServerError(f"tritonserver at {self.urls.http} answered {status} to /v2{path}: {said}")
         return content
 
     def _read_log(self) -> str:

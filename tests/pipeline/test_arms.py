@@ -75,12 +75,12 @@ def test_float16_on_a_processor_is_refused(
     tiny_model: Path,
     tiny_data: Path,
     tmp_path: Path,
-    run_trident: Callable[..., subprocess.CompletedProcess[str]],
+    run_warm: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     recipe = tmp_path / "half.toml"
     recipe.write_text(f'base_model = "{tiny_model}"\n[data]\npairs = "{tiny_data}/pairs.csv"\n')
     half = ("--set", "optimizer.mixed_precision=fp16")
-    outcome = run_trident("train", recipe, "--out", tmp_path / "runs" / "half", *half, CUDA_VISIBLE_DEVICES="")
+    outcome = run_warm("train", recipe, "--out", tmp_path / "runs" / "half", *half, CUDA_VISIBLE_DEVICES="")
     assert outcome.returncode == 2
     assert outcome.stderr.startswith(
         "trident: optimizer.mixed_precision 'fp16' needs a GPU, got a CPU: take 'bf16' or 'no'"

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from trident.generation import list_generations
 
@@ -35,19 +32,16 @@ export_generation(
 """
 
 
-def export(run: Path, data: Path, output: Path, last: str) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-W", "ignore", "-c", EXPORT, str(run), str(data / "products.csv"), str(output), last]
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=240)
-
-
-@pytest.mark.timeout(900)
-def test_a_kill_at_every_stage_boundary_leaves_nothing(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_a_kill_at_every_stage_boundary_leaves_nothing(
+    warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
     generations = tmp_path / "generations"
+    arguments = ("-c", EXPORT, tiny_run, tiny_data / "products.csv", generations)
     for stage in STAGES:
-        killed = export(tiny_run, tiny_data, generations, stage)
+        killed = warm_python.run(*arguments, stage)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert [path for path in generations.iterdir() if not path.name.startswith(".")] == []
-    done = export(tiny_run, tiny_data, generations, "none")
+    done = warm_python.run(*arguments, "none")
     assert done.returncode == 0, done.stderr
     (made,) = list_generations(generations)
     made.verify_files()

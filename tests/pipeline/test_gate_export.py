@@ -47,7 +47,7 @@ def left(folder: Path) -> set[str]:
 
 
 def test_dropped_quality_is_refused_and_a_reason_is_kept(
-    worse_run: Path, tiny_data: Path, generations: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+    worse_run: Path, tiny_data: Path, generations: Path, run_warm: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     (serving,) = list_generations(generations)
     arguments = (
@@ -55,7 +55,7 @@ def test_dropped_quality_is_refused_and_a_reason_is_kept(
         *("--set", "threads=1", "--set", "precision.made=[]"),
         *("--set", "gate.threads=1", "--set", "gate.latency_ratio=50"),
     )  # fmt: skip
-    refused = run_trident(*arguments)
+    refused = run_warm(*arguments)
     assert (refused.returncode, refused.stdout) == (1, "")
     lines = refused.stderr.splitlines()
     assert lines[-1].startswith("trident: the gate refuses generation ")
@@ -67,7 +67,7 @@ def test_dropped_quality_is_refused_and_a_reason_is_kept(
     assert (numbers["passed"], numbers["serving"]) == (False, serving.id)
     assert figures["ndcg_at_10"]["high"] < figures["ndcg_at_10"]["bound"] == -0.005
     assert figures["ndcg_at_10"]["candidate"] < figures["ndcg_at_10"]["serving"]
-    forced = run_trident(*arguments, "--force", "the old one is recalled", "--json")
+    forced = run_warm(*arguments, "--force", "the old one is recalled", "--json")
     assert forced.returncode == 0, forced.stderr
     made = find_generation(generations)
     made.verify_files()

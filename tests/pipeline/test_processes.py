@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,40 +23,63 @@ text = {{ query_max_tokens = 16, product_max_tokens = 32 }}
 loss = {{ {loss} }}
 optimizer = {{ epochs = 2, batch_size = 12, learning_rate = 5e-3{optimizer} }}
 """
+ON_CPU = {"ACCELERATE_USE_CPU": "true"}
+Arguments = tuple[str | Path, ...]
+Outcome = subprocess.CompletedProcess[str]
 LOSSES = {
     "cosine": ('name = "cosine"', ""),
     "infonce": ('name = "infonce", cosent_weight = 0.1', ", gradient_accumulation = 2, gradient_checkpointing = true"),
 }
 
 
-def train(recipe: Path, out: Path, *, processes: int) -> None:
-    """Run ``trident train`` in a number of processes, as torchrun starts them."""
-    launcher = ["-m", "trident"]
-    if processes > 1:
-        port = free_ports(1)[0]
-        launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}", *launcher]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    outcome = subprocess.run(
-        [sys.executable, *launcher, "train", str(recipe), "--out", str(out), "--allow-worse", "--json"],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+def in_one(warm_python: Any, arguments: Arguments) -> Outcome:
+    return warm_python.run(*arguments, **ON_CPU)
+
+
+def by_torchrun(warm_python: Any, arguments: Arguments) -> Outcome:
+    port = free_ports(1)[0]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **ON_CPU}
+    return subprocess.run([*launcher, *map(str, arguments)], capture_output=True, text=True, env=environment)
+
+
+def as_torchrun_does(warm_python: Any, arguments: Arguments) -> Outcome:
+    """Start two processes with the variables that torchrun gives them, and return what the first one did."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_ports(1)[0]), "WORLD_SIZE": "2"}
+    shared |= {"LOCAL_WORLD_SIZE": "2", **ON_CPU}
+    started = [warm_python.start(*arguments, RANK=rank, LOCAL_RANK=rank, **shared) for rank in "01"]
+    first, second = [warm_python.finish(pid) for pid in started]
+    assert (second.returncode, second.stdout) == (first.returncode, ""), second.stderr
+    return first
+
+
+def train(launch: Callable[[Any, Arguments], Outcome], warm_python: Any, recipe: Path, out: Path) -> str:
+    """Run ``trident train`` and return the number of processes of its report."""
+    outcome = launch(warm_python, ("-m", "trident", "train", recipe, "--out", out, "--allow-worse", "--json"))
     assert outcome.returncode == 0, outcome.stderr
-    assert json.loads(outcome.stdout)["environment"]["processes"] == str(processes)  # one document, of the first one
+    return str(json.loads(outcome.stdout)["environment"]["processes"])  # one document, of the first one
 
 
-@pytest.mark.parametrize(("name", "method"), [("cosine", "lora"), ("infonce", "lora"), ("infonce", "full")])
+@pytest.mark.parametrize(
+    ("name", "method", "launch"),
+    [("cosine", "lora", by_torchrun), ("infonce", "lora", as_torchrun_does), ("infonce", "full", as_torchrun_does)],
+)
 def test_two_processes_train_what_one_does(
-    tiny_model: Path, tiny_data: Path, tmp_path: Path, name: str, method: str
+    warm_python: Any,
+    tiny_model: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    name: str,
+    method: str,
+    launch: Callable[[Any, Arguments], Outcome],
 ) -> None:
     recipe = tmp_path / "tiny.toml"
     loss, optimizer = LOSSES[name]
     text = RECIPE.format(model=tiny_model, data=tiny_data, loss=loss, optimizer=optimizer)
     recipe.write_text(f'method = "{method}"\n{text}')
     entries = []
-    for processes in (1, 2):
-        train(recipe, tmp_path / f"on-{processes}", processes=processes)
+    for processes, start in ((1, in_one), (2, launch)):
+        assert train(start, warm_python, recipe, tmp_path / f"on-{processes}") == str(processes)
         lines = (tmp_path / f"on-{processes}" / "metrics.jsonl").read_text().splitlines()
         entries.append([json.loads(line) for line in lines])
     one, two = entries

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,30 +52,25 @@ class StoppedError(Exception):
     """Stands for the end of a process."""
 
 
-def command(recipe: Path, out: Path) -> list[str]:
-    return [sys.executable, "-m", "trident", "train", str(recipe), "--out", str(out), "--json"]
-
-
-def test_kill_9_in_the_middle_of_an_epoch_changes_no_bit(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_kill_9_in_the_middle_of_an_epoch_changes_no_bit(
+    warm_python: Any, tiny_model: Path, tiny_data: Path, tmp_path: Path
+) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(RECIPE.format(model=tiny_model, data=tiny_data))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     out, whole = tmp_path / "runs" / "killed", tmp_path / "runs" / "whole"
     checkpoints = tmp_path / "runs" / ".killed.checkpoints"
-    with subprocess.Popen(
-        command(recipe, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    ) as process:
-        deadline = time.monotonic() + 120
-        while len(steps(checkpoints / "metrics.jsonl")) < 43:  # 18 steps an epoch: in the third
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    command = ("-m", "trident", "train", recipe, "--json", "--out")
+    process = warm_python.start(*command, out)
+    deadline = time.monotonic() + 120
+    while len(steps(checkpoints / "metrics.jsonl")) < 43:  # 18 steps an epoch: in the third
+        assert time.monotonic() < deadline, "the run ended, or stands still"
+        time.sleep(0.002)
+    os.kill(process, signal.SIGKILL)
+    assert warm_python.finish(process).returncode == -signal.SIGKILL
     assert not out.exists()
-    again = subprocess.run(command(recipe, out), capture_output=True, check=True, env=environment)
-    once = subprocess.run(command(recipe, whole), capture_output=True, check=True, env=environment)
-    assert b"going on from step" in again.stderr
+    again, once = warm_python.run(*command, out), warm_python.run(*command, whole)
+    assert (again.returncode, once.returncode) == (0, 0), again.stderr + once.stderr
+    assert "going on from step" in again.stderr
     resumed, uninterrupted = json.loads(again.stdout), json.loads(once.stdout)
     assert resumed["resumed_from_step"] >= 40
     assert resumed["resumed_from_step"] % 18 != 0

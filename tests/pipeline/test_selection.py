@@ -123,12 +123,12 @@ def test_a_run_that_did_not_help_says_so_and_exits_1(
     tiny_model: Path,
     tiny_data: Path,
     tmp_path: Path,
-    run_trident: Callable[..., subprocess.CompletedProcess[str]],
+    run_warm: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     recipe = tmp_path / "worse.toml"
     recipe.write_text(WORSE.format(model=tiny_model, data=tiny_data))
-    refused = run_trident("train", recipe, "--out", tmp_path / "refused")
-    allowed = run_trident("train", recipe, "--out", tmp_path / "allowed", "--allow-worse")
+    refused = run_warm("train", recipe, "--out", tmp_path / "refused")
+    allowed = run_warm("train", recipe, "--out", tmp_path / "allowed", "--allow-worse")
     assert (refused.returncode, allowed.returncode) == (1, 0), refused.stderr
     for outcome in (refused, allowed):
         assert "training did not help: validation score" in outcome.stderr

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+=======
+import csv
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+>>>>>>> tests
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,15 +107,25 @@ def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_fac
 
 @pytest.fixture(scope="session")
 def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the bundled sample."""
+    """Return a folder with every fourth product of the bundled sample, and the pairs that judge one of them."""
     folder = tmp_path_factory.mktemp("data") / "sample"
     write_sample(folder)
+    with (folder / "products.csv").open(newline="", encoding="utf-8") as file:
+        kept = {row["product_id"] for row in itertools.islice(csv.DictReader(file), 0, None, 4)}
+    for name in ("products.csv", "pairs.csv"):
+        with (folder / name).open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if row["product_id"] in kept]
+        with (folder / name).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, reader.fieldnames or ())
+            writer.writeheader()
+            writer.writerows(rows)
     return folder
 
 
 @pytest.fixture(scope="session")
 def sample_generations(sample_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with one generation: the bundled sample with the packaged MiniLM as it comes."""
+    """Return a folder with one generation: the sample with the packaged MiniLM as it comes."""
     folder = tmp_path_factory.mktemp("sample")
     recipe = TrainRecipe(method="none", data=DataRecipe(pairs=str(sample_data / "pairs.csv")))
     train(recipe, folder / "run")
@@ -125,8 +142,26 @@ def sample_generations(sample_data: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def sample_server(sample_generations: Path) -> Iterator[TritonServer]:
-    """Return a server of the sample's generation: thousands of products, real queries of mixed length."""
+    """Return a server of the sample's generation: a thousand products, real queries of mixed length."""
     yield from start(sample_generations)
+
+
+@pytest.fixture(scope="session")
+def living() -> Callable[[int], list[int]]:
+    """Return what lists the living processes of a process group."""
+
+    def processes_of(group: int) -> list[int]:
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, process_group = stat.read_text().rpartition(") ")[2].split()[:3]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(process_group) == group and state != "Z":
+                found.append(int(stat.parent.name))
+        return found
+
+    return processes_of
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,13 @@ from trident.errors import ServerError
 from trident.promotion import PromoteOptions, promote, retire
 from trident.running import find_running
 from trident.runtime_repository import add_candidate, point_ensembles
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, serve
-from trident.state import ServingFolder
+from trident.server import TritonServer
 
 QUIET = PromoteOptions()
 
 
 def silent(line: str) -> None:
     """Report nothing."""
-
-
-@pytest.fixture(scope="module")
-def own(pair: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return pair.copy(tmp_path_factory.mktemp("retirement"))
-
-
-@pytest.fixture(scope="module")
-def server(own: Any) -> Iterator[TritonServer]:
-    http_port, grpc_port, metrics_port = free_ports(3)
-    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
-    with serve(own.a, own.folder, options) as started:
-        yield started
-
-
-@pytest.fixture
-def port(server: TritonServer, own: Any) -> int:
-    """Return the HTTP port of the server, with generation a serving, alone."""
-    state = ServingFolder.of(own.folder, server.config.http_port).state()
-    assert state is not None
-    if state.serving != own.a.id:
-        promote(own.folder, server.config.http_port, own.a.id, QUIET, report=silent)
-    retire(own.folder, server.config.http_port, grace_s=0)
-    return server.config.http_port
 
 
 def memory_bytes(server: TritonServer) -> int:

@@ -27,24 +27,9 @@ from trident.index import IndexConfig, VectorIndex
 from trident.promotion import PromoteOptions, promote, retire
 from trident.running import find_running
 from trident.searcher import Searcher
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, serve
+from trident.server import TritonServer
 from trident.state import ServingFolder
 from trident_client import ClientError, SearchClient
-
-
-@pytest.fixture(scope="module")
-def own(pair: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return pair.copy(tmp_path_factory.mktemp("sabotage"))
-
-
-@pytest.fixture(scope="module")
-def server(own: Any) -> Iterator[TritonServer]:
-    """Return a server of generation a."""
-    http_port, grpc_port, metrics_port = free_ports(3)
-    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
-    with serve(own.a, own.folder, options) as started:
-        yield started
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from trident.errors import ConfigError, ServerError
 from trident.server import ModelStatistics, ServerConfig, TritonServer, free_ports
 from trident.tritonserver import error_lines
 
+Living = Callable[[int], list[int]]
 CONFIG = """
 backend: "python"
 max_batch_size: 8
@@ -79,26 +80,6 @@ def ask(server: TritonServer, model: str, *texts: bytes) -> list[bytes]:
 
 def regions(config: ServerConfig) -> list[Path]:
     return list(Path("/dev/shm").glob(f"trident_*_{config.http_port}_*"))
-
-
-def group(leader: int) -> list[int]:
-    """Return the living processes of a group."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, process_group = stat.read_text().rpartition(") ")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(process_group) == leader and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def wait_for_end_of(leader: int, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while group(leader):
-        assert time.monotonic() < deadline, f"processes {group(leader)} still run"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -198,13 +179,13 @@ def test_two_servers_side_by_side(server: TritonServer, repository: Path) -> Non
     assert regions(server.config)
 
 
-def test_stopping_leaves_no_process_and_no_shared_memory(repository: Path) -> None:
+def test_stopping_leaves_no_process_and_no_shared_memory(repository: Path, living: Living) -> None:
     config = configure(repository, "identity")
     with TritonServer(config) as server:
         leader = server.pid
-        assert len(group(leader)) == 2  # the server and the model's Python
+        assert len(living(leader)) == 2  # the server and the model's Python
         assert regions(config)
-    assert not group(leader)
+    assert not living(leader)
     assert not regions(config)
     assert server.log_tail() == ""
     server.stop()  # once more is harmless
@@ -216,7 +197,7 @@ def test_stopping_leaves_no_process_and_no_shared_memory(repository: Path) -> No
     server.stop()
 
 
-def test_a_killed_server_leaves_nothing_when_stopped(repository: Path) -> None:
+def test_a_killed_server_leaves_nothing_when_stopped(repository: Path, living: Living) -> None:
     config = configure(repository, "identity")
     server = TritonServer(config)
     server.start()
@@ -226,11 +207,11 @@ def test_a_killed_server_leaves_nothing_when_stopped(repository: Path) -> None:
     assert not server.is_running
     assert "Started HTTPService" in server.log_tail()  # to be shown until it is stopped
     server.stop()
-    assert not group(leader)
+    assert not living(leader)
     assert not regions(config)
 
 
-def test_a_killed_parent_takes_the_server_with_it(repository: Path) -> None:
+def test_a_killed_parent_takes_the_server_with_it(repository: Path, living: Living) -> None:
     config = configure(repository, "identity")
     program = (
         "import sys, time; from pathlib import Path; from trident.server import ServerConfig, TritonServer\n"
@@ -242,9 +223,12 @@ def test_a_killed_parent_takes_the_server_with_it(repository: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         leader = int(parent.stdout.readline())
-        assert group(leader)
+        assert living(leader)
         parent.kill()
-    wait_for_end_of(leader, timeout_s=15)
+    deadline = time.monotonic() + 15
+    while living(leader):
+        assert time.monotonic() < deadline, f"processes {living(leader)} still run"
+        time.sleep(0.05)
     assert not regions(config)
 
 

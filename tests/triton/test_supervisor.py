@@ -116,19 +116,9 @@ class RetryingClient:
                     time.sleep(0.1)
 
 
-def processes_of(group: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, process_group = stat.read_text().rpartition(") ")[2].split()[:3]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(process_group) == group and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
-def test_a_killed_server_comes_back_with_the_promoted_generation(served: Served) -> None:
+def test_a_killed_server_comes_back_with_the_promoted_generation(
+    served: Served, living: Callable[[int], list[int]]
+) -> None:
     own = served.own
     promote(own.folder, served.port, own.b.id, QUIET, report=lambda _: None)
     client = RetryingClient(served.record().grpc, "navy sofa")
@@ -154,7 +144,7 @@ def test_a_killed_server_comes_back_with_the_promoted_generation(served: Served)
     answer = Searcher.load(own.b).answers(["navy sofa"], k=5)[0]
     assert set(client.answers) == {(own.b.id, tuple(answer.product_ids))}
     assert check_serving(own.folder, served.record().http).passed
-    assert processes_of(dead) == []  # neither it nor its models' processes
+    assert living(dead) == []  # neither it nor its models' processes
     promote(own.folder, served.port, own.a.id, QUIET, report=lambda _: None)  # with the same key
 
 

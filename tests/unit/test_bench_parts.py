@@ -18,7 +18,7 @@ from trident.bench.run import BenchConfig
 from trident.bench.served import running, started
 from trident.bench.triton_statistics import read_counters, stages_between
 from trident.bench.yardstick import measure_yardstick
-from trident.errors import BenchError, ConfigError, DataError
+from trident.errors import BenchError, ConfigError, DataError, ServerError
 from trident.generation import find_generation
 from trident.searcher import Searcher
 from trident.server import free_ports
@@ -127,7 +127,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path):
 
 def test_counters_of_what_is_no_triton_are_refused():
     (port,) = free_ports(1)
-    with pytest.raises(BenchError, match=f"the server's HTTP port 127.0.0.1:{port} does not answer"):
+    with pytest.raises(ServerError, match=f"tritonserver at 127.0.0.1:{port} does not answer"):
         read_counters(f"127.0.0.1:{port}")
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()

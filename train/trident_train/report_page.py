@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from trident.pages import page_templates
 from trident.staging import write_text
 from trident_train.changed_queries import Changes, changed_queries
 from trident_train.drawing import Drawing, drawing_style, to_inline_svg
@@ -21,7 +20,6 @@ from trident_train.results import RunResults, SourceResult, Table, read_results
 
 REPORT_PAGE_FILE = "report.html"
 TEMPLATE = "report.html.j2"
-LONGEST_TEXT = 240  # characters of a title or query that are shown
 FINDINGS = {
     "contradicting_labels": "Pairs labelled relevant and irrelevant",
     "repeated_pairs": "Pairs that stand there again",
@@ -77,23 +75,8 @@ def render_page(results: RunResults, *, name: str) -> str:
     with drawing_style():
         sources = [_section(source, results) for source in results.sources]
         training = _inline(training_drawings(results))
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("trident_train"), jinja2.PackageLoader("trident")]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "figure": lambda value: f"{value:.4f}",
-        "signed": lambda value: f"{value:+.4f}",
-        "count": lambda value: f"{value:,}",
-        "percent": lambda value: f"{value:.1%}",
-        "size": size_text,
-        "duration": duration_text,
-        "metric": metric_name,
-        "short": _short,
-    }
+    environment = page_templates("trident_train", "trident", decimals=4)
+    environment.filters |= {"size": size_text, "duration": duration_text, "metric": metric_name}
     return environment.get_template(TEMPLATE).render(
         name=name,
         report=report,
@@ -180,7 +163,3 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         elif value is not None and value != {}:
             found[prefix + key] = json.dumps(value, ensure_ascii=False)
     return found
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
+import http
 import json
 from dataclasses import dataclass
 from typing import Any
 
+from trident.control import exchange
 from trident.errors import BenchError
 
 NANOSECONDS = 1e-6  # in milliseconds
@@ -40,19 +41,12 @@ def read_counters(http_url: str) -> Counters:
     """Return the counters of every model of the server at ``HOST:PORT``; no proxy stands between.
 
     Raises:
-        BenchError: If it does not answer.
+        ServerError: If it does not answer.
+        BenchError: If it answers something else.
     """
-    connection = http.client.HTTPConnection(http_url, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", "/v2/models/stats")
-        answer = connection.getresponse()
-        content = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise BenchError(f"the server's HTTP port {http_url} does not answer: {error}") from error
-    finally:
-        connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise BenchError(f"{http_url} must answer with statistics of its models, got status {answer.status}")
+    status, content = exchange(http_url, "GET", "/v2/models/stats", {}, timeout_s=TIMEOUT_S)
+    if status != http.HTTPStatus.OK:
+        raise BenchError(f"{http_url} must answer with statistics of its models, got status {status}")
     counters: Counters = {}
     for row in json.loads(content)["model_stats"]:
         total = counters.setdefault(row["name"], {})

@@ -3,7 +3,6 @@
 With ``allow_ragged_batch`` each request arrives as it was sent, (B, L) of its own: nothing is joined or padded.
 """
 
-import json
 from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
@@ -11,6 +10,7 @@ import triton_python_backend_utils as pb_utils
 from trident.encoder import OnnxEncoder
 from trident.errors import ModelError
 from trident.generation import Identity
+from trident.model_parameters import start_model
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 
 
@@ -19,11 +19,11 @@ class TritonPythonModel:
 
     def initialize(self, args):
         folder = Path(args["model_repository"]) / args["model_version"]
-        parameters = json.loads(args["model_config"])["parameters"]
+        parameters = start_model(args)
         identity = Identity.load(folder)
         self.encoder = OnnxEncoder.load(
             folder / identity.graph,
-            threads=int(parameters["threads"]["string_value"]),
+            threads=int(parameters["threads"]),
             encoder_fingerprint=identity.encoder_fingerprint,
         )
 

@@ -1,6 +1,5 @@
 """Serves ``trident.retriever``: embeddings of all requests of a batch are searched together."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import TridentError
 from trident.golden import GOLDEN_REQUEST
+from trident.model_parameters import start_model
 from trident.requests import read_knobs
 from trident.retriever import Retriever
 from trident.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, TITLE, K
@@ -19,8 +19,8 @@ class TritonPythonModel:
 
     def initialize(self, args):
         folder = Path(args["model_repository"]) / args["model_version"]
-        parameters = json.loads(args["model_config"])["parameters"]
-        self.threads = int(parameters["threads"]["string_value"])
+        parameters = start_model(args)
+        self.threads = int(parameters["threads"])
         self.retriever = Retriever.load(folder)
         self.watch = SearchWatch(self.retriever, pb_utils.MetricFamily, folder.parent)
 

@@ -1,6 +1,5 @@
 """Serves ``trident.tokenization``: texts of a request -> padded token ids."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import triton_python_backend_utils as pb_utils
 from trident.errors import DataError
 from trident.generation import Identity
 from trident.golden import GOLDEN_REQUEST
+from trident.model_parameters import start_model
 from trident.requests import read_asked
 from trident.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
 from trident.text import TextContract
@@ -21,10 +21,10 @@ class TritonPythonModel:
 
     def initialize(self, args):
         folder = Path(args["model_repository"]) / args["model_version"]
-        parameters = json.loads(args["model_config"])["parameters"]
+        parameters = start_model(args)
         self.tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
         identity = Identity.load(folder)
-        self.query_length = identity.query_tokens if parameters["pads_queries"]["string_value"] == "true" else 0
+        self.query_length = identity.query_tokens if parameters["pads_queries"] == "true" else 0
         self.generation = identity.id.encode()
         self.watch = QueryWatch(identity, pb_utils.MetricFamily)
 

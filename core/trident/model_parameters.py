@@ -1,0 +1,22 @@
+"""The parameters in a served model's configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+NICENESS = "niceness"  # 0 to 19: how far the model's process makes way for others that want the cores
+
+
+def start_model(args: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of a model that starts; its process takes the niceness that stands among them.
+
+    Args:
+        args: What Triton gives to ``initialize``; ``model_config`` is the configuration as JSON.
+    """
+    table = json.loads(args["model_config"])["parameters"]
+    parameters = {name: str(value["string_value"]) for name, value in table.items()}
+    if NICENESS in parameters:
+        os.nice(int(parameters[NICENESS]))
+    return parameters

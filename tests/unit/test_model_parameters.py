@@ -1,0 +1,28 @@
+"""What a served model reads of its configuration when it starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+PROGRAM = """
+import json, os
+from trident.model_parameters import start_model
+before = os.nice(0)
+config = {"parameters": {"threads": {"string_value": "2"}, **%s}}
+parameters = start_model({"model_config": json.dumps(config)})
+print(parameters["threads"], os.nice(0) - before)
+"""
+
+
+def started(niceness: str) -> str:
+    # a process of its own: nobody may take a niceness back
+    return subprocess.run([sys.executable, "-c", PROGRAM % niceness], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_model_takes_the_niceness_of_its_configuration() -> None:
+    assert started('{"niceness": {"string_value": "3"}}') == "2 3\n"
+
+
+def test_a_model_without_one_stays_as_it_is() -> None:
+    assert started("{}") == "2 0\n"
