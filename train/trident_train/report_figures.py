@@ -175,7 +175,7 @@ def _validation(trained: Table, pretrained: Table) -> Drawing:
     axes.plot([], [], color=MUTED, linestyle="--", linewidth=1.1, label="pretrained")
     axes.set(xlabel="epoch", ylabel="validation split")
     axes.set_xlim(min(numbers) - 0.4, max(numbers) + 0.4)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # a single epoch is 1, not 0.96 to 1.04
     _legend_below(axes)
     best = epochs[trained["best_epoch"] - 1]
     scores = ", ".join(f"{epoch['score']:.4f}" for epoch in epochs)
