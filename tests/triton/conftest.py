@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
+import csv
+import itertools
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-=======
-import csv
-import itertools
-import shutil
 from collections.abc import Callable, Iterator
->>>>>>> tests
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
