@@ -106,7 +106,7 @@ class PerfAnalyzer:
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
 
     def measure(self, target: Target, load: Load, input_file: Path, *, window_s: float) -> Measured:
-        """Return what clients saw of one load over three windows; they are doubled where a busy machine leaves one nearly empty.
+        """Return what clients saw of one load over three windows, longer ones where one is nearly empty.
 
         Args:
             target: What to ask.
