@@ -13,10 +13,10 @@ from trident.encoder import OnnxEncoder
 from trident.generation import Generation, find_generation
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
-from trident_export import embedding
-from trident_export.embedding import VECTORS_FILE, embed_catalogue, tokenize_titles
+from trident_export.embedding import BATCH_ROWS, SAVED_EVERY, VECTORS_FILE, embed_catalogue, tokenize_titles
 
 PROGRESS_FILE = "progress.0.json"
+
 THINGS = ("sofa", "lamp", "kettle", "novel")
 
 
@@ -75,18 +75,18 @@ def test_vectors_equal_those_of_single_titles(tokenizer: TextTokenizer, encoder:
 
 
 def test_a_stopped_one_goes_on_and_ends_with_the_same_bits(
-    tokenizer: TextTokenizer, encoder: OnnxEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tokenizer: TextTokenizer, encoder: OnnxEncoder, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(embedding, "SAVED_EVERY", 2)
-    names = titles(2000)
+    names = titles(3 * SAVED_EVERY * BATCH_ROWS // 2)
     whole, _ = embed(names, tokenizer, encoder, tmp_path / "whole")
     with pytest.raises(StoppedError):
-        embed(names, tokenizer, encoder, tmp_path / "cut", stop_at=1200)
+        embed(names, tokenizer, encoder, tmp_path / "cut", stop_at=len(names) - BATCH_ROWS)
     saved = json.loads((tmp_path / "cut" / PROGRESS_FILE).read_text())["done"]
-    assert 0 < saved < 100  # batches
+    assert saved > 0  # batches
+    assert saved % SAVED_EVERY == 0
     again, done = embed(names, tokenizer, encoder, tmp_path / "cut")
     assert done[0] >= saved  # products that are not embedded again
-    assert sum(done) == 2000
+    assert sum(done) == len(names)
     np.testing.assert_array_equal(again, whole)
 
 
