@@ -42,7 +42,7 @@ def ways(generation: Generation, threads: int) -> dict[str, Way]:
     before, after = contract.product_template.split(SLOT)
 
     def trident(precision: str) -> Way:
-        graph = generation.graph(precision)
+        graph = generation.cpu_graph(precision)
         encoder = OnnxEncoder.load(graph)
 
         def embed(titles: list[str]) -> NDArray[np.float32]:

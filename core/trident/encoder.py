@@ -21,7 +21,7 @@ INPUTS = ("input_ids", "attention_mask")  # (B, L) int64 each, B and L free
 OUTPUT = "embedding"  # (B, D) float32
 FINGERPRINT_KEY = "encoder_fingerprint"  # in the graph's metadata_props
 CPU = "CPUExecutionProvider"
-RUN_TOKENS = 192  # tokens a run, about: fewer stream the weights too often, more leave the cache (docs/log.md)
+RUN_TOKENS = 384  # tokens a run, about: fewer stream the weights too often, more leave the cache (docs/log.md)
 
 Row = TypeVar("Row", bound=Sequence[int])
 

@@ -26,7 +26,7 @@ from trident.base_model import file_sha256
 from trident.config import from_table
 from trident.errors import ConfigError, GenerationError, nearest
 from trident.golden import GoldenAnswer, load_golden
-from trident.graph_files import GRAPH_FILES, ONNX_FILE
+from trident.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.text import TextContract
 
 MANIFEST_FILE = "manifest.json"
@@ -136,6 +136,16 @@ class Generation:
         """Return where the encoder's graph of a precision is, or would be."""
         return self.version_folder("encoder") / GRAPH_FILES[precision]
 
+    def cpu_graph(self, precision: str | None = None) -> Path:
+        """Return where the graph is that a CPU runs: without padding, where the encoder can be run so.
+
+        Args:
+            precision: fp32 or int8; None: the one that is served.
+        """
+        chosen = precision or self.served_precision
+        unpadded = unpadded_part(chosen) in self.manifest.parts
+        return self.version_folder("encoder") / UNPADDED_FILES[chosen] if unpadded else self.graph(chosen)
+
     @property
     def served_precision(self) -> str:
         """The precision of the graph that the CPU server runs: fp32 or int8."""
@@ -189,6 +199,11 @@ class Generation:
         unknown = sorted(found - self.manifest.files.keys())
         if unknown:
             raise GenerationError(f"generation {self.id}: {unknown[0]} is not in the manifest; remove it")
+
+
+def unpadded_part(precision: str) -> str:
+    """Return what the manifest calls the unpadded graph of a precision among its parts."""
+    return f"onnx/{precision}/unpadded"
 
 
 def generation_id(parts: Mapping[str, str]) -> str:

@@ -46,7 +46,9 @@ class LoadedGeneration:
         fp32 = searcher.encoder
         if generation.served_precision != "fp32":
             fp32 = OnnxEncoder.load(
-                generation.graph(), threads=threads, encoder_fingerprint=generation.manifest.encoder_fingerprint
+                generation.cpu_graph("fp32"),
+                threads=threads,
+                encoder_fingerprint=generation.manifest.encoder_fingerprint,
             )
         return cls(generation, searcher, fp32, Catalogue.load(generation.version_folder("retriever") / CATALOGUE_FILE))
 

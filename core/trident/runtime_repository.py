@@ -186,12 +186,12 @@ def check_identities(generation: Generation) -> None:
         GenerationError: Naming the model and what differs.
     """
     manifest = generation.manifest
-    graph = GRAPH_FILES.get(manifest.parts.get("served", ""))
+    served = manifest.parts.get("served") in GRAPH_FILES
     wanted = Identity(
         id=manifest.id,
         serial=manifest.serial,
         encoder_fingerprint=manifest.encoder_fingerprint,
-        graph=graph or "a graph of the manifest",
+        graph=generation.cpu_graph().name if served else "a graph of the manifest",
     )
     for model in (*COMPONENTS, *ENSEMBLES):
         found = Identity.load(generation.version_folder(model))

@@ -39,7 +39,7 @@ class Searcher:
             TridentError: If a part is missing, damaged or of another encoder.
         """
         encoder = OnnxEncoder.load(
-            generation.graph(precision or generation.served_precision),
+            generation.cpu_graph(precision),
             threads=threads,
             encoder_fingerprint=generation.manifest.encoder_fingerprint,
         )
@@ -58,17 +58,6 @@ class Searcher:
         """
         chosen = [SearchKnobs()] * len(queries) if knobs is None else knobs
         return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
-
-    def search_plainly(self, queries: Sequence[str], *, threads: int = 1) -> Hits:
-        """Return what ``search`` returns, by the shortest program over the same parts.
-
-        The queries are padded to the longest and run through the graph at once. What a server is measured by.
-
-        Raises:
-            DataError: If a query is empty.
-        """
-        embeddings = self.encoder.embed_whole(self.tokenizer.encode(queries, "query"))
-        return self.retriever.retrieve(embeddings, [SearchKnobs()] * len(queries), threads=threads)
 
     def answers(self, queries: Sequence[str], *, k: int = GOLDEN_K) -> list[GoldenAnswer]:
         """Return the answers to queries in the form of golden ones."""

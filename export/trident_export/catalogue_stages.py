@@ -16,7 +16,6 @@ from trident.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import ExportError
 from trident.exact_search import exact_search, recall
 from trident.golden import GOLDEN_K
-from trident.graph_files import ONNX_FILE
 from trident.index import VectorIndex
 from trident.staging import held_alone
 from trident_export.config import ExportConfig
@@ -78,9 +77,9 @@ def embed_products(
             vectors = embed_catalogue(
                 catalogue.titles,
                 encoder.tokenizer,
-                load_graph(parts / ONNX_FILE, encoder.fingerprint, 1),
+                load_graph(encoder.graph.path, encoder.fingerprint, 1),
                 folder,
-                key=file_sha256(parts / ONNX_FILE),
+                key=file_sha256(encoder.graph.path),
                 threads=config.threads,
                 progress=count,
             )

@@ -14,7 +14,7 @@ from trident.base_model import weights_fingerprint
 from trident.catalogue import Catalogue
 from trident.encoder import OnnxEncoder
 from trident.errors import ExportError
-from trident.graph_files import GRAPH_FILES, ONNX_FILE
+from trident.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.pairs import Pairs
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
@@ -22,9 +22,10 @@ from trident_export.config import ExportConfig
 from trident_export.graphs import calibration_batches, make_graph
 from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph, export_onnx
-from trident_export.parity import probe_batches, prove_parity
+from trident_export.parity import probe_batches, prove_parity, torch_embeddings
 from trident_export.precisions import PrecisionProof, Reference, judge_precision, measure_speed
 from trident_export.stages import Stages
+from trident_export.unpadded_stage import export_unpadded
 
 PARITY_TEXTS = 128  # of each side
 
@@ -35,7 +36,7 @@ class Encoder:
 
     fingerprint: str  # of all three together
     fingerprints: dict[str, str]  # weights, tokenizer and text contract
-    graph: OnnxEncoder
+    graph: OnnxEncoder  # float32, as a CPU runs it
     tokenizer: TextTokenizer
 
 
@@ -68,8 +69,11 @@ def export_encoder(
     with stages.stage("parity") as notes:
         encoder = load_graph(parts / ONNX_FILE, fingerprint, config.threads)
         queries = list(dict.fromkeys(pairs.queries))[:PARITY_TEXTS]
-        parity = prove_parity(graph, encoder, tokenizer, queries, catalogue.titles[:PARITY_TEXTS])
+        titles = catalogue.titles[:PARITY_TEXTS]
+        parity = prove_parity(encoder, partial(torch_embeddings, graph), tokenizer, queries, titles)
         notes.proof = f"cosine to PyTorch >= {parity.smallest_cosine:.7f} over {parity.texts} texts"
+    output = parts / UNPADDED_FILES["fp32"]
+    encoder = export_unpadded(stages, "unpadded", encoder, output, tokenizer, queries, titles)
     return Encoder(fingerprint, fingerprints, encoder, tokenizer)
 
 
@@ -125,7 +129,21 @@ def export_precisions(
                 )
             notes.path, notes.proof = path, proof.line()
             proofs.append(proof)
+        if proof.shipped and name in UNPADDED_FILES:
+            padded = load_graph(path, encoder.fingerprint, config.threads)
+            output = parts / UNPADDED_FILES[name]
+            export_unpadded(
+                *(stages, f"{name} unpadded", padded, output, encoder.tokenizer),
+                *(pairs.queries, catalogue.titles),
+            )
     return proofs
+
+
+def served_graph(encoder: Encoder, parts: Path, config: ExportConfig) -> OnnxEncoder:
+    """Return the encoder by the graph of the precision that is served, as a CPU runs it."""
+    name = config.precision.served
+    path = next(file for files in (UNPADDED_FILES, GRAPH_FILES) if (file := parts / files[name]).is_file())
+    return load_graph(path, encoder.fingerprint, config.threads)
 
 
 def part_fingerprints(merged: Path, tokenizer: TextTokenizer) -> dict[str, str]:

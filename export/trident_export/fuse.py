@@ -1,10 +1,15 @@
-"""Joins layers that read the same input (an attention's query, key and value) into one matrix product."""
+"""Joins operators: layers that read the same input (an attention's query, key and value), and those of a GELU."""
 
 from __future__ import annotations
+
+import math
+from collections import Counter
 
 import numpy as np
 import onnx
 from onnx import NodeProto, helper, numpy_helper
+
+ONNX_RUNTIME_DOMAIN = "com.microsoft"
 
 
 def fuse_projections(model: onnx.ModelProto) -> int:
@@ -80,3 +85,56 @@ def _drop_unread(model: onnx.ModelProto) -> None:
     shapes = [value for value in model.graph.value_info if value.name in made]
     del model.graph.value_info[:]
     model.graph.value_info.extend(shapes)
+
+
+def fuse_gelu(model: onnx.ModelProto) -> int:
+    """Make one operator of each ``x * (0.5 * (1 + erf(x / sqrt(2))))``, in place, and return how many were made.
+
+    It is ONNX Runtime's own ``Gelu``, which its optimiser does not see in what PyTorch's exporter writes.
+    """
+    values = {tensor.name: tensor for tensor in model.graph.initializer if not tensor.dims}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    gone: set[str] = set()
+    made = 0
+    for node in model.graph.node:
+        if node.op_type != "Mul":
+            continue
+        for gated, value in (tuple(node.input), tuple(node.input)[::-1]):
+            steps = _gelu_steps(value, gated, makers, values)
+            if steps and all(readers[step.output[0]] == 1 for step in steps):
+                gone.update(step.name for step in steps)
+                node.CopyFrom(
+                    helper.make_node("Gelu", [gated], list(node.output), name=node.name, domain=ONNX_RUNTIME_DOMAIN)
+                )
+                made += 1
+                break
+    if made:
+        kept = [node for node in model.graph.node if node.name not in gone]
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+        model.opset_import.append(helper.make_opsetid(ONNX_RUNTIME_DOMAIN, 1))
+        _drop_unread(model)
+    return made
+
+
+def _gelu_steps(
+    name: str, gated: str, makers: dict[str, NodeProto], values: dict[str, onnx.TensorProto]
+) -> list[NodeProto]:
+    """Return the operators that make ``0.5 * (1 + erf(gated / sqrt(2)))``, last first; none if the tensor is not it."""
+    steps = []
+    for operator, constant in (("Mul", 0.5), ("Add", 1.0), ("Erf", None), ("Div", math.sqrt(2))):
+        node = makers.get(name)
+        if node is None or node.op_type != operator:
+            return []
+        known = [each for each in node.input if each in values]
+        others = [each for each in node.input if each not in values]
+        if len(others) != 1 or (constant is not None and not _is(values, known, constant)):
+            return []
+        steps.append(node)
+        name = others[0]
+    return steps if name == gated else []
+
+
+def _is(values: dict[str, onnx.TensorProto], names: list[str], constant: float) -> bool:
+    return len(names) == 1 and math.isclose(float(numpy_helper.to_array(values[names[0]])), constant, rel_tol=1e-6)

@@ -29,6 +29,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from trident.tensors import ATTENTION_MASK, INPUT_IDS
 from trident.tokenization import TokenBatch
+from trident_export.fuse import fuse_gelu
 
 SMOOTHING = 0.65  # share of a large column's size that moves from activations to weights; 0.5 to 0.8 were measured
 SMALLEST = 1e-6  # below this a row or column counts as zeros
@@ -44,6 +45,7 @@ def quantize_int8(source: Path, output: Path, calibration: Sequence[TokenBatch],
         threads: Of ONNX Runtime while they are; its own calibration afterwards cannot be told and takes all cores.
     """
     model = onnx.load(str(source))
+    fuse_gelu(model)
     _rewrite(model, _largest_inputs(model, calibration, threads))
     layers = [node.name for node in _layers(model)]
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:

@@ -1,8 +1,8 @@
-"""Holds the ONNX graph against PyTorch over real texts and the shapes where graphs go wrong."""
+"""Holds an ONNX graph against PyTorch, or another graph, over real texts and the shapes where graphs go wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ UNICODE_PROBES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ParityProof:
-    """How close the graph came to PyTorch: the smallest cosine and the largest difference of any value."""
+    """How close the graph came to the reference: the smallest cosine and the largest difference of any value."""
 
     texts: int
     smallest_cosine: float
@@ -37,13 +37,27 @@ class ParityProof:
 
 
 def prove_parity(
-    graph: EncoderGraph, encoder: OnnxEncoder, tokenizer: TextTokenizer, queries: Sequence[str], titles: Sequence[str]
+    encoder: OnnxEncoder,
+    expected_of: Callable[[TokenBatch], NDArray[np.float32]],
+    tokenizer: TextTokenizer,
+    queries: Sequence[str],
+    titles: Sequence[str],
+    *,
+    reference: str = "PyTorch",
 ) -> ParityProof:
-    """Return the proof that the graph equals PyTorch in float32.
+    """Return the proof that the graph equals its reference in float32.
 
     Batches: the real texts in their own order (mixed lengths, so padding is covered), unicode, rows of 1 token up to
     the contract's longest, alone and together, batches of 1 to 64 rows, and a row of padding only, which must give
     zeros and no NaN.
+
+    Args:
+        encoder: The graph.
+        expected_of: Returns the reference's embeddings (B, D) of a padded batch.
+        tokenizer: Of the same export.
+        queries: Real ones.
+        titles: The same.
+        reference: For errors.
 
     Raises:
         ExportError: If a cosine is below 0.99999, or a value is NaN or infinite.
@@ -52,7 +66,7 @@ def prove_parity(
     differences: list[float] = []
     texts = 0
     for batch in probe_batches(tokenizer, queries, titles):
-        found, expected = encoder.embed(batch), _torch_embed(graph, batch)  # (B, D) each
+        found, expected = encoder.embed(batch), expected_of(batch)  # (B, D) each
         if not np.isfinite(found).all():
             raise ExportError(
                 f"the ONNX graph must give finite values, got NaN or infinity for {batch.input_ids.shape}"
@@ -64,10 +78,17 @@ def prove_parity(
     proof = ParityProof(texts=texts, smallest_cosine=min(cosines), largest_difference=max(differences))
     if proof.smallest_cosine < SMALLEST_COSINE:
         raise ExportError(
-            f"the ONNX graph must equal PyTorch with a cosine of at least {SMALLEST_COSINE}, got "
+            f"the ONNX graph must equal {reference} with a cosine of at least {SMALLEST_COSINE}, got "
             f"{proof.smallest_cosine:.6f} over {texts} texts: the graph is not the merged model"
         )
     return proof
+
+
+def torch_embeddings(graph: EncoderGraph, batch: TokenBatch) -> NDArray[np.float32]:
+    """Return the embeddings (B, D) of a padded batch by PyTorch."""
+    with torch.inference_mode():
+        embedding = graph(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask))
+    return np.asarray(embedding.numpy(), dtype=np.float32)
 
 
 def probe_batches(tokenizer: TextTokenizer, queries: Sequence[str], titles: Sequence[str]) -> Iterator[TokenBatch]:
@@ -85,9 +106,3 @@ def probe_batches(tokenizer: TextTokenizer, queries: Sequence[str], titles: Sequ
     for size in range(1, LARGEST_BATCH + 1):
         yield pad([short] * size, pad_id=tokenizer.pad_id)
     yield pad([short, []], pad_id=tokenizer.pad_id)
-
-
-def _torch_embed(graph: EncoderGraph, batch: TokenBatch) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        embedding = graph(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask))
-    return np.asarray(embedding.numpy(), dtype=np.float32)

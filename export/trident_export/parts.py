@@ -10,8 +10,8 @@ from pathlib import Path
 from trident.base_model import file_sha256
 from trident.catalogue import CATALOGUE_FILE
 from trident.config import to_table
-from trident.generation import GOLDEN_FILE, Identity, walk
-from trident.graph_files import GRAPH_FILES
+from trident.generation import GOLDEN_FILE, Identity, unpadded_part, walk
+from trident.graph_files import GRAPH_FILES, UNPADDED_FILES
 from trident.plan import PlanManifest
 from trident.text import TEXT_CONTRACT_FILE
 from trident.tokenization import TOKENIZER_FILE
@@ -34,10 +34,12 @@ def part_hashes(
     Of a plan it is the hash of what it is made of: the same inputs need not give the same bytes.
     """
     templates = template_folder()
+    graphs = {f"onnx/{name}": file for name, file in GRAPH_FILES.items()}
+    graphs |= {unpadded_part(name): file for name, file in UNPADDED_FILES.items()}
     adapters = "".join(f"{path.relative_to(templates)}:{file_sha256(path)}\n" for path in walk(templates))
     return {
         "encoder": encoder.fingerprint,
-        **{f"onnx/{name}": file_sha256(parts / file) for name, file in GRAPH_FILES.items() if (parts / file).is_file()},
+        **{name: file_sha256(parts / file) for name, file in graphs.items() if (parts / file).is_file()},
         "served": config.precision.served,
         "profiles": hashlib.sha256(json.dumps([to_table(each) for each in profiles]).encode()).hexdigest(),
         **({} if plan is None else {f"engine/{plan.library}/{plan.precision}": plan.identity}),
@@ -51,7 +53,7 @@ def part_hashes(
 def fill_repository(repository: Path, parts: Path, merged: Path, identity: Identity, dimension: int) -> None:
     """Assemble the model repository and move the parts into it."""
     folders = assemble(repository, identity, dimension=dimension)
-    for file in GRAPH_FILES.values():
+    for file in (*GRAPH_FILES.values(), *UNPADDED_FILES.values()):
         if (parts / file).is_file():
             (parts / file).rename(folders["encoder"] / file)
     (parts / CATALOGUE_FILE).rename(folders["retriever"] / CATALOGUE_FILE)

@@ -33,13 +33,12 @@ from trident.generation import (
     write_manifest,
 )
 from trident.golden import save_golden
-from trident.graph_files import GRAPH_FILES
 from trident.pairs import read_pairs
 from trident.serials import generations_lock, next_serial
 from trident.staging import scratch_folder
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, embeddings_folder, export_index
 from trident_export.config import ExportConfig
-from trident_export.encoder_stages import export_encoder, export_precisions, load_graph
+from trident_export.encoder_stages import export_encoder, export_precisions, served_graph
 from trident_export.engine_profiles import make_profiles
 from trident_export.engine_stage import export_engine, place_engine
 from trident_export.gate_stage import pass_gate
@@ -113,8 +112,7 @@ def export_generation(
         profiles = make_profiles(encoder.tokenizer, queries, catalogue.titles)
         plan = export_engine(stages, parts, profiles, config.engine)
         if config.precision.served != "fp32":
-            graph = load_graph(parts / GRAPH_FILES[config.precision.served], encoder.fingerprint, config.threads)
-            encoder = replace(encoder, graph=graph)
+            encoder = replace(encoder, graph=served_graph(encoder, parts, config))
         with stages.stage("golden") as notes:
             answers = golden_answers(queries[:GOLDEN_QUERIES], encoder.graph, encoder.tokenizer, index, catalogue)
             save_golden(answers, folder / GOLDEN_FILE)
@@ -137,7 +135,7 @@ def export_generation(
                 id=identity_of_parts,
                 serial=next_serial(output),
                 encoder_fingerprint=encoder.fingerprint,
-                graph=GRAPH_FILES[config.precision.served],
+                graph=encoder.graph.path.name,
                 query_tokens=profiles[0].opt[1],
             )
             with stages.stage("repository") as notes:

@@ -21,7 +21,8 @@ from trident_export.parity import probe_batches
 from trident_export.quality import pair_scores
 
 K = 10
-SPEED_SHAPES = ((1, 8), (32, 16))  # rows, tokens: a lone query, and a busy server's batch
+SPEED_SHAPES = ((1, 8), (32, 16))  # rows, most tokens: a lone query, and a busy server's batch of mixed lengths
+SPEED_SHORTEST = 4  # tokens
 SPEED_SECONDS = 1.0  # of measuring, a graph and shape, at most
 SPEED_RUNS = 100  # at most: more move the median of a small model's runs no further
 
@@ -139,7 +140,8 @@ def measure_speed(encoders: Mapping[str, OnnxEncoder]) -> dict[str, dict[str, fl
     generator = np.random.default_rng(0)
     for rows, tokens in SPEED_SHAPES:
         ids = generator.integers(100, size=(rows, tokens))  # every vocabulary has a hundred tokens
-        batch = TokenBatch(ids, np.ones_like(ids))
+        lengths = np.linspace(tokens, SPEED_SHORTEST, rows)  # (B,)
+        batch = TokenBatch(ids, (np.arange(tokens) < lengths[:, None]).astype(np.int64))
         taken: dict[str, list[float]] = {name: [] for name in encoders}
         end = time.perf_counter() + SPEED_SECONDS * len(encoders)
         for _ in range(SPEED_RUNS):

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -30,7 +31,7 @@ from trident.tokenization import TextTokenizer
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.merge import load_backbone, merge, require_equal
 from trident_export.onnx_graph import EncoderGraph, check_graph, export_onnx
-from trident_export.parity import prove_parity
+from trident_export.parity import prove_parity, torch_embeddings
 from trident_export.pipeline import export_generation
 from trident_export.repository import render
 from trident_export.stages import Stage
@@ -72,8 +73,8 @@ def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None
     generation.verify_files()
     manifest = generation.manifest
     assert [row["stage"] for row in manifest.stages] == [
-        "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "golden", "quality", "repository",
-        "gate",
+        "merge", "onnx", "parity", "unpadded", "catalogue", "index", "fp16", "int8", "int8 unpadded", "golden",
+        "quality", "repository", "gate",
     ]  # fmt: skip
     assert manifest.products == 144
     trained = json.loads((tiny_run / "report.json").read_text())["test"][-1]["judged"]["roc_auc"]["value"]
@@ -100,7 +101,8 @@ def test_merged_model_equals_base_plus_adapter_and_not_base(generation: Generati
     tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
     found = onnx_encoder.embed_ids(tokenizer.token_ids(texts, "query"), pad_id=tokenizer.pad_id)
     np.testing.assert_allclose(found, trained, atol=1e-5)
-    assert prove_parity(graph, onnx_encoder, tokenizer, texts, texts).smallest_cosine > 0.99999
+    proof = prove_parity(onnx_encoder, partial(torch_embeddings, graph), tokenizer, texts, texts)
+    assert proof.smallest_cosine > 0.99999
 
 
 def test_merged_folder_loads_in_plain_transformers(generation: Generation) -> None:
@@ -168,8 +170,8 @@ def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) 
     contract = TextContract.load(folder)
     with pytest.raises(ExportError, match=r"must equal PyTorch with a cosine of at least 0\.99999, got"):
         prove_parity(
-            EncoderGraph(load_backbone(folder), contract),
             OnnxEncoder.load(tmp_path / "model.onnx"),
+            partial(torch_embeddings, EncoderGraph(load_backbone(folder), contract)),
             TextTokenizer.load(folder, contract),
             ["crimson kettle"],
             ["Alba sofa red"],
@@ -186,7 +188,7 @@ def test_a_graph_that_gives_no_number_breaks_parity(generation: Generation, tmp_
     tokenizer = TextTokenizer.load(folder, contract := TextContract.load(folder))
     graph, encoder = EncoderGraph(load_backbone(folder), contract), OnnxEncoder.load(tmp_path / "model.onnx")
     with pytest.raises(ExportError, match=r"the ONNX graph must give finite values, got NaN or infinity for \(1, "):
-        prove_parity(graph, encoder, tokenizer, ["sofa"], ["sofa"])
+        prove_parity(encoder, partial(torch_embeddings, graph), tokenizer, ["sofa"], ["sofa"])
 
 
 def test_a_merge_that_rounds_too_much_is_refused(run_copy: Path, tmp_path: Path) -> None:

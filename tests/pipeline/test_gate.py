@@ -103,14 +103,14 @@ def test_edited_golden_answers_are_refused(copy: Generation) -> None:
 
 
 def test_a_graph_that_did_not_make_the_index_is_refused_whatever_its_fingerprint(copy: Generation) -> None:
-    with_scaled_words(copy.graph(), copy.graph(), -1.0)
+    with_scaled_words(copy.cpu_graph(), copy.cpu_graph(), -1.0)
     report = run_gate(copy, None, CONFIG)
     assert {"golden", "index_vectors"} <= set(names(report))
     assert "in the index must be this encoder's, smallest cosine 0.999, got" in failed(report, "index_vectors")
 
 
 def test_a_served_graph_that_finds_other_products_than_float32_is_refused(copy: Generation) -> None:
-    with_scaled_words(copy.graph(), copy.graph("int8"), -1.0)
+    with_scaled_words(copy.cpu_graph(), copy.cpu_graph("int8"), -1.0)
     served = Generation(copy.folder, replace(copy.manifest, parts=copy.manifest.parts | {"served": "int8"}))
     report = run_gate(served, None, CONFIG)
     assert set(names(report)) == {"golden", "overlap_at_10"}  # the index is that of float32 still

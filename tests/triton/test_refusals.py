@@ -56,10 +56,10 @@ def test_another_encoder_than_the_generations_is_refused_at_load(copy: Generatio
 
 
 def test_a_missing_graph_is_named(copy: Generation) -> None:
-    (identity_path(copy, "encoder").parent / "model.onnx").unlink()
+    copy.cpu_graph().unlink()
     message = refusal(copy)
     assert "tritonserver ended with status 1 while starting" in message
-    assert "model.onnx does not exist: export the model first" in message
+    assert "model.unpadded.onnx does not exist: export the model first" in message
 
 
 def test_a_changed_file_is_found_before_the_server_starts(copy: Generation) -> None:

@@ -161,7 +161,7 @@ def test_truncated_index(server: TritonServer, own: Any, b: Generation) -> None:
 
 
 def test_missing_graph(server: TritonServer, own: Any, b: Generation) -> None:
-    (b.version_folder("encoder") / "model.onnx").unlink()
+    b.cpu_graph().unlink()
     assert "model_repository/encoder/1/model.onnx is missing; export again" in refusal(server, own, b.id)
     hide(b)
     assert "model.onnx does not exist: export the model first" in refusal(server, own, b.id)

@@ -221,7 +221,7 @@ def test_a_server_that_dies_too_often_is_given_up(pair: Any, tmp_path: Path) -> 
         with pytest.raises(ServerError, match=r"has no state\.json: start trident serve again"):
             restart(server, own.folder, options)
         folder.restore_state(state)
-        (own.b.version_folder("encoder") / "model.onnx").unlink()
+        own.b.cpu_graph().unlink()
         folder.write_state(own.b.id, own.a.id)
         server.start()
         os.kill(server.pid, signal.SIGKILL)

@@ -17,10 +17,9 @@ from trident.bench.queries import draw_queries, write_rest_input, write_tensor_i
 from trident.bench.run import BenchConfig
 from trident.bench.served import running, started
 from trident.bench.triton_statistics import read_counters, stages_between
-from trident.bench.yardstick import measure_yardstick
+from trident.bench.yardstick import Yardstick, measure_yardstick
 from trident.errors import BenchError, ConfigError, DataError, ServerError
 from trident.generation import find_generation
-from trident.searcher import Searcher
 from trident.server import free_ports
 
 
@@ -150,8 +149,8 @@ def test_stages_are_what_happened_between_two_readings():
 
 
 def test_the_yardstick_counts_every_query(tiny_generations):
-    searcher = Searcher.load(find_generation(tiny_generations))
-    points = measure_yardstick(searcher, ["crimson kettle", "navy sofa"], batches=(1, 5), threads=1, window_s=0.2)
+    yardstick = Yardstick.load(find_generation(tiny_generations), threads=1)
+    points = measure_yardstick(yardstick, ["crimson kettle", "navy sofa"], batches=(1, 5), threads=1, window_s=0.2)
     assert [(point.batch, point.way) for point in points] == [(1, "plain"), (1, "tuned"), (5, "plain"), (5, "tuned")]
     for point in points:
         # one thread: a batch takes the time that its searches take

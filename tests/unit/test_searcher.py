@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trident.bench.yardstick import Yardstick
 from trident.errors import DataError, ModelError
 from trident.exact_search import exact_search
 from trident.generation import Generation, find_generation
@@ -46,10 +47,11 @@ def test_knobs_are_each_query_s_own(searcher: Searcher, generation: Generation) 
     assert searcher.answers([second], k=2)[0].product_ids == generation.golden()[1].product_ids[:2]
 
 
-def test_the_plain_way_finds_the_same(generation: Generation) -> None:
-    searcher = Searcher.load(generation, threads=2)
+def test_the_plain_way_finds_the_same_by_the_padded_graph(generation: Generation) -> None:
+    yardstick = Yardstick.load(generation, threads=2)
+    assert (yardstick.padded.path.name, yardstick.searcher.encoder.path.name) == ("model.onnx", "model.unpadded.onnx")
     queries = [answer.query for answer in generation.golden()]
-    found, plain = searcher.search(queries, threads=2), searcher.search_plainly(queries, threads=2)
+    found, plain = yardstick.searcher.search(queries, threads=2), yardstick.search_plainly(queries, threads=2)
     assert found.product_ids.tolist() == plain.product_ids.tolist()
     np.testing.assert_allclose(found.scores, plain.scores, atol=1e-5)
 
@@ -68,15 +70,15 @@ def test_embeddings_are_of_their_side_and_those_of_the_index(searcher: Searcher)
 def test_a_chosen_precision_is_run(generation: Generation, searcher: Searcher) -> None:
     half = Searcher.load(generation, threads=2, precision="fp16")
     assert half.encoder.path.name == "model.fp16.onnx"
-    assert searcher.encoder.path.name == "model.onnx"
+    assert searcher.encoder.path.name == "model.unpadded.onnx"
     found, expected = (each.embed(["crimson kettle", "navy sofa"]) for each in (half, searcher))
     assert (found * expected).sum(1).min() > 0.999
 
 
 def test_a_missing_graph_is_named(generation: Generation, tmp_path: Path) -> None:
     copy = Generation.load(Path(shutil.copytree(generation.folder, tmp_path / generation.id)))
-    copy.graph("int8").unlink()
-    with pytest.raises(ModelError, match=r"model\.int8\.onnx does not exist: export the model first"):
+    copy.cpu_graph("int8").unlink()
+    with pytest.raises(ModelError, match=r"model\.int8\.unpadded\.onnx does not exist: export the model first"):
         Searcher.load(copy, precision="int8")
 
 

@@ -13,8 +13,7 @@ import psutil
 from trident.bench.perf_analyzer import WARMUP_REQUESTS, WINDOWS, Load, Measured, PerfAnalyzer, Target
 from trident.bench.process_tree import tree_usage
 from trident.bench.triton_statistics import StageStatistics, read_counters, stages_between
-from trident.bench.yardstick import YardstickPoint, measure_yardstick
-from trident.searcher import Searcher
+from trident.bench.yardstick import Yardstick, YardstickPoint, measure_yardstick
 
 ENCODER = "encoder"
 
@@ -82,7 +81,7 @@ class Measurements:
 def measure_rounds(
     analyzer: PerfAnalyzer,
     subjects: Sequence[Subject],
-    searcher: Searcher,
+    yardstick: Yardstick,
     queries: Sequence[str],
     plan: Plan,
     say: Callable[[str], None],
@@ -93,7 +92,7 @@ def measure_rounds(
         say(f"yardstick: {plan.threads} threads, batches of {', '.join(map(str, plan.batches))}")
         busy, own, started = _busy_s(), time.process_time(), time.monotonic()
         points = measure_yardstick(
-            searcher, queries, batches=plan.batches, threads=plan.threads, window_s=plan.window_s
+            yardstick, queries, batches=plan.batches, threads=plan.threads, window_s=plan.window_s
         )
         others_s = _busy_s() - busy - (time.process_time() - own)
         return Turn(

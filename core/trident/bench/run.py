@@ -17,12 +17,12 @@ from trident.bench.measurement import Measurements, Plan, Subject, machine_facts
 from trident.bench.perf_analyzer import Load, PerfAnalyzer, Protocol, Target
 from trident.bench.queries import draw_queries, write_tensor_input
 from trident.bench.served import Served, running, started
-from trident.bench.yardstick import YardstickPoint
+from trident.bench.yardstick import Yardstick, YardstickPoint
 from trident.config import to_table
 from trident.errors import BenchError, ConfigError
 from trident.generation import Generation, find_generation
-from trident.searcher import Searcher
 from trident.staging import write_text
+from trident.tokenization import TextTokenizer
 
 NAME = "trident"
 PROTOCOLS = ("grpc", "http")
@@ -130,7 +130,7 @@ def run_bench(
             f"the yardstick must be of the generation that is served, got {generation.id} where {attached.generation} "
             "is served: leave --generation out"
         )
-    searcher = Searcher.load(generation, threads=config.threads)
+    yardstick = Yardstick.load(generation, threads=config.threads)
     facts = machine_facts()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
         scratch = Path(folder)
@@ -140,7 +140,7 @@ def run_bench(
         subjects = [_subject(served, protocol, input_file) for protocol in config.protocols]
         if peers is not None:
             subjects += servers.enter_context(peers(generation, queries, scratch))
-        measurements = measure_rounds(analyzer, subjects, searcher, queries, config.plan(), say)
+        measurements = measure_rounds(analyzer, subjects, yardstick, queries, config.plan(), say)
     return BenchReport(
         generation=generation.id,
         precision=generation.served_precision,
@@ -148,7 +148,7 @@ def run_bench(
         tuning=served.tuning,
         machine=facts,
         config=to_table(config),
-        queries=_query_facts(searcher, queries),
+        queries=_query_facts(yardstick.searcher.tokenizer, queries),
         rows=summarize(measurements),
         yardstick=typical(measurements.turns),
         measurements=measurements,
@@ -161,8 +161,8 @@ def _subject(served: Served, protocol: str, input_file: Path) -> Subject:
     return Subject(name=NAME, target=target, input_file=input_file, pid=served.pid, statistics_url=served.http)
 
 
-def _query_facts(searcher: Searcher, queries: Sequence[str]) -> dict[str, Any]:
-    lengths = sorted(len(row) for row in searcher.tokenizer.token_ids(queries, "query"))
+def _query_facts(tokenizer: TextTokenizer, queries: Sequence[str]) -> dict[str, Any]:
+    lengths = sorted(len(row) for row in tokenizer.token_ids(queries, "query"))
     return {
         "count": len(queries),
         "distinct": len(set(queries)),

@@ -1,8 +1,8 @@
-"""The yardstick: the same tokenizer, graph and index in this process, without any server.
+"""The yardstick: the same tokenizer, encoder and index in this process, without any server.
 
-Two programs are measured. ``plain`` is the shortest one: a batch is padded to its longest query, one session runs it on
-all threads, the index is searched. ``tuned`` is the code that the server itself runs, called directly: sorted, cut into
-runs, dealt out to the threads.
+Two programs are measured. ``plain`` is the shortest one, over the padded graph: a batch is padded to its longest query,
+one session runs it on all threads, the index is searched. ``tuned`` is the code that the server itself runs, called
+directly: over the graph that runs no padding, sorted, cut into runs, dealt out to the threads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from trident.encoder import OnnxEncoder
+from trident.generation import Generation
+from trident.requests import SearchKnobs
+from trident.retriever import Hits
 from trident.searcher import Searcher
 
 Search = Callable[[Sequence[str]], object]
@@ -34,21 +38,56 @@ class YardstickPoint:
     cpu_s_per_1000: float  # of the process, a thousand searches
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """The pipeline of one generation in this process; ``load`` one."""
+
+    searcher: Searcher  # as the server runs it
+    padded: OnnxEncoder  # the same encoder by the graph that the served one is made of
+
+    @classmethod
+    def load(cls, generation: Generation, *, threads: int) -> Yardstick:
+        """Return the yardstick of a generation in the precision that is served.
+
+        Args:
+            generation: Whose files are read; they are not checked against the manifest.
+            threads: Of the encoder.
+
+        Raises:
+            TridentError: If a part is missing, damaged or of another encoder.
+        """
+        padded = OnnxEncoder.load(
+            generation.graph(generation.served_precision),
+            threads=threads,
+            encoder_fingerprint=generation.manifest.encoder_fingerprint,
+        )
+        return cls(Searcher.load(generation, threads=threads), padded)
+
+    def search_plainly(self, queries: Sequence[str], *, threads: int) -> Hits:
+        """Return what the searcher returns, by the shortest program.
+
+        Raises:
+            DataError: If a query is empty.
+        """
+        embeddings = self.padded.embed_whole(self.searcher.tokenizer.encode(queries, "query"))
+        return self.searcher.retriever.retrieve(embeddings, [SearchKnobs()] * len(queries), threads=threads)
+
+
 def measure_yardstick(
-    searcher: Searcher, queries: Sequence[str], *, batches: Sequence[int], threads: int, window_s: float
+    yardstick: Yardstick, queries: Sequence[str], *, batches: Sequence[int], threads: int, window_s: float
 ) -> tuple[YardstickPoint, ...]:
     """Return what a pipeline does, batch size by batch size, in both ways.
 
     Args:
-        searcher: Loaded with as many threads.
+        yardstick: Loaded with as many threads.
         queries: Asked in their order, again from the start when they end.
         batches: Queries a call.
         threads: Of the search in the index.
         window_s: Seconds for each size and way.
     """
     programs: dict[Way, Search] = {
-        "plain": lambda asked: searcher.search_plainly(asked, threads=threads),
-        "tuned": lambda asked: searcher.search(asked, threads=threads),
+        "plain": lambda asked: yardstick.search_plainly(asked, threads=threads),
+        "tuned": lambda asked: yardstick.searcher.search(asked, threads=threads),
     }
     return tuple(_point(programs[way], queries, batch, way, window_s) for batch in batches for way in WAYS)
 

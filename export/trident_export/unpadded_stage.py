@@ -1,0 +1,56 @@
+"""The stage that makes of a padded graph the one that a CPU serves, and proves that both embed alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from trident.encoder import OnnxEncoder
+from trident.errors import ExportError, ModelError
+from trident.tokenization import TextTokenizer
+from trident_export.parity import prove_parity
+from trident_export.precisions import measure_speed
+from trident_export.stages import Stages
+from trident_export.unpad import convert_unpadded
+
+TEXTS = 64  # of each side
+
+
+def export_unpadded(
+    stages: Stages,
+    name: str,
+    padded: OnnxEncoder,
+    output: Path,
+    tokenizer: TextTokenizer,
+    queries: Sequence[str],
+    titles: Sequence[str],
+) -> OnnxEncoder:
+    """Return the encoder by its unpadded graph, or as it was where it has none that embeds alike.
+
+    Args:
+        stages: Takes the row of this stage.
+        name: Of the stage.
+        padded: The encoder.
+        output: The file to write.
+        tokenizer: Of the same export.
+        queries: Texts to compare with.
+        titles: The same.
+    """
+    with stages.stage(name) as notes:
+        try:
+            operators = convert_unpadded(padded.path, output)
+            unpadded = OnnxEncoder.load(output, threads=padded.threads, encoder_fingerprint=padded.encoder_fingerprint)
+            parity = prove_parity(
+                unpadded, padded.embed, tokenizer, queries[:TEXTS], titles[:TEXTS], reference="the padded graph"
+            )
+        except (ExportError, ModelError) as error:
+            output.unlink(missing_ok=True)
+            notes.path, notes.proof = padded.path, f"not made, batches run with their padding: {error}"
+            return padded
+        notes.path = output
+        notes.proof = f"{operators} operators over tokens only, cosine to padded >= {parity.smallest_cosine:.7f}"
+        speed = measure_speed({"padded": padded, "unpadded": unpadded})
+        notes.speed = ", ".join(
+            f"{shape} {ms:.1f} ms (padded {speed['padded'][shape]:.1f})" for shape, ms in speed["unpadded"].items()
+        )
+    return unpadded

@@ -1,0 +1,170 @@
+"""The unpadded graph: it embeds as the padded one does, over no padding, whatever the architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from transformers import AutoModel, BertConfig, DistilBertConfig, MPNetConfig, PreTrainedConfig, XLMRobertaConfig
+
+import trident_export.unpadded_stage as unpadded_stage
+from trident.encoder import OnnxEncoder
+from trident.errors import ExportError, ModelError
+from trident.generation import Generation, Identity, find_generation
+from trident.text import TextContract
+from trident.tokenization import TextTokenizer, TokenBatch, pad
+from trident_export.onnx_graph import EncoderGraph, export_onnx
+from trident_export.stages import Stages
+from trident_export.unpad import convert_unpadded
+from trident_export.unpadded_stage import export_unpadded
+
+WIDTH = 16
+SMALL = {"vocab_size": 60, "hidden_size": WIDTH, "num_attention_heads": 2, "max_position_embeddings": 40}
+LAYERS = {"num_hidden_layers": 2, "intermediate_size": 32}
+ARCHITECTURES = {
+    "bert": BertConfig(**SMALL, **LAYERS),
+    "bert, relu": BertConfig(**SMALL, **LAYERS, hidden_act="relu"),
+    "distilbert": DistilBertConfig(
+        vocab_size=60, dim=WIDTH, n_heads=2, n_layers=2, hidden_dim=32, max_position_embeddings=40
+    ),
+    "mpnet": MPNetConfig(**SMALL, **LAYERS),
+    "xlm-roberta": XLMRobertaConfig(**SMALL, **LAYERS, pad_token_id=1),
+}
+
+
+@pytest.fixture
+def generation(tiny_generations: Path) -> Generation:
+    return find_generation(tiny_generations)
+
+
+@pytest.fixture
+def tokenizer(generation: Generation) -> TextTokenizer:
+    return TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
+
+
+def mixed_batch(pad_id: int = 0) -> TokenBatch:
+    generator = np.random.default_rng(0)
+    return pad([generator.integers(3, 50, size=length).tolist() for length in (5, 1, 12, 3, 7)], pad_id=pad_id)
+
+
+def products_shapes(path: Path, batch: TokenBatch) -> list[tuple[int, ...]]:
+    """Return the shapes of what a graph's products with weights give for a batch."""
+    model = onnx.load(str(path))
+    weights = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    names = [node.output[0] for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    return [values.shape for values in session.run(names, feeds)]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_embeds_the_same_over_its_tokens_alone(name: str, pooling: str, tmp_path: Path) -> None:
+    config: PreTrainedConfig = ARCHITECTURES[name]
+    torch.manual_seed(0)
+    backbone = AutoModel.from_config(config).eval()
+    contract = TextContract(pooling=pooling)
+    source, output = tmp_path / "model.onnx", tmp_path / "model.unpadded.onnx"
+    export_onnx(EncoderGraph(backbone, contract).eval(), source, encoder_fingerprint="0")
+    convert_unpadded(source, output)
+    batch = mixed_batch(config.pad_token_id)
+    padded, unpadded = OnnxEncoder.load(source), OnnxEncoder.load(output)
+    np.testing.assert_allclose(unpadded.embed(batch), padded.embed(batch), atol=1e-5)
+    tokens = int(batch.attention_mask.sum())
+    before, after = products_shapes(source, batch), products_shapes(output, batch)
+    assert len(after) == len(before) >= 8  # four in each of two layers
+    assert {shape[:2] for shape in before} == {batch.input_ids.shape}
+    assert {shape[:2] for shape in after} == {(1, tokens)}
+
+
+def test_it_is_what_the_export_ships_and_serves(generation: Generation) -> None:
+    rows = {row["stage"]: row for row in generation.manifest.stages}
+    for precision, stage in (("fp32", "unpadded"), ("int8", "int8 unpadded")):
+        path = generation.cpu_graph(precision)
+        assert path.name.endswith(".unpadded.onnx")
+        assert path.relative_to(generation.folder).as_posix() in generation.manifest.files
+        assert "operators over tokens only, cosine to padded >= 0.99999" in rows[stage]["proof"]
+        assert "32x16" in rows[stage]["speed"]
+    assert Identity.load(generation.version_folder("encoder")).graph == "model.unpadded.onnx"
+
+
+def test_8_bits_run_over_tokens_alone(generation: Generation, tokenizer: TextTokenizer) -> None:
+    rows = tokenizer.token_ids(["sofa", "red lamp", "Alba kettle blue", "x" * 40], "query")
+    batch = pad(rows, pad_id=tokenizer.pad_id)
+    padded, unpadded = (OnnxEncoder.load(path) for path in (generation.graph("int8"), generation.cpu_graph("int8")))
+    np.testing.assert_allclose(unpadded.embed(batch), padded.embed(batch), atol=1e-5)
+    model = onnx.load(str(generation.cpu_graph("int8")))
+    rounded = [node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(rounded) >= 8
+    model.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, None) for name in rounded
+    )
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    feeds = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    assert {values.shape[:2] for values in session.run(rounded, feeds)} == {(1, sum(map(len, rows)))}
+
+
+def test_a_row_of_padding_gives_zeros_and_a_batch_of_it_an_error(generation: Generation) -> None:
+    encoder = OnnxEncoder.load(generation.cpu_graph())
+    row, empty = encoder.embed(pad([[2, 7, 3], []], pad_id=0))
+    assert np.linalg.norm(row) == pytest.approx(1, abs=1e-5)
+    assert not empty.any()
+    with pytest.raises(ModelError, match=r"cannot run a batch of shape \(1, 3\)"):
+        encoder.embed(TokenBatch(np.zeros((1, 3), dtype=np.int64), np.zeros((1, 3), dtype=np.int64)))
+
+
+def only_words(generation: Generation, folder: Path) -> Path:
+    """Write a graph that has no layers: the mean of its words' vectors."""
+    model = onnx.load(str(generation.graph()))
+    hidden = next(node for node in model.graph.node if node.op_type == "LayerNormalization")
+    last = [node for node in model.graph.node if node.op_type == "LayerNormalization"][-1]
+    for node in model.graph.node:
+        node.input[:] = [hidden.input[0] if name == last.output[0] else name for name in node.input]
+    kept = [node for node in model.graph.node if not node.op_type.startswith(("LayerNorm", "MatMul", "Softmax"))]
+    made = {name for node in kept for name in node.output} | {"input_ids", "attention_mask"}
+    made |= {tensor.name for tensor in model.graph.initializer}
+    while len(runnable := [node for node in kept if made.issuperset(filter(None, node.input))]) < len(kept):
+        kept = runnable
+        made = {name for node in kept for name in node.output} | {"input_ids", "attention_mask"}
+        made |= {tensor.name for tensor in model.graph.initializer}
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    onnx.save(model, str(folder / "model.onnx"))
+    return folder / "model.onnx"
+
+
+def test_an_encoder_without_layers_runs_with_its_padding(
+    generation: Generation, tokenizer: TextTokenizer, tmp_path: Path
+) -> None:
+    path = only_words(generation, tmp_path)
+    with pytest.raises(ExportError, match="no matrix product of this encoder can run over tokens without padding"):
+        convert_unpadded(path, tmp_path / "other.onnx")
+    padded, stages = OnnxEncoder.load(path), Stages(lambda _: None)
+    output = tmp_path / "model.unpadded.onnx"
+    assert export_unpadded(stages, "unpadded", padded, output, tokenizer, ["red sofa"], ["Alba sofa"]) is padded
+    assert stages.rows[0].proof.startswith("not made, batches run with their padding: no matrix product of this")
+    assert not output.exists()
+
+
+def test_a_graph_that_embeds_otherwise_is_not_served(
+    generation: Generation, tokenizer: TextTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shift_tokens(source: Path, output: Path) -> int:
+        operators = convert_unpadded(source, output)
+        model = onnx.load(str(output))
+        (places,) = (node for node in model.graph.node if node.output[0] == "unpadded_places")
+        places.input[0] = "unpadded_count"  # each place takes the token after its own
+        onnx.save(model, str(output))
+        return operators
+
+    monkeypatch.setattr(unpadded_stage, "convert_unpadded", shift_tokens)
+    padded, stages = OnnxEncoder.load(generation.graph()), Stages(lambda _: None)
+    output = tmp_path / "model.unpadded.onnx"
+    assert export_unpadded(stages, "unpadded", padded, output, tokenizer, ["red sofa"], ["Alba sofa"]) is padded
+    assert "batches run with their padding: " in stages.rows[0].proof
+    assert not output.exists()
