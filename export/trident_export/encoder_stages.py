@@ -73,7 +73,7 @@ def export_encoder(
         parity = prove_parity(encoder, partial(torch_embeddings, graph), tokenizer, queries, titles)
         notes.proof = f"cosine to PyTorch >= {parity.smallest_cosine:.7f} over {parity.texts} texts"
     output = parts / UNPADDED_FILES["fp32"]
-    encoder = export_unpadded(stages, "unpadded", encoder, output, tokenizer, queries, titles)
+    encoder = export_unpadded(stages, "fp32", encoder, output, tokenizer, queries, titles)
     return Encoder(fingerprint, fingerprints, encoder, tokenizer)
 
 
@@ -133,7 +133,7 @@ def export_precisions(
             padded = load_graph(path, encoder.fingerprint, config.threads)
             output = parts / UNPADDED_FILES[name]
             export_unpadded(
-                *(stages, f"{name} unpadded", padded, output, encoder.tokenizer),
+                *(stages, name, padded, output, encoder.tokenizer),
                 *(pairs.queries, catalogue.titles),
             )
     return proofs

@@ -142,16 +142,21 @@ class _Unpadding:
         return padded
 
     def _prepare(self) -> None:
-        """Number the tokens: where each is in the batch (T,), and which one each place of the batch (B * L,) takes."""
+        """Number the tokens: where each is in the batch (T,), and which one each place of the batch (B * L,) takes.
+
+        The first place counts as a token even where it is padding, so that T >= 1.
+        """
         flat, axis = self._constant(f"{PREFIX}_flat", [-1]), self._constant(f"{PREFIX}_axis", [0])
-        first, one = self._constant(f"{PREFIX}_first", 0), self._constant(f"{PREFIX}_one", 1)
+        first, one = self._constant(f"{PREFIX}_first", 0), self._constant(f"{PREFIX}_one", [1])
+        end = self._constant(f"{PREFIX}_end", [np.iinfo(np.int64).max])
         self._add("Shape", [ATTENTION_MASK], f"{PREFIX}_batch")
-        self._add("Reshape", [ATTENTION_MASK, flat], f"{PREFIX}_mask")
+        self._add("Reshape", [ATTENTION_MASK, flat], f"{PREFIX}_all")
+        self._add("Slice", [f"{PREFIX}_all", one, end], f"{PREFIX}_others")
+        self._add("Concat", [one, f"{PREFIX}_others"], f"{PREFIX}_mask", axis=0)
         self._add("NonZero", [f"{PREFIX}_mask"], f"{PREFIX}_nonzero")
         self._add("Squeeze", [f"{PREFIX}_nonzero", axis], f"{PREFIX}_tokens")
         self._add("CumSum", [f"{PREFIX}_mask", first], f"{PREFIX}_count")
-        self._add("Sub", [f"{PREFIX}_count", one], f"{PREFIX}_number")
-        self._add("Max", [f"{PREFIX}_number", first], f"{PREFIX}_places")
+        self._add("Sub", [f"{PREFIX}_count", one], f"{PREFIX}_places")
 
     def _constant(self, name: str, value: object) -> str:
         self.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.int64), name))

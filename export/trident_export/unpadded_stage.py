@@ -8,7 +8,7 @@ from pathlib import Path
 from trident.encoder import OnnxEncoder
 from trident.errors import ExportError, ModelError
 from trident.tokenization import TextTokenizer
-from trident_export.parity import prove_parity
+from trident_export.parity import SMALLEST_COSINE, SMALLEST_COSINE_INT8, prove_parity
 from trident_export.precisions import measure_speed
 from trident_export.stages import Stages
 from trident_export.unpad import convert_unpadded
@@ -18,7 +18,7 @@ TEXTS = 64  # of each side
 
 def export_unpadded(
     stages: Stages,
-    name: str,
+    precision: str,
     padded: OnnxEncoder,
     output: Path,
     tokenizer: TextTokenizer,
@@ -29,19 +29,21 @@ def export_unpadded(
 
     Args:
         stages: Takes the row of this stage.
-        name: Of the stage.
+        precision: Of the graph.
         padded: The encoder.
         output: The file to write.
         tokenizer: Of the same export.
         queries: Texts to compare with.
         titles: The same.
     """
-    with stages.stage(name) as notes:
+    with stages.stage("unpadded" if precision == "fp32" else f"{precision} unpadded") as notes:
         try:
             operators = convert_unpadded(padded.path, output)
             unpadded = OnnxEncoder.load(output, threads=padded.threads, encoder_fingerprint=padded.encoder_fingerprint)
             parity = prove_parity(
-                unpadded, padded.embed, tokenizer, queries[:TEXTS], titles[:TEXTS], reference="the padded graph"
+                *(unpadded, padded.embed, tokenizer, queries[:TEXTS], titles[:TEXTS]),
+                reference="the padded graph",
+                smallest_cosine=SMALLEST_COSINE_INT8 if precision == "int8" else SMALLEST_COSINE,
             )
         except (ExportError, ModelError) as error:
             output.unlink(missing_ok=True)

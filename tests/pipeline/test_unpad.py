@@ -13,7 +13,7 @@ from transformers import AutoModel, BertConfig, DistilBertConfig, MPNetConfig, P
 
 import trident_export.unpadded_stage as unpadded_stage
 from trident.encoder import OnnxEncoder
-from trident.errors import ExportError, ModelError
+from trident.errors import ExportError
 from trident.generation import Generation, Identity, find_generation
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer, TokenBatch, pad
@@ -88,7 +88,7 @@ def test_it_is_what_the_export_ships_and_serves(generation: Generation) -> None:
         path = generation.cpu_graph(precision)
         assert path.name.endswith(".unpadded.onnx")
         assert path.relative_to(generation.folder).as_posix() in generation.manifest.files
-        assert "operators over tokens only, cosine to padded >= 0.99999" in rows[stage]["proof"]
+        assert "operators over tokens only, cosine to padded >= 0.999" in rows[stage]["proof"]
         assert "32x16" in rows[stage]["speed"]
     assert Identity.load(generation.version_folder("encoder")).graph == "model.unpadded.onnx"
 
@@ -109,13 +109,14 @@ def test_8_bits_run_over_tokens_alone(generation: Generation, tokenizer: TextTok
     assert {values.shape[:2] for values in session.run(rounded, feeds)} == {(1, sum(map(len, rows)))}
 
 
-def test_a_row_of_padding_gives_zeros_and_a_batch_of_it_an_error(generation: Generation) -> None:
-    encoder = OnnxEncoder.load(generation.cpu_graph())
-    row, empty = encoder.embed(pad([[2, 7, 3], []], pad_id=0))
-    assert np.linalg.norm(row) == pytest.approx(1, abs=1e-5)
-    assert not empty.any()
-    with pytest.raises(ModelError, match=r"cannot run a batch of shape \(1, 3\)"):
-        encoder.embed(TokenBatch(np.zeros((1, 3), dtype=np.int64), np.zeros((1, 3), dtype=np.int64)))
+@pytest.mark.parametrize("rows", [[[2, 7, 3], []], [[], [2, 7, 3]], [[]]], ids=["last", "first", "alone"])
+def test_a_row_of_padding_gives_zeros(generation: Generation, rows: list[list[int]]) -> None:
+    batch = pad([*rows, [2, 7, 3]], pad_id=0)  # one row more, so that none is of no length
+    ids, mask = batch.input_ids[: len(rows)], batch.attention_mask[: len(rows)]
+    padded, unpadded = (OnnxEncoder.load(path) for path in (generation.graph(), generation.cpu_graph()))
+    found = unpadded.embed(TokenBatch(ids, mask))
+    np.testing.assert_allclose(found, padded.embed(TokenBatch(ids, mask)), atol=1e-5)
+    assert [bool(row.any()) for row in found] == [bool(row) for row in rows]
 
 
 def only_words(generation: Generation, folder: Path) -> Path:
@@ -146,7 +147,7 @@ def test_an_encoder_without_layers_runs_with_its_padding(
         convert_unpadded(path, tmp_path / "other.onnx")
     padded, stages = OnnxEncoder.load(path), Stages(lambda _: None)
     output = tmp_path / "model.unpadded.onnx"
-    assert export_unpadded(stages, "unpadded", padded, output, tokenizer, ["red sofa"], ["Alba sofa"]) is padded
+    assert export_unpadded(stages, "fp32", padded, output, tokenizer, ["red sofa"], ["Alba sofa"]) is padded
     assert stages.rows[0].proof.startswith("not made, batches run with their padding: no matrix product of this")
     assert not output.exists()
 
@@ -158,13 +159,13 @@ def test_a_graph_that_embeds_otherwise_is_not_served(
         operators = convert_unpadded(source, output)
         model = onnx.load(str(output))
         (places,) = (node for node in model.graph.node if node.output[0] == "unpadded_places")
-        places.input[0] = "unpadded_count"  # each place takes the token after its own
+        places.input[1] = "unpadded_first"  # each place takes the token after its own
         onnx.save(model, str(output))
         return operators
 
     monkeypatch.setattr(unpadded_stage, "convert_unpadded", shift_tokens)
     padded, stages = OnnxEncoder.load(generation.graph()), Stages(lambda _: None)
     output = tmp_path / "model.unpadded.onnx"
-    assert export_unpadded(stages, "unpadded", padded, output, tokenizer, ["red sofa"], ["Alba sofa"]) is padded
+    assert export_unpadded(stages, "fp32", padded, output, tokenizer, ["red sofa"], ["Alba sofa"]) is padded
     assert "batches run with their padding: " in stages.rows[0].proof
     assert not output.exists()
