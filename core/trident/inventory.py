@@ -9,7 +9,7 @@ from typing import Any
 from trident.errors import GenerationError, ServerError
 from trident.generation import MANIFEST_FILE, Generation
 from trident.running import find_running
-from trident.runtime_repository import COMPONENTS
+from trident.runtime_repository import loaded_components
 from trident.state import ServingFolder
 
 
@@ -73,10 +73,12 @@ def inventory(generations: Path, http_port: int) -> list[GenerationRow]:
 def _loaded(generations: Path, http_port: int) -> set[int]:
     """Return the serial numbers of which every component is ready; none where no server runs or the key is missing."""
     try:
-        index = find_running(generations, http_port).control.index()
+        running = find_running(generations, http_port)
+        index = running.control.index()
     except ServerError:
         return set()
-    ready = [{row.version for row in index if row.model == model and row.state == "READY"} for model in COMPONENTS]
+    components = loaded_components(running.record.variant)
+    ready = [{row.version for row in index if row.model == model and row.state == "READY"} for model in components]
     return set.intersection(*ready)
 
 

@@ -2,6 +2,9 @@
 
 A version number of Triton is a generation's serial number. The components hold every loaded generation; the ensembles
 ``search`` and ``embed`` hold the serving one only, their steps pinned to it. A generation is never written to.
+
+Which components a server loads is a matter of its variant: one process for CPUs, the pipeline, or three stages. The
+folders of all of them are there: the pipeline reads those of the stages.
 """
 
 from __future__ import annotations
@@ -20,20 +23,37 @@ from trident.plan import PLAN_FILE
 from trident.staging import scratch_folder, staged_folder, write_text
 from trident.tuning import UNTUNED, Tuning
 
-COMPONENTS = ("tokenizer", "encoder", "retriever")
+PIPELINE = "pipeline"  # all stages in one process
+STAGES = ("tokenizer", "encoder", "retriever")
+COMPONENTS = (*STAGES, PIPELINE)
 ENSEMBLES = ("search", "embed")
 CANDIDATE = "candidate"  # search of a generation that does not serve yet
 CONFIG_FILE = "config.pbtxt"
 CACHED = "search"  # the ensemble whose answers are cached
+ONE_PROCESS = "cpu"  # the variant whose ensembles have the pipeline as their only step
 CACHE_CONFIG = "response_cache { enable: true }\n"
 
 
-def lay_out(models: Path, generation: Generation, *, cache: bool, plan: Path | None, tuning: Tuning = UNTUNED) -> None:
+def loaded_components(variant: str) -> tuple[str, ...]:
+    """Return the components that a server of a variant loads."""
+    return (PIPELINE,) if variant == ONE_PROCESS else STAGES
+
+
+def lay_out(
+    models: Path,
+    generation: Generation,
+    *,
+    variant: str = ONE_PROCESS,
+    cache: bool,
+    plan: Path | None,
+    tuning: Tuning = UNTUNED,
+) -> None:
     """Make a runtime repository that holds one generation.
 
     Args:
         models: The repository; what is there is removed.
         generation: The one to serve.
+        variant: Of the server.
         cache: Whether answers of ``search`` are cached.
         plan: The TensorRT plan that the encoder runs; None: it runs none.
         tuning: Settings that take the place of those of the generation.
@@ -48,7 +68,7 @@ def lay_out(models: Path, generation: Generation, *, cache: bool, plan: Path | N
     write_text(_serials_path(models), json.dumps({}))
     use_serial(models, generation)
     add_components(models, generation, plan=plan)
-    point_ensembles(models, generation, cache=cache)
+    point_ensembles(models, generation, variant=variant, cache=cache)
 
 
 def configurations(repository: Path, tuning: Tuning = UNTUNED) -> dict[str, str]:
@@ -110,14 +130,20 @@ def remove_components(models: Path, serial: int) -> None:
         shutil.rmtree(models / component / str(serial), ignore_errors=True)
 
 
-def point_ensembles(models: Path, generation: Generation, *, cache: bool) -> None:
+def point_ensembles(models: Path, generation: Generation, *, variant: str, cache: bool) -> None:
     """Make the ensembles those of a generation; the server sees it when they are loaded.
+
+    Args:
+        models: The repository.
+        generation: The one to answer.
+        variant: Of the server.
+        cache: Whether answers of ``search`` are cached.
 
     Raises:
         TridentError: If a folder cannot be written.
     """
     for ensemble in ENSEMBLES:
-        text = (generation.repository / ensemble / CONFIG_FILE).read_text(encoding="utf-8")
+        text = _ensemble_config(generation, ensemble, variant)
         if cache and ensemble == CACHED:
             text += CACHE_CONFIG
         _write_ensemble(models / ensemble, generation, ensemble, text)
@@ -150,14 +176,14 @@ def restore_ensembles(models: Path, aside: Path) -> None:
         (aside / ensemble).rename(replaced)
 
 
-def add_candidate(models: Path, generation: Generation) -> None:
+def add_candidate(models: Path, generation: Generation, *, variant: str) -> None:
     """Add an ensemble that answers like ``search`` will when the generation serves; nothing of it is cached.
 
     Raises:
         GenerationError: If the generation's ``search`` has no name to replace.
         TridentError: If a folder cannot be written.
     """
-    text = (generation.repository / CACHED / CONFIG_FILE).read_text(encoding="utf-8")
+    text = _ensemble_config(generation, CACHED, variant)
     text, replaced = re.subn(rf'^name: "{CACHED}"$', f'name: "{CANDIDATE}"', text, count=1, flags=re.MULTILINE)
     if not replaced:
         raise GenerationError(f"generation {generation.id}: {CACHED}/{CONFIG_FILE} must name '{CACHED}'; export again")
@@ -224,6 +250,12 @@ def check_configuration(models: Path, generation: Generation, *, tuning: Tuning 
                 f"generation {generation.id}: its {file} must be the one that the server runs, got another (exported "
                 f"by another version of Trident, or edited): restart with trident serve --generation {generation.id}"
             )
+
+
+def _ensemble_config(generation: Generation, ensemble: str, variant: str) -> str:
+    folder = generation.repository / ensemble
+    own = folder / "configs" / f"{variant}.pbtxt"
+    return (own if own.is_file() else folder / CONFIG_FILE).read_text(encoding="utf-8")
 
 
 def _serials_path(models: Path) -> Path:

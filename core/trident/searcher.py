@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder import OnnxEncoder
-from trident.generation import Generation
+from trident.errors import GenerationError
+from trident.generation import Generation, Identity
 from trident.golden import GOLDEN_K, GoldenAnswer
 from trident.requests import SearchKnobs
 from trident.retriever import Hits, Retriever
-from trident.text import Side
+from trident.text import Side, TextContract
 from trident.tokenization import TextTokenizer
 
 
@@ -46,9 +48,41 @@ class Searcher:
         tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
         return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever")))
 
+    @classmethod
+    def load_parts(cls, repository: Path, identity: Identity, *, threads: int = 1) -> Searcher:
+        """Return the pipeline of a generation in the repository that a server reads.
+
+        Args:
+            repository: Holds the version folders of the tokenizer, the encoder and the retriever.
+            identity: That all of them must have; it names the version and the graph.
+            threads: Of the encoder.
+
+        Raises:
+            TridentError: If a part is missing, damaged or of another generation.
+        """
+        parts = ("tokenizer", "encoder", "retriever")
+        tokenizer, encoder, retriever = (repository / part / str(identity.serial) for part in parts)
+        for folder in (tokenizer, encoder, retriever):
+            if (found := Identity.load(folder)) != identity:
+                raise GenerationError(
+                    f"{folder} must be of generation {identity.id} (serial {identity.serial}, encoder "
+                    f"{identity.encoder_fingerprint[:12]}), got {found.id} (serial {found.serial}, encoder "
+                    f"{found.encoder_fingerprint[:12]}): export again"
+                )
+        graph, fingerprint = encoder / identity.graph, identity.encoder_fingerprint
+        return cls(
+            TextTokenizer.load(tokenizer, TextContract.load(tokenizer)),
+            OnnxEncoder.load(graph, threads=threads, encoder_fingerprint=fingerprint),
+            Retriever.load(retriever),
+        )
+
     def embed(self, texts: Sequence[str], side: Side = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D), unit length, of N raw texts."""
         return self.encoder.embed_ids(self.tokenizer.token_ids(texts, side), pad_id=self.tokenizer.pad_id)
+
+    def embed_each(self, texts: Sequence[tuple[str, Side]]) -> NDArray[np.float32]:
+        """Return the embeddings (N, D), unit length, of N raw texts, each of its own side."""
+        return self.encoder.embed_ids(self.tokenizer.token_ids_each(texts), pad_id=self.tokenizer.pad_id)
 
     def search(self, queries: Sequence[str], knobs: Sequence[SearchKnobs] | None = None, *, threads: int = 1) -> Hits:
         """Return the products of each query, each by its own knobs; None: the defaults.

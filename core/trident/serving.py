@@ -26,7 +26,8 @@ from trident.tls import TlsFiles
 from trident.tuning import UNTUNED, VARIANT, Tuning
 from trident.watch_options import WatchOptions
 
-Variant = Literal["cpu", "onnxruntime", "tensorrt"]
+Variant = Literal["cpu", "stages", "onnxruntime", "tensorrt"]
+ON_CPU = ("cpu", "stages")  # run the graph that golden answers are of, whatever its precision
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -114,7 +115,14 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         plan = plan_of(generation, options.variant, options.plans)
         server = TritonServer(server_config(folder, options, key=folder.make_key()))
         try:
-            lay_out(folder.models, generation, cache=options.cache, plan=plan, tuning=options.tuning)
+            lay_out(
+                folder.models,
+                generation,
+                variant=options.variant,
+                cache=options.cache,
+                plan=plan,
+                tuning=options.tuning,
+            )
             with server:
                 prove(server, generation, options)
                 state = folder.state()
@@ -147,7 +155,7 @@ def plan_of(generation: Generation, variant: str, plans: Path) -> Path | None:
         GenerationError: If a plan is to be served and there is none that fits, or the variant runs another graph than
             the one that the golden answers are of.
     """
-    if variant != "cpu" and generation.served_precision != "fp32":
+    if variant not in ON_CPU and generation.served_precision != "fp32":
         raise GenerationError(
             f"generation {generation.id} is served in {generation.served_precision}, which its golden answers are of "
             f"and only --variant cpu runs, got {variant}: serve it so, or export with precision.served=fp32"

@@ -105,7 +105,14 @@ def restart(server: TritonServer, generations: Path, options: ServeOptions) -> s
             raise ServerError(f"{folder.path} has no state.json: start trident serve again")
         generation = generation_by_id(generations, state.serving)
         plan = plan_of(generation, options.variant, options.plans)
-        lay_out(folder.models, generation, cache=options.cache, plan=plan, tuning=options.tuning)
+        lay_out(
+            folder.models,
+            generation,
+            variant=options.variant,
+            cache=options.cache,
+            plan=plan,
+            tuning=options.tuning,
+        )
         with ExitStack() as undo:
             undo.callback(server.stop)
             server.start()

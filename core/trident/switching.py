@@ -16,12 +16,12 @@ from trident.golden_check import GoldenReport, check_golden, fault_of
 from trident.running import RunningServer
 from trident.runtime_repository import (
     CANDIDATE,
-    COMPONENTS,
     ENSEMBLES,
     add_candidate,
     add_components,
     ensembles_aside,
     linked_generations,
+    loaded_components,
     point_ensembles,
     remove_candidate,
     remove_components,
@@ -82,7 +82,7 @@ def load_components(running: RunningServer, generation: Generation) -> None:
     """
     plan = plan_of(generation, running.record.variant, Path(running.record.plans))
     add_components(running.folder.models, generation, plan=plan)
-    for component in COMPONENTS:
+    for component in loaded_components(running.record.variant):
         try:
             running.control.load(component)
         except ServerError as error:
@@ -118,7 +118,7 @@ def unload_others(running: RunningServer, serving: Generation, *, timeout_s: flo
 def _switch_over(running: RunningServer, serving: Generation, candidate: Generation, aside: Path) -> Switched:
     """Have the candidate serve, proven and written down; after any error go back to the ensembles set aside."""
     try:
-        point_ensembles(running.folder.models, candidate, cache=running.record.cache)
+        point_ensembles(running.folder.models, candidate, variant=running.record.variant, cache=running.record.cache)
         switch_ms = _load_ensembles(running, candidate)
         report = check_golden(running.control.url, candidate)
         _prove(running, report, "after the switch")
@@ -133,7 +133,7 @@ def _switch_over(running: RunningServer, serving: Generation, candidate: Generat
 def _candidate(running: RunningServer, generation: Generation) -> Iterator[None]:
     """Have ``candidate`` answer as ``search`` will when the generation serves."""
     models, control = running.folder.models, running.control
-    add_candidate(models, generation)
+    add_candidate(models, generation, variant=running.record.variant)
     try:
         control.load(CANDIDATE)
         control.wait_until_ready(CANDIDATE, generation.serial)
@@ -171,17 +171,18 @@ def _unload_unless_answering(running: RunningServer, candidate: Generation) -> N
 
 def _unload(running: RunningServer, serial: int) -> None:
     remove_components(running.folder.models, serial)
-    for component in COMPONENTS:
+    for component in loaded_components(running.record.variant):
         running.control.load(component)  # a version that is no longer in the repository is unloaded
 
 
 def _wait_until_gone(running: RunningServer, serials: list[int], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
+    components = loaded_components(running.record.variant)
     while True:
         there = [
             row
             for row in running.control.index()
-            if row.model in COMPONENTS and row.version in serials and row.state in ("READY", "UNLOADING")
+            if row.model in components and row.version in serials and row.state in ("READY", "UNLOADING")
         ]
         if not there:
             return

@@ -14,8 +14,7 @@ from trident.errors import ConfigError, GenerationError
 from trident.pbtxt import setting, with_setting
 
 VARIANT = "cpu"  # the one that has knobs
-ENCODER = "encoder/configs/cpu.pbtxt"
-RETRIEVER = "retriever/config.pbtxt"
+PIPELINE_CONFIG = "pipeline/config.pbtxt"
 MOST_THREADS = 1024
 
 
@@ -29,19 +28,19 @@ class Knob:
     highest: int
 
 
-def _knob(file: str, setting: str, lowest: int, highest: int) -> Any:
-    return field(default=None, metadata={"knob": Knob(file, setting, lowest, highest)})
+def _knob(setting: str, lowest: int, highest: int) -> Any:
+    return field(default=None, metadata={"knob": Knob(PIPELINE_CONFIG, setting, lowest, highest)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """Settings that take the place of those of a generation's configuration; None: as it was exported."""
 
-    encoder_instances: int | None = _knob(ENCODER, "instance_group.count", 1, 256)  # each has its own copy of the graph
-    encoder_threads: int | None = _knob(ENCODER, "parameters.threads", 1, MOST_THREADS)  # of each instance
-    encoder_preferred_batch: int | None = _knob(ENCODER, "dynamic_batching.preferred_batch_size", 1, 64)  # rows
-    encoder_queue_delay_us: int | None = _knob(ENCODER, "dynamic_batching.max_queue_delay_microseconds", 0, 1_000_000)
-    retriever_threads: int | None = _knob(RETRIEVER, "parameters.threads", 1, MOST_THREADS)
+    instances: int | None = _knob("instance_group.count", 1, 256)  # each has its own copy of graph and index
+    threads: int | None = _knob("parameters.threads", 1, MOST_THREADS)  # of the encoder, each instance
+    preferred_batch: int | None = _knob("dynamic_batching.preferred_batch_size", 1, 64)  # rows
+    queue_delay_us: int | None = _knob("dynamic_batching.max_queue_delay_microseconds", 0, 1_000_000)
+    index_threads: int | None = _knob("parameters.index_threads", 1, MOST_THREADS)  # that search the index for a batch
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -51,7 +50,7 @@ class Tuning:
                 raise ConfigError(f"{name} must be {knob.lowest} to {knob.highest:,}, got {value}")
 
     def __str__(self) -> str:
-        """Return such as ``encoder_instances 2, encoder_threads 1``."""
+        """Return such as ``instances 2, threads 1``."""
         return ", ".join(f"{name} {value}" for name, value in self.changes().items()) or "as exported"
 
     def changes(self) -> dict[str, int]:

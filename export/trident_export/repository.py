@@ -17,7 +17,7 @@ from trident.errors import ExportError
 from trident.generation import Identity
 from trident.tensors import EMBEDDING
 
-MODELS = ("tokenizer", "encoder", "retriever", "embed", "search")
+MODELS = ("tokenizer", "encoder", "retriever", "pipeline", "embed", "search")
 TEMPLATE_VERSION = "1"
 
 

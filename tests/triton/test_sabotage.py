@@ -206,11 +206,11 @@ def test_an_edited_id(server: TritonServer, own: Any, b: Generation) -> None:
 
 
 def test_another_configuration_than_the_running_one(server: TritonServer, own: Any, b: Generation) -> None:
-    path = b.repository / "encoder" / "configs" / "cpu.pbtxt"
+    path = b.repository / "pipeline" / "config.pbtxt"
     path.write_text(path.read_text().replace('string_value: "2"', 'string_value: "1"'))
     hide(b)
     message = refusal(server, own, b.id)
-    assert f"generation {b.id}: its encoder/configs/cpu.pbtxt must be the one that the server runs, got " in message
+    assert f"generation {b.id}: its pipeline/config.pbtxt must be the one that the server runs, got " in message
     assert message.endswith(f"restart with trident serve --generation {b.id}")
 
 

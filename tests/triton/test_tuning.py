@@ -28,11 +28,11 @@ from trident.tuned_settings import Machine, TunedSettings, settings_path
 from trident.tuning import Tuning
 
 TUNING = Tuning(
-    encoder_instances=2,
-    encoder_threads=1,
-    encoder_preferred_batch=8,
-    encoder_queue_delay_us=300,
-    retriever_threads=2,
+    instances=2,
+    threads=1,
+    preferred_batch=8,
+    queue_delay_us=300,
+    index_threads=2,
 )
 HERE = Machine.here()
 RESTART_TIMEOUT_S = 60.0
@@ -60,11 +60,11 @@ def settings_of(http: str) -> Tuning:
         connection.close()
     batching = found["encoder"]["dynamic_batching"]
     return Tuning(
-        encoder_instances=sum(group["count"] for group in found["encoder"]["instance_group"]),
-        encoder_threads=int(found["encoder"]["parameters"]["threads"]["string_value"]),
-        encoder_preferred_batch=next(iter(batching["preferred_batch_size"]), None),
-        encoder_queue_delay_us=batching["max_queue_delay_microseconds"],
-        retriever_threads=int(found["retriever"]["parameters"]["threads"]["string_value"]),
+        instances=sum(group["count"] for group in found["encoder"]["instance_group"]),
+        threads=int(found["encoder"]["parameters"]["threads"]["string_value"]),
+        preferred_batch=next(iter(batching["preferred_batch_size"]), None),
+        queue_delay_us=batching["max_queue_delay_microseconds"],
+        index_threads=int(found["retriever"]["parameters"]["threads"]["string_value"]),
     )
 
 
@@ -100,7 +100,7 @@ def test_a_server_runs_what_was_tuned_through_promotions_and_deaths(pair: Any, t
         promote(own.folder, port, own.b.id, PromoteOptions(), report=lambda _: None)
         assert settings_of(http_url) == TUNING
         assert check_serving(own.folder, http_url).generation == own.b.id
-        save(own.folder, HERE, Tuning(encoder_threads=2))  # tuned again meanwhile: for the next start
+        save(own.folder, HERE, Tuning(threads=2))  # tuned again meanwhile: for the next start
         folder = ServingFolder.of(own.folder, port)
         record = folder.server()
         assert record is not None
@@ -112,11 +112,9 @@ def test_a_server_runs_what_was_tuned_through_promotions_and_deaths(pair: Any, t
         assert settings_of(http_url) == TUNING == again.tuning
         assert rollback(own.folder, port, report=lambda _: None).generation == own.a.id
 
-        path = folder.models / "encoder" / "configs" / "cpu.pbtxt"
+        path = folder.models / "pipeline" / "config.pbtxt"
         path.write_text(path.read_text().replace("preferred_batch_size: 8", "preferred_batch_size: 4"))
-        with pytest.raises(
-            GenerationError, match=r"its encoder/configs/cpu\.pbtxt must be the one that the server runs"
-        ):
+        with pytest.raises(GenerationError, match=r"its pipeline/config\.pbtxt must be the one that the server runs"):
             promote(own.folder, port, own.b.id, PromoteOptions(), report=lambda _: None)
 
 
@@ -128,11 +126,11 @@ def test_settings_of_another_machine_are_left_alone(pair: Any, tmp_path: Path) -
         assert said in (tmp_path / "log").read_text()
         assert document["tuning"] == {}
         assert settings_of(document["http"]) == Tuning(
-            encoder_instances=1,
-            encoder_threads=2,
-            encoder_preferred_batch=64,  # Triton's own default: as many as there may be
-            encoder_queue_delay_us=0,
-            retriever_threads=1,
+            instances=1,
+            threads=2,
+            preferred_batch=64,  # Triton's own default: as many as there may be
+            queue_delay_us=0,
+            index_threads=1,
         )
 
 
@@ -144,7 +142,7 @@ def own_generations(tiny_generations: Path, tmp_path: Path) -> Path:
     return tmp_path / "generations"
 
 
-QUICK = ("--window", "0.4", "--clients", "4", "--count", "40", "--knob", "retriever_threads", "--rounds", "5")
+QUICK = ("--window", "0.4", "--clients", "4", "--count", "40", "--knob", "index_threads", "--rounds", "5")
 
 
 @pytest.mark.usefixtures("perf_analyzer")
@@ -164,13 +162,13 @@ def test_settings_are_searched_proven_and_written(run_trident, own_generations, 
     assert found.settings.changes() == report["best"]
     assert (found.machine, found.generation) == (HERE, find_generation(own_generations).id)
     tried = [trial["tuning"] for trial in report["trials"] if trial["round"] is None]
-    assert tried == [{}, {"retriever_threads": 2}, {}]
+    assert tried == [{}, {"index_threads": 2}, {}]
     assert all(trial["figures"] and trial["figures"]["searches_per_s"] > 0 for trial in report["trials"]), report
     if report["finalists"]:  # where it came near
-        assert [each["tuning"] for each in report["finalists"]] == [{}, {"retriever_threads": 2}]
+        assert [each["tuning"] for each in report["finalists"]] == [{}, {"index_threads": 2}]
         assert len(report["trials"]) == 3 + 5 * 2
         fastest = report["finalists"][1]
-        assert report["best"] == ({"retriever_threads": 2} if fastest["is_better"] else {})
+        assert report["best"] == ({"index_threads": 2} if fastest["is_better"] else {})
         assert fastest["won"] == 5 or not fastest["is_better"]
     assert sorted(each.name for each in own_generations.iterdir()) == [".tuning", found.generation]
 
@@ -206,7 +204,7 @@ def test_a_bound_that_nothing_keeps_and_a_search_that_is_interrupted(
         (("--p99-ms", "-1"), {}, 2, "--p99-ms must be > 0, got -1"),
         (("--minutes", "0"), {}, 2, "--minutes must be > 0, got 0"),
         (("--plot", "plot.pdf"), {}, 2, "--plot must end in .svg or .png, got 'plot.pdf'"),
-        (("--knob", "ef"), {}, 2, "--knob must be one of encoder_instances, "),
+        (("--knob", "ef"), {}, 2, "--knob must be one of instances, "),
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_a_server_starts(

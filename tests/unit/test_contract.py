@@ -20,8 +20,8 @@ from trident_export.repository import render
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
 CONFIGS = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.pbtxt"))
 ENSEMBLES = ("search", "embed")
-COMPONENTS = ("tokenizer", "encoder", "retriever")
-ADAPTER_LINES = 60
+COMPONENTS = ("tokenizer", "encoder", "retriever", "pipeline")
+ADAPTER_LINES = 80
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ CONTRACT = {
     "tokenizer": ({tensors.TEXT: TEXT, tensors.SIDE: OPTIONAL_TEXT}, {**ENCODED, tensors.GENERATION: TEXT}),
     "encoder": (ENCODED, {tensors.EMBEDDING: FLOATS}),
     "retriever": ({tensors.EMBEDDING: FLOATS, **KNOBS}, FOUND),
+    "pipeline": (
+        {tensors.TEXT: TEXT, tensors.SIDE: OPTIONAL_TEXT, **KNOBS},
+        {**FOUND, tensors.EMBEDDING: FLOATS},
+    ),
 }
 
 
@@ -82,7 +86,13 @@ def test_the_templates_are_those_of_the_contract() -> None:
     assert {path.split("/")[0] for path in CONFIGS} == CONTRACT.keys()
     assert {f"{model}/config.pbtxt" for model in CONTRACT} <= set(CONFIGS)
     variants = {path for path in CONFIGS if "/configs/" in path}
-    assert variants == {"encoder/configs/cpu.pbtxt", "encoder/configs/onnxruntime.pbtxt", "tokenizer/configs/cpu.pbtxt"}
+    assert variants == {
+        "embed/configs/cpu.pbtxt",
+        "search/configs/cpu.pbtxt",
+        "encoder/configs/stages.pbtxt",
+        "encoder/configs/onnxruntime.pbtxt",
+        "tokenizer/configs/stages.pbtxt",
+    }
 
 
 @pytest.mark.parametrize("path", CONFIGS)
@@ -112,9 +122,9 @@ def test_a_full_queue_rejects(path: str) -> None:
     assert len(found.instance_group) == 1
 
 
-@pytest.mark.parametrize("model", ENSEMBLES)
-def test_the_steps_of_an_ensemble_fit_together(model: str) -> None:
-    found = config(f"{model}/config.pbtxt")
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.startswith(ENSEMBLES)])
+def test_the_steps_of_an_ensemble_fit_together(path: str) -> None:
+    found = config(path)
     assert found.platform == "ensemble"
     assert not found.instance_group
     assert not found.HasField("dynamic_batching")
@@ -136,23 +146,30 @@ def test_the_steps_of_an_ensemble_fit_together(model: str) -> None:
 
 def test_the_ensembles_share_tokenizer_and_encoder() -> None:
     steps = {
-        model: [s.model_name for s in config(f"{model}/config.pbtxt").ensemble_scheduling.step] for model in ENSEMBLES
+        path: [step.model_name for step in config(path).ensemble_scheduling.step]
+        for path in CONFIGS
+        if path.startswith(ENSEMBLES)
     }
-    assert steps == {"search": ["tokenizer", "encoder", "retriever"], "embed": ["tokenizer", "encoder"]}
+    assert steps == {
+        "search/config.pbtxt": ["tokenizer", "encoder", "retriever"],
+        "embed/config.pbtxt": ["tokenizer", "encoder"],
+        "search/configs/cpu.pbtxt": ["pipeline"],
+        "embed/configs/cpu.pbtxt": ["pipeline"],
+    }
 
 
 def test_only_the_python_encoder_takes_ragged_batches() -> None:
     for path in CONFIGS:
         ragged = [each.allow_ragged_batch for each in config(path).input]
-        assert all(ragged) if path == "encoder/configs/cpu.pbtxt" else not any(ragged), path
+        assert all(ragged) if path == "encoder/configs/stages.pbtxt" else not any(ragged), path
 
 
 def test_each_encoder_gets_the_lengths_that_it_batches() -> None:
     pads = {path: config(path).parameters["pads_queries"].string_value for path in CONFIGS if "tokenizer" in path}
-    assert pads == {"tokenizer/config.pbtxt": "true", "tokenizer/configs/cpu.pbtxt": "false"}
+    assert pads == {"tokenizer/config.pbtxt": "true", "tokenizer/configs/stages.pbtxt": "false"}
     assert config("encoder/config.pbtxt").platform == "tensorrt_plan"
     assert config("encoder/configs/onnxruntime.pbtxt").platform == "onnxruntime_onnx"
-    assert config("encoder/configs/cpu.pbtxt").backend == "python"
+    assert config("encoder/configs/stages.pbtxt").backend == "python"
 
 
 def test_the_export_pins_the_steps_and_fills_in_the_width() -> None:

@@ -13,18 +13,18 @@ from tritonclient.grpc import model_config_pb2
 from trident.bench.tuning_space import axes, changed
 from trident.errors import ConfigError, GenerationError
 from trident.generation import find_generation
-from trident.runtime_repository import check_configuration, lay_out
+from trident.runtime_repository import ENSEMBLES, check_configuration, lay_out
 from trident.serving import ServeOptions
 from trident.tuned_settings import Machine, TunedSettings, choose, settings_path
-from trident.tuning import ENCODER, KNOBS, RETRIEVER, UNTUNED, Tuning, exported_settings
+from trident.tuning import KNOBS, PIPELINE_CONFIG, UNTUNED, Tuning, exported_settings
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
 HERE = Machine(cores=4, cpu="Abacus 9")
-TUNING = Tuning(encoder_instances=2, encoder_threads=1, encoder_preferred_batch=16, encoder_queue_delay_us=500)
+TUNING = Tuning(instances=2, threads=1, preferred_batch=16, queue_delay_us=500)
 FOUND = TunedSettings(
     settings=TUNING, variant="cpu", machine=HERE, generation="0" * 16, tuned_at="2026-11-25T12:00:00Z", measured={}
 )
-FULL = replace(TUNING, retriever_threads=3)
+FULL = replace(TUNING, index_threads=3)
 
 
 def config(path: Path) -> model_config_pb2.ModelConfig:
@@ -33,13 +33,13 @@ def config(path: Path) -> model_config_pb2.ModelConfig:
 
 def test_every_knob_has_a_place_in_the_repository() -> None:
     assert exported_settings(TEMPLATES) == {
-        "encoder_instances": 1,
-        "encoder_threads": 2,
-        "encoder_preferred_batch": None,
-        "encoder_queue_delay_us": None,
-        "retriever_threads": 1,
+        "instances": 1,
+        "threads": 2,
+        "preferred_batch": None,
+        "queue_delay_us": None,
+        "index_threads": 2,
     }
-    assert {knob.file for knob in KNOBS.values()} == {ENCODER, RETRIEVER}
+    assert {knob.file for knob in KNOBS.values()} == {PIPELINE_CONFIG}
 
 
 def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_path: Path) -> None:
@@ -49,15 +49,16 @@ def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_
     lay_out(tuned, generation, cache=False, plan=None, tuning=FULL)
     files = sorted(path.relative_to(plain).as_posix() for path in plain.rglob("*.pbtxt"))
     different = [file for file in files if (plain / file).read_bytes() != (tuned / file).read_bytes()]
-    assert different == [ENCODER, RETRIEVER]
-    assert all((plain / file).read_bytes() == (generation.repository / file).read_bytes() for file in files[:3])
-    wanted = config(plain / ENCODER)
+    assert different == [PIPELINE_CONFIG]
+    as_exported = [file for file in files if not file.startswith(ENSEMBLES)]
+    assert all((plain / file).read_bytes() == (generation.repository / file).read_bytes() for file in as_exported)
+    wanted = config(plain / PIPELINE_CONFIG)
     wanted.instance_group[0].count = 2
     wanted.parameters["threads"].string_value = "1"
+    wanted.parameters["index_threads"].string_value = "3"
     wanted.dynamic_batching.preferred_batch_size[:] = [16]
     wanted.dynamic_batching.max_queue_delay_microseconds = 500
-    assert config(tuned / ENCODER) == wanted
-    assert config(tuned / RETRIEVER).parameters["threads"].string_value == "3"
+    assert config(tuned / PIPELINE_CONFIG) == wanted
     assert {name: exported_settings(tuned)[name] for name in FULL.changes()} == FULL.changes()
 
     check_configuration(plain, generation)
@@ -70,11 +71,11 @@ def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"encoder_instances": 0}, "encoder_instances must be 1 to 256, got 0"),
-        ({"encoder_threads": 5000}, "encoder_threads must be 1 to 1,024, got 5000"),
-        ({"encoder_preferred_batch": 65}, "encoder_preferred_batch must be 1 to 64, got 65"),
-        ({"encoder_queue_delay_us": -1}, "encoder_queue_delay_us must be 0 to 1,000,000, got -1"),
-        ({"retriever_threads": 0}, "retriever_threads must be 1 to 1,024, got 0"),
+        ({"instances": 0}, "instances must be 1 to 256, got 0"),
+        ({"threads": 5000}, "threads must be 1 to 1,024, got 5000"),
+        ({"preferred_batch": 65}, "preferred_batch must be 1 to 64, got 65"),
+        ({"queue_delay_us": -1}, "queue_delay_us must be 0 to 1,000,000, got -1"),
+        ({"index_threads": 0}, "index_threads must be 1 to 1,024, got 0"),
     ],
 )
 def test_ranges(settings: dict[str, int], message: str) -> None:
@@ -83,18 +84,14 @@ def test_ranges(settings: dict[str, int], message: str) -> None:
 
 
 def test_a_configuration_without_a_place_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        GenerationError, match=r"encoder_threads cannot be set in encoder/configs/cpu\.pbtxt: .*'threads'"
-    ):
-        TUNING.applied(ENCODER, 'instance_group { count: 1 } name: "encoder"')
-    with pytest.raises(GenerationError, match=r"encoder_instances cannot be read in .*; export again"):
+    with pytest.raises(GenerationError, match=r"threads cannot be set in pipeline/config\.pbtxt: .*'threads'"):
+        TUNING.applied(PIPELINE_CONFIG, 'instance_group { count: 1 } name: "pipeline"')
+    with pytest.raises(GenerationError, match=r"instances cannot be read in .*; export again"):
         exported_settings(tmp_path)
 
 
 def test_only_the_cpu_variant_is_served_with_settings() -> None:
-    with pytest.raises(
-        ConfigError, match="tuned settings are for --variant cpu, got tensorrt with encoder_instances 2"
-    ):
+    with pytest.raises(ConfigError, match="tuned settings are for --variant cpu, got tensorrt with instances 2"):
         ServeOptions(variant="tensorrt", tuning=TUNING)
 
 
@@ -108,7 +105,7 @@ def test_settings_of_this_machine_are_taken_and_others_are_named(tmp_path: Path)
     assert taken.line == f"tuned settings of 2026-11-25 (generation {'0' * 16}): {TUNING}"
     another = choose(tmp_path, "auto", variant="cpu", machine=replace(HERE, cpu="Slide Rule"))
     assert another.settings == TUNING
-    assert "tuned on 4 cores of Abacus 9): encoder_instances 2" in another.line
+    assert "tuned on 4 cores of Abacus 9): instances 2" in another.line
     for variant, cores in (("cpu", 2), ("tensorrt", 4)):
         ignored = choose(tmp_path, "auto", variant=variant, machine=replace(HERE, cores=cores))
         assert ignored.settings == UNTUNED
@@ -128,10 +125,10 @@ def test_settings_of_this_machine_are_taken_and_others_are_named(tmp_path: Path)
     ("change", "message"),
     [
         (
-            {"settings": {"encoder_thread": 1}},
-            r"unknown key 'settings\.encoder_thread' \(did you mean 'encoder_threads'",
+            {"settings": {"index_thread": 1}},
+            r"unknown key 'settings\.index_thread' \(did you mean 'index_threads'",
         ),
-        ({"settings": {"encoder_threads": 0}}, r"encoder_threads must be 1 to 1,024, got 0 .*--tuning none serves"),
+        ({"settings": {"threads": 0}}, r"threads must be 1 to 1,024, got 0 .*--tuning none serves"),
         ({"variant": "tensorrt"}, "settings must be tuned for the variant cpu, got 'tensorrt'"),
     ],
 )
@@ -154,25 +151,23 @@ EXPORTED = exported_settings(TEMPLATES)
 @pytest.mark.parametrize("cores", [1, 2, 6, 64])
 def test_the_encoder_s_threads_are_about_the_cores(cores: int) -> None:
     pairs, batches, delays, threads = axes(cores, EXPORTED)
-    shares = [pair["encoder_instances"] * pair["encoder_threads"] / cores for pair in pairs]  # type: ignore[operator]
+    shares = [pair["instances"] * pair["threads"] / cores for pair in pairs]  # type: ignore[operator]
     assert {1} <= set(shares) <= {share for share in shares if 0.5 <= share <= 2}
-    assert {"encoder_instances": cores, "encoder_threads": 1} in pairs
+    assert {"instances": cores, "threads": 1} in pairs
     assert [next(iter(each)) for axis in (batches, delays, threads) for each in axis[:1]] == list(KNOBS)[2:]
     for settings in (*pairs, *batches, *delays, *threads):
         changed(UNTUNED, settings, EXPORTED)  # all are in range
 
 
 def test_settings_as_exported_are_left_out() -> None:
-    assert changed(UNTUNED, {"encoder_instances": 1, "encoder_threads": 2}, EXPORTED) == UNTUNED
-    assert changed(TUNING, {"encoder_instances": 1, "encoder_threads": 2}, EXPORTED) == replace(
-        TUNING, encoder_instances=None, encoder_threads=None
-    )
+    assert changed(UNTUNED, {"instances": 1, "threads": 2}, EXPORTED) == UNTUNED
+    assert changed(TUNING, {"instances": 1, "threads": 2}, EXPORTED) == replace(TUNING, instances=None, threads=None)
 
 
 def test_only_the_knobs_that_are_named_change() -> None:
-    (pairs,) = axes(2, EXPORTED, ("encoder_threads",))
-    assert pairs == ({"encoder_threads": 1}, {"encoder_threads": 2})
-    with pytest.raises(ConfigError, match=r"--knob must be one of encoder_instances, .* got 'threads'"):
-        axes(2, EXPORTED, ("threads",))
-    with pytest.raises(ConfigError, match="there must be a --knob to tune: encoder_instances, "):
+    (pairs,) = axes(2, EXPORTED, ("threads",))
+    assert pairs == ({"threads": 1}, {"threads": 2})
+    with pytest.raises(ConfigError, match=r"--knob must be one of instances, .* got 'cores'"):
+        axes(2, EXPORTED, ("cores",))
+    with pytest.raises(ConfigError, match="there must be a --knob to tune: instances, "):
         axes(2, EXPORTED, ())

@@ -24,15 +24,15 @@ from trident.errors import BenchError, ConfigError
 from trident.tuning import UNTUNED, Tuning
 
 EXPORTED = {
-    "encoder_instances": 1,
-    "encoder_threads": 2,
-    "encoder_preferred_batch": None,
-    "encoder_queue_delay_us": None,
-    "retriever_threads": 1,
+    "instances": 1,
+    "threads": 2,
+    "preferred_batch": None,
+    "queue_delay_us": None,
+    "index_threads": 1,
 }
 AXES = axes(2, EXPORTED)
-TWO = Tuning(encoder_instances=2, encoder_threads=1)
-BEST = Tuning(encoder_instances=2, encoder_threads=1, encoder_preferred_batch=16)
+TWO = Tuning(instances=2, threads=1)
+BEST = Tuning(instances=2, threads=1, preferred_batch=16)
 SECONDS = 10.0  # that a measurement takes
 
 
@@ -70,11 +70,11 @@ class Recorded:
 def hilly(tuning: Tuning) -> Figures:
     """Return figures whose best is two steps from the exported settings, with nothing better on the way by one knob."""
     throughput = 400.0
-    if (tuning.encoder_instances, tuning.encoder_threads) == (2, 1):
-        throughput = 450.0 + (50.0 if tuning.encoder_preferred_batch == 16 else 0.0)
-    elif tuning.encoder_instances or tuning.encoder_threads:
+    if (tuning.instances, tuning.threads) == (2, 1):
+        throughput = 450.0 + (50.0 if tuning.preferred_batch == 16 else 0.0)
+    elif tuning.instances or tuning.threads:
         throughput = 300.0
-    if tuning.encoder_queue_delay_us or tuning.retriever_threads:
+    if tuning.queue_delay_us or tuning.index_threads:
         throughput -= 40.0
     return figures(throughput)
 
@@ -112,7 +112,7 @@ def test_a_drifting_machine_does_not_decide() -> None:
 
 
 def test_of_settings_that_are_alike_the_fewest_win() -> None:
-    more = replace(BEST, retriever_threads=2)
+    more = replace(BEST, index_threads=2)
     rounds = [{UNTUNED: figures(400.0), BEST: figures(500.0), more: figures(503.0), TWO: figures(450.0)}] * 6
     assert judge(rounds, p99_ms=None).best == BEST
 
@@ -136,19 +136,19 @@ def test_where_nothing_comes_near_the_exported_settings_stay() -> None:
 def slow_when_fast(tuning: Tuning) -> Figures:
     """Return more throughput and more latency for two instances, little of both for one thread."""
     by_split = {(2, 1): figures(600.0, 90.0), (None, 1): figures(300.0, 20.0)}
-    return by_split.get((tuning.encoder_instances, tuning.encoder_threads), figures(400.0, 50.0))  # type: ignore[arg-type]
+    return by_split.get((tuning.instances, tuning.threads), figures(400.0, 50.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("p99_ms", "best"),
-    [(None, UNTUNED), (100.0, TWO), (60.0, UNTUNED), (30.0, Tuning(encoder_threads=1))],
+    [(None, UNTUNED), (100.0, TWO), (60.0, UNTUNED), (30.0, Tuning(threads=1))],
 )
 def test_the_bound_on_latency_is_kept(p99_ms: float | None, best: Tuning) -> None:
     limits = {} if p99_ms is None else {"p99_ms": p99_ms}
     verdict = Recorded(slow_when_fast).search(limit_s=1500, **limits).verdict()
     assert verdict.decided
-    assert verdict.best.encoder_instances == best.encoder_instances
-    assert verdict.best.encoder_threads == best.encoder_threads
+    assert verdict.best.instances == best.instances
+    assert verdict.best.threads == best.threads
     assert verdict.bound_ms == (62.5 if p99_ms is None else p99_ms)
     if p99_ms == 30.0:
         assert verdict.reason == "the settings as exported have p99 50.0 ms, which must be at most 30.0"
@@ -206,7 +206,7 @@ def test_what_was_found_another_time_is_tried_first() -> None:
 
 def test_settings_that_cannot_be_served_are_passed_over() -> None:
     def failing(tuning: Tuning) -> Figures:
-        if tuning.encoder_instances == 2:
+        if tuning.instances == 2:
             raise BenchError("trident serve did not start: out of memory")
         return flat(tuning)
 

@@ -15,7 +15,7 @@ from trident.bench.process_tree import tree_usage
 from trident.bench.triton_statistics import StageStatistics, read_counters, stages_between
 from trident.bench.yardstick import Yardstick, YardstickPoint, measure_yardstick
 
-ENCODER = "encoder"
+ENCODERS = ("pipeline", "encoder")  # the model that runs the encoder, by the server's variant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Point:
     @property
     def mean_encoder_batch(self) -> float | None:
         """Rows a batch of the encoder; None where nobody counted."""
-        return next((stage.mean_batch for stage in self.stages if stage.model == ENCODER), None)
+        return next((stage.mean_batch for stage in self.stages if stage.model in ENCODERS), None)
 
 
 @dataclass(frozen=True, kw_only=True)

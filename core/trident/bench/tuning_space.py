@@ -35,16 +35,16 @@ def axes(cores: int, exported: Settings, knobs: Sequence[str] = tuple(KNOBS)) ->
         raise ConfigError(f"there must be a --knob to tune: {', '.join(KNOBS)}")
     ladder = _ladder(cores)
     pairs = [
-        {"encoder_instances": instances, "encoder_threads": threads}
+        {"instances": instances, "threads": threads}
         for instances in ladder
         for threads in ladder
         if cores / 2 <= instances * threads <= 2 * cores  # fewer leave cores idle, more only fight for them
     ]
     every = (
         pairs,
-        [{"encoder_preferred_batch": rows} for rows in BATCHES],
-        [{"encoder_queue_delay_us": delay} for delay in DELAYS_US if delay or exported["encoder_queue_delay_us"]],
-        [{"retriever_threads": threads} for threads in ladder],
+        [{"preferred_batch": rows} for rows in BATCHES],
+        [{"queue_delay_us": delay} for delay in DELAYS_US if delay or exported["queue_delay_us"]],
+        [{"index_threads": threads} for threads in ladder],
     )
     found = (tuple(_allowed(axis, exported, knobs)) for axis in every)
     return tuple(axis for axis in found if axis)

@@ -1,0 +1,72 @@
+"""Serves ``trident.answering``: texts in; embeddings, products or both out.
+
+The parts lie in the version folders of the tokenizer, the encoder and the retriever beside this one.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from trident.answering import Asked, answer_together
+from trident.errors import TridentError
+from trident.generation import Identity
+from trident.golden import GOLDEN_REQUEST
+from trident.model_parameters import start_model
+from trident.requests import read_asked, read_knobs
+from trident.searcher import Searcher
+from trident.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, SIDE, TEXT, TITLE, K
+from trident.watching import QueryWatch, SearchWatch
+
+
+class TritonPythonModel:
+    """One instance of the pipeline."""
+
+    def initialize(self, args):
+        model, version = Path(args["model_repository"]), args["model_version"]
+        parameters = start_model(args)
+        self.threads = int(parameters["index_threads"])
+        self.identity = Identity.load(model / version)
+        self.searcher = Searcher.load_parts(model.parent, self.identity, threads=int(parameters["threads"]))
+        self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
+        self.search_watch = SearchWatch(self.searcher.retriever, pb_utils.MetricFamily, model)
+
+    def finalize(self):
+        self.query_watch.close()
+        self.search_watch.close()
+
+    def execute(self, requests):
+        asked = [self.read(request) for request in requests]  # or a refusal
+        good = [each for each in asked if isinstance(each, Asked)]
+        watch = self.search_watch.answered
+        answers = iter(answer_together(self.searcher, good, watch, threads=self.threads) if good else [])
+        return [
+            self.response(request, next(answers)) if isinstance(each, Asked) else each
+            for request, each in zip(requests, asked, strict=True)
+        ]
+
+    def read(self, request):
+        try:
+            texts = read_asked(self.tensor(request, TEXT), self.tensor(request, SIDE))
+            knobs = read_knobs(*(self.tensor(request, name) for name in (K, EF, MIN_SCORE)), len(texts))
+        except TridentError as error:
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
+        searches = not {PRODUCT_ID, SCORE, TITLE, COUNT}.isdisjoint(request.requested_output_names())
+        is_live = request.request_id() != GOLDEN_REQUEST
+        if searches and is_live:
+            self.query_watch.asked([text for text, _ in texts])
+        return Asked(texts, knobs, searches, is_live)
+
+    def response(self, request, answer):
+        id_of_all = np.full((len(answer.embeddings), 1), self.identity.id.encode(), dtype=np.object_)
+        tensors = {GENERATION: id_of_all, EMBEDDING: answer.embeddings}
+        if answer.hits is not None:
+            hits = answer.hits
+            tensors |= {PRODUCT_ID: hits.product_ids, SCORE: hits.scores, TITLE: hits.titles, COUNT: hits.counts}
+        wanted = request.requested_output_names()
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, tensors[name]) for name in tensors if name in wanted])
+
+    @staticmethod
+    def tensor(request, name):
+        found = pb_utils.get_input_tensor_by_name(request, name)
+        return None if found is None else found.as_numpy()
