@@ -41,7 +41,7 @@ class UnexpectedAnswerError(ClientError):
 
 # A kind of error has one gRPC status and one HTTP status for several causes; the message tells them apart.
 # Source: measured on tritonserver 2.51.
-OVERLOADED = ("Exceeds maximum queue size", "Request timeout expired")
+OVERLOADED = ("the server is overloaded", "Exceeds maximum queue size", "Request timeout expired")
 NOT_LOADED = ("is not ready", "is not found", "has no available versions")
 NOT_TRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 NOT_LET_IN = re.compile("failed to connect to all addresses.*Socket closed")  # by a port of TLS, before any request
@@ -60,7 +60,8 @@ def translate(error: InferenceServerException, url: str, timeout_s: float) -> Cl
     status = str(error.status() or "").removeprefix("StatusCode.")
     text = PREFIX.sub("", _first_line(str(error.message() or "")))
     if any(mark in text for mark in OVERLOADED):
-        return ServerOverloadedError(f"the server at {url} is overloaded: {text}; try again later")
+        reason = text.removeprefix("the server is overloaded: ")
+        return ServerOverloadedError(f"the server at {url} is overloaded: {reason}; try again later")
     if status == "DEADLINE_EXCEEDED":
         return timed_out(url, timeout_s)
     if any(mark in text for mark in OTHER_CONTRACT):

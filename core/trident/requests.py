@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.errors import DataError
-from trident.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, K
+from trident.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
 from trident.text import Side
 
 
@@ -72,6 +72,8 @@ def read_asked(texts: NDArray[np.object_], sides: NDArray[np.object_] | None) ->
     Raises:
         DataError: As ``read_sides`` and ``read_texts``.
     """
+    if texts.ndim != 2 or texts.shape[1] != 1:
+        raise DataError(f"{TEXT} must be of shape (B, 1), got {tuple(texts.shape)}")
     of = read_sides(sides, len(texts))
     return list(zip(read_texts(texts, name=of[0]), of, strict=True))
 

@@ -22,4 +22,5 @@ GENERATION = "generation"  # BYTES (B, 1), id of the generation that answered
 K_DEFAULT = 10
 K_MAX = 1000
 EF_MAX = 10_000
+MAX_BATCH = 64  # rows a request; models put more together
 QUERY_MAX_BYTES = 10_000  # longer text is a mistake, not a query

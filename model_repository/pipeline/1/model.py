@@ -3,11 +3,13 @@
 The parts lie in the version folders of the tokenizer, the encoder and the retriever beside this one.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from trident.admission import Admission
 from trident.answering import Asked, answer_together
 from trident.errors import TridentError
 from trident.generation import Identity
@@ -15,7 +17,20 @@ from trident.golden import GOLDEN_REQUEST
 from trident.model_parameters import start_model
 from trident.requests import read_asked, read_knobs
 from trident.searcher import Searcher
-from trident.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, SIDE, TEXT, TITLE, K
+from trident.tensors import (
+    COUNT,
+    EF,
+    EMBEDDING,
+    GENERATION,
+    MAX_BATCH,
+    MIN_SCORE,
+    PRODUCT_ID,
+    SCORE,
+    SIDE,
+    TEXT,
+    TITLE,
+    K,
+)
 from trident.watching import QueryWatch, SearchWatch
 
 
@@ -28,6 +43,8 @@ class TritonPythonModel:
         self.threads = int(parameters["index_threads"])
         self.identity = Identity.load(model / version)
         self.searcher = Searcher.load_parts(model.parent, self.identity, threads=int(parameters["threads"]))
+        full = int(json.loads(args["model_config"])["max_batch_size"]) - MAX_BATCH + 1  # the next request may not fit
+        self.admission = Admission(full_rows=full, max_wait_s=int(parameters["max_wait_ms"]) / 1000)
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
         self.search_watch = SearchWatch(self.searcher.retriever, pb_utils.MetricFamily, model)
 
@@ -37,13 +54,17 @@ class TritonPythonModel:
 
     def execute(self, requests):
         asked = [self.read(request) for request in requests]  # or a refusal
+        if not self.admission.admits(sum(len(each.texts) for each in asked if isinstance(each, Asked))):
+            asked = [self.overloaded() if isinstance(each, Asked) and each.is_live else each for each in asked]
         good = [each for each in asked if isinstance(each, Asked)]
         watch = self.search_watch.answered
         answers = iter(answer_together(self.searcher, good, watch, threads=self.threads) if good else [])
-        return [
+        responses = [
             self.response(request, next(answers)) if isinstance(each, Asked) else each
             for request, each in zip(requests, asked, strict=True)
         ]
+        self.admission.ended()
+        return responses
 
     def read(self, request):
         try:
@@ -56,6 +77,10 @@ class TritonPythonModel:
         if searches and is_live:
             self.query_watch.asked([text for text, _ in texts])
         return Asked(texts, knobs, searches, is_live)
+
+    def overloaded(self):
+        error = pb_utils.TritonError(self.admission.reason, pb_utils.TritonError.UNAVAILABLE)
+        return pb_utils.InferenceResponse(error=error)
 
     def response(self, request, answer):
         id_of_all = np.full((len(answer.embeddings), 1), self.identity.id.encode(), dtype=np.object_)
