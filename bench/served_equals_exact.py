@@ -68,7 +68,7 @@ def encoder_counters(metrics_url: str) -> tuple[float, float]:
     """Return rows and executions of the encoder so far, from the Prometheus metrics."""
     with urllib.request.urlopen(f"http://{metrics_url}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    pattern = r'^{}{{model="encoder"[^}}]*}} ([\d.e+]+)$'
+    pattern = r'^{}{{model="pipeline"[^}}]*}} ([\d.e+]+)$'
     names = ("nv_inference_count", "nv_inference_exec_count")
     rows, executions = (sum(map(float, re.findall(pattern.format(name), text, re.MULTILINE))) for name in names)
     return rows, executions

@@ -143,7 +143,7 @@ def point_ensembles(models: Path, generation: Generation, *, variant: str, cache
         TridentError: If a folder cannot be written.
     """
     for ensemble in ENSEMBLES:
-        text = _ensemble_config(generation, ensemble, variant)
+        text = _ensemble_config(generation, ensemble, variant).read_text(encoding="utf-8")
         if cache and ensemble == CACHED:
             text += CACHE_CONFIG
         _write_ensemble(models / ensemble, generation, ensemble, text)
@@ -183,10 +183,12 @@ def add_candidate(models: Path, generation: Generation, *, variant: str) -> None
         GenerationError: If the generation's ``search`` has no name to replace.
         TridentError: If a folder cannot be written.
     """
-    text = _ensemble_config(generation, CACHED, variant)
+    config = _ensemble_config(generation, CACHED, variant)
+    text = config.read_text(encoding="utf-8")
     text, replaced = re.subn(rf'^name: "{CACHED}"$', f'name: "{CANDIDATE}"', text, count=1, flags=re.MULTILINE)
     if not replaced:
-        raise GenerationError(f"generation {generation.id}: {CACHED}/{CONFIG_FILE} must name '{CACHED}'; export again")
+        place = config.relative_to(generation.repository)
+        raise GenerationError(f"generation {generation.id}: {place} must name '{CACHED}'; export again")
     _write_ensemble(models / CANDIDATE, generation, CACHED, text)
 
 
@@ -252,10 +254,10 @@ def check_configuration(models: Path, generation: Generation, *, tuning: Tuning 
             )
 
 
-def _ensemble_config(generation: Generation, ensemble: str, variant: str) -> str:
+def _ensemble_config(generation: Generation, ensemble: str, variant: str) -> Path:
     folder = generation.repository / ensemble
     own = folder / "configs" / f"{variant}.pbtxt"
-    return (own if own.is_file() else folder / CONFIG_FILE).read_text(encoding="utf-8")
+    return own if own.is_file() else folder / CONFIG_FILE
 
 
 def _serials_path(models: Path) -> Path:

@@ -52,9 +52,9 @@ def test_a_running_server_is_measured_by_both_protocols_and_by_rate(
     assert len(report["measurements"]["turns"]) == 2  # before and after the round
     for row in report["rows"]:
         stages = {stage["model"]: stage for stage in row["stages"]}
-        assert {"search", "tokenizer", "encoder", "retriever"} <= stages.keys()
+        assert {"search", "pipeline"} == stages.keys()
         assert all(stage["failures"] == 0 and stage["compute_infer_ms"] > 0 for stage in stages.values())
-        assert stages["encoder"]["inferences"] >= 64  # at least the warm-up
+        assert stages["pipeline"]["inferences"] >= 64  # at least the warm-up
         assert 0 < row["p50_ms"] <= row["p90_ms"] <= row["p95_ms"] <= row["p99_ms"]
         assert row["throughput_ratio"] > 0
         assert row["p50_ratio"] > 0
@@ -86,7 +86,7 @@ def test_a_server_of_its_own_is_started_and_held_against_a_budget(
     assert done.returncode == status, done.stderr
     assert "In one process" in done.stdout
     assert "trident grpc" in done.stdout
-    assert "encoder" in done.stdout
+    assert "pipeline" in done.stdout
     last = done.stderr.splitlines()[-1]
     if status:
         assert last.startswith("trident: the budget is broken: throughput_ratio, grpc, 2 clients: ")

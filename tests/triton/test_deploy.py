@@ -69,7 +69,7 @@ def shown(tiny_generations: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """Return the names on the metrics port of a server with everything on, after a few searches."""
     folder = tmp_path_factory.mktemp("deploy")
     shutil.copytree(find_generation(tiny_generations).repository, folder / "models")
-    with (folder / "models" / "search" / "config.pbtxt").open("a") as file:
+    with (folder / "models" / "search" / "configs" / "cpu.pbtxt").open("a") as file:
         file.write("response_cache { enable: true }\n")
     http_port, grpc_port, metrics_port = free_ports(3)
     watch = WatchOptions(canary_share=1.0, query_log=folder / "queries.jsonl")

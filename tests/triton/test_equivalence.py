@@ -48,12 +48,12 @@ def test_answers_equal_exact_search_in_pytorch(
 
 
 def test_requests_of_mixed_lengths_batch(sample_server: TritonServer, queries: list[str]) -> None:
-    before = sample_server.statistics("encoder")
+    before = sample_server.statistics("pipeline")
     cycle = itertools.cycle(queries)
     mixed = [" ".join(itertools.islice(cycle, 1 + number % 4)) for number in range(CLIENTS * 40)]
     with SearchClient(sample_server.urls.grpc) as client, ThreadPoolExecutor(CLIENTS) as pool:
         results = list(pool.map(client.search, mixed))
-    after = sample_server.statistics("encoder")
+    after = sample_server.statistics("pipeline")
     assert len(results) == len(mixed)
     mean_batch = (after.inferences - before.inferences) / (after.executions - before.executions)
     assert after.inferences - before.inferences == len(mixed)

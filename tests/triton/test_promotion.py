@@ -55,11 +55,11 @@ def test_promote_and_back(server: TritonServer, own: Any, port: int) -> None:
     state = ServingFolder.of(own.folder, port).state()
     assert state is not None
     assert (state.serving, state.previous) == (own.b.id, own.a.id)
-    assert versions(own, port, "retriever") == {own.a.serial, own.b.serial}  # until it is retired
+    assert versions(own, port, "pipeline") == {own.a.serial, own.b.serial}  # until it is retired
     assert versions(own, port, "search") == versions(own, port, "embed") == {own.b.serial}
     assert versions(own, port, "candidate") == set()
     assert retire(own.folder, port, grace_s=0) == [own.a.serial]
-    assert versions(own, port, "retriever") == versions(own, port, "encoder") == {own.b.serial}
+    assert versions(own, port, "pipeline") == {own.b.serial}
 
     back = rollback(own.folder, port, report=silent)
     assert (back.generation, back.previous) == (own.a.id, own.b.id)
@@ -83,7 +83,7 @@ def test_what_the_gate_says_counts(server: TritonServer, own: Any, port: int) ->
         promote(own.folder, port, own.b.id, PromoteOptions(gate=refusing), report=silent)
     assert asked == [(own.b.id, own.a.id)]
     assert hits(server) == {(own.a.id, own.a.serial, "a")}
-    assert versions(own, port, "retriever") == {own.a.serial}
+    assert versions(own, port, "pipeline") == {own.a.serial}
     event = ServingFolder.of(own.folder, port).history()[-1]
     assert (event.outcome, event.reason) == ("refused", "the gate refuses: not today")
 
@@ -299,8 +299,8 @@ def test_the_first_generation_has_none_to_go_back_to(server: TritonServer, own: 
 
 def test_what_takes_too_long_is_named(server: TritonServer, own: Any, port: int) -> None:
     running = find_running(own.folder, port)
-    with pytest.raises(ServerError, match=r"version 99 of model 'retriever' was not ready within 0\.1 s"):
-        running.control.wait_until_ready("retriever", 99, timeout_s=0.1)
+    with pytest.raises(ServerError, match=r"version 99 of model 'pipeline' was not ready within 0\.1 s"):
+        running.control.wait_until_ready("pipeline", 99, timeout_s=0.1)
     promote(own.folder, port, own.b.id, QUIET, report=silent)
     with pytest.raises(ServerError, match=rf"version {own.a.serial} of '\w+' was not unloaded within 0 s"):
         unload_others(running, own.b, timeout_s=0)

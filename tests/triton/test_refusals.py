@@ -48,11 +48,8 @@ def test_another_encoder_than_the_generations_is_refused_at_load(copy: Generatio
     message = refusal(copy)
     assert "ffffffffffff" in message
     assert copy.manifest.encoder_fingerprint[:12] in message
-    if model == "retriever":
-        assert (
-            f"generation {copy.id} (serial {copy.serial}, encoder ffffffffffff) must have an index of its " in message
-        )
-        assert "that of no generation loaded here (" in message
+    whole = f"must be of generation {copy.id} (serial {copy.serial}, encoder {copy.manifest.encoder_fingerprint[:12]})"
+    assert f"/{model}/{copy.serial} {whole}, got {copy.id} (serial {copy.serial}, encoder ffffffffffff)" in message
 
 
 def test_a_missing_graph_is_named(copy: Generation) -> None:
@@ -206,7 +203,7 @@ def test_rules_of_the_server(tmp_path: Path, change: dict[str, object], message:
 
 
 def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--variant must be one of cpu, onnxruntime, tensorrt, got 'gpu'"):
+    with pytest.raises(ConfigError, match="--variant must be one of cpu, stages, onnxruntime, tensorrt, got 'gpu'"):
         ServeOptions(variant="gpu")
 
 

@@ -72,7 +72,7 @@ def served_throughout(server: TritonServer, own: Any) -> Iterator[None]:
     assert report.generation == own.a.id
     assert report.passed
     control = find_running(own.folder, server.config.http_port).control
-    for model in ("tokenizer", "encoder", "retriever", "search", "embed"):
+    for model in ("pipeline", "search", "embed"):
         for _ in range(200):  # unloading takes a moment
             if control.loaded(model) == {own.a.serial}:
                 break
@@ -162,9 +162,9 @@ def test_truncated_index(server: TritonServer, own: Any, b: Generation) -> None:
 
 def test_missing_graph(server: TritonServer, own: Any, b: Generation) -> None:
     b.cpu_graph().unlink()
-    assert "model_repository/encoder/1/model.onnx is missing; export again" in refusal(server, own, b.id)
+    assert "model_repository/encoder/1/model.unpadded.onnx is missing; export again" in refusal(server, own, b.id)
     hide(b)
-    assert "model.onnx does not exist: export the model first" in refusal(server, own, b.id)
+    assert "model.unpadded.onnx does not exist: export the model first" in refusal(server, own, b.id)
 
 
 def test_wrong_serial(server: TritonServer, own: Any, b: Generation) -> None:
@@ -215,10 +215,10 @@ def test_another_configuration_than_the_running_one(server: TritonServer, own: A
 
 
 def test_a_search_ensemble_without_its_name(server: TritonServer, own: Any, b: Generation) -> None:
-    path = b.repository / "search" / "config.pbtxt"
+    path = b.repository / "search" / "configs" / "cpu.pbtxt"
     path.write_text(path.read_text().replace('name: "search"', 'name: "find"'))
     hide(b)
-    assert "search/config.pbtxt must name 'search'; export again" in refusal(server, own, b.id)
+    assert "search/configs/cpu.pbtxt must name 'search'; export again" in refusal(server, own, b.id)
 
 
 def test_quality_dropped_on_purpose(server: TritonServer, own: Any, b: Generation) -> None:

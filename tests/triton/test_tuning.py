@@ -32,7 +32,7 @@ TUNING = Tuning(
     threads=1,
     preferred_batch=8,
     queue_delay_us=300,
-    index_threads=2,
+    index_threads=1,
 )
 HERE = Machine.here()
 RESTART_TIMEOUT_S = 60.0
@@ -52,19 +52,17 @@ def save(generations: Path, machine: Machine, settings: Tuning = TUNING) -> None
 
 def settings_of(http: str) -> Tuning:
     """Return the settings that Triton says it runs."""
-    found = {}
-    for model in ("encoder", "retriever"):
-        connection = http_client(http)
-        connection.request("GET", f"/v2/models/{model}/config")
-        found[model] = json.loads(connection.getresponse().read())
-        connection.close()
-    batching = found["encoder"]["dynamic_batching"]
+    connection = http_client(http)
+    connection.request("GET", "/v2/models/pipeline/config")
+    found = json.loads(connection.getresponse().read())
+    connection.close()
+    batching, parameters = found["dynamic_batching"], found["parameters"]
     return Tuning(
-        instances=sum(group["count"] for group in found["encoder"]["instance_group"]),
-        threads=int(found["encoder"]["parameters"]["threads"]["string_value"]),
+        instances=sum(group["count"] for group in found["instance_group"]),
+        threads=int(parameters["threads"]["string_value"]),
         preferred_batch=next(iter(batching["preferred_batch_size"]), None),
         queue_delay_us=batching["max_queue_delay_microseconds"],
-        index_threads=int(found["retriever"]["parameters"]["threads"]["string_value"]),
+        index_threads=int(parameters["index_threads"]["string_value"]),
     )
 
 
@@ -128,9 +126,9 @@ def test_settings_of_another_machine_are_left_alone(pair: Any, tmp_path: Path) -
         assert settings_of(document["http"]) == Tuning(
             instances=1,
             threads=2,
-            preferred_batch=64,  # Triton's own default: as many as there may be
+            preferred_batch=256,  # Triton's own default: as many as there may be
             queue_delay_us=0,
-            index_threads=1,
+            index_threads=2,
         )
 
 
@@ -162,13 +160,13 @@ def test_settings_are_searched_proven_and_written(run_trident, own_generations, 
     assert found.settings.changes() == report["best"]
     assert (found.machine, found.generation) == (HERE, find_generation(own_generations).id)
     tried = [trial["tuning"] for trial in report["trials"] if trial["round"] is None]
-    assert tried == [{}, {"index_threads": 2}, {}]
+    assert tried == [{}, {"index_threads": 1}, {}]
     assert all(trial["figures"] and trial["figures"]["searches_per_s"] > 0 for trial in report["trials"]), report
     if report["finalists"]:  # where it came near
-        assert [each["tuning"] for each in report["finalists"]] == [{}, {"index_threads": 2}]
+        assert [each["tuning"] for each in report["finalists"]] == [{}, {"index_threads": 1}]
         assert len(report["trials"]) == 3 + 5 * 2
         fastest = report["finalists"][1]
-        assert report["best"] == ({"index_threads": 2} if fastest["is_better"] else {})
+        assert report["best"] == ({"index_threads": 1} if fastest["is_better"] else {})
         assert fastest["won"] == 5 or not fastest["is_better"]
     assert sorted(each.name for each in own_generations.iterdir()) == [".tuning", found.generation]
 
