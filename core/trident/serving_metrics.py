@@ -38,6 +38,7 @@ SERVING = MetricInfo(
 )
 SEARCHES = MetricInfo(name="trident_searches_total", help="Queries searched; those of the response cache are not")
 EMPTY = MetricInfo(name="trident_empty_results_total", help="Queries for which no product was found")
+REJECTED = MetricInfo(name="trident_rejected_total", help="Queries rejected because more came than were answered")
 SCORE_BUCKET = MetricInfo(name="trident_top_score_bucket_total", help="Queries whose best product scores at most le")
 SCORE_SUM = MetricInfo(
     name="trident_top_score_sum_total", help="Sum of the best product's cosine, where it is positive"
@@ -57,6 +58,7 @@ LOG_LINES = MetricInfo(name="trident_query_log_lines_total", help="Queries writt
 LOG_DROPPED = MetricInfo(name="trident_query_log_dropped_total", help="Queries that could not be written to it")
 
 RETRIEVER_METRICS = (SEARCHES, EMPTY, SCORE_BUCKET, SCORE_SUM)
+PIPELINE_METRICS = (REJECTED,)  # of the model that keeps its own queue
 CANARY_METRICS = (CANARY_QUERIES, CANARY_WANTED, CANARY_FOUND, CANARY_DROPPED)
 QUERY_LOG_METRICS = (LOG_LINES, LOG_DROPPED)
 BOUNDS = tuple(round(0.05 * step, 2) for step in range(21))  # upper, of top scores: 0 to 1, then everything

@@ -19,9 +19,11 @@ from trident.serving_metrics import (
     CANARY_METRICS,
     EMPTY,
     QUERY_LOG_METRICS,
+    REJECTED,
     RETRIEVER_METRICS,
     SCORE_SUM,
     SEARCHES,
+    MetricInfo,
     ServingMetrics,
 )
 from trident.state import ServingFolder
@@ -35,12 +37,15 @@ class SearchWatch:
         retriever: In service.
         families: Triton's ``pb_utils.MetricFamily``.
         model_folder: The model's folder in the repository; ``state.json`` stands beside the repository.
+        more: Other counters of the model.
     """
 
-    def __init__(self, retriever: Retriever, families: Any, model_folder: Path) -> None:
+    def __init__(
+        self, retriever: Retriever, families: Any, model_folder: Path, *, more: Sequence[MetricInfo] = ()
+    ) -> None:
         """Read the variables and start counting."""
         share = WatchOptions.from_environment().canary_share
-        counters = RETRIEVER_METRICS + (CANARY_METRICS if share else ())
+        counters = (*RETRIEVER_METRICS, *more, *(CANARY_METRICS if share else ()))
         state = ServingFolder(model_folder.parents[1])
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state)
         self._canary = RecallCanary(retriever.index, self._metrics, share) if share else None
@@ -64,6 +69,10 @@ class SearchWatch:
         )
         if self._canary is not None:
             self._canary.answered(embeddings[rows], [knobs[row] for row in rows.tolist()])
+
+    def rejected(self, queries: int) -> None:
+        """Count queries that were turned away."""
+        self._metrics.add({REJECTED: queries})
 
     def close(self) -> None:
         """End the canary, and take the metrics off the port."""

@@ -17,6 +17,7 @@ from trident.golden import GOLDEN_REQUEST
 from trident.model_parameters import start_model
 from trident.requests import read_asked, read_knobs
 from trident.searcher import Searcher
+from trident.serving_metrics import PIPELINE_METRICS
 from trident.tensors import (
     COUNT,
     EF,
@@ -46,7 +47,7 @@ class TritonPythonModel:
         full = int(json.loads(args["model_config"])["max_batch_size"]) - MAX_BATCH + 1  # the next request may not fit
         self.admission = Admission(full_rows=full, max_wait_s=int(parameters["max_wait_ms"]) / 1000)
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
-        self.search_watch = SearchWatch(self.searcher.retriever, pb_utils.MetricFamily, model)
+        self.search_watch = SearchWatch(self.searcher.retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS)
 
     def finalize(self):
         self.query_watch.close()
@@ -55,7 +56,7 @@ class TritonPythonModel:
     def execute(self, requests):
         asked = [self.read(request) for request in requests]  # or a refusal
         if not self.admission.admits(sum(len(each.texts) for each in asked if isinstance(each, Asked))):
-            asked = [self.overloaded() if isinstance(each, Asked) and each.is_live else each for each in asked]
+            asked = [self.rejection(each) if isinstance(each, Asked) and each.is_live else each for each in asked]
         good = [each for each in asked if isinstance(each, Asked)]
         watch = self.search_watch.answered
         answers = iter(answer_together(self.searcher, good, watch, threads=self.threads) if good else [])
@@ -78,7 +79,8 @@ class TritonPythonModel:
             self.query_watch.asked([text for text, _ in texts])
         return Asked(texts, knobs, searches, is_live)
 
-    def overloaded(self):
+    def rejection(self, asked):
+        self.search_watch.rejected(len(asked.texts))
         error = pb_utils.TritonError(self.admission.reason, pb_utils.TritonError.UNAVAILABLE)
         return pb_utils.InferenceResponse(error=error)
 

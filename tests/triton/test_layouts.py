@@ -1,0 +1,108 @@
+"""The CPU's two layouts, and the pipeline's own queue."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton_grpc
+
+from trident.admission import PAUSE_S
+from trident.generation import Generation, find_generation
+from trident.runtime_repository import lay_out
+from trident.server import ServerConfig, TritonServer, free_ports
+from trident.serving import ServeOptions, serve
+from trident_client import SearchClient, ServerOverloadedError
+
+TURNS = 40
+
+
+@pytest.fixture
+def generation(tiny_generations: Path) -> Generation:
+    return find_generation(tiny_generations)
+
+
+def test_three_stages_answer_what_one_process_answers(generation: Generation, tiny_server: TritonServer) -> None:
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, variant="stages")
+    queries = [answer.query for answer in generation.golden()]
+    with (
+        serve(generation, generation.folder.parent, options) as server,  # its golden answers were checked
+        SearchClient(server.urls.grpc) as stages,
+        SearchClient(tiny_server.urls.grpc) as one,
+    ):
+        for found, expected in zip(stages.search_many(queries), one.search_many(queries), strict=True):
+            assert [hit.product_id for hit in found.hits] == [hit.product_id for hit in expected.hits]
+        vectors = [client.embed(queries, side="query") for client in (stages, one)]
+        np.testing.assert_allclose(*vectors, atol=1e-5)
+        assert server.statistics("encoder").inferences > 0
+
+
+def test_the_pipeline_gives_what_is_asked_for(tiny_server: TritonServer, generation: Generation) -> None:
+    golden = generation.golden()[0]
+    text = triton_grpc.InferInput("text", [1, 1], "BYTES")
+    text.set_data_from_numpy(np.array([[golden.query.encode()]], dtype=np.object_))
+    with triton_grpc.InferenceServerClient(tiny_server.urls.grpc) as connection:
+        for names in (("embedding",), ("product_id", "embedding"), ("generation", "score")):
+            wanted = [triton_grpc.InferRequestedOutput(name) for name in names]
+            answer = connection.infer("pipeline", [text], outputs=wanted)
+            assert {output.name for output in answer.get_response().outputs} == set(names)
+            if "product_id" in names:
+                assert [product.decode() for product in answer.as_numpy("product_id")[0]] == golden.product_ids
+            if "embedding" in names:
+                assert np.linalg.norm(answer.as_numpy("embedding")) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture
+def impatient(generation: Generation, tmp_path: Path) -> Iterator[TritonServer]:
+    """Return a server whose pipeline takes batches of 66 rows and lets nobody wait."""
+    models = tmp_path / "serving" / "models"
+    models.parent.mkdir()
+    lay_out(models, generation, cache=False, plan=None)
+    path = models / "pipeline" / "config.pbtxt"
+    text = path.read_text()
+    for old, new in (("max_batch_size: 256", "max_batch_size: 66"), ('"1000"', '"0"')):
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    http_port, grpc_port, metrics_port = free_ports(3)
+    config = ServerConfig(
+        model_repository=models,
+        load_models=("search",),
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+    )
+    with TritonServer(config) as server:
+        yield server
+
+
+def test_who_would_wait_too_long_is_told_so_at_once(impatient: TritonServer) -> None:
+    """More is asked at a time than a batch holds; whoever comes to a full batch is rejected, others are not."""
+    with SearchClient(impatient.urls.grpc) as client, ThreadPoolExecutor(TURNS) as pool:
+        asked = [pool.submit(client.search, f"navy sofa {turn}", k=3) for turn in range(20 * TURNS)]
+        errors = [error for each in asked if (error := each.exception()) is not None]
+        assert 0 < len(errors) < len(asked)
+        assert all(isinstance(error, ServerOverloadedError) for error in errors)
+        assert str(errors[0]).endswith(
+            "is overloaded: requests must not wait longer than 0 s, and more come than it answers; try again later"
+        )
+        time.sleep(4 * PAUSE_S)
+        assert len(client.search("navy sofa", k=3).hits) == 3  # when it is quiet again
+    deadline = time.monotonic() + 10  # metrics are up to a second behind
+    while counted(impatient, "trident_rejected_total") < len(errors):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert counted(impatient, "trident_rejected_total") == len(errors)
+    assert counted(impatient, "trident_searches_total") == len(asked) - len(errors) + 1
+
+
+def counted(server: TritonServer, metric: str) -> float:
+    with urllib.request.urlopen(f"http://{server.urls.metrics}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric + "{"))
