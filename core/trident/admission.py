@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-PAUSE_S = 0.05  # between two batches: had anybody waited, the next one had come sooner
+PAUSE_S = 0.05  # between two batches, at least: had anybody waited, the next one had come sooner
+PAUSE_SHARE = 0.5  # of the longest wait; a batch of 256 takes a tenth of a second to leave and the next to come
 
 
 class Admission:
@@ -26,13 +27,14 @@ class Admission:
         """Nobody waits yet."""
         self._full_rows = full_rows
         self._max_wait_s = max_wait_s
+        self._pause_s = max(PAUSE_S, PAUSE_SHARE * max_wait_s)
         self._clock = clock
         self._nobody_waited_at = self._ended_at = clock()
 
     def admits(self, rows: int) -> bool:
         """Return whether a batch that has come is answered; ``ended`` must be called when it is."""
         now = self._clock()
-        if now - self._ended_at > PAUSE_S:
+        if now - self._ended_at > self._pause_s:
             self._nobody_waited_at = now
         admitted = now - self._nobody_waited_at <= self._max_wait_s
         if rows < self._full_rows:
