@@ -27,8 +27,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
 
-from trident.encoder import CPU, OnnxEncoder
+from trident.encoder import OnnxEncoder
 from trident.errors import ExportError, TridentError
+from trident.onnx_session import CPU
 from trident.plan import Library, load_library
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident.text import TextContract

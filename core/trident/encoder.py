@@ -15,12 +15,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from trident.errors import ModelError
+from trident.onnx_session import CPU, first_line, open_session
 from trident.tokenization import TokenBatch, pad
 
 INPUTS = ("input_ids", "attention_mask")  # (B, L) int64 each, B and L free
 OUTPUT = "embedding"  # (B, D) float32
 FINGERPRINT_KEY = "encoder_fingerprint"  # in the graph's metadata_props
-CPU = "CPUExecutionProvider"
 RUN_TOKENS = 384  # tokens a run, about: fewer stream the weights too often, more leave the cache (docs/log.md)
 
 Row = TypeVar("Row", bound=Sequence[int])
@@ -83,11 +83,11 @@ class OnnxEncoder:
             raise ModelError(f"threads must be >= 1, got {threads}")
         if not path.is_file():
             raise ModelError(f"encoder {path} does not exist: export the model first")
-        session = _open_session(path, providers)
+        session = open_session(path, what="encoder", providers=providers)
         if encoder_fingerprint is not None:
             _check_fingerprint(session, path, encoder_fingerprint)
         dimension = _check_signature(session, path)
-        lone = _open_session(path, providers, threads=threads) if threads > 1 else None
+        lone = open_session(path, what="encoder", providers=providers, threads=threads) if threads > 1 else None
         return cls(session, path, dimension=dimension, threads=threads, lone=lone)
 
     @property
@@ -122,9 +122,7 @@ class OnnxEncoder:
             (embedding,) = (self._lone if lone else self._session).run([OUTPUT], feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
             shape = batch.input_ids.shape
-            raise ModelError(
-                f"encoder {self.path} cannot run a batch of shape {shape}: {_first_line(error)}"
-            ) from error
+            raise ModelError(f"encoder {self.path} cannot run a batch of shape {shape}: {first_line(error)}") from error
         return np.asarray(embedding, dtype=np.float32)
 
     def embed_ids(
@@ -196,30 +194,6 @@ def balanced_runs(rows: Sequence[Row], *, run_tokens: int, multiple: int = 1) ->
     return runs
 
 
-def _open_session(path: Path, providers: tuple[str, ...], *, threads: int = 1) -> ort.InferenceSession:
-    available = ort.get_available_providers()
-    missing = [provider for provider in providers if provider not in available]
-    if missing or not providers:
-        raise ModelError(
-            f"execution provider {', '.join(missing) or 'none'} must be one of those of this onnxruntime: "
-            f"{', '.join(available)}"
-        )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other programs want the cores
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # an error is raised, and would be written to standard error as well
-    try:
-        session = ort.InferenceSession(str(path), sess_options=options, providers=list(providers))
-    except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ModelError(
-            f"encoder {path} is not an ONNX graph that ONNX Runtime loads: {_first_line(error)}"
-        ) from error
-    if session.get_providers()[0] != providers[0]:  # ONNX Runtime falls back to the CPU with a log line only
-        raise ModelError(f"encoder {path} must run on {providers[0]}, ONNX Runtime chose {session.get_providers()[0]}")
-    return session
-
-
 def _fingerprint(session: ort.InferenceSession) -> str | None:
     metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
     return metadata.get(FINGERPRINT_KEY)
@@ -255,7 +229,3 @@ def _check_signature(session: ort.InferenceSession, path: Path) -> int:
             f"got {output.type} of shape {tuple(output.shape)}"
         )
     return output.shape[1]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -99,7 +99,8 @@ def exact_search(vectors: NDArray[np.float32], queries: NDArray[np.float32], k: 
         for number, products in enumerate(block @ vectors.T, start=start):  # (N,) each
             threshold = np.partition(products, len(vectors) - found)[len(vectors) - found] - TIE_TOLERANCE
             candidates = np.flatnonzero(products >= threshold)  # (C,), C >= found
-            cosines = _cosines(vectors, candidates, queries[number])
+            blocks = [candidates[at : at + RESCORE_BLOCK] for at in range(0, len(candidates), RESCORE_BLOCK)]
+            cosines = np.concatenate([cosines_of_pairs(vectors[rows_of], queries[number]) for rows_of in blocks])
             order = np.lexsort((candidates, -cosines))[:found]
             rows[number, :found] = candidates[order]
             scores[number, :found] = cosines[order]
@@ -142,12 +143,16 @@ def check_positive(name: str, value: int) -> None:
         raise VectorIndexError(f"{name} must be >= 1, got {value}")
 
 
-def _cosines(
-    vectors: NDArray[np.float32], candidates: NDArray[np.int64], query: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the cosine of each candidate row, (C,) float32; equal rows get equal ones wherever they stand."""
-    cosines = np.empty(len(candidates), dtype=np.float32)
-    for start in range(0, len(candidates), RESCORE_BLOCK):
+def cosines_of_pairs(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine of each vector with the query of its row, (R,) float32; equal pairs get equal ones anywhere.
+
+    Args:
+        vectors: (R, D) float32, rows of unit length.
+        queries: The same, or (D,), one for all.
+    """
+    queries = np.broadcast_to(queries, vectors.shape)
+    cosines = np.empty(len(vectors), dtype=np.float32)
+    for start in range(0, len(vectors), RESCORE_BLOCK):
         block = slice(start, start + RESCORE_BLOCK)
-        cosines[block] = (vectors[candidates[block]] * query.astype(np.float64)).sum(axis=1)
+        cosines[block] = (vectors[block] * queries[block].astype(np.float64)).sum(axis=1)
     return np.clip(cosines, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""The HNSW index over product embeddings: build, save, load, search; every trap of hnswlib is closed here.
+"""The index over product embeddings: build, save, load, search; every trap of hnswlib is closed here.
 
 hnswlib 0.8.0 loses recall among equal vectors (they are merged, and expanded in answers), forgets ``ef`` on save,
 keeps one global ``ef``, reads past a query of the wrong dimension, accepts NaN, and raises when its graph reaches
@@ -24,7 +24,8 @@ from trident.config import to_table
 from trident.equal_vectors import merge_equal
 from trident.errors import ConfigError, VectorIndexError
 from trident.exact_search import Neighbours, check_positive, check_unit_rows, exact_search, recall
-from trident.index_files import REMEDY, SPACE, read_index_files, write_index_files
+from trident.flat_search import FLAT_RECORD_FILE, FlatSearch
+from trident.index_files import REMEDY, SPACE, read_index_files, read_vectors, write_index_files
 
 __all__ = ["IndexConfig", "Neighbours", "VectorIndex", "exact_search", "recall"]
 
@@ -72,10 +73,17 @@ class VectorIndex:
         label_of_row: (N,) int64, the label of each product row.
         config: How the graph was built, and the default ``ef``.
         encoder_fingerprint: The encoder that made the vectors.
+        flat: Answers exactly what names no ``ef``; None: the graph does.
     """
 
     def __init__(
-        self, graph: hnswlib.Index, label_of_row: NDArray[np.int64], *, config: IndexConfig, encoder_fingerprint: str
+        self,
+        graph: hnswlib.Index,
+        label_of_row: NDArray[np.int64],
+        *,
+        config: IndexConfig,
+        encoder_fingerprint: str,
+        flat: FlatSearch | None = None,
     ) -> None:
         """Keep the parts; see the class for the arguments."""
         self._graph = graph
@@ -86,6 +94,7 @@ class VectorIndex:
         self._starts = np.cumsum(self._sizes) - self._sizes  # (U,) where a label starts in _rows_by_label
         self.config = config
         self.encoder_fingerprint = encoder_fingerprint
+        self.flat = flat
         self.dimension = int(graph.dim)
         self.count = len(label_of_row)  # product rows
         self.unique_count = len(self._sizes)  # different vectors
@@ -130,7 +139,7 @@ class VectorIndex:
         return cls(graph, label_of_row, config=config, encoder_fingerprint=encoder_fingerprint)
 
     def save(self, folder: Path) -> None:
-        """Write ``index.hnsw``, ``members.npy`` and, last, ``index.json`` into a folder.
+        """Write ``index.hnsw``, ``members.npy`` and, last, ``index.json`` into a folder, and remove its flat search.
 
         Raises:
             VectorIndexError: If a file cannot be written in full.
@@ -145,12 +154,13 @@ class VectorIndex:
         write_index_files(folder, self._graph, self._label_of_row, settings)
 
     @classmethod
-    def load(cls, folder: Path, *, encoder_fingerprint: str | None = None) -> VectorIndex:
-        """Return the index of a folder.
+    def load(cls, folder: Path, *, encoder_fingerprint: str | None = None, flat_threads: int = 1) -> VectorIndex:
+        """Return the index of a folder, with the flat search that lies beside it.
 
         Args:
             folder: Where an index was saved.
             encoder_fingerprint: The encoder whose queries will be searched; None accepts any.
+            flat_threads: Of the flat search.
 
         Raises:
             VectorIndexError: If a file is missing, truncated, changed or inconsistent, or of another encoder.
@@ -161,7 +171,12 @@ class VectorIndex:
             config = IndexConfig(m=record.m, ef_construction=record.ef_construction, ef=record.ef, seed=record.seed)
         except ConfigError as error:
             raise VectorIndexError(f"index record in {folder} is damaged: {error}; {REMEDY}") from error
-        return cls(stored.graph, stored.label_of_row, config=config, encoder_fingerprint=record.encoder_fingerprint)
+        flat = None
+        if (folder / FLAT_RECORD_FILE).is_file():
+            vectors = read_vectors(folder, record)
+            flat = FlatSearch.load(folder, vectors, index_sha256=record.index_sha256, threads=flat_threads)
+        fingerprint = record.encoder_fingerprint
+        return cls(stored.graph, stored.label_of_row, config=config, encoder_fingerprint=fingerprint, flat=flat)
 
     def search(self, queries: NDArray[np.float32], k: int, *, ef: int | None = None, threads: int = 1) -> Neighbours:
         """Return the k product rows nearest to each query, (B, k).
@@ -169,8 +184,9 @@ class VectorIndex:
         Args:
             queries: (B, D) float32, rows of unit length.
             k: Rows a query, >= 1; more than the index has is padded.
-            ef: Candidates kept while searching, raised to k; None takes the config's.
-            threads: hnswlib uses one for batches of up to 4 x threads queries, whatever this says.
+            ef: Candidates kept while searching the graph, raised to k; None: the flat search answers where there is
+                one, or the graph by the config's.
+            threads: Of the graph's search. hnswlib uses one for up to 4 x threads queries, whatever this says.
 
         Raises:
             VectorIndexError: If the queries break a rule of ``check_unit_rows``, or k, ef or threads < 1.
@@ -186,7 +202,7 @@ class VectorIndex:
         Args:
             queries: (B, D) float32, rows of unit length.
             ks: B numbers of rows, >= 1; the answer is as wide as the largest.
-            efs: B numbers of candidates, >= 1; None takes the config's.
+            efs: B numbers of candidates, >= 1, or None; as for ``search``.
             threads: As for ``search``.
 
         Raises:
@@ -209,6 +225,10 @@ class VectorIndex:
         """Return the vectors (R, D) of product rows, as they are stored."""
         return np.asarray(self._graph.get_items(self._label_of_row[rows]), dtype=np.float32).reshape(-1, self.dimension)
 
+    def different_vectors(self) -> NDArray[np.float32]:
+        """Return the different vectors (U, D), as they are stored."""
+        return self._vectors
+
     def _search(
         self,
         queries: NDArray[np.float32],
@@ -218,25 +238,30 @@ class VectorIndex:
         width: int,
         threads: int,
     ) -> Neighbours:
-        """Search the queries that share a depth together, and write each answer into its line of (B, width)."""
+        """Search the queries that share way and depth together, and write each answer into its line of (B, width)."""
         check_unit_rows(queries, name="queries", dimension=self.dimension)
         check_positive("threads", threads)
         if not len(queries) == len(ks) == len(efs):
             raise VectorIndexError(f"each query needs its k and ef, got {len(queries)}, {len(ks)} and {len(efs)}")
         wanted = np.array(ks, dtype=np.int64)  # (B,)
+        flat = np.array([self.flat is not None and ef is None for ef in efs], dtype=bool)  # (B,)
         depths = np.array([self._depth(k, ef) for k, ef in zip(ks, efs, strict=True)], dtype=np.int64)  # (B,)
         rows = np.full((len(queries), width), -1, dtype=np.int64)
         scores = np.full((len(queries), width), np.nan, dtype=np.float32)
-        for depth in np.unique(depths).tolist():
-            group = np.flatnonzero(depths == depth)  # (G,)
-            labels, cosines = self._nearest_labels(queries[group], depth, threads)  # (G, depth)
+        for is_flat, depth in sorted(set(zip(flat.tolist(), depths.tolist(), strict=True))):
+            group = np.flatnonzero((flat == is_flat) & (depths == depth))  # (G,)
+            if is_flat and self.flat is not None:
+                labels, cosines = self.flat.nearest(queries[group], depth)  # (G, depth)
+            else:
+                labels, cosines = self._nearest_labels(queries[group], depth, threads)
             line, rank, row, score = self._expand(labels, cosines, wanted[group])
             rows[group[line], rank], scores[group[line], rank] = row, score
         return Neighbours(rows, scores, np.minimum(wanted, self.count).astype(np.int32))
 
     def _depth(self, k: int, ef: int | None) -> int:
         """Return how many different vectors are looked up: it depends on the query alone, never on its batch."""
-        ef = self.config.ef if ef is None else ef
+        if ef is None:
+            return min(k if self.flat is not None else max(k, self.config.ef), self.unique_count)
         check_positive("ef", ef)
         return min(max(k, ef), self.unique_count)
 

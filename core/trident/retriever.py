@@ -64,8 +64,12 @@ class Retriever:
         self._titles = np.array([text.encode() for text in [*catalogue.titles, ""]], dtype=np.object_)
 
     @classmethod
-    def load(cls, folder: Path) -> Retriever:
+    def load(cls, folder: Path, *, flat_threads: int = 1) -> Retriever:
         """Return the retriever of a version folder.
+
+        Args:
+            folder: Holds identity, index and catalogue.
+            flat_threads: Of the flat search, where the index has one.
 
         Raises:
             VectorIndexError: If the index is damaged, or was made by another encoder than the generation's.
@@ -73,7 +77,7 @@ class Retriever:
         """
         identity = Identity.load(folder)
         _check_encoder(folder, identity)
-        index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint)
+        index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint, flat_threads=flat_threads)
         return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity)
 
     def check(self, embeddings: NDArray[np.float32]) -> None:
@@ -90,7 +94,7 @@ class Retriever:
         Args:
             embeddings: (B, D) float32, unit length.
             knobs: One a row.
-            threads: Of the search.
+            threads: Of the search in the graph.
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.

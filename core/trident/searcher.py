@@ -34,7 +34,7 @@ class Searcher:
 
         Args:
             generation: Whose files are read; they are not checked against the manifest.
-            threads: Of the encoder.
+            threads: Of the encoder, and of the flat search where the index has one.
             precision: Of the graph; None: the one that the CPU server runs.
 
         Raises:
@@ -46,16 +46,17 @@ class Searcher:
             encoder_fingerprint=generation.manifest.encoder_fingerprint,
         )
         tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
-        return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever")))
+        return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever"), flat_threads=threads))
 
     @classmethod
-    def load_parts(cls, repository: Path, identity: Identity, *, threads: int = 1) -> Searcher:
+    def load_parts(cls, repository: Path, identity: Identity, *, threads: int = 1, index_threads: int = 1) -> Searcher:
         """Return the pipeline of a generation in the repository that a server reads.
 
         Args:
             repository: Holds the version folders of the tokenizer, the encoder and the retriever.
             identity: That all of them must have; it names the version and the graph.
             threads: Of the encoder.
+            index_threads: Of the flat search, where the index has one.
 
         Raises:
             TridentError: If a part is missing, damaged or of another generation.
@@ -73,7 +74,7 @@ class Searcher:
         return cls(
             TextTokenizer.load(tokenizer, TextContract.load(tokenizer)),
             OnnxEncoder.load(graph, threads=threads, encoder_fingerprint=fingerprint),
-            Retriever.load(retriever),
+            Retriever.load(retriever, flat_threads=index_threads),
         )
 
     def embed(self, texts: Sequence[str], side: Side = "query") -> NDArray[np.float32]:

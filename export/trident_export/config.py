@@ -62,6 +62,7 @@ class ExportConfig:
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    exact_up_to: int = 50_000  # different vectors; of so many all are compared, of more a graph finds the nearest
     recall_target: float = 0.95  # recall@10 of the index at its default ef, against exact search
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
@@ -70,6 +71,8 @@ class ExportConfig:
         """Check the ranges."""
         if not 0 < self.recall_target <= 1:
             raise ConfigError(f"recall_target must be in (0, 1], got {self.recall_target}")
+        if self.exact_up_to < 0:
+            raise ConfigError(f"exact_up_to must be >= 0 vectors, got {self.exact_up_to}")
         if self.threads < 1:
             raise ConfigError(f"threads must be >= 1, got {self.threads}")
         if self.engine.library is not None and self.engine.precision not in ("fp32", *self.precision.made):

@@ -15,8 +15,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from trident.encoder import CPU, INPUTS
+from trident.encoder import INPUTS
 from trident.errors import ExportError
+from trident.onnx_session import CPU
 from trident.tokenization import TokenBatch
 
 LARGEST = float(np.finfo(np.float16).max)  # 65,504

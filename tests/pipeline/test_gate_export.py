@@ -80,7 +80,9 @@ def test_dropped_quality_is_refused_and_a_reason_is_kept(
 def test_recall_dropped_by_ef_1_is_refused_with_nothing_to_compare_with(
     tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    blunt = ExportConfig(threads=1, precision=PLAIN.precision, gate=PLAIN.gate, index=BLUNT, recall_target=0.01)
+    blunt = ExportConfig(
+        threads=1, precision=PLAIN.precision, gate=PLAIN.gate, index=BLUNT, recall_target=0.01, exact_up_to=0
+    )
     output = tmp_path / "generations"
     with pytest.raises(GateError, match=r"judged by itself: recall_at_10: recall@10 of the index at ef 1 over"):
         export(tiny_run, tiny_data, output, blunt)

@@ -41,9 +41,11 @@ class TritonPythonModel:
     def initialize(self, args):
         model, version = Path(args["model_repository"]), args["model_version"]
         parameters = start_model(args)
-        self.threads = int(parameters["index_threads"])
+        threads, self.index_threads = int(parameters["threads"]), int(parameters["index_threads"])
         self.identity = Identity.load(model / version)
-        self.searcher = Searcher.load_parts(model.parent, self.identity, threads=int(parameters["threads"]))
+        self.searcher = Searcher.load_parts(
+            model.parent, self.identity, threads=threads, index_threads=self.index_threads
+        )
         full = int(json.loads(args["model_config"])["max_batch_size"]) - MAX_BATCH + 1  # the next request may not fit
         self.admission = Admission(full_rows=full, max_wait_s=int(parameters["max_wait_ms"]) / 1000)
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
@@ -59,7 +61,7 @@ class TritonPythonModel:
             asked = [self.rejection(each) if isinstance(each, Asked) and each.is_live else each for each in asked]
         good = [each for each in asked if isinstance(each, Asked)]
         watch = self.search_watch.answered
-        answers = iter(answer_together(self.searcher, good, watch, threads=self.threads) if good else [])
+        answers = iter(answer_together(self.searcher, good, watch, threads=self.index_threads) if good else [])
         responses = [
             self.response(request, next(answers)) if isinstance(each, Asked) else each
             for request, each in zip(requests, asked, strict=True)

@@ -21,7 +21,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = start_model(args)
         self.threads = int(parameters["threads"])
-        self.retriever = Retriever.load(folder)
+        self.retriever = Retriever.load(folder, flat_threads=self.threads)
         self.watch = SearchWatch(self.retriever, pb_utils.MetricFamily, folder.parent)
 
     def finalize(self):

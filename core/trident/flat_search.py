@@ -1,0 +1,171 @@
+"""Exact search of a small catalogue in 8-bit integers: every vector is compared, and what is found is certain.
+
+Vectors and query are rounded to integers, whose products ONNX Runtime sums exactly: a cosine comes out wrong by no more
+than a bound that follows from what rounding took away (Cauchy and Schwarz). So the k best are among those whose rounded
+cosine comes within the bound of the k-th best cosine; these few are compared again in full. A rounded cosine does
+not depend on the batch, as a sum of floats would.
+
+It beats a graph while the vectors, a byte a number, pass through the processor sooner than a search hops from one to
+the next (``docs/log.md``). Source: "Flat" and "SQ8 with refinement" of Faiss, with a bound instead of a factor.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.base_model import file_sha256
+from trident.config import from_table
+from trident.errors import ConfigError, ModelError, VectorIndexError
+from trident.exact_search import TIE_TOLERANCE, cosines_of_pairs
+from trident.onnx_session import open_session
+
+FLAT_GRAPH_FILE = "flat.onnx"
+FLAT_RECORD_FILE = "flat.json"
+FLAT_FILES = (FLAT_GRAPH_FILE, FLAT_RECORD_FILE)
+FLAT_FORMAT = 1
+QUERY, TOP, ROUNDED, LABELS = "query", "top", "rounded", "labels"  # uint8 (B, D), int64 (1,) -> int32, int64 (B, top)
+CODE_LEVELS = 127  # a vector's integers are -127 to 127
+QUERY_LEVELS = 63  # a query's: with 7 bits, two products fit into the 16 that AVX2 adds them in
+QUERY_ZERO = 64  # is added to a query's, which are unsigned
+BLOCK_PRODUCTS = 2**22  # rounded cosines held at a time: 16 MiB
+REMEDY = "build the index again or restore its folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatRecord:
+    """The content of ``flat.json``: what the graph was made of, and how far its cosines may be off."""
+
+    format: int  # FLAT_FORMAT
+    graph_sha256: str
+    index_sha256: str  # of the index.hnsw that holds the same vectors
+    dimension: int
+    count: int  # different vectors
+    scale: float  # of a vector's integers
+    largest_norm: float  # of a vector: 1, but for rounding
+    largest_residual: float  # norm of what rounding took away from a vector
+
+
+class FlatSearch:
+    """The integers of an index's vectors in an ONNX Runtime session; ``load`` one. Safe from several threads.
+
+    Args:
+        record: What was loaded.
+        path: The graph's file, for errors.
+        vectors: (U, D) float32, the different vectors by label.
+        threads: Of the comparison.
+
+    Raises:
+        VectorIndexError: If ONNX Runtime does not load the graph.
+    """
+
+    def __init__(self, record: FlatRecord, path: Path, vectors: NDArray[np.float32], *, threads: int = 1) -> None:
+        """Open the session."""
+        try:
+            self._session = open_session(path, what="flat search", threads=threads)
+        except ModelError as error:
+            raise VectorIndexError(f"{error}; {REMEDY}") from error
+        self.vectors = vectors
+        self.record = record
+
+    @classmethod
+    def load(cls, folder: Path, vectors: NDArray[np.float32], *, index_sha256: str, threads: int = 1) -> FlatSearch:
+        """Return the flat search of an index's folder.
+
+        Args:
+            folder: Of the index.
+            vectors: (U, D) float32, the index's different vectors by label.
+            index_sha256: Of the index that it must belong to.
+            threads: Of the comparison.
+
+        Raises:
+            VectorIndexError: If a file is damaged, missing, or of another index.
+        """
+        record, path = _read_record(folder / FLAT_RECORD_FILE), folder / FLAT_GRAPH_FILE
+        if record.index_sha256 != index_sha256:
+            raise VectorIndexError(
+                f"{folder / FLAT_RECORD_FILE} must be of index {index_sha256[:12]}, got one of index "
+                f"{record.index_sha256[:12]}; {REMEDY}"
+            )
+        try:
+            digest = file_sha256(path)
+        except OSError as error:
+            raise VectorIndexError(f"index file {path} cannot be read: {error.strerror}; {REMEDY}") from error
+        if digest != record.graph_sha256:
+            raise VectorIndexError(
+                f"index file {path} was changed: sha256 must be {record.graph_sha256[:12]}, got {digest[:12]}; {REMEDY}"
+            )
+        return cls(record, path, vectors, threads=threads)
+
+    def nearest(self, queries: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the ``depth`` nearest labels and their cosines, best first, ties by label: (B, depth) each.
+
+        Args:
+            queries: (B, D) float32, rows of unit length.
+            depth: 1 to the number of vectors.
+        """
+        labels = np.empty((len(queries), depth), dtype=np.int64)
+        cosines = np.empty((len(queries), depth), dtype=np.float32)
+        step = max(1, BLOCK_PRODUCTS // self.record.count)
+        for start in range(0, len(queries), step):
+            open_rows = np.arange(start, min(start + step, len(queries)))
+            top = min(self.record.count, max(4 * depth, depth + 118))  # 128 for 10: enough for all but far-off queries
+            while len(open_rows):
+                found, scores, certain = self._nearest(queries[open_rows], depth, top)
+                labels[open_rows[certain]], cosines[open_rows[certain]] = found[certain], scores[certain]
+                open_rows, top = open_rows[~certain], min(self.record.count, 4 * top)
+        return labels, cosines
+
+    def _nearest(
+        self, queries: NDArray[np.float32], depth: int, top: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
+        """Return what ``nearest`` does, of the ``top`` best rounded cosines, and for which queries that is certain."""
+        scales = np.abs(queries).max(axis=1, keepdims=True) / QUERY_LEVELS  # (B, 1)
+        integers = np.rint(queries / scales)  # (B, D), -63 to 63
+        feeds = {QUERY: (integers + QUERY_ZERO).astype(np.uint8), TOP: np.array([top], dtype=np.int64)}
+        sums, labels = self._session.run([ROUNDED, LABELS], feeds)  # (B, top) each, best first
+        exact = (scales * integers).astype(np.float64)  # (B, D), the rounded queries
+        bounds = (
+            np.linalg.norm(queries - exact, axis=1) * self.record.largest_norm
+            + np.linalg.norm(exact, axis=1) * self.record.largest_residual
+            + TIE_TOLERANCE
+        )  # (B,)
+        rounded = sums * (scales.astype(np.float64) * self.record.scale)  # (B, top)
+        cosines = np.full(labels.shape, -np.inf, dtype=np.float32)
+        first = np.zeros(labels.shape, dtype=bool)
+        first[:, : depth + depth // 4 + 8] = True
+        self._compare(queries, labels, first, cosines)
+        reached = np.partition(cosines, top - depth, axis=1)[:, top - depth]  # (B,), the k-th best is no worse
+        needed = rounded >= (reached - bounds)[:, None]
+        self._compare(queries, labels, needed & ~first, cosines)
+        order = np.lexsort((labels, -cosines))[:, :depth]
+        certain = ~needed[:, -1] if top < self.record.count else np.ones(len(queries), dtype=bool)
+        return np.take_along_axis(labels, order, axis=1), np.take_along_axis(cosines, order, axis=1), certain
+
+    def _compare(
+        self,
+        queries: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        chosen: NDArray[np.bool_],
+        cosines: NDArray[np.float32],
+    ) -> None:
+        """Write the cosines of the chosen places into ``cosines``; all are (B, top)."""
+        line, column = np.nonzero(chosen)  # (R,)
+        if len(line):
+            cosines[line, column] = cosines_of_pairs(self.vectors[labels[line, column]], queries[line])
+
+
+def _read_record(path: Path) -> FlatRecord:
+    try:
+        record = from_table(FlatRecord, json.loads(path.read_text(encoding="utf-8")), where=str(path))
+    except OSError as error:
+        raise VectorIndexError(f"{path} cannot be read: {error.strerror}; {REMEDY}") from error
+    except (ConfigError, ValueError) as error:
+        raise VectorIndexError(f"{path} is damaged: {error}; {REMEDY}") from error
+    if record.format != FLAT_FORMAT:
+        raise VectorIndexError(f"{path} must have format {FLAT_FORMAT}, got {record.format}: export again")
+    return record

@@ -1,0 +1,51 @@
+"""Opens ONNX Runtime sessions: no spinning threads, no second provider, errors that say what was opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from trident.errors import ModelError
+
+CPU = "CPUExecutionProvider"
+
+
+def open_session(
+    path: Path, *, what: str, providers: tuple[str, ...] = (CPU,), threads: int = 1
+) -> ort.InferenceSession:
+    """Return a session of a graph.
+
+    Args:
+        path: The graph.
+        what: What errors call it, for example ``"encoder"``.
+        providers: Execution providers, the first of which has to run the graph.
+        threads: Of its operators.
+
+    Raises:
+        ModelError: If a provider is not available, or the file is no graph that ONNX Runtime loads.
+    """
+    available = ort.get_available_providers()
+    missing = [provider for provider in providers if provider not in available]
+    if missing or not providers:
+        raise ModelError(
+            f"execution provider {', '.join(missing) or 'none'} must be one of those of this onnxruntime: "
+            f"{', '.join(available)}"
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other programs want the cores
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # an error is raised, and would be written to standard error as well
+    try:
+        session = ort.InferenceSession(str(path), sess_options=options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ModelError(f"{what} {path} is not an ONNX graph that ONNX Runtime loads: {first_line(error)}") from error
+    if session.get_providers()[0] != providers[0]:  # ONNX Runtime falls back to the CPU with a log line only
+        raise ModelError(f"{what} {path} must run on {providers[0]}, ONNX Runtime chose {session.get_providers()[0]}")
+    return session
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
