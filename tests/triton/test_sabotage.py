@@ -128,6 +128,22 @@ def test_index_of_another_encoder(server: TritonServer, own: Any, b: Generation)
     ) in message
 
 
+def test_flat_search_of_another_index(server: TritonServer, own: Any, b: Generation) -> None:
+    """The integers are those of other vectors, and every record says that they belong here: the answers tell."""
+    folder = b.version_folder("retriever")
+    table = json.loads((folder / "flat.json").read_text())
+    for path in own.a.version_folder("retriever").glob("flat.*"):
+        shutil.copyfile(path, folder / path.name)
+    assert "model_repository/retriever/1/flat" in refusal(server, own, b.id)
+    hide(b)
+    assert "flat.json must be of index " in refusal(server, own, b.id)
+    other = json.loads((folder / "flat.json").read_text())
+    (folder / "flat.json").write_text(json.dumps({**other, "index_sha256": table["index_sha256"]}))
+    hide(b)
+    message = refusal(server, own, b.id)
+    assert "golden" in message, message
+
+
 def test_swapped_tokenizer(server: TritonServer, own: Any, b: Generation) -> None:
     path = b.version_folder("tokenizer") / "tokenizer.json"
     table = json.loads(path.read_text())
@@ -242,7 +258,7 @@ def test_recall_dropped_by_ef_1(server: TritonServer, own: Any, b: Generation) -
         encoder_fingerprint=index.encoder_fingerprint,
     )
     blunt.save(folder)
-    assert "model_repository/retriever/1/index" in refusal(server, own, b.id)
+    assert "model_repository/retriever/1/flat.json is missing" in refusal(server, own, b.id)
     save_golden(Searcher.load(b).answers([answer.query for answer in b.golden()]), b.folder / "golden.json")
     hide(b, **{"index.m": 2, "index.ef_construction": 2, "index.ef": 1})
     overrides = ["gate.latency_ratio=1000", "gate.threads=1", "gate.quality_tolerance=1"]
