@@ -43,9 +43,8 @@ class TritonPythonModel:
         parameters = start_model(args)
         threads, self.index_threads = int(parameters["threads"]), int(parameters["index_threads"])
         self.identity = Identity.load(model / version)
-        self.searcher = Searcher.load_parts(
-            model.parent, self.identity, threads=threads, index_threads=self.index_threads
-        )
+        index_threads = self.index_threads
+        self.searcher = Searcher.load_parts(model.parent, self.identity, threads=threads, index_threads=index_threads)
         full = int(json.loads(args["model_config"])["max_batch_size"]) - MAX_BATCH + 1  # the next request may not fit
         self.admission = Admission(full_rows=full, max_wait_s=int(parameters["max_wait_ms"]) / 1000)
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
@@ -57,8 +56,9 @@ class TritonPythonModel:
 
     def execute(self, requests):
         asked = [self.read(request) for request in requests]  # or a refusal
-        if not self.admission.admits(sum(len(each.texts) for each in asked if isinstance(each, Asked))):
-            asked = [self.rejection(each) if isinstance(each, Asked) and each.is_live else each for each in asked]
+        live = [row for row, each in enumerate(asked) if isinstance(each, Asked) and each.is_live]
+        for row in live[self.admission.admits([len(asked[row].texts) for row in live]) :]:
+            asked[row] = self.rejection(asked[row])
         good = [each for each in asked if isinstance(each, Asked)]
         watch = self.search_watch.answered
         answers = iter(answer_together(self.searcher, good, watch, threads=self.index_threads) if good else [])
