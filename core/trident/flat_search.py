@@ -22,7 +22,6 @@ from trident.base_model import file_sha256
 from trident.config import from_table
 from trident.errors import ConfigError, ModelError, VectorIndexError
 from trident.exact_search import TIE_TOLERANCE, cosines_of_pairs
-from trident.onnx_session import open_session
 
 FLAT_GRAPH_FILE = "flat.onnx"
 FLAT_RECORD_FILE = "flat.json"
@@ -65,6 +64,8 @@ class FlatSearch:
 
     def __init__(self, record: FlatRecord, path: Path, vectors: NDArray[np.float32], *, threads: int = 1) -> None:
         """Open the session."""
+        from trident.onnx_session import open_session  # here: who searches graphs only needs no ONNX Runtime
+
         try:
             self._session = open_session(path, what="flat search", threads=threads)
         except ModelError as error:
