@@ -150,9 +150,9 @@ def cosines_of_pairs(vectors: NDArray[np.float32], queries: NDArray[np.float32])
         vectors: (R, D) float32, rows of unit length.
         queries: The same, or (D,), one for all.
     """
-    queries = np.broadcast_to(queries, vectors.shape)
     cosines = np.empty(len(vectors), dtype=np.float32)
     for start in range(0, len(vectors), RESCORE_BLOCK):
         block = slice(start, start + RESCORE_BLOCK)
-        cosines[block] = (vectors[block] * queries[block].astype(np.float64)).sum(axis=1)
-    return np.clip(cosines, -1.0, 1.0)
+        of_each = queries if queries.ndim == 1 else queries[block]
+        cosines[block] = (vectors[block] * of_each.astype(np.float64)).sum(axis=1)
+    return np.clip(cosines, -1.0, 1.0, out=cosines)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from trident.base_model import file_sha256
 from trident.config import from_table
 from trident.errors import ConfigError, ModelError, VectorIndexError
-from trident.exact_search import TIE_TOLERANCE, cosines_of_pairs
+from trident.exact_search import NORM_TOLERANCE, TIE_TOLERANCE, cosines_of_pairs
 
 FLAT_GRAPH_FILE = "flat.onnx"
 FLAT_RECORD_FILE = "flat.json"
@@ -31,6 +31,7 @@ QUERY, TOP, ROUNDED, LABELS = "query", "top", "rounded", "labels"  # uint8 (B, D
 CODE_LEVELS = 127  # a vector's integers are -127 to 127
 QUERY_LEVELS = 63  # a query's: with 7 bits, two products fit into the 16 that AVX2 adds them in
 QUERY_ZERO = 64  # is added to a query's, which are unsigned
+FIRST = 32  # of the best rounded cosines are compared in full at once, at least
 BLOCK_PRODUCTS = 2**22  # rounded cosines held at a time: 16 MiB
 REMEDY = "build the index again or restore its folder"
 
@@ -109,55 +110,63 @@ class FlatSearch:
             queries: (B, D) float32, rows of unit length.
             depth: 1 to the number of vectors.
         """
-        labels = np.empty((len(queries), depth), dtype=np.int64)
-        cosines = np.empty((len(queries), depth), dtype=np.float32)
+        top = min(self.record.count, max(4 * depth, depth + 118))  # 128 for 10: enough for all but far-off queries
         step = max(1, BLOCK_PRODUCTS // self.record.count)
-        for start in range(0, len(queries), step):
-            open_rows = np.arange(start, min(start + step, len(queries)))
-            top = min(self.record.count, max(4 * depth, depth + 118))  # 128 for 10: enough for all but far-off queries
-            while len(open_rows):
-                found, scores, certain = self._nearest(queries[open_rows], depth, top)
-                labels[open_rows[certain]], cosines[open_rows[certain]] = found[certain], scores[certain]
-                open_rows, top = open_rows[~certain], min(self.record.count, 4 * top)
+        blocks = [self._search(queries[start : start + step], depth, top) for start in range(0, len(queries), step)]
+        if len(blocks) == 1:
+            return blocks[0]
+        empty = np.empty((0, depth), dtype=np.int64), np.empty((0, depth), dtype=np.float32)
+        labels, cosines = (np.concatenate(parts) for parts in zip(empty, *blocks, strict=True))
+        return labels, cosines
+
+    def _search(
+        self, queries: NDArray[np.float32], depth: int, top: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return what ``nearest`` does; where ``top`` rounded cosines are too few to be certain, more are looked at."""
+        labels, cosines, certain = self._nearest(queries, depth, top)
+        if not certain.all():
+            left = ~certain
+            labels[left], cosines[left] = self._search(queries[left], depth, min(self.record.count, 4 * top))
         return labels, cosines
 
     def _nearest(
         self, queries: NDArray[np.float32], depth: int, top: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
-        """Return what ``nearest`` does, of the ``top`` best rounded cosines, and for which queries that is certain."""
+        """Return what ``nearest`` does, of the ``top`` best rounded cosines, and for which queries that is certain.
+
+        A lone query meets this code with cold caches, where each call of NumPy counts: there are as few as can be.
+        """
         scales = np.abs(queries).max(axis=1, keepdims=True) / QUERY_LEVELS  # (B, 1)
         integers = np.rint(queries / scales)  # (B, D), -63 to 63
         feeds = {QUERY: (integers + QUERY_ZERO).astype(np.uint8), TOP: np.array([top], dtype=np.int64)}
         sums, labels = self._session.run([ROUNDED, LABELS], feeds)  # (B, top) each, best first
-        exact = (scales * integers).astype(np.float64)  # (B, D), the rounded queries
+        lost = queries - scales * integers  # (B, D)
+        residuals = np.sqrt(np.einsum("bd,bd->b", lost, lost)).astype(np.float64)  # (B,)
         bounds = (
-            np.linalg.norm(queries - exact, axis=1) * self.record.largest_norm
-            + np.linalg.norm(exact, axis=1) * self.record.largest_residual
+            residuals * self.record.largest_norm
+            + (1 + NORM_TOLERANCE + residuals) * self.record.largest_residual
             + TIE_TOLERANCE
         )  # (B,)
-        rounded = sums * (scales.astype(np.float64) * self.record.scale)  # (B, top)
-        cosines = np.full(labels.shape, -np.inf, dtype=np.float32)
-        first = np.zeros(labels.shape, dtype=bool)
-        first[:, : depth + depth // 4 + 8] = True
-        self._compare(queries, labels, first, cosines)
-        reached = np.partition(cosines, top - depth, axis=1)[:, top - depth]  # (B,), the k-th best is no worse
-        needed = rounded >= (reached - bounds)[:, None]
-        self._compare(queries, labels, needed & ~first, cosines)
-        order = np.lexsort((labels, -cosines))[:, :depth]
+        first = min(top, max(depth + depth // 4, FIRST))
+        cosines = self._compare(queries, labels[:, :first])  # (B, first)
+        reached = np.partition(cosines, first - depth, axis=1)[:, first - depth]  # (B,), the k-th best is no worse
+        needed = sums[:, first:] >= ((reached - bounds) / (scales[:, 0] * self.record.scale))[:, None]  # from the left
         certain = ~needed[:, -1] if top < self.record.count else np.ones(len(queries), dtype=bool)
-        return np.take_along_axis(labels, order, axis=1), np.take_along_axis(cosines, order, axis=1), certain
+        width = int(needed.sum(axis=1).max()) if needed.any() else 0
+        if width:
+            more = np.full((len(queries), width), -np.inf, dtype=np.float32)
+            line, column = np.nonzero(needed)  # (R,)
+            more[line, column] = cosines_of_pairs(self.vectors[labels[line, first + column]], queries[line])
+            cosines = np.concatenate([cosines, more], axis=1)
+        labels = labels[:, : first + width]
+        order = np.lexsort((labels, -cosines))[:, :depth]
+        line = np.arange(len(queries))[:, None]
+        return labels[line, order], cosines[line, order], certain
 
-    def _compare(
-        self,
-        queries: NDArray[np.float32],
-        labels: NDArray[np.int64],
-        chosen: NDArray[np.bool_],
-        cosines: NDArray[np.float32],
-    ) -> None:
-        """Write the cosines of the chosen places into ``cosines``; all are (B, top)."""
-        line, column = np.nonzero(chosen)  # (R,)
-        if len(line):
-            cosines[line, column] = cosines_of_pairs(self.vectors[labels[line, column]], queries[line])
+    def _compare(self, queries: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the cosines of queries (B, D) and labels (B, M), in full."""
+        of_each = queries[0] if len(queries) == 1 else np.repeat(queries, labels.shape[1], axis=0)
+        return cosines_of_pairs(self.vectors[labels.ravel()], of_each).reshape(labels.shape)
 
 
 def _read_record(path: Path) -> FlatRecord:

@@ -248,12 +248,17 @@ class VectorIndex:
         depths = np.array([self._depth(k, ef) for k, ef in zip(ks, efs, strict=True)], dtype=np.int64)  # (B,)
         rows = np.full((len(queries), width), -1, dtype=np.int64)
         scores = np.full((len(queries), width), np.nan, dtype=np.float32)
-        for is_flat, depth in sorted(set(zip(flat.tolist(), depths.tolist(), strict=True))):
+        ways = sorted(set(zip(flat.tolist(), depths.tolist(), strict=True)))
+        for is_flat, depth in ways:
             group = np.flatnonzero((flat == is_flat) & (depths == depth))  # (G,)
+            asked = queries if len(ways) == 1 else queries[group]
             if is_flat and self.flat is not None:
-                labels, cosines = self.flat.nearest(queries[group], depth)  # (G, depth)
+                labels, cosines = self.flat.nearest(asked, depth)  # (G, depth)
+                if self._are_rows(labels, cosines):
+                    rows[group, :depth], scores[group, :depth] = self._rows_by_label[self._starts[labels]], cosines
+                    continue
             else:
-                labels, cosines = self._nearest_labels(queries[group], depth, threads)
+                labels, cosines = self._nearest_labels(asked, depth, threads)
             line, rank, row, score = self._expand(labels, cosines, wanted[group])
             rows[group[line], rank], scores[group[line], rank] = row, score
         return Neighbours(rows, scores, np.minimum(wanted, self.count).astype(np.int32))
@@ -303,6 +308,10 @@ class VectorIndex:
     def _vectors(self) -> NDArray[np.float32]:
         """The different vectors, (U, D): a copy out of the graph, made when it is first needed."""
         return np.asarray(self._graph.get_items(np.arange(self.unique_count)), dtype=np.float32)
+
+    def _are_rows(self, labels: NDArray[np.int64], cosines: NDArray[np.float32]) -> bool:
+        """Return whether there is nothing to expand: no label stands for several rows, and no two tie."""
+        return bool((self._sizes[labels] == 1).all() and (cosines[:, 1:] < cosines[:, :-1]).all())
 
     def _expand(self, labels: NDArray[np.int64], cosines: NDArray[np.float32], wanted: NDArray[np.int64]) -> _Places:
         """Return the product rows of labels (B, depth) with their places; ``wanted`` (B,) cuts each query off."""
