@@ -1,12 +1,13 @@
 """What a server does when twice what it can answer is asked of it for a minute, and afterwards.
 
-    make peers  # Locust, in .venv-peers
+    make peers && sudo apt-get install wrk  # Locust, in .venv-peers; wrk, of Debian or Ubuntu
     python bench/overload.py --queries pairs.csv --generations generations  # extra bench
 
-perf_analyzer ends at the first request that fails, so Locust asks here: by HTTP, first as many users as keep the server
-busy, which tells its best throughput under this load generator, then users that ask twice as much by the clock. Prints
-JSON: searches a second, percentiles of the accepted and of the rejected, memory, and how soon a lone query is answered
-afterwards. The generator runs on the same machine.
+perf_analyzer ends at the first request that fails. So wrk asks here, by HTTP, since it takes little of the cores that
+the server runs on: first as many users as keep the server busy, which tells its best throughput, then many users who ask
+twice as much together. Each of these thinks for an exponential time between an answer and the next query. Beside them
+Locust asks twenty times a second, to tell how long answers and rejections take. Prints JSON: searches a second,
+percentiles, CPU time, memory, and how soon a lone query is answered afterwards.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import argparse
 import csv
 import json
 import os
+import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,41 +35,55 @@ from trident_client import ClientError, SearchClient
 HERE = Path(__file__).resolve().parent
 LOCUST = HERE.parent / ".venv-peers" / "bin" / "locust"
 BUSY_USERS = 32
-EAGER = 1000.0  # searches a second of a user that waits for answers only
-SECONDS_IN_QUEUE = 2.0  # that users must be enough for: those who wait ask nothing meanwhile
+THINK_S = 5.0  # on average, of users who offer a rate
+WAIT_S = 0.5  # about, until they are answered or rejected: they ask nothing meanwhile
+PROBES = 20  # users of Locust's, each once a second
 PERCENTILES = ("50%", "95%", "99%", "100%")
 
 
-def ask(served: Served, queries: Path, *, users: int, rate_per_user: float, seconds: float) -> dict[str, Any]:
-    """Return what Locust saw of each kind of answer, and the server's memory before, at half time and at the end."""
+def ask(served: Served, queries: list[str], *, users: int, think_s: float, seconds: float) -> dict[str, Any]:
+    """Return what wrk and Locust saw, and the server's CPU time and memory meanwhile."""
     with tempfile.TemporaryDirectory() as scratch:
-        prefix = Path(scratch) / "locust"
-        command = [str(LOCUST), "--locustfile", str(HERE / "overload_users.py"), "--headless", "--only-summary"]
-        command += ["--users", str(users), "--spawn-rate", str(users), "--run-time", f"{seconds:g}s"]
-        command += ["--host", f"http://{served.http}", "--csv", str(prefix), "--exit-code-on-error", "0"]
-        environment = os.environ | {
-            "OVERLOAD_QUERIES": str(queries),
-            "OVERLOAD_RATE_PER_USER": str(rate_per_user),
-        }
-        memory = [tree_usage(served.pid).memory_mib]
-        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as locust:
+        bodies, texts, prefix = (Path(scratch) / name for name in ("bodies", "queries.json", "locust"))
+        bodies.write_text("\n".join(json.dumps(_body(query)) for query in queries) + "\n", encoding="utf-8")
+        texts.write_text(json.dumps(queries), encoding="utf-8")
+        url = f"http://{served.http}"
+        load = ["wrk", "--threads", "1", "--connections", str(users), "--duration", f"{round(seconds)}s"]
+        load += ["--timeout", "60s", "--script", str(HERE / "overload.lua"), url]
+        probe = [str(LOCUST), "--locustfile", str(HERE / "overload_users.py"), "--headless", "--only-summary"]
+        probe += ["--users", str(PROBES), "--spawn-rate", str(PROBES), "--run-time", f"{round(seconds)}s"]
+        probe += ["--host", url, "--csv", str(prefix), "--exit-code-on-error", "0"]
+        variables = {"OVERLOAD_BODIES": bodies, "OVERLOAD_THINK_MS": 1000 * think_s, "OVERLOAD_QUERIES": texts}
+        environment = os.environ | {name: str(value) for name, value in variables.items()}
+        before, generators = tree_usage(served.pid), _children_s()
+        with (
+            subprocess.Popen(load, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as wrk,
+            subprocess.Popen(probe, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as locust,
+        ):
             time.sleep(seconds / 2)
-            memory.append(tree_usage(served.pid).memory_mib)
-            _, said = locust.communicate(timeout=seconds + 120)
-        memory.append(tree_usage(served.pid).memory_mib)
-        if locust.returncode != 0:
-            raise BenchError(f"locust ended with status {locust.returncode}: {said.decode()[-300:]}")
+            half = tree_usage(served.pid)
+            said, _ = wrk.communicate(timeout=seconds + 120)
+            _, complaint = locust.communicate(timeout=120)
+        after = tree_usage(served.pid)
+        if wrk.returncode or locust.returncode:
+            raise BenchError(f"wrk or locust failed: {said.decode()[-300:]} {complaint.decode()[-300:]}")
+        counted = json.loads(said.decode().strip().splitlines()[-1])
         with prefix.with_name("locust_stats.csv").open(newline="", encoding="utf-8") as file:
-            rows = {row["Name"]: row for row in csv.DictReader(file)}
-    found: dict[str, Any] = {"memory_mib": [round(value) for value in memory]}
-    for name, row in rows.items():
-        if name != "Aggregated":
-            found[name] = {
-                "per_s": round(float(row["Requests/s"]), 1),
-                "count": int(row["Request Count"]),
-                **{f"p{percentile[:-1]}_ms": float(row[percentile]) for percentile in PERCENTILES},
-            }
-    return found
+            rows = {row["Name"]: row for row in csv.DictReader(file) if row["Name"] != "Aggregated"}
+    accepted = counted["accepted"] + int(rows.get("accepted", {}).get("Request Count", 0))
+    return {
+        "users": users,
+        "accepted_per_s": round(accepted / counted["seconds"], 1),
+        "rejected_per_s": round(counted["rejected"] / counted["seconds"], 1),
+        "failed": counted["other"] + counted["broken"],
+        **{
+            f"{name}_ms": {percentile: float(row[percentile]) for percentile in PERCENTILES}
+            for name, row in rows.items()
+        },
+        "cpu_s_per_1000_accepted": round(1000 * (after.cpu_s - before.cpu_s) / accepted, 2),
+        "generators_cores": round((_children_s() - generators) / seconds, 2),
+        "memory_mib": [round(usage.memory_mib) for usage in (before, half, after)],
+    }
 
 
 def recovery_s(served: Served) -> float:
@@ -83,6 +100,16 @@ def recovery_s(served: Served) -> float:
             return time.monotonic() - begun
 
 
+def _body(query: str) -> dict[str, Any]:
+    return {"inputs": [{"name": "query", "datatype": "BYTES", "shape": [1, 1], "data": [query]}]}
+
+
+def _children_s() -> float:
+    """Return the CPU seconds of the processes that have ended below this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -94,32 +121,26 @@ def main() -> None:
     options = parser.parse_args()
     if not LOCUST.is_file():
         sys.exit("overload: .venv-peers has no locust: make peers")
+    if shutil.which("wrk") is None:
+        sys.exit("overload: no wrk on PATH: apt-get install wrk")
     try:
         generation = find_generation(options.generations, options.generation)
         queries = draw_queries(options.queries, count=10_000)
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            started(options.generations, generation.id, ()) as served,
-        ):
-            file = Path(scratch) / "queries.json"
-            file.write_text(json.dumps(queries), encoding="utf-8")
-            warm = {"users": BUSY_USERS, "rate_per_user": EAGER}
-            ask(served, file, **warm, seconds=5.0)
-            best = ask(served, file, **warm, seconds=options.seconds / 3)
-            offered = options.factor * best["accepted"]["per_s"]
-            users = round(offered * SECONDS_IN_QUEUE)
-            overload = ask(served, file, users=users, rate_per_user=offered / users, seconds=options.seconds)
+        with started(options.generations, generation.id, ()) as served:
+            ask(served, queries, users=BUSY_USERS, think_s=0.0, seconds=5.0)
+            best = ask(served, queries, users=BUSY_USERS, think_s=0.0, seconds=options.seconds / 3)
+            offered = options.factor * best["accepted_per_s"]
+            many = round(offered * (THINK_S + WAIT_S))
+            overload = ask(served, queries, users=many, think_s=THINK_S, seconds=options.seconds)
             recovered = recovery_s(served)
-            again = ask(served, file, **warm, seconds=options.seconds / 3)
+            again = ask(served, queries, users=BUSY_USERS, think_s=0.0, seconds=options.seconds / 3)
     except TridentError as error:
         sys.exit(f"overload: {error}")
     result = {
         "generation": generation.id,
         "best": best,
-        "offered_per_s": round(offered, 1),
-        "users": users,
         "overload": overload,
-        "of_best": round(overload["accepted"]["per_s"] / best["accepted"]["per_s"], 3),
+        "of_best": round(overload["accepted_per_s"] / best["accepted_per_s"], 3),
         "recovered_s": round(recovered, 3),
         "again": again,
     }
