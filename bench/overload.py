@@ -5,8 +5,8 @@
 
 perf_analyzer ends at the first request that fails. So wrk asks here, by HTTP, since it takes little of the cores that
 the server runs on: first as many users as keep the server busy, which tells its best throughput, then many users who
-ask twice as much together. Each of these thinks for an exponential time between an answer and the next query. Beside them
-Locust asks twenty times a second, to tell how long answers and rejections take. Prints JSON: searches a second,
+ask twice as much together. Each of these thinks for an exponential time between an answer and the next query. Locust
+asks twenty times a second beside them, to tell how long answers and rejections take. Prints JSON: searches a second,
 percentiles, CPU time, memory, and how soon a lone query is answered afterwards.
 """
 
