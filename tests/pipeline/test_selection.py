@@ -86,6 +86,8 @@ def test_the_worst_gain_looks_at_what_fell_most(tiny_recipe: TrainRecipe, tiny_d
         ({"a/auc": 0.5, "b/auc": 0.75}, {"a/auc": 1.0, "b/auc": 0.5}, -0.25),
         ({"a/auc": 0.5, "b/ndcg": 1.0}, {"a/auc": 0.75, "b/ndcg": 1.0}, 0.25),
         ({"a/auc": 0.5, "b/ndcg": 1.0}, {"a/auc": 0.75, "b/ndcg": 0.5}, -0.5),
+        ({"a/auc": 0.5, "b/ndcg": 0.9975}, {"a/auc": 0.75, "b/ndcg": 0.9955}, 0.25),
+        ({"a/auc": 0.5, "b/ndcg": 1.0}, {"a/auc": 0.75, "b/ndcg": 0.9375}, -0.0625),
         ({"b/ndcg": 1.0}, {"b/ndcg": 1.0}, 0.0),
     ],
 )

@@ -13,6 +13,8 @@ from trident_train.encoder import Encoder
 from trident_train.evaluate import rank_encoder
 from trident_train.recipe import SelectionRecipe
 
+AS_GOOD_AS_ONE = 0.995
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -63,11 +65,11 @@ def validation_score(
 
 
 def worst_gain(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Return the least that a metric gained; one that was 1 and still is has nothing to gain, and is left out.
+    """Return the least that a metric gained; one that was and is as good as 1 has nothing to gain, and is left out.
 
-    NDCG of queries with a single judged product, for instance, is always 1.
+    NDCG of queries with a single judged product, for instance, is always 1; where nearly all are relevant, nearly so.
     """
-    gains = [value - before[name] for name, value in after.items() if min(value, before[name]) < 1]
+    gains = [value - before[name] for name, value in after.items() if min(value, before[name]) < AS_GOOD_AS_ONE]
     return min(gains, default=0.0)
 
 
