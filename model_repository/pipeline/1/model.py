@@ -41,10 +41,9 @@ class TritonPythonModel:
     def initialize(self, args):
         model, version = Path(args["model_repository"]), args["model_version"]
         parameters = start_model(args)
-        threads, self.index_threads = int(parameters["threads"]), int(parameters["index_threads"])
+        threads, self.threads = int(parameters["threads"]), int(parameters["index_threads"])
         self.identity = Identity.load(model / version)
-        index_threads = self.index_threads
-        self.searcher = Searcher.load_parts(model.parent, self.identity, threads=threads, index_threads=index_threads)
+        self.searcher = Searcher.load_parts(model.parent, self.identity, threads=threads, index_threads=self.threads)
         full = int(json.loads(args["model_config"])["max_batch_size"]) - MAX_BATCH + 1  # the next request may not fit
         self.admission = Admission(full_rows=full, max_wait_s=int(parameters["max_wait_ms"]) / 1000)
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
@@ -61,7 +60,7 @@ class TritonPythonModel:
             asked[row] = self.rejection(asked[row])
         good = [each for each in asked if isinstance(each, Asked)]
         watch = self.search_watch.answered
-        answers = iter(answer_together(self.searcher, good, watch, threads=self.index_threads) if good else [])
+        answers = iter(answer_together(self.searcher, good, watch, threads=self.threads) if good else [])
         responses = [
             self.response(request, next(answers)) if isinstance(each, Asked) else each
             for request, each in zip(requests, asked, strict=True)
