@@ -99,8 +99,7 @@ def exact_search(vectors: NDArray[np.float32], queries: NDArray[np.float32], k: 
         for number, products in enumerate(block @ vectors.T, start=start):  # (N,) each
             threshold = np.partition(products, len(vectors) - found)[len(vectors) - found] - TIE_TOLERANCE
             candidates = np.flatnonzero(products >= threshold)  # (C,), C >= found
-            blocks = [candidates[at : at + RESCORE_BLOCK] for at in range(0, len(candidates), RESCORE_BLOCK)]
-            cosines = np.concatenate([cosines_of_pairs(vectors[rows_of], queries[number]) for rows_of in blocks])
+            cosines = cosines_of_pairs(vectors, candidates, queries, np.full_like(candidates, number))
             order = np.lexsort((candidates, -cosines))[:found]
             rows[number, :found] = candidates[order]
             scores[number, :found] = cosines[order]
@@ -143,16 +142,19 @@ def check_positive(name: str, value: int) -> None:
         raise VectorIndexError(f"{name} must be >= 1, got {value}")
 
 
-def cosines_of_pairs(vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the cosine of each vector with the query of its row, (R,) float32; equal pairs get equal ones anywhere.
+def cosines_of_pairs(
+    vectors: NDArray[np.float32], rows: NDArray[np.int64], queries: NDArray[np.float32], lines: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the cosine of vector ``rows[r]`` and query ``lines[r]``, (R,) float32; the same for equal pairs anywhere.
 
     Args:
-        vectors: (R, D) float32, rows of unit length.
-        queries: The same, or (D,), one for all.
+        vectors: (N, D) float32, rows of unit length.
+        rows: (R,) of them.
+        queries: (B, D) float32, rows of unit length.
+        lines: (R,) of them.
     """
-    cosines = np.empty(len(vectors), dtype=np.float32)
-    for start in range(0, len(vectors), RESCORE_BLOCK):
+    cosines = np.empty(len(rows), dtype=np.float32)
+    for start in range(0, len(rows), RESCORE_BLOCK):
         block = slice(start, start + RESCORE_BLOCK)
-        of_each = queries if queries.ndim == 1 else queries[block]
-        cosines[block] = (vectors[block] * of_each.astype(np.float64)).sum(axis=1)
+        cosines[block] = (vectors[rows[block]] * queries[lines[block]].astype(np.float64)).sum(axis=1)
     return np.clip(cosines, -1.0, 1.0, out=cosines)

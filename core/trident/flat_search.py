@@ -11,21 +11,16 @@ the next (``docs/log.md``). Source: "Flat" and "SQ8 with refinement" of Faiss, w
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.base_model import file_sha256
-from trident.config import from_table
-from trident.errors import ConfigError, ModelError, VectorIndexError
+from trident.errors import ModelError, VectorIndexError
 from trident.exact_search import NORM_TOLERANCE, TIE_TOLERANCE, cosines_of_pairs
+from trident.index_files import FLAT_GRAPH_FILE, FLAT_RECORD_FILE, REMEDY, check_file, read_record
 
-FLAT_GRAPH_FILE = "flat.onnx"
-FLAT_RECORD_FILE = "flat.json"
-FLAT_FILES = (FLAT_GRAPH_FILE, FLAT_RECORD_FILE)
 FLAT_FORMAT = 1
 QUERY, TOP, ROUNDED, LABELS = "query", "top", "rounded", "labels"  # uint8 (B, D), int64 (1,) -> int32, int64 (B, top)
 CODE_LEVELS = 127  # a vector's integers are -127 to 127
@@ -33,7 +28,6 @@ QUERY_LEVELS = 63  # a query's: with 7 bits, two products fit into the 16 that A
 QUERY_ZERO = 64  # is added to a query's, which are unsigned
 FIRST = 32  # of the best rounded cosines are compared in full at once, at least
 BLOCK_PRODUCTS = 2**22  # rounded cosines held at a time: 16 MiB
-REMEDY = "build the index again or restore its folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +35,7 @@ class FlatRecord:
     """The content of ``flat.json``: what the graph was made of, and how far its cosines may be off."""
 
     format: int  # FLAT_FORMAT
+    graph_bytes: int
     graph_sha256: str
     index_sha256: str  # of the index.hnsw that holds the same vectors
     dimension: int
@@ -87,20 +82,14 @@ class FlatSearch:
         Raises:
             VectorIndexError: If a file is damaged, missing, or of another index.
         """
-        record, path = _read_record(folder / FLAT_RECORD_FILE), folder / FLAT_GRAPH_FILE
+        record = read_record(folder / FLAT_RECORD_FILE, FlatRecord, FLAT_FORMAT)
+        path = folder / FLAT_GRAPH_FILE
         if record.index_sha256 != index_sha256:
             raise VectorIndexError(
                 f"{folder / FLAT_RECORD_FILE} must be of index {index_sha256[:12]}, got one of index "
                 f"{record.index_sha256[:12]}; {REMEDY}"
             )
-        try:
-            digest = file_sha256(path)
-        except OSError as error:
-            raise VectorIndexError(f"index file {path} cannot be read: {error.strerror}; {REMEDY}") from error
-        if digest != record.graph_sha256:
-            raise VectorIndexError(
-                f"index file {path} was changed: sha256 must be {record.graph_sha256[:12]}, got {digest[:12]}; {REMEDY}"
-            )
+        check_file(path, record.graph_bytes, record.graph_sha256)
         return cls(record, path, vectors, threads=threads)
 
     def nearest(self, queries: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -156,7 +145,7 @@ class FlatSearch:
         if width:
             more = np.full((len(queries), width), -np.inf, dtype=np.float32)
             line, column = np.nonzero(needed)  # (R,)
-            more[line, column] = cosines_of_pairs(self.vectors[labels[line, first + column]], queries[line])
+            more[line, column] = cosines_of_pairs(self.vectors, labels[line, first + column], queries, line)
             cosines = np.concatenate([cosines, more], axis=1)
         labels = labels[:, : first + width]
         order = np.lexsort((labels, -cosines))[:, :depth]
@@ -165,17 +154,5 @@ class FlatSearch:
 
     def _compare(self, queries: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the cosines of queries (B, D) and labels (B, M), in full."""
-        of_each = queries[0] if len(queries) == 1 else np.repeat(queries, labels.shape[1], axis=0)
-        return cosines_of_pairs(self.vectors[labels.ravel()], of_each).reshape(labels.shape)
-
-
-def _read_record(path: Path) -> FlatRecord:
-    try:
-        record = from_table(FlatRecord, json.loads(path.read_text(encoding="utf-8")), where=str(path))
-    except OSError as error:
-        raise VectorIndexError(f"{path} cannot be read: {error.strerror}; {REMEDY}") from error
-    except (ConfigError, ValueError) as error:
-        raise VectorIndexError(f"{path} is damaged: {error}; {REMEDY}") from error
-    if record.format != FLAT_FORMAT:
-        raise VectorIndexError(f"{path} must have format {FLAT_FORMAT}, got {record.format}: export again")
-    return record
+        line = np.repeat(np.arange(len(queries)), labels.shape[1])
+        return cosines_of_pairs(self.vectors, labels.ravel(), queries, line).reshape(labels.shape)

@@ -24,8 +24,8 @@ from trident.config import to_table
 from trident.equal_vectors import merge_equal
 from trident.errors import ConfigError, VectorIndexError
 from trident.exact_search import Neighbours, check_positive, check_unit_rows, exact_search, recall
-from trident.flat_search import FLAT_RECORD_FILE, FlatSearch
-from trident.index_files import REMEDY, SPACE, read_index_files, read_vectors, write_index_files
+from trident.flat_search import FlatSearch
+from trident.index_files import FLAT_RECORD_FILE, REMEDY, SPACE, read_index_files, read_vectors, write_index_files
 
 __all__ = ["IndexConfig", "Neighbours", "VectorIndex", "exact_search", "recall"]
 
@@ -214,7 +214,7 @@ class VectorIndex:
 
     def search_exactly(self, queries: NDArray[np.float32], k: int) -> Neighbours:
         """Return what ``search`` returns, and raises, where its graph misses nothing: every vector is compared."""
-        exact = exact_search(self._vectors, queries, min(k, self.unique_count))
+        exact = exact_search(self.different_vectors, queries, min(k, self.unique_count))
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         scores = np.full((len(queries), k), np.nan, dtype=np.float32)
         line, rank, row, score = self._expand(exact.rows, exact.scores, np.full(len(queries), k))
@@ -224,10 +224,6 @@ class VectorIndex:
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (R, D) of product rows, as they are stored."""
         return np.asarray(self._graph.get_items(self._label_of_row[rows]), dtype=np.float32).reshape(-1, self.dimension)
-
-    def different_vectors(self) -> NDArray[np.float32]:
-        """Return the different vectors (U, D), as they are stored."""
-        return self._vectors
 
     def _search(
         self,
@@ -285,7 +281,7 @@ class VectorIndex:
             found = self._ask_graph(query, depth, threads)
             if found is None:  # the search saw all that it can reach, so that a larger ef would find no more
                 logger.warning("the graph reaches fewer than %d vectors: exact search instead", depth)
-                exact = exact_search(self._vectors, query, depth)
+                exact = exact_search(self.different_vectors, query, depth)
                 found = exact.rows, exact.scores
             labels[number], cosines[number] = found[0][0], found[1][0]
         return labels, cosines
@@ -305,8 +301,10 @@ class VectorIndex:
         return labels.astype(np.int64), np.clip(1.0 - distances, -1.0, 1.0)
 
     @cached_property
-    def _vectors(self) -> NDArray[np.float32]:
-        """The different vectors, (U, D): a copy out of the graph, made when it is first needed."""
+    def different_vectors(self) -> NDArray[np.float32]:
+        """The different vectors by label, (U, D): the flat search's, or a copy out of the graph when first needed."""
+        if self.flat is not None:
+            return self.flat.vectors
         return np.asarray(self._graph.get_items(np.arange(self.unique_count)), dtype=np.float32)
 
     def _are_rows(self, labels: NDArray[np.int64], cosines: NDArray[np.float32]) -> bool:

@@ -7,30 +7,33 @@ against the files, and against the header of ``index.hnsw``, before anything is 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.base_model import file_sha256
 from trident.config import from_table, to_table
 from trident.errors import ConfigError, VectorIndexError
-from trident.flat_search import FLAT_FILES
 
 INDEX_FILE = "index.hnsw"
 MEMBERS_FILE = "members.npy"
 RECORD_FILE = "index.json"
+FLAT_GRAPH_FILE = "flat.onnx"  # trident.flat_search
+FLAT_RECORD_FILE = "flat.json"
 INDEX_FORMAT = 1
 SPACE: Literal["ip"] = "ip"
 # offset_level0, max_elements, count, element size, label offset, data offset, max level, entry point, max_m, max_m0, m,
 # level multiplier, ef_construction. Source: hnswlib 0.8.0, hnswalg.h, saveIndex.
 HEADER = struct.Struct("<6QiI3QdQ")
 REMEDY = "build the index again or restore its folder"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +98,13 @@ def write_index_files(
             format=INDEX_FORMAT,
             space=SPACE,
             index_bytes=written,
-            index_sha256=_sha256(partial[INDEX_FILE]),
+            index_sha256=file_sha256(partial[INDEX_FILE]),
             members_bytes=partial[MEMBERS_FILE].stat().st_size,
-            members_sha256=_sha256(partial[MEMBERS_FILE]),
+            members_sha256=file_sha256(partial[MEMBERS_FILE]),
             **settings,
         )
         partial[RECORD_FILE].write_text(json.dumps(to_table(record), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        for name in FLAT_FILES:  # of the index that is replaced
+        for name in (FLAT_RECORD_FILE, FLAT_GRAPH_FILE):  # of the index that is replaced
             (folder / name).unlink(missing_ok=True)
         for name, path in partial.items():
             path.replace(folder / name)
@@ -120,7 +123,7 @@ def index_encoder(folder: Path) -> str:
     Raises:
         VectorIndexError: If the record is missing or damaged.
     """
-    return _read_record(folder / RECORD_FILE).encoder_fingerprint
+    return read_record(folder / RECORD_FILE, IndexRecord, INDEX_FORMAT).encoder_fingerprint
 
 
 def read_index_files(folder: Path, *, encoder_fingerprint: str | None) -> StoredIndex:
@@ -133,14 +136,14 @@ def read_index_files(folder: Path, *, encoder_fingerprint: str | None) -> Stored
     Raises:
         VectorIndexError: If a file is missing, truncated, changed or inconsistent, or of another encoder.
     """
-    record = _read_record(folder / RECORD_FILE)
+    record = read_record(folder / RECORD_FILE, IndexRecord, INDEX_FORMAT)
     if encoder_fingerprint is not None and encoder_fingerprint != record.encoder_fingerprint:
         raise VectorIndexError(
             f"index must be of the serving encoder {encoder_fingerprint[:12]}, got one of encoder "
             f"{record.encoder_fingerprint[:12]} ({folder}): embed the catalogue and build the index again"
         )
-    _check_file(folder / INDEX_FILE, record.index_bytes, record.index_sha256)
-    _check_file(folder / MEMBERS_FILE, record.members_bytes, record.members_sha256)
+    check_file(folder / INDEX_FILE, record.index_bytes, record.index_sha256)
+    check_file(folder / MEMBERS_FILE, record.members_bytes, record.members_sha256)
     _check_header(folder / INDEX_FILE, record)
     graph = hnswlib.Index(space=record.space, dim=record.dimension)
     try:
@@ -172,32 +175,47 @@ def read_vectors(folder: Path, record: IndexRecord) -> NDArray[np.float32]:
     return vectors
 
 
-def _read_record(path: Path) -> IndexRecord:
+def read_record(path: Path, record_class: type[T], record_format: int) -> T:
+    """Return the record of a JSON file.
+
+    Args:
+        path: The file.
+        record_class: A dataclass with a field ``format``.
+        record_format: What that has to be.
+
+    Raises:
+        VectorIndexError: If the file is missing, damaged or of another format.
+    """
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise VectorIndexError(f"index record {path} cannot be read: {error.strerror}; {REMEDY}") from error
     except ValueError as error:  # broken JSON or broken UTF-8
         raise VectorIndexError(f"index record {path} is not JSON: {error}; {REMEDY}") from error
-    if isinstance(table, dict) and table.get("format") != INDEX_FORMAT:
+    if isinstance(table, dict) and table.get("format") != record_format:
         raise VectorIndexError(
-            f"index format must be {INDEX_FORMAT}, got {table.get('format')!r} ({path}): "
+            f"index format must be {record_format}, got {table.get('format')!r} ({path}): "
             "build the index again with this version"
         )
     try:
-        return from_table(IndexRecord, table, where=str(path))
+        return from_table(record_class, table, where=str(path))
     except ConfigError as error:
         raise VectorIndexError(f"index record is damaged: {error}; {REMEDY}") from error
 
 
-def _check_file(path: Path, size_bytes: int, sha256: str) -> None:
+def check_file(path: Path, size_bytes: int, sha256: str) -> None:
+    """Hold a file against what its record says.
+
+    Raises:
+        VectorIndexError: If it is missing, or has another size or hash.
+    """
     try:
         size = path.stat().st_size
     except OSError as error:
         raise VectorIndexError(f"index file {path} cannot be read: {error.strerror}; {REMEDY}") from error
     if size != size_bytes:
         raise VectorIndexError(f"index file {path} must have {size_bytes} bytes, got {size}; {REMEDY}")
-    digest = _sha256(path)
+    digest = file_sha256(path)
     if digest != sha256:
         raise VectorIndexError(
             f"index file {path} was changed: sha256 must be {sha256[:12]}, got {digest[:12]}; {REMEDY}"
@@ -233,8 +251,3 @@ def _read_members(path: Path, record: IndexRecord) -> NDArray[np.int64]:
     if not np.array_equal(labels, np.arange(record.unique_count)):
         raise VectorIndexError(f"{path} must name each of {record.unique_count} vectors, got {len(labels)}; {REMEDY}")
     return np.asarray(label_of_row, dtype=np.int64)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -109,7 +109,7 @@ def export_index(
         folder.mkdir()
         index.save(folder)
         if index.unique_count <= config.exact_up_to:
-            write_flat(folder, index.different_vectors())
+            write_flat(folder, index.different_vectors)
         index = VectorIndex.load(folder, encoder_fingerprint=encoder.fingerprint)
         query_rows = encoder.tokenizer.token_ids(queries, "query")
         query_vectors = encoder.graph.embed_ids(query_rows, pad_id=encoder.tokenizer.pad_id)  # (Q, D)

@@ -15,8 +15,6 @@ from trident.config import to_table
 from trident.flat_search import (
     CODE_LEVELS,
     FLAT_FORMAT,
-    FLAT_GRAPH_FILE,
-    FLAT_RECORD_FILE,
     LABELS,
     QUERY,
     QUERY_ZERO,
@@ -24,7 +22,7 @@ from trident.flat_search import (
     TOP,
     FlatRecord,
 )
-from trident.index_files import INDEX_FILE
+from trident.index_files import FLAT_GRAPH_FILE, FLAT_RECORD_FILE, INDEX_FILE
 from trident_export.onnx_graph import OPSET
 
 IR_VERSION = 10  # the newest that ONNX Runtime 1.20 reads
@@ -43,6 +41,7 @@ def write_flat(folder: Path, vectors: NDArray[np.float32]) -> None:
     exact = vectors.astype(np.float64)
     record = FlatRecord(
         format=FLAT_FORMAT,
+        graph_bytes=(folder / FLAT_GRAPH_FILE).stat().st_size,
         graph_sha256=file_sha256(folder / FLAT_GRAPH_FILE),
         index_sha256=file_sha256(folder / INDEX_FILE),
         dimension=vectors.shape[1],

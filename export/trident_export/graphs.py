@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from trident.errors import ExportError
+from trident.onnx_session import first_line
 from trident.tokenization import TextTokenizer, TokenBatch
 from trident_export.fp16 import convert_fp16
 from trident_export.fp16_range import check_range
@@ -46,8 +47,7 @@ def make_graph(
     except ExportError:
         raise
     except Exception as error:  # those of onnx and of ONNX Runtime share no base class
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ExportError(f"{name} cannot be made of {source.name}: {reason}") from error
+        raise ExportError(f"{name} cannot be made of {source.name}: {first_line(error)}") from error
     return output
 
 

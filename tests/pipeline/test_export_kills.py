@@ -12,19 +12,16 @@ STAGES = (
     "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "engine", "golden", "quality", "repository",
     "gate",
 )  # fmt: skip
-PLAIN = ("golden", "quality", "repository")  # nothing of a precision or a plan is under way there: without them
 EXPORT = """
 import os, signal, sys
 from contextlib import nullcontext
 from pathlib import Path
 import torch
-from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
+from trident_export.config import EngineConfig, ExportConfig
 from trident_export.pipeline import export_generation
 torch.set_num_threads(1)
-run, catalogue, output, last, plain = sys.argv[1:]
 config = ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx"))
-if plain == "plain":
-    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+run, catalogue, output, last = sys.argv[1:]
 def report(stage):
     if stage.stage == last:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -41,10 +38,10 @@ def test_a_kill_at_every_stage_boundary_leaves_nothing(
     generations = tmp_path / "generations"
     arguments = ("-c", EXPORT, tiny_run, tiny_data / "products.csv", generations)
     for stage in STAGES:
-        killed = warm_python.run(*arguments, stage, "plain" if stage in PLAIN else "all")
+        killed = warm_python.run(*arguments, stage)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert [path for path in generations.iterdir() if not path.name.startswith(".")] == []
-    done = warm_python.run(*arguments, "none", "all")
+    done = warm_python.run(*arguments, "none")
     assert done.returncode == 0, done.stderr
     (made,) = list_generations(generations)
     made.verify_files()

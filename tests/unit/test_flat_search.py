@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from trident import flat_search
+from trident.base_model import file_sha256
 from trident.errors import VectorIndexError
 from trident.index import IndexConfig, VectorIndex
 
@@ -26,10 +27,10 @@ def made(folder: Path, vectors: np.ndarray, threads: int = 1) -> VectorIndex:
 
     index = VectorIndex.build(vectors, config=SETTINGS, encoder_fingerprint=ENCODER)
     index.save(folder)
-    write_flat(folder, index.different_vectors())
+    write_flat(folder, index.different_vectors)
     loaded = VectorIndex.load(folder, flat_threads=threads)
     assert loaded.flat is not None
-    assert np.array_equal(loaded.flat.vectors, index.different_vectors())
+    assert np.array_equal(loaded.flat.vectors, index.different_vectors)
     return loaded
 
 
@@ -65,7 +66,7 @@ def test_a_crowd_that_rounding_cannot_tell_apart_is_compared_as_a_whole(tmp_path
     found, exact = index.search(centre, 10), index.search_exactly(centre, 10)
     assert np.array_equal(found.rows, exact.rows)
     assert index.flat is not None
-    codes = np.rint(index.different_vectors() / index.flat.record.scale)
+    codes = np.rint(index.different_vectors / index.flat.record.scale)
     sums = codes @ np.rint(centre[0] / np.abs(centre).max() * flat_search.QUERY_LEVELS)
     first = np.argsort(-sums, kind="stable")[:128]  # what is looked at first
     assert not set(exact.rows[0].tolist()) <= set(first.tolist())
@@ -83,7 +84,7 @@ def test_answers_do_not_depend_on_the_batch(crowded: VectorIndex) -> None:
 def test_the_bound_holds(crowded: VectorIndex) -> None:
     """No cosine of integers is further from the true one than the record says; some come near enough to need it."""
     assert crowded.flat is not None
-    record, vectors = crowded.flat.record, crowded.different_vectors().astype(np.float64)
+    record, vectors = crowded.flat.record, crowded.different_vectors.astype(np.float64)
     queries = unit_rows(10, 200)
     scales = np.abs(queries).max(axis=1, keepdims=True) / flat_search.QUERY_LEVELS
     rounded = (np.rint(queries / scales) * scales).astype(np.float64)
@@ -131,18 +132,20 @@ def test_damage_is_refused(tmp_path: Path) -> None:
         graph.write_bytes(good[0])
         record.write_text(good[1])
 
-    graph.write_bytes(good[0][:-1] + b"\x00")
+    graph.write_bytes(good[0][:-1] + bytes([good[0][-1] ^ 1]))
     refused(r"flat.onnx was changed: sha256 must be \w{12}, got \w{12}; build the index again")
+    graph.write_bytes(good[0][:-1])
+    refused(r"flat.onnx must have \d+ bytes, got \d+; build the index again")
     graph.unlink()
     refused(r"flat.onnx cannot be read: No such file")
     table = json.loads(good[1])
     record.write_text(json.dumps({**table, "index_sha256": "0" * 64}))
     refused(r"flat.json must be of index \w{12}, got one of index 000000000000")
     record.write_text(json.dumps({**table, "format": 2}))
-    refused(r"flat.json must have format 1, got 2: export again")
+    refused(r"index format must be 1, got 2 \(.*flat.json\): build the index again with this version")
     record.write_text("{")
-    refused(r"flat.json is damaged: ")
+    refused(r"flat.json is not JSON: ")
     graph.write_bytes(b"no graph")
-    record.write_text(json.dumps({**table, "graph_sha256": flat_search.file_sha256(graph)}))
+    record.write_text(json.dumps({**table, "graph_bytes": 8, "graph_sha256": file_sha256(graph)}))
     refused(r"flat search .*flat.onnx is not an ONNX graph that ONNX Runtime loads: .*; build the index again")
     assert VectorIndex.load(tmp_path).flat is not None
