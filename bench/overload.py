@@ -70,11 +70,12 @@ def ask(served: Served, queries: list[str], *, users: int, think_s: float, secon
         counted = json.loads(said.decode().strip().splitlines()[-1])
         with prefix.with_name("locust_stats.csv").open(newline="", encoding="utf-8") as file:
             rows = {row["Name"]: row for row in csv.DictReader(file) if row["Name"] != "Aggregated"}
-    accepted = counted["accepted"] + int(rows.get("accepted", {}).get("Request Count", 0))
+    seen = {name: int(row["Request Count"]) for name, row in rows.items()}
+    accepted, rejected = (counted[name] + seen.get(name, 0) for name in ("accepted", "rejected"))
     return {
         "users": users,
         "accepted_per_s": round(accepted / counted["seconds"], 1),
-        "rejected_per_s": round(counted["rejected"] / counted["seconds"], 1),
+        "rejected_per_s": round(rejected / counted["seconds"], 1),
         "failed": counted["other"] + counted["broken"],
         **{
             f"{name}_ms": {percentile: float(row[percentile]) for percentile in PERCENTILES}
