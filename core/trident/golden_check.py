@@ -17,6 +17,7 @@ SWITCH_S = 10.0  # a promotion writes its state this soon after the switch
 POLL_S = 0.2
 PROBE = "trident verify"  # a query, to learn who answers
 SHOWN_DIFFERENCES = 3
+HALF_PRECISION = ("tensorrt", "torch")  # variants of the encoder
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +69,8 @@ def check_golden(url: str, generation: Generation, *, model: str = "search") -> 
 def fault_of(report: GoldenReport, *, variant: str, when: str) -> str | None:
     """Return why a generation must not serve, None when it may: the rule of every start and every switch.
 
-    A TensorRT plan computes in float16, and its scores may be further from the stored ones than the tolerance: with it
-    a difference is a warning, unless another generation answers.
+    A TensorRT plan computes in float16, PyTorch on a GPU too, and scores may be further from the stored ones than the
+    tolerance: with them a difference is a warning, unless another generation answers.
 
     Args:
         report: Of its golden queries.
@@ -83,9 +84,9 @@ def fault_of(report: GoldenReport, *, variant: str, when: str) -> str | None:
     fault = (
         f"generation {report.generation} must answer its {report.asked} golden queries as stored, got {when}: {shown}"
     )
-    if variant == "tensorrt" and not report.others:
+    if variant in HALF_PRECISION and not report.others:
         log.warning(
-            "%s; it serves all the same, because a plan computes in float16: compare with trident verify", fault
+            "%s; it serves all the same, because %s computes in float16: compare with trident verify", fault, variant
         )
         return None
     return fault

@@ -26,7 +26,7 @@ from trident.tls import TlsFiles
 from trident.tuning import UNTUNED, VARIANT, Tuning
 from trident.watch_options import WatchOptions
 
-Variant = Literal["cpu", "stages", "onnxruntime", "tensorrt"]
+Variant = Literal["cpu", "stages", "onnxruntime", "tensorrt", "torch"]
 ON_CPU = ("cpu", "stages")  # run the graph that golden answers are of, whatever its precision
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 

@@ -117,6 +117,12 @@ class TextTokenizer:
         return hashlib.sha256(self._tokenizer.to_str().encode()).hexdigest()
 
 
+def unpadded(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> list[list[int]]:
+    """Return the token ids of each row of a padded batch, both (B, L), without the padding at their ends."""
+    lengths = attention_mask.sum(axis=1).tolist()
+    return [ids[:length] for ids, length in zip(input_ids.tolist(), lengths, strict=True)]
+
+
 def pad(rows: Sequence[Sequence[int]], *, pad_id: int, length: int | None = None) -> TokenBatch:
     """Return B rows of token ids as one batch (B, L), L being ``length`` or that of the longest row.
 

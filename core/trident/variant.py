@@ -1,7 +1,8 @@
 """Which encoder a server runs when that is left to it, ``trident serve --variant auto``, as the image does.
 
 A TensorRT plan where a GPU, TensorRT and Triton's backend for it are there: built when a graph, a TensorRT or a GPU is
-seen for the first time, found again later. ONNX Runtime elsewhere.
+seen for the first time, found again later. On other GPUs what can be: Triton's ONNX Runtime, or PyTorch in the Python
+backend. ONNX Runtime on a CPU elsewhere.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class VariantChoice:
 
 
 def choose_variant(
-    gpu: Gpu | None, backends: Collection[str], *, tensorrt: bool, precision: str = "fp32"
+    gpu: Gpu | None, backends: Collection[str], *, tensorrt: bool, torch: bool, precision: str = "fp32"
 ) -> VariantChoice:
     """Return the fastest variant that can run.
 
@@ -36,6 +37,7 @@ def choose_variant(
         gpu: Of this machine, None without one.
         backends: Names of the server's backends.
         tensorrt: Whether plans can be built here.
+        torch: Whether PyTorch and the package that serves with it are installed.
         precision: That the generation is served in; only the CPU runs int8.
     """
     if precision != "fp32":
@@ -45,7 +47,12 @@ def choose_variant(
     if "tensorrt" in backends and tensorrt:
         return VariantChoice("tensorrt", str(gpu))
     missing = "no Python module tensorrt to build a plan with" if "tensorrt" in backends else "no backend tensorrt"
-    return VariantChoice("onnxruntime" if "onnxruntime" in backends else "cpu", f"{gpu}, but {missing}")
+    if "onnxruntime" in backends:
+        return VariantChoice("onnxruntime", f"{gpu}, but {missing}")
+    missing += " and no backend onnxruntime"
+    if torch:
+        return VariantChoice("torch", f"{gpu}, but {missing}")
+    return VariantChoice("cpu", f"{gpu}, but {missing}, and the extra gpu is not installed")
 
 
 def find_variant(precision: str = "fp32") -> VariantChoice:
@@ -58,8 +65,12 @@ def find_variant(precision: str = "fp32") -> VariantChoice:
         ServerError: If there is no tritonserver.
     """
     backends = {path.name for path in find_tritonserver().backends.iterdir()}
-    tensorrt = importlib.util.find_spec("tensorrt") is not None
-    return choose_variant(find_gpu(), backends, tensorrt=tensorrt, precision=precision)
+    tensorrt, torch = (_installed(*names) for names in (("tensorrt",), ("torch", "transformers", "trident_gpu")))
+    return choose_variant(find_gpu(), backends, tensorrt=tensorrt, torch=torch, precision=precision)
+
+
+def _installed(*modules: str) -> bool:
+    return all(importlib.util.find_spec(module) is not None for module in modules)
 
 
 def ensure_plan(generation: Generation, cache: Path, *, library: Library = "tensorrt") -> Path:

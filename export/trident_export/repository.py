@@ -58,9 +58,8 @@ def assemble(output: Path, identity: Identity, *, dimension: int) -> dict[str, P
             target.parent.mkdir(exist_ok=True)
             template = path.read_text(encoding="utf-8")
             target.write_text(render(template, serial=identity.serial, dimension=dimension))
-        adapter = templates / model / TEMPLATE_VERSION / "model.py"
-        if adapter.is_file():
-            shutil.copyfile(adapter, version / "model.py")
+        for adapter in (templates / model / TEMPLATE_VERSION).glob("*.py"):
+            shutil.copyfile(adapter, version / adapter.name)
         identity.save(version)
         folders[model] = version
     return folders

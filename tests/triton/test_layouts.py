@@ -1,4 +1,4 @@
-"""The CPU's two layouts, and the pipeline's own queue."""
+"""The layouts that run here, and the pipeline's own queue."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ def generation(tiny_generations: Path) -> Generation:
     return find_generation(tiny_generations)
 
 
-def test_three_stages_answer_what_one_process_answers(generation: Generation, tiny_server: TritonServer) -> None:
+@pytest.mark.parametrize("variant", ["stages", "torch"])  # torch without a GPU computes in float32
+def test_three_stages_answer_what_one_process_answers(
+    generation: Generation, tiny_server: TritonServer, variant: str
+) -> None:
     http_port, grpc_port, metrics_port = free_ports(3)
-    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, variant="stages")
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, variant=variant)
     queries = [answer.query for answer in generation.golden()]
     with (
         serve(generation, generation.folder.parent, options) as server,  # its golden answers were checked
@@ -38,8 +41,9 @@ def test_three_stages_answer_what_one_process_answers(generation: Generation, ti
     ):
         for found, expected in zip(stages.search_many(queries), one.search_many(queries), strict=True):
             assert [hit.product_id for hit in found.hits] == [hit.product_id for hit in expected.hits]
-        vectors = [client.embed(queries, side="query") for client in (stages, one)]
-        np.testing.assert_allclose(*vectors, atol=1e-5)
+        for side in ("query", "product"):
+            vectors = [client.embed(queries, side=side) for client in (stages, one)]
+            np.testing.assert_allclose(*vectors, atol=1e-5)
         assert server.statistics("encoder").inferences > 0
 
 
@@ -94,12 +98,11 @@ def test_who_would_wait_too_long_is_told_so_at_once(impatient: TritonServer) -> 
         )
         time.sleep(4 * PAUSE_S)
         assert len(client.search("navy sofa", k=3).hits) == 3  # when it is quiet again
+    expected = {"trident_rejected_total": len(errors), "trident_searches_total": len(asked) - len(errors) + 1}
     deadline = time.monotonic() + 10  # metrics are up to a second behind
-    while counted(impatient, "trident_rejected_total") < len(errors):
-        assert time.monotonic() < deadline
+    while (found := {name: counted(impatient, name) for name in expected}) != expected:
+        assert time.monotonic() < deadline, found
         time.sleep(0.1)
-    assert counted(impatient, "trident_rejected_total") == len(errors)
-    assert counted(impatient, "trident_searches_total") == len(asked) - len(errors) + 1
 
 
 def counted(server: TritonServer, metric: str) -> float:

@@ -154,7 +154,7 @@ def test_a_server_killed_in_the_middle_of_a_promotion(served: Served) -> None:
 
     def kill_soon(line: str) -> None:
         if line.startswith("loading generation"):
-            threading.Timer(0.4, lambda: killed.append(served.kill())).start()
+            threading.Timer(0.05, lambda: killed.append(served.kill())).start()  # loading takes longer anywhere
 
     with pytest.raises((ServerError, GenerationError), match=r"does not answer|refused /v2/repository"):
         promote(own.folder, served.port, own.b.id, QUIET, report=kill_soon)

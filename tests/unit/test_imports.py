@@ -1,7 +1,8 @@
 """The direction of the imports holds, read from the sources.
 
-trident_client and trident import nothing else of ours; trident_train, trident_export and model_repository
-import trident only. The command line is the one exception: inside a function it imports what a subcommand
+trident_client and trident import nothing else of ours; trident_train, trident_export and trident_gpu import trident
+only, model_repository that and, for its encoder on a GPU, trident_gpu.
+The command line is the one exception: inside a function it imports what a subcommand
 needs. Third parties come with the extra that the package belongs to.
 """
 
@@ -20,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OURS = frozenset({"trident", "trident_train", "trident_export", "trident_client"})
+OURS = frozenset({"trident", "trident_train", "trident_export", "trident_gpu", "trident_client"})
 # What a server or a client without the train and export extras does not have, and core must work there.
 HEAVY = frozenset({"torch", "transformers", "peft", "accelerate", "datasets", "tritonclient", "sentence_transformers"})
 
@@ -51,7 +52,8 @@ PACKAGES = {
     "trident_client": Package(
         "client/trident_client", OURS - {"trident_client"}, allowed=frozenset({"numpy", "tritonclient", "grpc"})
     ),
-    "model_repository": Package("model_repository", OURS - {"trident"}),
+    "trident_gpu": Package("gpu/trident_gpu", OURS - {"trident", "trident_gpu"}),
+    "model_repository": Package("model_repository", OURS - {"trident", "trident_gpu"}),
 }
 
 
@@ -171,6 +173,7 @@ EXTRAS_OF = {
     "trident": ("serve", "train", "export", "bench"),
     "trident_train": ("train",),
     "trident_export": ("export",),
+    "trident_gpu": ("gpu",),
     "trident_client": (),
     "model_repository": ("serve",),
 }

@@ -30,6 +30,7 @@ PACKAGE_ROOTS = {
     "trident": "core/trident",
     "trident_train": "train/trident_train",
     "trident_export": "export/trident_export",
+    "trident_gpu": "gpu/trident_gpu",
     "trident_client": "client/trident_client",
 }
 DATA_ROOTS = {"trident_export/model_repository": "model_repository", "trident_train/recipes": "train/recipes"}

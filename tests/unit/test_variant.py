@@ -19,18 +19,19 @@ IMAGE = {"onnxruntime", "python", "tensorrt"}
 
 
 @pytest.mark.parametrize(
-    ("gpu", "backends", "tensorrt", "precision", "variant", "reason"),
+    ("gpu", "backends", "tensorrt", "torch", "precision", "variant", "reason"),
     [
-        (GPU, IMAGE, True, "fp32", "tensorrt", "NVIDIA L4 (compute capability 8.9)"),
-        (GPU, IMAGE, False, "fp32", "onnxruntime", "no Python module tensorrt"),
-        (GPU, {"python", "onnxruntime"}, True, "fp32", "onnxruntime", "no backend tensorrt"),
-        (GPU, {"python"}, True, "fp32", "cpu", "no backend tensorrt"),
-        (None, IMAGE, True, "fp32", "cpu", "no GPU"),
-        (GPU, IMAGE, True, "int8", "cpu", "the generation is served in int8"),
+        (GPU, IMAGE, True, True, "fp32", "tensorrt", "NVIDIA L4 (compute capability 8.9)"),
+        (GPU, IMAGE, False, True, "fp32", "onnxruntime", "no Python module tensorrt"),
+        (GPU, {"python", "onnxruntime"}, True, True, "fp32", "onnxruntime", "no backend tensorrt"),
+        (GPU, {"python"}, True, True, "fp32", "torch", "no backend tensorrt and no backend onnxruntime"),
+        (GPU, {"python"}, True, False, "fp32", "cpu", "the extra gpu is not installed"),
+        (None, IMAGE, True, True, "fp32", "cpu", "no GPU"),
+        (GPU, IMAGE, True, True, "int8", "cpu", "the generation is served in int8"),
     ],
 )
-def test_the_fastest_variant_that_can_run_is_taken(gpu, backends, tensorrt, precision, variant, reason) -> None:
-    choice = choose_variant(gpu, backends, tensorrt=tensorrt, precision=precision)
+def test_the_fastest_variant_that_can_run_is_taken(gpu, backends, tensorrt, torch, precision, variant, reason) -> None:
+    choice = choose_variant(gpu, backends, tensorrt=tensorrt, torch=torch, precision=precision)
     assert choice.variant == variant
     assert reason in choice.reason
 
@@ -39,7 +40,7 @@ def test_here_there_is_what_this_machine_has() -> None:
     assert find_variant().variant == "cpu"  # the wheel's server has the Python backend only
 
 
-@pytest.mark.parametrize("variant", ["tensorrt", "onnxruntime"])
+@pytest.mark.parametrize("variant", ["tensorrt", "onnxruntime", "torch"])
 def test_what_is_served_in_8_bits_is_served_by_the_cpu_only(
     generation: Generation, tmp_path: Path, variant: str
 ) -> None:

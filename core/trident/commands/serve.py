@@ -27,7 +27,8 @@ def command(
     grpc_port: Annotated[int, typer.Option(help="gRPC.")] = 8001,
     metrics_port: Annotated[int, typer.Option(help="Prometheus metrics.")] = 8002,
     variant: Annotated[
-        str, typer.Option(help="cpu (one process), stages (three), onnxruntime, tensorrt (their encoders), or auto.")
+        str,
+        typer.Option(help="cpu (one process), stages (three), onnxruntime, tensorrt, torch (their encoders), or auto."),
     ] = "cpu",
     plans: Annotated[Path, typer.Option(help="The --cache of trident engine, for tensorrt.")] = DEFAULT_CACHE,
     cache: Annotated[

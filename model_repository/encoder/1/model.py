@@ -12,6 +12,7 @@ from trident.errors import ModelError
 from trident.generation import Identity
 from trident.model_parameters import start_model
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident.tokenization import unpadded
 
 
 class TritonPythonModel:
@@ -38,10 +39,8 @@ class TritonPythonModel:
     def answers(self, requests):
         rows, ends = [], []
         for request in requests:
-            input_ids = pb_utils.get_input_tensor_by_name(request, INPUT_IDS).as_numpy()  # (B, L)
-            mask = pb_utils.get_input_tensor_by_name(request, ATTENTION_MASK).as_numpy()  # (B, L)
-            lengths = mask.sum(axis=1).tolist()
-            rows += [ids[:length] for ids, length in zip(input_ids.tolist(), lengths, strict=True)]
+            tensors = [pb_utils.get_input_tensor_by_name(request, name) for name in (INPUT_IDS, ATTENTION_MASK)]
+            rows += unpadded(*(tensor.as_numpy() for tensor in tensors))
             ends.append(len(rows))
         embeddings = self.encoder.embed_ids(rows, pad_id=0)  # the mask hides what pads
         return [
