@@ -8,10 +8,13 @@ at the pace of the last batches is rejected now, rather than after a wait.
 
 from __future__ import annotations
 
+import json
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+
+from trident.tensors import MAX_BATCH
 
 PAUSE_S = 0.05  # between two batches, at least: had anybody waited, the next one had come sooner
 PACE_MEMORY = 0.7  # of what was known of the pace, when another batch was answered
@@ -38,6 +41,17 @@ class Admission:
         self._answering: tuple[int, float] | None = None  # rows of the batch, and since when
         self._rows_per_s: float | None = None
         self._left_waiting = False  # that is, the last batch may have
+
+    @classmethod
+    def of_model(cls, args: Mapping[str, str], *, max_wait_ms: int) -> Admission:
+        """Return the admission of a served model.
+
+        Args:
+            args: What Triton gives to ``initialize``.
+            max_wait_ms: How long a request may wait.
+        """
+        largest = int(json.loads(args["model_config"])["max_batch_size"])
+        return cls(full_rows=largest - MAX_BATCH + 1, max_wait_s=max_wait_ms / 1000)  # the next request may not fit
 
     def admits(self, rows: Sequence[int]) -> int:
         """Return how many of a batch's requests are answered, the first ones; ``ended`` must be called when they are.

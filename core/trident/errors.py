@@ -8,6 +8,7 @@
     |-- ExportError              a stage of the export did not prove itself
     |-- GenerationError          a generation is missing, damaged or inconsistent
     |-- GateError                a generation must not take over: a check of the gate failed
+    |-- OverloadError            more is asked of a model than it answers in time
     |-- ServerError              a tritonserver was not found, did not start or died
     |-- BenchError               a measurement could not be made, or does not keep the budget
     `-- MissingExtraError        a command needs an extra that is not installed
@@ -61,6 +62,10 @@ class GateError(TridentError):
         """Keep the report beside the message."""
         super().__init__(message)
         self.report = report
+
+
+class OverloadError(TridentError):
+    """More is asked of a model than it answers in time."""
 
 
 class ServerError(TridentError):

@@ -32,10 +32,11 @@ class TorchEncoder:
         backbone: A transformers model in evaluation mode, on the device and in the type that it runs in.
         contract: Gives the pooling.
         buckets: The shapes.
+        graphs: Whether a GPU gets a graph for each shape; without, its kernels are launched one by one.
     """
 
-    def __init__(self, backbone: Any, contract: TextContract, buckets: Buckets) -> None:
-        """Keep the model and, on a GPU, capture a graph for each shape."""
+    def __init__(self, backbone: Any, contract: TextContract, buckets: Buckets, *, graphs: bool = True) -> None:
+        """Keep the model and capture the graphs."""
         self.backbone = backbone
         self.contract = contract
         self.buckets = buckets
@@ -43,7 +44,7 @@ class TorchEncoder:
         self.dimension = int(backbone.config.hidden_size)
         self.vocabulary = int(backbone.config.vocab_size)
         self._captured: dict[Shape, Callable[[Tensor], Tensor]] = {}
-        if self.device.type == "cuda":
+        if graphs and self.device.type == "cuda":
             pool_handle = torch.cuda.graph_pool_handle()
             self._captured = {shape: self._capture(shape, pool_handle) for shape in buckets.shapes()}
 
@@ -55,6 +56,7 @@ class TorchEncoder:
         buckets: Buckets,
         *,
         device: str = AUTO,
+        graphs: bool = True,
         dtype: torch.dtype | None = None,
     ) -> TorchEncoder:
         """Return the encoder of a model folder.
@@ -64,6 +66,7 @@ class TorchEncoder:
             contract: Gives the pooling.
             buckets: The shapes.
             device: ``cuda``, ``cpu`` or ``auto``.
+            graphs: As for the class.
             dtype: Of weights and activations; None: float16 on a GPU, float32 on a CPU. Pooling is in float32.
 
         Raises:
@@ -87,7 +90,7 @@ class TorchEncoder:
             raise ModelError(
                 f"buckets must be <= {positions} tokens, the positions of {folder}, got {buckets.tokens[-1]}"
             )
-        return cls(backbone.eval().to(chosen), contract, buckets)
+        return cls(backbone.eval().to(chosen), contract, buckets, graphs=graphs)
 
     def embed_ids(self, rows: Sequence[Sequence[int]], *, pad_id: int) -> NDArray[np.float32]:
         """Return the embeddings of N rows of token ids, (N, D), in their order.

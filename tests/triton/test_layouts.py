@@ -62,13 +62,14 @@ def test_the_pipeline_gives_what_is_asked_for(tiny_server: TritonServer, generat
                 assert np.linalg.norm(answer.as_numpy("embedding")) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.fixture
-def impatient(generation: Generation, tmp_path: Path) -> Iterator[TritonServer]:
-    """Return a server whose pipeline takes batches of 66 rows and lets nobody wait."""
+@pytest.fixture(params=["cpu", "stages", "torch"])
+def impatient(generation: Generation, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TritonServer]:
+    """Return a server whose slowest model takes batches of 66 rows and lets nobody wait."""
+    variant = request.param
     models = tmp_path / "serving" / "models"
     models.parent.mkdir()
-    lay_out(models, generation, cache=False, plan=None)
-    path = models / "pipeline" / "config.pbtxt"
+    lay_out(models, generation, variant=variant, cache=False, plan=None)
+    path = models / ("pipeline/config.pbtxt" if variant == "cpu" else f"encoder/configs/{variant}.pbtxt")
     text = path.read_text()
     for old, new in (("max_batch_size: 256", "max_batch_size: 66"), ('"1000"', '"0"')):
         assert old in text
@@ -78,6 +79,7 @@ def impatient(generation: Generation, tmp_path: Path) -> Iterator[TritonServer]:
     config = ServerConfig(
         model_repository=models,
         load_models=("search",),
+        model_config_name=variant,
         http_port=http_port,
         grpc_port=grpc_port,
         metrics_port=metrics_port,
@@ -94,11 +96,13 @@ def test_who_would_wait_too_long_is_told_so_at_once(impatient: TritonServer) -> 
         assert 0 < len(errors) < len(asked)
         assert all(isinstance(error, ServerOverloadedError) for error in errors)
         assert str(errors[0]).endswith(
-            "is overloaded: requests must not wait longer than 0 s, and more come than it answers; try again later"
+            "overloaded: requests must not wait longer than 0 s, and more come than it answers; try again later"
         )
         time.sleep(4 * PAUSE_S)
         assert len(client.search("navy sofa", k=3).hits) == 3  # when it is quiet again
-    expected = {"trident_rejected_total": len(errors), "trident_searches_total": len(asked) - len(errors) + 1}
+    expected = {"trident_searches_total": len(asked) - len(errors) + 1}
+    if impatient.config.model_config_name == "cpu":  # in stages Triton itself counts the encoder's failures
+        expected["trident_rejected_total"] = len(errors)
     deadline = time.monotonic() + 10  # metrics are up to a second behind
     while (found := {name: counted(impatient, name) for name in expected}) != expected:
         assert time.monotonic() < deadline, found

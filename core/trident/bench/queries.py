@@ -12,7 +12,7 @@ import numpy as np
 from trident.errors import ConfigError
 from trident.pairs import normalized_query
 from trident.tables import read_table, require_text
-from trident.tensors import QUERY
+from trident.tensors import ATTENTION_MASK, INPUT_IDS, QUERY
 
 Mix = Literal["distinct", "zipf", "log"]
 ZIPF_EXPONENT = 1.0  # of query popularity by rank; logs of search engines lie around it (Baeza-Yates et al., 2007)
@@ -53,6 +53,19 @@ def draw_queries(path: Path, *, count: int, mix: str = "distinct", seed: int = 4
 def write_tensor_input(queries: Sequence[str], path: Path) -> Path:
     """Write perf_analyzer's input for a KServe server (gRPC and HTTP): one query a request."""
     path.write_text(json.dumps({"data": [{QUERY: [query]} for query in queries]}), encoding="utf-8")
+    return path
+
+
+def write_rows_input(rows: Sequence[Sequence[int]], path: Path) -> Path:
+    """Write perf_analyzer's input for the encoder by itself: the token ids of a row a request, at its own length."""
+    data = [
+        {
+            name: {"content": list(content), "shape": [len(row)]}
+            for name, content in ((INPUT_IDS, row), (ATTENTION_MASK, [1] * len(row)))
+        }
+        for row in rows
+    ]
+    path.write_text(json.dumps({"data": data}), encoding="utf-8")
     return path
 
 

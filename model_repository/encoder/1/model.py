@@ -7,12 +7,14 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
+from trident.admission import Admission
 from trident.encoder import OnnxEncoder
-from trident.errors import ModelError
+from trident.encoding import RequestEncoder
+from trident.errors import OverloadError, TridentError
 from trident.generation import Identity
+from trident.golden import GOLDEN_REQUEST
 from trident.model_parameters import start_model
 from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
-from trident.tokenization import unpadded
 
 
 class TritonPythonModel:
@@ -22,28 +24,33 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = start_model(args)
         identity = Identity.load(folder)
-        self.encoder = OnnxEncoder.load(
+        encoder = OnnxEncoder.load(
             folder / identity.graph,
             threads=int(parameters["threads"]),
             encoder_fingerprint=identity.encoder_fingerprint,
         )
+        admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
+        self.encoder = RequestEncoder(encoder, admission)
 
     def execute(self, requests):
-        try:
-            return self.answers(requests)
-        except ModelError as error:
-            if len(requests) > 1:  # one bad request must not fail the others
-                return [self.execute([request])[0] for request in requests]
-            return [pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))]
-
-    def answers(self, requests):
-        rows, ends = [], []
-        for request in requests:
-            tensors = [pb_utils.get_input_tensor_by_name(request, name) for name in (INPUT_IDS, ATTENTION_MASK)]
-            rows += unpadded(*(tensor.as_numpy() for tensor in tensors))
-            ends.append(len(rows))
-        embeddings = self.encoder.embed_ids(rows, pad_id=0)  # the mask hides what pads
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor(EMBEDDING, embeddings[start:end])])
-            for start, end in zip([0, *ends[:-1]], ends, strict=True)
+        asked = [
+            (
+                self.tensor(request, INPUT_IDS),
+                self.tensor(request, ATTENTION_MASK),
+                request.request_id() != GOLDEN_REQUEST,
+            )
+            for request in requests
         ]
+        return [self.response(answer) for answer in self.encoder.answers(asked)]
+
+    @staticmethod
+    def tensor(request, name):
+        return pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+
+    @staticmethod
+    def response(answer):
+        if isinstance(answer, TridentError):
+            overload = isinstance(answer, OverloadError)
+            code = pb_utils.TritonError.UNAVAILABLE if overload else pb_utils.TritonError.INTERNAL
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(answer), code))
+        return pb_utils.InferenceResponse([pb_utils.Tensor(EMBEDDING, answer)])

@@ -3,7 +3,6 @@
 The parts lie in the version folders of the tokenizer, the encoder and the retriever beside this one.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,6 @@ from trident.tensors import (
     EF,
     EMBEDDING,
     GENERATION,
-    MAX_BATCH,
     MIN_SCORE,
     PRODUCT_ID,
     SCORE,
@@ -44,8 +42,7 @@ class TritonPythonModel:
         threads, self.threads = int(parameters["threads"]), int(parameters["index_threads"])
         self.identity = Identity.load(model / version)
         self.searcher = Searcher.load_parts(model.parent, self.identity, threads=threads, index_threads=self.threads)
-        full = int(json.loads(args["model_config"])["max_batch_size"]) - MAX_BATCH + 1  # the next request may not fit
-        self.admission = Admission(full_rows=full, max_wait_s=int(parameters["max_wait_ms"]) / 1000)
+        self.admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
         self.search_watch = SearchWatch(self.searcher.retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS)
 
