@@ -3,7 +3,8 @@
     python bench/engines.py                       # a model of e5-large-v2's shape, random weights
     python bench/engines.py --model FOLDER --batches 1 8 32 --tokens 16 32 64 --json
 
-With a GPU: PyTorch in float16 (scaled dot product attention), ONNX Runtime and TensorRT(-RTX) on the float16 graph.
+With a GPU: PyTorch in float16 (scaled dot product attention) as it comes and, as it is served, with a CUDA graph for
+each shape; ONNX Runtime and TensorRT(-RTX) on the float16 graph.
 Without: PyTorch and ONNX Runtime in float32 on one thread each. Ways that cannot run here are named with the reason.
 Each takes token ids in the machine's memory and gives embeddings there; they take turns. Prints the median
 milliseconds of a batch, and the smallest cosine to PyTorch's float32 on the CPU.
@@ -39,6 +40,8 @@ from trident_export.engine_profiles import Profile
 from trident_export.fp16 import convert_fp16
 from trident_export.merge import load_backbone
 from trident_export.onnx_graph import EncoderGraph, export_onnx
+from trident_gpu.buckets import Buckets
+from trident_gpu.encoder import TorchEncoder
 from trident_train.random_model import write_random_model
 
 E5_LARGE = {"layers": 24, "width": 1024, "heads": 16, "intermediate": 4096}
@@ -71,6 +74,12 @@ def with_torch(model: Path, *, device: str, half: bool) -> Way:
             return np.asarray(graph(ids, mask).float().cpu().numpy(), dtype=np.float32)
 
     return embed
+
+
+def with_graphs(model: Path, shapes: Sequence[Shape]) -> Way:
+    """Return PyTorch as ``trident serve --variant torch`` runs it."""
+    rows, tokens = (tuple(sorted({shape[axis] for shape in shapes})) for axis in (0, 1))
+    return TorchEncoder.load(model, TextContract(), Buckets(rows=rows, tokens=tokens), device="cuda").embed
 
 
 def make_profiles(shapes: Sequence[Shape]) -> list[Profile]:
@@ -125,10 +134,13 @@ def find_ways(model: Path, folder: Path, shapes: Sequence[Shape]) -> tuple[dict[
     export_onnx(EncoderGraph(load_backbone(model), TextContract()).eval(), full, encoder_fingerprint="bench")
     convert_fp16(full, half)
     gpu = torch.cuda.is_available()
+    if CUDA in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()  # of PyTorch's CUDA
     graphs = {"onnxruntime cpu fp32": (full, CPU), "onnxruntime cuda fp16": (half, CUDA)}
     makers: dict[str, Callable[[], Way]] = {
         "torch cpu fp32": lambda: with_torch(model, device="cpu", half=False),
         "torch cuda fp16": lambda: with_torch(model, device="cuda", half=True),
+        "torch cuda fp16 graphs": lambda: with_graphs(model, shapes),
         **{
             name: lambda graph=graph, provider=provider: OnnxEncoder.load(graph, providers=(provider,)).embed
             for name, (graph, provider) in graphs.items()
@@ -192,7 +204,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="of measuring, for each way and shape")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)
     shapes = [(count, tokens) for tokens in options.tokens for count in options.batches]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

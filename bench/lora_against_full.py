@@ -40,6 +40,7 @@ from trident_train.single_steps import training_of
 RECIPE = Path(__file__).parents[1] / "train" / "recipes" / "esci-e5-large-v2.toml"
 Method = Literal["lora", "full"]
 METHODS: tuple[Method, ...] = ("lora", "full")
+CHECKPOINTING = {"no": (False,), "yes": (True,), "both": (False, True)}
 WARM_UP = 2  # steps of each arm that are not timed
 
 
@@ -77,9 +78,11 @@ class Stepper:
         self.seconds.append(time.perf_counter() - started)
 
 
-def compare(recipe: TrainRecipe, *, steps: int, limit_bytes: int | None) -> dict[str, Any]:
+def compare(
+    recipe: TrainRecipe, *, steps: int, limit_bytes: int | None, checkpointing: tuple[bool, ...] = (False, True)
+) -> dict[str, Any]:
     """Return what is printed."""
-    arms = [_arm(recipe, method, checkpointing) for checkpointing in (False, True) for method in METHODS]
+    arms = [_arm(recipe, method, each) for each in checkpointing for method in METHODS]
     # memory first: its processes would find a GPU half full of this one's models
     peaks = [step_memory(arm, arm.optimizer.batch_size) for arm in arms]
     largest = [None if limit_bytes is None else _largest(arm, limit_bytes) for arm in arms]
@@ -96,7 +99,7 @@ def compare(recipe: TrainRecipe, *, steps: int, limit_bytes: int | None) -> dict
         "precision": recipe.optimizer.mixed_precision,
         "memory_limit_bytes": limit_bytes,
         "rows": [asdict(row) for row in rows],
-        "full_over_lora": _full_over_lora(steppers),
+        "full_over_lora": _full_over_lora(steppers, checkpointing),
         "environment": environment(steppers[0].training.accelerator),
     }
 
@@ -132,10 +135,12 @@ def _row(stepper: Stepper, peak_bytes: int, batch: int | None) -> Row:
     )
 
 
-def _full_over_lora(steppers: list[Stepper]) -> dict[str, dict[str, float]]:
+def _full_over_lora(steppers: list[Stepper], checkpointing: tuple[bool, ...]) -> dict[str, dict[str, float]]:
     """Return how many times LoRA's seconds a full step takes: the median over turns, with 10th and 90th percentile."""
     found: dict[str, dict[str, float]] = {}
-    for name, (lora, full) in (("kept activations", steppers[:2]), ("gradient checkpointing", steppers[2:])):
+    for number, each in enumerate(checkpointing):
+        name = "gradient checkpointing" if each else "kept activations"
+        lora, full = steppers[2 * number : 2 * number + 2]
         ratios = np.array(full.seconds[WARM_UP:]) / np.array(lora.seconds[WARM_UP:])  # (turns,)
         low, median, high = np.quantile(ratios, (0.1, 0.5, 0.9)).tolist()
         found[name] = {"median": median, "low": low, "high": high}
@@ -187,6 +192,7 @@ def main() -> int:
     parser.add_argument("--precision", choices=("no", "fp16", "bf16"), help="default: the recipe's")
     parser.add_argument("--batch-size", type=int, help="pairs; default: the recipe's")
     parser.add_argument("--steps", type=int, default=20, help="timed, of each arm")
+    parser.add_argument("--checkpointing", choices=tuple(CHECKPOINTING), default="both", help="of activations")
     parser.add_argument("--memory-limit", type=parse_size, help="such as 16GiB; also finds the largest batch under it")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     options = parser.parse_args()
@@ -201,7 +207,12 @@ def main() -> int:
                 shape = {name: getattr(options, name) for name in ("layers", "width", "heads", "intermediate")}
                 overrides.append(f"base_model={write_random_model(Path(folder), **shape)}")
             recipe = load_recipe(TrainRecipe, options.recipe, overrides)
-            result = compare(recipe, steps=options.steps, limit_bytes=options.memory_limit)
+            result = compare(
+                recipe,
+                steps=options.steps,
+                limit_bytes=options.memory_limit,
+                checkpointing=CHECKPOINTING[options.checkpointing],
+            )
         except TridentError as error:
             sys.stderr.write(f"{error}\n")
             return 1

@@ -19,6 +19,7 @@ from transformers import AutoModel
 from trident.errors import ModelError
 from trident.pooling import normalize, pool
 from trident.text import TextContract
+from trident.tokenization import TokenBatch
 from trident_gpu.buckets import Buckets, Run, Shape
 
 AUTO = "auto"  # a GPU where PyTorch has one, else the CPU
@@ -110,6 +111,19 @@ class TorchEncoder:
                 embeddings[list(run.numbers)] = found[: len(run.numbers)].cpu().numpy()
         return embeddings
 
+    def embed(self, batch: TokenBatch) -> NDArray[np.float32]:
+        """Return the embeddings (B, D) of a batch that has one of the shapes already.
+
+        Raises:
+            ModelError: If it has another shape, or an id outside the vocabulary.
+        """
+        if batch.input_ids.shape not in self.buckets.shapes():
+            raise ModelError(f"a batch must have one of the shapes of the buckets, got {batch.input_ids.shape}")
+        self._check(batch.input_ids)
+        with torch.inference_mode():
+            both = torch.from_numpy(np.stack([batch.input_ids, batch.attention_mask]))
+            return np.asarray(self._run(both).cpu().numpy(), dtype=np.float32)
+
     def _padded(self, rows: Sequence[Sequence[int]], run: Run, pad_id: int) -> Tensor:
         """Return ids and mask, (2, B, L) int64; a row that only fills the batch has a token, so that it has a mean."""
         batch = np.full((2, *run.shape), pad_id, dtype=np.int64)
@@ -118,13 +132,16 @@ class TorchEncoder:
         for ids, mask, row in zip(*batch, rows, strict=False):
             ids[: len(row)] = row
             mask[: len(row)] = 1
-        # an id outside would be read from memory that is not the model's, and end the process on a GPU
-        if batch[0].min() < 0 or batch[0].max() >= self.vocabulary:
+        self._check(batch[0])
+        return torch.from_numpy(batch)
+
+    def _check(self, ids: NDArray[np.int64]) -> None:
+        """Refuse what a GPU would read from memory that is not the model's, and end the process for."""
+        if ids.min() < 0 or ids.max() >= self.vocabulary:
             raise ModelError(
-                f"token ids must be 0 to {self.vocabulary - 1}, got {batch[0].min()} to {batch[0].max()}: "
+                f"token ids must be 0 to {self.vocabulary - 1}, got {ids.min()} to {ids.max()}: "
                 "the tokenizer is of another model"
             )
-        return torch.from_numpy(batch)
 
     def _run(self, batch: Tensor) -> Tensor:
         """Return the embeddings (B, D) of a padded batch (2, B, L); on a GPU they may still be under way."""

@@ -14,6 +14,7 @@ OPTIONS = ("--batches", "1", "8", "--tokens", "16", "--seconds", "0.1")
 WAYS = {
     "torch cpu fp32",
     "torch cuda fp16",
+    "torch cuda fp16 graphs",
     "onnxruntime cpu fp32",
     "onnxruntime cuda fp16",
     "tensorrt fp16",

@@ -11,6 +11,7 @@ import torch
 from trident.encoder import OnnxEncoder
 from trident.errors import ModelError
 from trident.generation import ENCODER_FOLDER, Generation, find_generation
+from trident.tokenization import pad
 from trident_gpu.buckets import ROWS, Buckets
 from trident_gpu.encoder import TorchEncoder
 
@@ -39,6 +40,14 @@ def test_embeddings_are_those_of_the_graph(encoder: TorchEncoder, generation: Ge
     graph = OnnxEncoder.load(generation.graph("fp32"))
     np.testing.assert_allclose(encoder.embed_ids(rows, pad_id=0), graph.embed_ids(rows, pad_id=0), atol=2e-6)
     assert encoder.embed_ids([], pad_id=0).shape == (0, graph.dimension)
+
+
+def test_a_batch_of_a_shape_needs_no_padding(encoder: TorchEncoder) -> None:
+    rows = rows_of_lengths([8, 5, 3, 8])
+    batch = pad(rows, pad_id=0, length=8)
+    np.testing.assert_allclose(encoder.embed(batch), encoder.embed_ids(rows, pad_id=0), atol=1e-6)
+    with pytest.raises(ModelError, match=r"one of the shapes of the buckets, got \(3, 8\)"):
+        encoder.embed(pad(rows[:3], pad_id=0, length=8))
 
 
 def test_every_run_has_a_shape_of_the_buckets_and_every_row_is_in_one() -> None:
