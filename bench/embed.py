@@ -38,6 +38,7 @@ def ways(generation: Generation, threads: int) -> dict[str, Way]:
     folder = generation.folder / ENCODER_FOLDER
     library = SentenceTransformer(str(folder), device="cpu")
     contract = TextContract.load(folder)
+    library.max_seq_length = contract.max_tokens("product")  # the folder's is that of the longer side
     tokenizer = TextTokenizer.load(folder, contract)
     before, after = contract.product_template.split(SLOT)
 

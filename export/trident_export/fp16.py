@@ -42,6 +42,7 @@ def convert_fp16(source: Path, output: Path) -> None:
             model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATORS]
         )
     graph = half.graph
+    _drop_repeated_casts(graph)
     del graph.output[:], graph.value_info[:]
     graph.initializer.extend(constants)
     graph.node.extend(pooling)
@@ -49,6 +50,19 @@ def convert_fp16(source: Path, output: Path) -> None:
     OnnxModel(half).topological_sort(is_deterministic=True)  # the converter appends its casts at the end
     onnx.checker.check_model(half, full_check=True)
     onnx.save(half, str(output))
+
+
+def _drop_repeated_casts(graph: onnx.GraphProto) -> None:
+    """Keep one of equal casts: ONNX Runtime before 1.32 writes one for each reader of a constant, all of one name."""
+    seen: set[bytes] = set()
+    kept = []
+    for node in graph.node:
+        text = node.SerializeToString(deterministic=True)
+        if node.op_type != "Cast" or text not in seen:
+            kept.append(node)
+        seen.add(text)
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _cut(nodes: list[NodeProto], source: Path) -> tuple[list[NodeProto], list[NodeProto]]:
