@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trident.errors import ModelError
 from trident.onnx_session import CPU, first_line, open_session
+from trident.signed_weights import runs_signed, with_signed_weights
 from trident.tokenization import TokenBatch, pad
 
 INPUTS = ("input_ids", "attention_mask")  # (B, L) int64 each, B and L free
@@ -83,11 +84,14 @@ class OnnxEncoder:
             raise ModelError(f"threads must be >= 1, got {threads}")
         if not path.is_file():
             raise ModelError(f"encoder {path} does not exist: export the model first")
-        session = open_session(path, what="encoder", providers=providers)
+        graph = with_signed_weights(path) if runs_signed(path) else None
+        session = open_session(path, what="encoder", providers=providers, graph=graph)
         if encoder_fingerprint is not None:
             _check_fingerprint(session, path, encoder_fingerprint)
         dimension = _check_signature(session, path)
-        lone = open_session(path, what="encoder", providers=providers, threads=threads) if threads > 1 else None
+        lone = None
+        if threads > 1:
+            lone = open_session(path, what="encoder", providers=providers, threads=threads, graph=graph)
         return cls(session, path, dimension=dimension, threads=threads, lone=lone)
 
     @property

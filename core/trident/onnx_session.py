@@ -12,7 +12,12 @@ CPU = "CPUExecutionProvider"
 
 
 def open_session(
-    path: Path, *, what: str, providers: tuple[str, ...] = (CPU,), threads: int = 1
+    path: Path,
+    *,
+    what: str,
+    providers: tuple[str, ...] = (CPU,),
+    threads: int = 1,
+    graph: bytes | None = None,
 ) -> ort.InferenceSession:
     """Return a session of a graph.
 
@@ -21,6 +26,7 @@ def open_session(
         what: What errors call it, for example ``"encoder"``.
         providers: Execution providers, the first of which has to run the graph.
         threads: Of its operators.
+        graph: Another form of what the file holds, to be run in its place.
 
     Raises:
         ModelError: If a provider is not available, or the file is no graph that ONNX Runtime loads.
@@ -38,7 +44,7 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # an error is raised, and would be written to standard error as well
     try:
-        session = ort.InferenceSession(str(path), sess_options=options, providers=list(providers))
+        session = ort.InferenceSession(graph or str(path), sess_options=options, providers=list(providers))
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ModelError(f"{what} {path} is not an ONNX graph that ONNX Runtime loads: {first_line(error)}") from error
     if session.get_providers()[0] != providers[0]:  # ONNX Runtime falls back to the CPU with a log line only
