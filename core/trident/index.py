@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ __all__ = ["IndexConfig", "Neighbours", "VectorIndex", "exact_search", "recall"]
 BUILD_BLOCK = 1024  # vectors between two calls of progress
 NO_MORE_REACHED = "contiguous 2D array"  # what hnswlib says when its graph reaches fewer vectors than it was asked for
 
+_Group = tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.float32]]  # queries (G,); labels, cosines (G, depth)
 # Answers as a flat list: query, place within its answer, product row, cosine; (R,) each.
 _Places = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64], NDArray[np.float32]]
 
@@ -239,25 +240,36 @@ class VectorIndex:
         check_positive("threads", threads)
         if not len(queries) == len(ks) == len(efs):
             raise VectorIndexError(f"each query needs its k and ef, got {len(queries)}, {len(ks)} and {len(efs)}")
+        if self.flat is not None and width <= self.unique_count and set(ks) == {width} and set(efs) == {None}:
+            labels, cosines = self.flat.nearest(queries, width)  # (B, width)
+            if self._are_rows(labels, cosines):  # the most frequent case by far, and the shortest way for it
+                found = np.full(len(queries), width, dtype=np.int32)
+                return Neighbours(self._rows_by_label[self._starts[labels]], cosines, found)
+            groups: Iterable[_Group] = [(np.arange(len(queries)), labels, cosines)]
+        else:
+            groups = self._groups(queries, ks, efs, threads)
         wanted = np.array(ks, dtype=np.int64)  # (B,)
-        flat = np.array([self.flat is not None and ef is None for ef in efs], dtype=bool)  # (B,)
-        depths = np.array([self._depth(k, ef) for k, ef in zip(ks, efs, strict=True)], dtype=np.int64)  # (B,)
         rows = np.full((len(queries), width), -1, dtype=np.int64)
         scores = np.full((len(queries), width), np.nan, dtype=np.float32)
+        for group, labels, cosines in groups:
+            line, rank, row, score = self._expand(labels, cosines, wanted[group])
+            rows[group[line], rank], scores[group[line], rank] = row, score
+        return Neighbours(rows, scores, np.minimum(wanted, self.count).astype(np.int32))
+
+    def _groups(
+        self, queries: NDArray[np.float32], ks: Sequence[int], efs: Sequence[int | None], threads: int
+    ) -> Iterator[_Group]:
+        """Yield the queries that share way and depth, with their nearest labels and the cosines of these."""
+        flat = np.array([self.flat is not None and ef is None for ef in efs], dtype=bool)  # (B,)
+        depths = np.array([self._depth(k, ef) for k, ef in zip(ks, efs, strict=True)], dtype=np.int64)  # (B,)
         ways = sorted(set(zip(flat.tolist(), depths.tolist(), strict=True)))
         for is_flat, depth in ways:
             group = np.flatnonzero((flat == is_flat) & (depths == depth))  # (G,)
             asked = queries if len(ways) == 1 else queries[group]
             if is_flat and self.flat is not None:
-                labels, cosines = self.flat.nearest(asked, depth)  # (G, depth)
-                if self._are_rows(labels, cosines):
-                    rows[group, :depth], scores[group, :depth] = self._rows_by_label[self._starts[labels]], cosines
-                    continue
+                yield group, *self.flat.nearest(asked, depth)
             else:
-                labels, cosines = self._nearest_labels(asked, depth, threads)
-            line, rank, row, score = self._expand(labels, cosines, wanted[group])
-            rows[group[line], rank], scores[group[line], rank] = row, score
-        return Neighbours(rows, scores, np.minimum(wanted, self.count).astype(np.int32))
+                yield group, *self._nearest_labels(asked, depth, threads)
 
     def _depth(self, k: int, ef: int | None) -> int:
         """Return how many different vectors are looked up: it depends on the query alone, never on its batch."""

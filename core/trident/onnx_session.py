@@ -1,4 +1,4 @@
-"""Opens ONNX Runtime sessions: no spinning threads, no second provider, errors that say what was opened."""
+"""Opens ONNX Runtime sessions: no threads that spin between runs, one provider, errors that say what was opened."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def open_session(
     providers: tuple[str, ...] = (CPU,),
     threads: int = 1,
     graph: bytes | None = None,
+    spins: bool = False,
 ) -> ort.InferenceSession:
     """Return a session of a graph.
 
@@ -27,6 +28,7 @@ def open_session(
         providers: Execution providers, the first of which has to run the graph.
         threads: Of its operators.
         graph: Another form of what the file holds, to be run in its place.
+        spins: Whether threads that wait for each other in the middle of a run keep their cores; after it they sleep.
 
     Raises:
         ModelError: If a provider is not available, or the file is no graph that ONNX Runtime loads.
@@ -40,7 +42,8 @@ def open_session(
         )
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other programs want the cores
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spins)))  # others want the cores
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # an error is raised, and would be written to standard error as well
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,16 +73,24 @@ class ServingMetrics:
         identity: The generation that the model belongs to.
         counters: What it will count; a counter is shown as 0 until it does.
         state: The server's folder, which names the generation in service; None: this model does not say.
+        collect: Called before anything is handed over; it may count.
     """
 
     def __init__(
-        self, families: Any, identity: Identity, counters: Sequence[MetricInfo], *, state: ServingFolder | None = None
+        self,
+        families: Any,
+        identity: Identity,
+        counters: Sequence[MetricInfo],
+        *,
+        state: ServingFolder | None = None,
+        collect: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the metrics and start the thread."""
         self._kinds = families
         self._labels = {"generation": identity.id, "serial": str(identity.serial), "worker": str(os.getpid())}
         self._id = identity.id
         self._state = state
+        self._collect = collect
         self._lock = threading.Lock()
         self._pending: dict[tuple[MetricInfo, str], float] = {}
         self._gauges: dict[MetricInfo, float] = {}
@@ -117,6 +125,7 @@ class ServingMetrics:
 
     def flush(self) -> None:
         """Hand everything to Triton."""
+        self._collect()
         with self._lock:
             pending, self._pending = self._pending, {}
             gauges, self._gauges = self._gauges, {}

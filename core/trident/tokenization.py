@@ -74,7 +74,10 @@ class TextTokenizer:
         """
         rendered = [self.contract.render(text, side) for text in texts]
         limit = self.contract.max_tokens(side)
-        ids = [encoding.ids for encoding in self._tokenizer.encode_batch(rendered)]
+        if len(rendered) == 1:  # no threads for a lone text
+            ids = [self._tokenizer.encode(rendered[0]).ids]
+        else:
+            ids = [encoding.ids for encoding in self._tokenizer.encode_batch(rendered)]
         if all(len(row) <= limit for row in ids):
             return ids
         # Rare: cut off one by one, so that short batches never pay for truncation and no state is left behind.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,18 +48,37 @@ class SearchWatch:
         share = WatchOptions.from_environment().canary_share
         counters = (*RETRIEVER_METRICS, *more, *(CANARY_METRICS if share else ()))
         state = ServingFolder(model_folder.parents[1])
-        self._metrics = ServingMetrics(families, retriever.identity, counters, state=state)
+        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32]]] = deque()  # found (L,), best score (L,)
+        self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
         self._canary = RecallCanary(retriever.index, self._metrics, share) if share else None
 
     def answered(
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits, live: Sequence[bool]
     ) -> None:
-        """Count the live ones of B answers to embeddings (B, D) with B knobs; the others are to golden queries."""
-        rows = np.flatnonzero(live)  # (L,)
-        if not len(rows):
+        """Take the live ones of B answers to embeddings (B, D) with B knobs; the others are to golden queries.
+
+        They are counted when the metrics are handed over: whoever asked does not wait for it.
+        """
+        if not any(live):
             return
-        found = hits.counts[rows, 0] > 0  # (L,)
-        best = hits.scores[rows[found], 0].astype(np.float64)  # (F,)
+        counts, scores = hits.counts[:, 0], hits.scores[:, 0]  # (B,)
+        if all(live):
+            self._uncounted.append((counts, scores))
+        else:
+            rows = np.flatnonzero(live)  # (L,)
+            self._uncounted.append((counts[rows], scores[rows]))
+            embeddings, knobs = embeddings[rows], [knobs[row] for row in rows.tolist()]
+        if self._canary is not None:
+            self._canary.answered(embeddings, knobs)
+
+    def _count(self) -> None:
+        """Count what was answered since the last time."""
+        taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
+        if not taken:
+            return
+        counts, scores = (np.concatenate(parts) for parts in zip(*taken, strict=True))  # (L,) each
+        found = counts > 0  # (L,)
+        best = scores[found].astype(np.float64)  # (F,)
         self._metrics.add_buckets([*((best[:, None] <= BOUNDS).sum(axis=0).tolist()), len(best)])
         self._metrics.add(
             {
@@ -67,8 +87,6 @@ class SearchWatch:
                 SEARCHES: len(found),  # last: who sees it sees the others
             }
         )
-        if self._canary is not None:
-            self._canary.answered(embeddings[rows], [knobs[row] for row in rows.tolist()])
 
     def rejected(self, queries: int) -> None:
         """Count queries that were turned away."""
