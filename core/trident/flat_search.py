@@ -63,7 +63,7 @@ class FlatSearch:
         from trident.onnx_session import open_session  # here: who searches graphs only needs no ONNX Runtime
 
         try:
-            self._session = open_session(path, what="flat search", threads=threads)
+            self._session = open_session(path, what="flat search", threads=threads, spins=True)
         except ModelError as error:
             raise VectorIndexError(f"{error}; {REMEDY}") from error
         self.vectors = vectors
