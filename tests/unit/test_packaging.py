@@ -71,7 +71,7 @@ def test_the_bare_install_is_the_thin_client():
 
 
 def test_the_extras_are_those_of_the_documentation():
-    assert set(EXTRAS) == {"serve", "triton", "train", "trackers", "export", "bench", "tensorrt", "demo", "dev"}
+    assert set(EXTRAS) == {"serve", "triton", "train", "trackers", "export", "bench", "tensorrt", "gpu", "demo", "dev"}
 
 
 @pytest.mark.parametrize("requirement", ALL_REQUIREMENTS)

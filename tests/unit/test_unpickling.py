@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCES = sorted(
     path
-    for root in ("core", "train", "export", "client", "model_repository", "bench")
+    for root in ("core", "train", "export", "gpu", "client", "model_repository", "bench")
     for path in (REPOSITORY / root).rglob("*.py")
 )
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "pandas"}
