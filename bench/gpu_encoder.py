@@ -26,7 +26,7 @@ import torch
 
 from trident.bench.perf_analyzer import Load, PerfAnalyzer, Target, find_perf_analyzer
 from trident.bench.queries import draw_queries, write_rows_input
-from trident.errors import TridentError
+from trident.errors import ModelError, TridentError
 from trident.generation import QUERY_TOKENS, Identity
 from trident.runtime_repository import WEIGHTS
 from trident.server import ServerConfig, TritonServer, free_ports
@@ -40,6 +40,7 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "model_repository"
 E5_LARGE = {"layers": 24, "width": 1024, "heads": 16, "intermediate": 4096}
 ENCODER = "encoder"
 WARM_UP = 5  # batches
+SMALLEST_COSINE = 0.9999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,19 @@ def in_process(name: str, encoder: TorchEncoder, rows: Sequence[Sequence[int]], 
         p99_ms=p99,
         mean_batch=batch,
     )
+
+
+def agree(graphs: TorchEncoder, plain: TorchEncoder, rows: Sequence[Sequence[int]]) -> None:
+    """Refuse to measure an encoder whose graphs embed batches of mixed lengths otherwise than its kernels do alone.
+
+    Raises:
+        ModelError: With the smallest cosine.
+    """
+    for count in (1, 3, 64, 130):
+        part = [[*row, *rows[0]] if number % 3 == 0 else row for number, row in enumerate(rows[:count])]
+        cosine = float((graphs.embed_ids(part, pad_id=0) * plain.embed_ids(part, pad_id=0)).sum(axis=1).min())
+        if not cosine >= SMALLEST_COSINE:
+            raise ModelError(f"graphs must embed as without: cosine of at least {SMALLEST_COSINE}, got {cosine:.6f}")
 
 
 def lay_out(models: Path, model: Path, contract: TextContract, instances: int) -> None:
@@ -139,6 +153,7 @@ def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
         "in process": TorchEncoder.load(model, contract, buckets),
         "in process without graphs": TorchEncoder.load(model, contract, buckets, graphs=False),
     }
+    agree(*ways.values(), token_ids)
     found = []
 
     def measure_in_process(when: str) -> None:

@@ -42,13 +42,14 @@ class RequestEncoder:
         live = [number for number, (_, _, is_live) in enumerate(requests) if is_live]
         admitted = self._admission.admits([len(requests[number][0]) for number in live])
         rejected = set(live[admitted:])
-        embeddings = iter(self._together([each for number, each in enumerate(requests) if number not in rejected]))
-        answers = [
-            OverloadError(self._admission.reason) if number in rejected else next(embeddings)
-            for number in range(len(requests))
-        ]
-        self._admission.ended()
-        return answers
+        try:
+            embeddings = iter(self._together([each for number, each in enumerate(requests) if number not in rejected]))
+            return [
+                OverloadError(self._admission.reason) if number in rejected else next(embeddings)
+                for number in range(len(requests))
+            ]
+        finally:
+            self._admission.ended()
 
     def _together(self, requests: Sequence[Request]) -> list[NDArray[np.float32] | ModelError]:
         rows = [unpadded(ids, mask) for ids, mask, _ in requests]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trident.errors import ServerError
 from trident.generation import Generation, generation_by_id
-from trident.golden import golden_differences
+from trident.golden import SCORE_TOLERANCE, golden_differences
 from trident.served_answers import served_answers
 from trident.state import ServingFolder
 
@@ -18,6 +18,7 @@ POLL_S = 0.2
 PROBE = "trident verify"  # a query, to learn who answers
 SHOWN_DIFFERENCES = 3
 HALF_PRECISION = ("tensorrt", "torch")  # variants of the encoder
+HALF_TOLERANCE = 0.01  # of a cosine there
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +38,14 @@ class GoldenReport:
         return not self.differences
 
 
-def check_golden(url: str, generation: Generation, *, model: str = "search") -> GoldenReport:
+def check_golden(url: str, generation: Generation, *, model: str = "search", variant: str = "cpu") -> GoldenReport:
     """Return how a server's answers to the golden queries compare with the stored ones.
 
     Args:
         url: ``host:port`` of the server's HTTP.
         generation: The one that has to answer.
         model: The ensemble to ask.
+        variant: Of the server: what computes in float16 may be further from the stored scores.
 
     Raises:
         GenerationError: If the golden answers are missing or damaged.
@@ -62,34 +64,25 @@ def check_golden(url: str, generation: Generation, *, model: str = "search") -> 
             f"{', '.join(map(str, served.versions))}"
         )
     else:
-        differences, others = golden_differences(expected, served.answers), False
+        tolerance = HALF_TOLERANCE if variant in HALF_PRECISION else SCORE_TOLERANCE
+        differences, others = golden_differences(expected, served.answers, tolerance=tolerance), False
     return GoldenReport(generation=generation.id, asked=len(expected), differences=tuple(differences), others=others)
 
 
-def fault_of(report: GoldenReport, *, variant: str, when: str) -> str | None:
+def fault_of(report: GoldenReport, *, when: str) -> str | None:
     """Return why a generation must not serve, None when it may: the rule of every start and every switch.
-
-    A TensorRT plan computes in float16, PyTorch on a GPU too, and scores may be further from the stored ones than the
-    tolerance: with them a difference is a warning, unless another generation answers.
 
     Args:
         report: Of its golden queries.
-        variant: Of the encoder.
         when: They were asked, such as "before the switch".
     """
     if report.passed:
         return None
     more = len(report.differences) - SHOWN_DIFFERENCES
     shown = "; ".join(report.differences[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-    fault = (
+    return (
         f"generation {report.generation} must answer its {report.asked} golden queries as stored, got {when}: {shown}"
     )
-    if variant in HALF_PRECISION and not report.others:
-        log.warning(
-            "%s; it serves all the same, because %s computes in float16: compare with trident verify", fault, variant
-        )
-        return None
-    return fault
 
 
 def check_serving(generations: Path, url: str, *, switch_s: float = SWITCH_S) -> GoldenReport:
@@ -112,7 +105,9 @@ def check_serving(generations: Path, url: str, *, switch_s: float = SWITCH_S) ->
     while True:
         state = folder.state()
         expected = answering_generation(url) if state is None else state.serving
-        report = check_golden(url, generation_by_id(generations, expected))
+        record = folder.server()
+        variant = "cpu" if record is None else record.variant
+        report = check_golden(url, generation_by_id(generations, expected), variant=variant)
         if not report.others or time.monotonic() >= deadline:
             return report
         time.sleep(POLL_S)  # perhaps in the middle of a promotion, between the switch and the state

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from trident.control import KEY_HEADER, RESTRICTED
-from trident.errors import ConfigError, GenerationError, ServerError
+from trident.errors import ConfigError, GenerationError, MissingExtraError, ServerError
 from trident.generation import Generation, find_generation, generation_by_id
 from trident.golden_check import check_golden, fault_of
 from trident.plan import DEFAULT_CACHE, served_plan
@@ -24,10 +24,12 @@ from trident.server import ServerConfig, ServerUrls, TritonServer
 from trident.state import ServerRecord, ServingFolder, now
 from trident.tls import TlsFiles
 from trident.tuning import UNTUNED, VARIANT, Tuning
+from trident.variant import torch_fault
 from trident.watch_options import WatchOptions
 
 Variant = Literal["cpu", "stages", "onnxruntime", "tensorrt", "torch"]
 ON_CPU = ("cpu", "stages")  # run the graph that golden answers are of, whatever its precision
+TORCH_MODEL = "torch_model.py"  # of the encoder, for the variant torch
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -143,7 +145,8 @@ def prove(server: TritonServer, generation: Generation, options: ServeOptions) -
         ServerError: With the first differences.
         GenerationError: If the golden answers are missing or damaged.
     """
-    fault = fault_of(check_golden(server.urls.http, generation), variant=options.variant, when="at the start")
+    report = check_golden(server.urls.http, generation, variant=options.variant)
+    fault = fault_of(report, when="at the start")
     if fault is not None:
         raise ServerError(f"{fault}: serve another with --generation ID, or export on the kind of machine that serves")
 
@@ -153,13 +156,22 @@ def plan_of(generation: Generation, variant: str, plans: Path) -> Path | None:
 
     Raises:
         GenerationError: If a plan is to be served and there is none that fits, or the variant runs another graph than
-            the one that the golden answers are of.
+            the one that the golden answers are of, or was exported before it could.
+        MissingExtraError: If what the variant runs with is not installed.
     """
     if variant not in ON_CPU and generation.served_precision != "fp32":
         raise GenerationError(
             f"generation {generation.id} is served in {generation.served_precision}, which its golden answers are of "
             f"and only --variant cpu runs, got {variant}: serve it so, or export with precision.served=fp32"
         )
+    if variant == "torch":
+        if (fault := torch_fault()) is not None:
+            raise MissingExtraError(fault)
+        if not (generation.version_folder("encoder") / TORCH_MODEL).is_file():
+            raise GenerationError(
+                f"generation {generation.id} must hold {TORCH_MODEL} for --variant torch, got none: an earlier Trident "
+                "exported it, export again"
+            )
     return served_plan(generation, plans) if variant == "tensorrt" else None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trident.errors import MissingExtraError, ModelError
 from trident.graph_files import INT8_FILES
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -40,10 +41,20 @@ def with_signed_weights(path: Path) -> bytes:
 
     Args:
         path: An ``.onnx`` file; weights are its unsigned constants with a dimension (zeros of activations have none).
-    """
-    import onnx  # here: other graphs are served without it
 
-    model = onnx.load(str(path))
+    Raises:
+        ModelError: If it is no graph.
+        MissingExtraError: If onnx is not installed.
+    """
+    try:
+        import onnx  # here: other graphs are served without it
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise MissingExtraError("an 8-bit graph needs onnx here: run pip install 'trident-search[serve]'") from error
+    try:
+        model = onnx.load(str(path))
+    except DecodeError as error:
+        raise ModelError(f"encoder {path} is not an ONNX graph: {error}") from error
     for tensor in model.graph.initializer:
         if tensor.data_type == onnx.TensorProto.UINT8 and tensor.dims:
             signed = (onnx.numpy_helper.to_array(tensor).astype(np.int16) - ZERO).astype(np.int8)

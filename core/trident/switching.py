@@ -66,7 +66,8 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
             undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
         load_components(running, candidate)
         with _candidate(running, candidate):
-            _prove(running, check_golden(control.url, candidate, model=CANDIDATE), "before the switch")
+            report = check_golden(control.url, candidate, model=CANDIDATE, variant=running.record.variant)
+            _prove(report, "before the switch")
         with ensembles_aside(models) as aside:
             switched = _switch_over(running, serving, candidate, aside)
         undo.pop_all()
@@ -120,8 +121,8 @@ def _switch_over(running: RunningServer, serving: Generation, candidate: Generat
     try:
         point_ensembles(running.folder.models, candidate, variant=running.record.variant, cache=running.record.cache)
         switch_ms = _load_ensembles(running, candidate)
-        report = check_golden(running.control.url, candidate)
-        _prove(running, report, "after the switch")
+        report = check_golden(running.control.url, candidate, variant=running.record.variant)
+        _prove(report, "after the switch")
         running.folder.write_state(candidate.id, serving.id)
     except BaseException:
         _undo(f"switch back to {serving.id}", lambda: _go_back(running, serving, aside))
@@ -193,8 +194,8 @@ def _wait_until_gone(running: RunningServer, serials: list[int], timeout_s: floa
         time.sleep(POLL_S)
 
 
-def _prove(running: RunningServer, report: GoldenReport, when: str) -> None:
-    fault = fault_of(report, variant=running.record.variant, when=when)
+def _prove(report: GoldenReport, when: str) -> None:
+    fault = fault_of(report, when=when)
     if fault is not None:
         raise GenerationError(fault)
 

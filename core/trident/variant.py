@@ -7,6 +7,7 @@ backend. ONNX Runtime on a CPU elsewhere.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def choose_variant(
         gpu: Of this machine, None without one.
         backends: Names of the server's backends.
         tensorrt: Whether plans can be built here.
-        torch: Whether PyTorch and the package that serves with it are installed.
+        torch: Whether a PyTorch for GPUs and the package that serves with it are installed.
         precision: That the generation is served in; only the CPU runs int8.
     """
     if precision != "fp32":
@@ -52,7 +53,7 @@ def choose_variant(
     missing += " and no backend onnxruntime"
     if torch:
         return VariantChoice("torch", f"{gpu}, but {missing}")
-    return VariantChoice("cpu", f"{gpu}, but {missing}, and the extra gpu is not installed")
+    return VariantChoice("cpu", f"{gpu}, but {missing}, and no PyTorch for GPUs from the extra gpu")
 
 
 def find_variant(precision: str = "fp32") -> VariantChoice:
@@ -65,12 +66,19 @@ def find_variant(precision: str = "fp32") -> VariantChoice:
         ServerError: If there is no tritonserver.
     """
     backends = {path.name for path in find_tritonserver().backends.iterdir()}
-    tensorrt, torch = (_installed(*names) for names in (("tensorrt",), ("torch", "transformers", "trident_gpu")))
+    tensorrt = importlib.util.find_spec("tensorrt") is not None
+    torch = torch_fault() is None and "+cpu" not in importlib.metadata.version("torch")
     return choose_variant(find_gpu(), backends, tensorrt=tensorrt, torch=torch, precision=precision)
 
 
-def _installed(*modules: str) -> bool:
-    return all(importlib.util.find_spec(module) is not None for module in modules)
+def torch_fault() -> str | None:
+    """Return why PyTorch cannot serve here, None where it can; the server's process imports the same."""
+    missing = [name for name in ("torch", "transformers", "trident_gpu") if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return (
+        f"--variant torch needs {', '.join(missing)}, which is not installed: pip install 'trident-search[serve,gpu]'"
+    )
 
 
 def ensure_plan(generation: Generation, cache: Path, *, library: Library = "tensorrt") -> Path:

@@ -42,7 +42,7 @@ def convert_fp16(source: Path, output: Path) -> None:
             model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *FLOAT32_OPERATORS]
         )
     graph = half.graph
-    _drop_repeated_casts(graph)
+    drop_repeated_casts(graph)
     del graph.output[:], graph.value_info[:]
     graph.initializer.extend(constants)
     graph.node.extend(pooling)
@@ -52,7 +52,7 @@ def convert_fp16(source: Path, output: Path) -> None:
     onnx.save(half, str(output))
 
 
-def _drop_repeated_casts(graph: onnx.GraphProto) -> None:
+def drop_repeated_casts(graph: onnx.GraphProto) -> None:
     """Keep one of equal casts: ONNX Runtime before 1.32 writes one for each reader of a constant, all of one name."""
     seen: set[bytes] = set()
     kept = []

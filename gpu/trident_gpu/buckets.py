@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trident.errors import ModelError
 
-ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64)  # the last is the most that Triton puts into a batch
+ROWS = (1, 2, 4, 8, 16, 24, 32, 48, 64)  # the last is the most that runs together
 
 Shape = tuple[int, int]  # rows, tokens
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoModel
 
 from trident.errors import ModelError
+from trident.onnx_session import first_line
 from trident.pooling import normalize, pool
 from trident.text import TextContract
 from trident.tokenization import TokenBatch
@@ -71,7 +72,8 @@ class TorchEncoder:
             dtype: Of weights and activations; None: float16 on a GPU, float32 on a CPU. Pooling is in float32.
 
         Raises:
-            ModelError: If the folder cannot be loaded, is too short for the buckets, or there is no such device.
+            ModelError: If the folder cannot be loaded, is too short for the buckets, does not run, or there is no such
+                device.
         """
         gpu = torch.cuda.is_available()
         chosen = ("cuda" if gpu else "cpu") if device == AUTO else device
@@ -85,13 +87,16 @@ class TorchEncoder:
                 str(folder), dtype=dtype, trust_remote_code=False, attn_implementation="sdpa"
             )
         except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ModelError(f"model folder {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+            raise ModelError(f"model folder {folder} cannot be loaded: {first_line(error)}") from error
         positions = getattr(backbone.config, "max_position_embeddings", None)
         if positions is not None and buckets.tokens[-1] > positions:
             raise ModelError(
                 f"buckets must be <= {positions} tokens, the positions of {folder}, got {buckets.tokens[-1]}"
             )
-        return cls(backbone.eval().to(chosen), contract, buckets, graphs=graphs)
+        try:
+            return cls(backbone.eval().to(chosen), contract, buckets, graphs=graphs)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            raise ModelError(f"model folder {folder} does not run on {chosen}: {first_line(error)}") from error
 
     def embed_ids(self, rows: Sequence[Sequence[int]], *, pad_id: int) -> NDArray[np.float32]:
         """Return the embeddings of N rows of token ids, (N, D), in their order.
@@ -101,14 +106,20 @@ class TorchEncoder:
             pad_id: The tokenizer's padding id.
 
         Raises:
-            ModelError: If a row is empty, longer than the longest bucket, or has an id outside the vocabulary.
+            ModelError: If a row is empty, longer than the longest bucket or has an id outside the vocabulary, or if
+                PyTorch cannot run a batch.
         """
         embeddings = np.empty((len(rows), self.dimension), dtype=np.float32)
         runs = self.buckets.runs([len(row) for row in rows])
         batches = [self._padded([rows[number] for number in run.numbers], run, pad_id) for run in runs]
-        with torch.inference_mode():
-            for run, found in zip(runs, [self._run(batch) for batch in batches], strict=True):
-                embeddings[list(run.numbers)] = found[: len(run.numbers)].cpu().numpy()
+        try:
+            with torch.inference_mode():
+                for run, found in zip(runs, [self._run(batch) for batch in batches], strict=True):
+                    embeddings[list(run.numbers)] = found[: len(run.numbers)].cpu().numpy()
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            raise ModelError(
+                f"the encoder cannot run {len(rows)} rows on {self.device}: {first_line(error)}"
+            ) from error
         return embeddings
 
     def embed(self, batch: TokenBatch) -> NDArray[np.float32]:
@@ -156,8 +167,8 @@ class TorchEncoder:
 
     def _capture(self, shape: Shape, pool_handle: Any) -> Callable[[Tensor], Tensor]:
         """Return what runs a batch of a shape as one CUDA graph."""
-        given = torch.zeros((2, *shape), dtype=torch.int64, device=self.device)
-        given[1] = 1
+        given = torch.ones((2, *shape), dtype=torch.int64, device=self.device)
+        given[1, :, 1:] = 0  # as padded as can be, so that nothing is chosen for a batch without padding
         graph = torch.cuda.CUDAGraph()
         with torch.inference_mode():
             beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -22,7 +22,7 @@ from trident.text import TextContract
 from trident.tokenization import TextTokenizer, pad
 from trident_export import graphs
 from trident_export.config import ExportConfig, PrecisionConfig
-from trident_export.fp16 import convert_fp16
+from trident_export.fp16 import convert_fp16, drop_repeated_casts
 from trident_export.fuse import fuse_projections
 from trident_export.int8 import quantize_int8
 from trident_export.parity import probe_batches
@@ -265,3 +265,14 @@ def test_impossible_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"precision\.made must hold int8, .* got \('fp16',\)"):
         PrecisionConfig(made=("fp16",), served="int8")
     assert dataclasses.replace(PrecisionConfig(), required=("fp16",), served="int8").needed() == ("fp16", "int8")
+
+
+def test_equal_casts_become_one() -> None:
+    """As ONNX Runtime before 1.32 writes them: one for each reader of a constant, all of one name."""
+    cast = onnx.helper.make_node("Cast", ["weight"], ["weight_cast"], name="cast", to=onnx.TensorProto.FLOAT)
+    other = onnx.helper.make_node("Cast", ["bias"], ["bias_cast"], name="other", to=onnx.TensorProto.FLOAT)
+    add = onnx.helper.make_node("Add", ["weight_cast", "bias_cast"], ["sum"])
+    graph = onnx.helper.make_graph([cast, other, cast, add, add], "casts", [], [])
+    drop_repeated_casts(graph)
+    assert [node.op_type for node in graph.node] == ["Cast", "Cast", "Add", "Add"]
+    assert [node.output[0] for node in graph.node[:2]] == ["weight_cast", "bias_cast"]

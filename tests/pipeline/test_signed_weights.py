@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from trident.encoder import INPUTS, OUTPUT, OnnxEncoder
+from trident.errors import ModelError
 from trident.generation import Generation, find_generation
 from trident.graph_files import INT8_FILES
 from trident.onnx_session import open_session
@@ -54,8 +55,11 @@ def test_the_numbers_stay_and_nothing_else_changes(graph: Path) -> None:
     onnx.checker.check_model(after)
 
 
-@pytest.mark.skipif(not has_vnni(), reason="signed products overflow on a processor without VNNI; it runs none")
 def test_embeddings_are_the_same_to_the_last_bit(graph: Path) -> None:
+    """Where the processor has VNNI; elsewhere signed products overflow, and nothing may run them."""
+    if not has_vnni():
+        assert not runs_signed(graph)
+        return
     sessions = [open_session(graph, what="encoder", graph=content) for content in (None, with_signed_weights(graph))]
     generator = np.random.default_rng(0)
     for rows, tokens in ((1, 8), (32, 16), (7, 20)):
@@ -75,6 +79,13 @@ def test_it_is_run_where_the_processor_has_vnni_and_the_graph_has_8_bits(generat
     ids = np.array([[7, 8, 9]])
     expected = plain.run([OUTPUT], dict(zip(INPUTS, (ids, np.ones_like(ids)), strict=True)))[0]
     np.testing.assert_array_equal(encoder.embed_ids([[7, 8, 9]], pad_id=0), expected)
+
+
+def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.int8.onnx"
+    path.write_bytes(b"not a graph")
+    with pytest.raises(ModelError, match=r"encoder .*model.int8.onnx is not an ONNX graph"):
+        with_signed_weights(path)
 
 
 @pytest.mark.parametrize(

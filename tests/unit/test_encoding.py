@@ -65,3 +65,18 @@ def test_the_last_requests_are_rejected_and_golden_ones_never(encoder: Sums) -> 
     assert [isinstance(answer, OverloadError) for answer in answers] == [True, True, False]
     assert answers[2].tolist() == [[3]]
     assert "overloaded: requests must not wait longer than 0 s" in str(answers[0])
+
+
+class Broken:
+    """An encoder that fails in a way that nobody foresaw."""
+
+    def embed_ids(self, rows: Sequence[Sequence[int]], *, pad_id: int) -> NDArray[np.float32]:
+        raise RuntimeError("out of something")
+
+
+def test_the_queue_goes_on_after_a_failure(encoder: Sums) -> None:
+    times = iter(range(100))
+    own = Admission(full_rows=100, max_wait_s=1.0, clock=lambda: float(next(times)))
+    with pytest.raises(RuntimeError, match="out of something"):
+        RequestEncoder(Broken(), own).answers([request([1])])
+    assert [answer.tolist() for answer in RequestEncoder(encoder, own).answers([request([1])])] == [[[1]]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 
 from trident.errors import GenerationError, ServerError
 from trident.generation import Generation, find_generation
-from trident.plan import Gpu
+from trident.plan import Gpu, find_gpu
 from trident.serving import plan_of
 from trident.variant import choose_variant, ensure_plan, find_variant, ready_variant
 
@@ -25,7 +28,7 @@ IMAGE = {"onnxruntime", "python", "tensorrt"}
         (GPU, IMAGE, False, True, "fp32", "onnxruntime", "no Python module tensorrt"),
         (GPU, {"python", "onnxruntime"}, True, True, "fp32", "onnxruntime", "no backend tensorrt"),
         (GPU, {"python"}, True, True, "fp32", "torch", "no backend tensorrt and no backend onnxruntime"),
-        (GPU, {"python"}, True, False, "fp32", "cpu", "the extra gpu is not installed"),
+        (GPU, {"python"}, True, False, "fp32", "cpu", "no PyTorch for GPUs from the extra gpu"),
         (None, IMAGE, True, True, "fp32", "cpu", "no GPU"),
         (GPU, IMAGE, True, True, "int8", "cpu", "the generation is served in int8"),
     ],
@@ -37,7 +40,8 @@ def test_the_fastest_variant_that_can_run_is_taken(gpu, backends, tensorrt, torc
 
 
 def test_here_there_is_what_this_machine_has() -> None:
-    assert find_variant().variant == "cpu"  # the wheel's server has the Python backend only
+    gpu_build = "+cpu" not in importlib.metadata.version("torch")  # the wheel's server has the Python backend only
+    assert find_variant().variant == ("torch" if find_gpu() is not None and gpu_build else "cpu")
 
 
 @pytest.mark.parametrize("variant", ["tensorrt", "onnxruntime", "torch"])
@@ -53,6 +57,32 @@ def test_what_is_served_in_8_bits_is_served_by_the_cpu_only(
     message = f"is served in int8, .* only --variant cpu runs, got {variant}: serve it so, or export with precision"
     with pytest.raises(GenerationError, match=message):
         plan_of(served, variant, tmp_path)
+
+
+def test_an_earlier_export_is_not_served_with_pytorch(generation: Generation, tmp_path: Path) -> None:
+    shutil.copytree(generation.folder, tmp_path / generation.id)
+    earlier = Generation.load(tmp_path / generation.id)
+    assert plan_of(earlier, "torch", tmp_path) is None
+    (earlier.version_folder("encoder") / "torch_model.py").unlink()
+    with pytest.raises(
+        GenerationError, match=r"must hold torch_model.py for --variant torch, got none: .*export again"
+    ):
+        plan_of(earlier, "torch", tmp_path)
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from trident.variant import torch_fault
+print(torch_fault())
+"""
+
+
+def test_what_pytorch_needs_is_named() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "--variant torch needs torch, which is not installed: pip install 'trident-search[serve,gpu]'\n"
+    )
 
 
 @pytest.fixture

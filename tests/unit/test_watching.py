@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from trident.canary import RecallCanary
-from trident.generation import Identity
+from trident.generation import Identity, find_generation
 from trident.index import IndexConfig, VectorIndex
 from trident.query_log import QueryLog
 from trident.requests import SearchKnobs
+from trident.retriever import Hits, Retriever
 from trident.serving_metrics import CANARY_METRICS, QUERY_LOG_METRICS, ServingMetrics, serving_generation
 from trident.state import ServingFolder
+from trident.watching import SearchWatch
 
 IDENTITY = Identity(id="51e4408bbb1ea5fe", serial=3, encoder_fingerprint="f" * 16)
 
@@ -158,3 +160,21 @@ def test_the_generation_in_service_is_that_of_the_state(tmp_path: Path) -> None:
     assert serving_generation(folder) == "51e4408bbb1ea5fe"
     (tmp_path / "state.json").write_text("{")
     assert serving_generation(folder) is None
+
+
+def test_answers_are_counted_later_and_golden_ones_never(tiny_generations: Path, tmp_path: Path) -> None:
+    """Four answers of a batch, one of them golden, one without a product; then a batch of golden ones."""
+    generation = find_generation(tiny_generations)
+    retriever = Retriever.load(generation.version_folder("retriever"))
+    families = Families()
+    watch = SearchWatch(retriever, families, tmp_path / "models" / "pipeline")
+    empty = np.full((4, 2), b"", dtype=np.object_)
+    scores = np.array([[0.9, 0.5], [0.8, 0.1], [np.nan, np.nan], [0.3, 0.2]], dtype=np.float32)
+    hits = Hits(empty, scores, empty, np.array([[2], [2], [0], [2]], dtype=np.int32))
+    knobs, vectors = [SearchKnobs()] * 4, unit_rows(3, 4)
+    watch.answered(vectors, knobs, hits, [True, False, True, True])
+    watch.answered(vectors, knobs, hits, [False] * 4)
+    watch.close()
+    assert families.values["trident_searches_total"] == 3
+    assert families.values["trident_empty_results_total"] == 1
+    assert families.values["trident_top_score_sum_total"] == pytest.approx(0.9 + 0.3)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +16,7 @@ from trident.exact_search import exact_search
 from trident.metrics import CatalogueQuality, JudgedQuality, catalogue_quality, judged_quality
 from trident.pairs import Pairs
 from trident_train.encoder import Encoder
+from trident_train.lexical import load_bm25s
 
 DEPTH = 100  # products found for each query in a whole catalogue
 RANDOM_SEED = 0
@@ -120,6 +120,7 @@ def rank_bm25(pairs: Pairs, catalogue: Catalogue | None = None) -> Ranking:
 
 
 def _bm25_scores(titles: Sequence[str], queries: Sequence[str]) -> dict[str, Scores]:
+    bm25s = load_bm25s()
     index = bm25s.BM25()
     index.index(bm25s.tokenize(list(titles), stopwords="en", show_progress=False), show_progress=False)
     scores = {}

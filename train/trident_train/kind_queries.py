@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import bm25s.stopwords
 import numpy as np
 
 from trident.pairs import Pairs, normalized_query
+from trident_train.lexical import load_bm25s
 from trident_train.title_queries import COMMON, MAX_TITLES, RELEVANT, Stems, sample
 
 SHARES_OF_KINDS = {1: 0.35, 2: 0.45, 3: 0.2}  # of the queries, by words of the kind
@@ -192,7 +192,7 @@ class _Shop:
 
 def _stop_words(language: str) -> Sequence[str]:
     name = "EN_PLUS" if language == "english" else language.upper()
-    known: Sequence[str] = getattr(bm25s.stopwords, f"STOPWORDS_{name}", ())
+    known: Sequence[str] = getattr(load_bm25s().stopwords, f"STOPWORDS_{name}", ())
     return known
 
 

@@ -1,0 +1,27 @@
+"""The encoder's version folder in the repository that a server reads: its links, and what removing them leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trident.generation import ENCODER_FOLDER, Generation, find_generation
+from trident.runtime_repository import WEIGHTS, add_components, remove_components
+
+
+@pytest.fixture
+def generation(tiny_generations: Path) -> Generation:
+    return find_generation(tiny_generations)
+
+
+def test_the_merged_model_is_linked_and_survives_its_links(generation: Generation, tmp_path: Path) -> None:
+    model = generation.folder / ENCODER_FOLDER
+    files = sorted(path.name for path in model.iterdir())
+    add_components(tmp_path, generation, plan=None)
+    link = tmp_path / "encoder" / str(generation.serial) / WEIGHTS
+    assert link.resolve() == model.resolve()
+    remove_components(tmp_path, generation.serial)
+    assert not link.exists()
+    assert sorted(path.name for path in model.iterdir()) == files
+    assert "model.safetensors" in files
