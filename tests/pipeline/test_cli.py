@@ -306,7 +306,7 @@ def test_a_port_in_use_is_named_with_its_option(tiny_generations: Path, held_por
 
 def test_options_of_serve_are_checked_first(tmp_path: Path) -> None:
     line = refusal(run("serve", "--generations", tmp_path, "--variant", "gpu"), 2)
-    assert line == "--variant must be one of cpu, stages, onnxruntime, tensorrt, got 'gpu'"
+    assert line == "--variant must be one of cpu, stages, onnxruntime, tensorrt, torch, got 'gpu'"
 
 
 @pytest.mark.parametrize(
