@@ -203,7 +203,9 @@ def test_rules_of_the_server(tmp_path: Path, change: dict[str, object], message:
 
 
 def test_an_unknown_variant_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--variant must be one of cpu, stages, onnxruntime, tensorrt, torch, got 'gpu'"):
+    with pytest.raises(
+        ConfigError, match="--variant must be one of cpu, stages, onnxruntime, tensorrt, torch, got 'gpu'"
+    ):
         ServeOptions(variant="gpu")
 
 
