@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.admission import Admission
 from trident.errors import ModelError, OverloadError
+from trident.golden import GOLDEN_REQUEST
+from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident.tokenization import unpadded
 
 PAD_ID = 0  # any would do: the mask hides what pads
@@ -37,6 +39,18 @@ class RequestEncoder:
         self._encoder = encoder
         self._admission = admission
 
+    def execute(self, requests: Sequence[Any], backend: Any) -> list[Any]:
+        """Return Triton's responses to Triton's requests; ``backend`` is its module ``triton_python_backend_utils``."""
+        asked = [
+            (
+                backend.get_input_tensor_by_name(request, INPUT_IDS).as_numpy(),
+                backend.get_input_tensor_by_name(request, ATTENTION_MASK).as_numpy(),
+                request.request_id() != GOLDEN_REQUEST,
+            )
+            for request in requests
+        ]
+        return [_response(answer, backend) for answer in self.answers(asked)]
+
     def answers(self, requests: Sequence[Request]) -> list[NDArray[np.float32] | ModelError | OverloadError]:
         """Return for each request its embeddings, (B, D), or why it has none; a bad request fails no other."""
         live = [number for number, (_, _, is_live) in enumerate(requests) if is_live]
@@ -60,3 +74,10 @@ class RequestEncoder:
                 return [answer for request in requests for answer in self._together([request])]
             return [error]
         return [*np.split(embeddings, np.cumsum([len(each) for each in rows])[:-1])]
+
+
+def _response(answer: NDArray[np.float32] | ModelError | OverloadError, backend: Any) -> Any:
+    if isinstance(answer, ModelError | OverloadError):
+        code = backend.TritonError.UNAVAILABLE if isinstance(answer, OverloadError) else backend.TritonError.INTERNAL
+        return backend.InferenceResponse(error=backend.TritonError(str(answer), code))
+    return backend.InferenceResponse([backend.Tensor(EMBEDDING, answer)])

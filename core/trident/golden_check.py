@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ PROBE = "trident verify"  # a query, to learn who answers
 SHOWN_DIFFERENCES = 3
 HALF_PRECISION = ("tensorrt", "torch")  # variants of the encoder
 HALF_TOLERANCE = 0.01  # of a cosine there
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,8 @@ import triton_python_backend_utils as pb_utils
 from trident.admission import Admission
 from trident.encoder import OnnxEncoder
 from trident.encoding import RequestEncoder
-from trident.errors import OverloadError, TridentError
 from trident.generation import Identity
-from trident.golden import GOLDEN_REQUEST
 from trident.model_parameters import start_model
-from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 
 
 class TritonPythonModel:
@@ -33,24 +30,4 @@ class TritonPythonModel:
         self.encoder = RequestEncoder(encoder, admission)
 
     def execute(self, requests):
-        asked = [
-            (
-                self.tensor(request, INPUT_IDS),
-                self.tensor(request, ATTENTION_MASK),
-                request.request_id() != GOLDEN_REQUEST,
-            )
-            for request in requests
-        ]
-        return [self.response(answer) for answer in self.encoder.answers(asked)]
-
-    @staticmethod
-    def tensor(request, name):
-        return pb_utils.get_input_tensor_by_name(request, name).as_numpy()
-
-    @staticmethod
-    def response(answer):
-        if isinstance(answer, TridentError):
-            overload = isinstance(answer, OverloadError)
-            code = pb_utils.TritonError.UNAVAILABLE if overload else pb_utils.TritonError.INTERNAL
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(answer), code))
-        return pb_utils.InferenceResponse([pb_utils.Tensor(EMBEDDING, answer)])
+        return self.encoder.execute(requests, pb_utils)
