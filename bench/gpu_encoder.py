@@ -34,10 +34,9 @@ from trident.text import TextContract
 from trident.tokenization import TextTokenizer
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
-from trident_train.random_model import write_random_model
+from trident_train.random_model import E5_LARGE, write_random_model
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "model_repository"
-E5_LARGE = {"layers": 24, "width": 1024, "heads": 16, "intermediate": 4096}
 ENCODER = "encoder"
 WARM_UP = 5  # batches
 SMALLEST_COSINE = 0.9999

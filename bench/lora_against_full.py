@@ -79,7 +79,7 @@ class Stepper:
 
 
 def compare(
-    recipe: TrainRecipe, *, steps: int, limit_bytes: int | None, checkpointing: tuple[bool, ...] = (False, True)
+    recipe: TrainRecipe, *, steps: int, limit_bytes: int | None, checkpointing: tuple[bool, ...]
 ) -> dict[str, Any]:
     """Return what is printed."""
     arms = [_arm(recipe, method, each) for each in checkpointing for method in METHODS]

@@ -65,9 +65,6 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
         knobs = [knob for row in searched for knob in requests[row].knobs]
         hits = searcher.retriever.retrieve(joined, knobs, threads=threads)
         watch(joined, knobs, hits, [requests[row].is_live for row in searched for _ in requests[row].knobs])
-        if len(searched) == 1:
-            found[searched[0]] = hits
-            searched = []
         start = 0
         for row in searched:
             wanted = requests[row].knobs

