@@ -113,8 +113,8 @@ def test_health_checks_are_not_in_the_query_log(served: Served) -> None:
     with SearchClient(served.grpc) as client:
         client.search("ebony novel for me")
     deadline = time.monotonic() + WAIT_S
-    while not served.folder.query_log_path.exists():
+    log = served.folder.query_log_path
+    while not (log.exists() and (lines := log.read_text(encoding="utf-8").splitlines())):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    lines = served.folder.query_log_path.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["query"] for line in lines] == ["ebony novel for me"]
