@@ -5,7 +5,8 @@
 
 perf_analyzer ends at the first request that fails. So wrk asks here, by HTTP, since it takes little of the cores that
 the server runs on: first as many users as keep the server busy, which tells its best throughput, then many users who
-ask twice as much together. Each of these thinks for an exponential time between an answer and the next query. Locust
+ask twice as much together. Each of these thinks for an exponential time between an answer and the next query; wrk
+looks through all who think at each of its steps, so that 3,000 take a fifth of a core and 13,000 half of one. Locust
 asks twenty times a second beside them, to tell how long answers and rejections take. Prints JSON: searches a second,
 percentiles, CPU time, memory, and how soon a lone query is answered afterwards.
 """
@@ -34,9 +35,8 @@ from trident_client import ClientError, SearchClient
 
 HERE = Path(__file__).resolve().parent
 LOCUST = HERE.parent / ".venv-peers" / "bin" / "locust"
-BUSY_USERS = 32
-THINK_S = 5.0  # on average, of users who offer a rate
-WAIT_S = 0.5  # about, until they are answered or rejected: they ask nothing meanwhile
+THINK_S = 1.0  # on average, of users who offer a rate
+WAIT_S = 0.35  # about, until they are answered or rejected: they ask nothing meanwhile
 PROBES = 20  # users of Locust's, each once a second
 PERCENTILES = ("50%", "95%", "99%", "100%")
 
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--queries", type=Path, required=True)
     parser.add_argument("--generations", type=Path, default=Path("generations"))
     parser.add_argument("--generation")
+    parser.add_argument("--users", type=int, default=32, help="who keep the server busy, for its best throughput")
     parser.add_argument("--factor", type=float, default=2.0, help="offered, to the best throughput")
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
@@ -128,19 +129,20 @@ def main() -> None:
         generation = find_generation(options.generations, options.generation)
         queries = draw_queries(options.queries, count=10_000)
         with started(options.generations, generation.id, ()) as served:
-            ask(served, queries, users=BUSY_USERS, think_s=0.0, seconds=5.0)
-            best = ask(served, queries, users=BUSY_USERS, think_s=0.0, seconds=options.seconds / 3)
+            ask(served, queries, users=options.users, think_s=0.0, seconds=5.0)
+            best = ask(served, queries, users=options.users, think_s=0.0, seconds=options.seconds / 3)
             offered = options.factor * best["accepted_per_s"]
             many = round(offered * (THINK_S + WAIT_S))
             overload = ask(served, queries, users=many, think_s=THINK_S, seconds=options.seconds)
             recovered = recovery_s(served)
-            again = ask(served, queries, users=BUSY_USERS, think_s=0.0, seconds=options.seconds / 3)
+            again = ask(served, queries, users=options.users, think_s=0.0, seconds=options.seconds / 3)
     except TridentError as error:
         sys.exit(f"overload: {error}")
     result = {
         "generation": generation.id,
         "best": best,
         "overload": overload,
+        "offered_of_best": round((overload["accepted_per_s"] + overload["rejected_per_s"]) / best["accepted_per_s"], 3),
         "of_best": round(overload["accepted_per_s"] / best["accepted_per_s"], 3),
         "recovered_s": round(recovered, 3),
         "again": again,

@@ -3,7 +3,8 @@
 Triton's own limits of a queue cost a lone client a wait of half a second now and then (``docs/log.md``). A model can
 tell as much by itself: a batch with room left in it took everybody who waited, so that whoever comes in a later batch
 came after it. The time since then is the longest that anybody can have waited. What cannot be answered before the limit
-at the pace of the last batches is rejected now, rather than after a wait.
+at the pace of the last batches is rejected now, rather than after a wait. A burst is answered as far as the limit
+allows; once that has rejected somebody, batches are short for a while, so that others are told soon.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from trident.tensors import MAX_BATCH
 
 PAUSE_S = 0.05  # between two batches, at least: had anybody waited, the next one had come sooner
 PACE_MEMORY = 0.7  # of what was known of the pace, when another batch was answered
-PACE_SHARE = 0.25  # of a full batch, at least: smaller ones are slower a row
-PAUSE_SHARE = 0.5  # of the longest wait; a batch of 256 takes a tenth of a second to leave and the next to come
+PACE_ROWS = 64  # at least, or a full batch: smaller ones are slower a row
+PAUSE_SHARE = 0.5  # of the longest wait; a large batch takes a tenth of a second to leave and the next to come
+SHORT_SHARE = 0.0625  # of the longest wait: what a short batch takes
+SHORT_FOR = 10  # times the longest wait, batches are short
 
 
 class Admission:
@@ -40,7 +43,7 @@ class Admission:
         self._nobody_waited_at = self._ended_at = clock()
         self._answering: tuple[int, float] | None = None  # rows of the batch, and since when
         self._rows_per_s: float | None = None
-        self._left_waiting = False  # that is, the last batch may have
+        self._short_until = clock()
 
     @classmethod
     def of_model(cls, args: Mapping[str, str], *, max_wait_ms: int) -> Admission:
@@ -61,21 +64,30 @@ class Admission:
         """
         now = self._clock()
         if now - self._ended_at > self._pause_s:
-            self._nobody_waited_at, self._left_waiting = now, False
+            self._nobody_waited_at = self._short_until = now
         left_s = self._max_wait_s - (now - self._nobody_waited_at)
-        admitted = len(rows) if left_s >= 0 else 0
-        if admitted and self._left_waiting and self._rows_per_s is not None:
-            admitted = max(1, bisect_right(list(accumulate(rows)), self._rows_per_s * left_s + 1e-6))
-        self._left_waiting = sum(rows) >= self._full_rows
-        if not self._left_waiting:
+        if self._within(rows, left_s) < len(rows) and now >= self._short_until:
+            self._short_until = now + SHORT_FOR * self._max_wait_s
+        if now < self._short_until:
+            left_s = min(left_s, SHORT_SHARE * self._max_wait_s)
+        admitted = self._within(rows, left_s)
+        if sum(rows) < self._full_rows:
             self._nobody_waited_at = now
         self._answering = (sum(rows[:admitted]), now) if admitted else None
         return admitted
 
+    def _within(self, rows: Sequence[int], left_s: float) -> int:
+        """Return how many requests are answered in some seconds; while there is time, one at least."""
+        if left_s < 0:
+            return 0
+        if self._rows_per_s is None:
+            return len(rows)
+        return min(len(rows), max(1, bisect_right(list(accumulate(rows)), self._rows_per_s * left_s + 1e-6)))
+
     def ended(self) -> None:
         """Note that the answers to a batch, or its rejection, are ready."""
         self._ended_at = self._clock()
-        if self._answering is not None and self._answering[0] >= PACE_SHARE * self._full_rows:
+        if self._answering is not None and self._answering[0] >= min(PACE_ROWS, self._full_rows):
             rows, started = self._answering
             pace = rows / max(self._ended_at - started, 1e-6)
             known = pace if self._rows_per_s is None else self._rows_per_s

@@ -110,7 +110,7 @@ def test_a_config_has_the_tensors_of_the_contract(path: str) -> None:
 @pytest.mark.parametrize("path", CONFIGS)
 def test_batches_are_of_one_size_and_every_version_stays_loaded(path: str) -> None:
     found = config(path)
-    assert found.max_batch_size == (256 if path in KEEP_THEIR_QUEUE else trident_client.tensors.MAX_BATCH)
+    assert found.max_batch_size == (1024 if path in KEEP_THEIR_QUEUE else trident_client.tensors.MAX_BATCH)
     assert found.version_policy.WhichOneof("policy_choice") == "all"
     assert not found.model_transaction_policy.decoupled  # the response cache wants one answer a request
 
