@@ -1,7 +1,12 @@
--- Users for wrk: each thinks for an exponential time, asks the next query by HTTP, waits for the answer.
--- bench/overload.py runs it, with OVERLOAD_BODIES (a JSON body a line) and OVERLOAD_THINK_MS (on average) set.
+-- Queries for wrk, by HTTP. With a rate they come by Poisson whether others were answered or not, as long as a connection
+-- is free: whichever becomes free waits for the next moment. Without, each connection asks again as soon as it is answered.
+-- bench/overload.py runs it, with OVERLOAD_BODIES (a JSON body a line) and OVERLOAD_RATE (a second, or 0) set.
+local ffi = require("ffi")
+ffi.cdef("struct moment { long s, ns; }; int clock_gettime(int clock, struct moment *now);")
+local moment = ffi.new("struct moment")
 local bodies, turn, threads = {}, 0, {}
-local think_ms = tonumber(os.getenv("OVERLOAD_THINK_MS"))
+local rate = tonumber(os.getenv("OVERLOAD_RATE"))
+local next_ms
 local headers = { ["Content-Type"] = "application/json" }
 local path = "/v2/models/search/infer"
 accepted, rejected, other = 0, 0, 0
@@ -18,7 +23,13 @@ function init(arguments)
 end
 
 function delay()
-  return math.floor(-math.log(1 - math.random()) * think_ms)
+  if rate == 0 then
+    return 0
+  end
+  ffi.C.clock_gettime(1, moment) -- 1 is CLOCK_MONOTONIC
+  local now_ms = 1e3 * tonumber(moment.s) + 1e-6 * tonumber(moment.ns)
+  next_ms = (next_ms or now_ms) - 1e3 * math.log(1 - math.random()) / rate
+  return math.max(0, math.floor(next_ms - now_ms))
 end
 
 function request()

@@ -5,8 +5,8 @@
 
 perf_analyzer ends at the first request that fails. So wrk asks here, by HTTP, since it takes little of the cores that
 the server runs on: first as many users as keep the server busy, which tells its best throughput, then many users who
-ask twice as much together. Each of these thinks for an exponential time between an answer and the next query; wrk
-looks through all who think at each of its steps, so that 3,000 take a fifth of a core and 13,000 half of one. Locust
+ask twice as much together. Their queries come by Poisson, whether others were answered or not: there are as many users
+as can wait at a time. wrk looks through all of them at each step, so that more would take the server's cores. Locust
 asks twenty times a second beside them, to tell how long answers and rejections take. Prints JSON: searches a second,
 percentiles, CPU time, memory, and how soon a lone query is answered afterwards.
 """
@@ -35,14 +35,13 @@ from trident_client import ClientError, SearchClient
 
 HERE = Path(__file__).resolve().parent
 LOCUST = HERE.parent / ".venv-peers" / "bin" / "locust"
-THINK_S = 1.0  # on average, of users who offer a rate
-WAIT_S = 0.35  # about, until they are answered or rejected: they ask nothing meanwhile
+LONGEST_WAIT_S = 1.8  # of a user who is answered or rejected: there is a connection for everybody who waits
 PROBES = 20  # users of Locust's, each once a second
 PERCENTILES = ("50%", "95%", "99%", "100%")
 
 
-def ask(served: Served, queries: list[str], *, users: int, think_s: float, seconds: float) -> dict[str, Any]:
-    """Return what wrk and Locust saw, and the server's CPU time and memory meanwhile."""
+def ask(served: Served, queries: list[str], *, users: int, rate: float, seconds: float) -> dict[str, Any]:
+    """Return what wrk and Locust saw, and the server's CPU time and memory meanwhile; rate 0: as fast as they can."""
     with tempfile.TemporaryDirectory() as scratch:
         bodies, texts, prefix = (Path(scratch) / name for name in ("bodies", "queries.json", "locust"))
         bodies.write_text("\n".join(json.dumps(_body(query)) for query in queries) + "\n", encoding="utf-8")
@@ -53,7 +52,7 @@ def ask(served: Served, queries: list[str], *, users: int, think_s: float, secon
         probe = [str(LOCUST), "--locustfile", str(HERE / "overload_users.py"), "--headless", "--only-summary"]
         probe += ["--users", str(PROBES), "--spawn-rate", str(PROBES), "--run-time", f"{round(seconds)}s"]
         probe += ["--host", url, "--csv", str(prefix), "--exit-code-on-error", "0"]
-        variables = {"OVERLOAD_BODIES": bodies, "OVERLOAD_THINK_MS": 1000 * think_s, "OVERLOAD_QUERIES": texts}
+        variables = {"OVERLOAD_BODIES": bodies, "OVERLOAD_RATE": rate, "OVERLOAD_QUERIES": texts}
         environment = os.environ | {name: str(value) for name, value in variables.items()}
         before, generators = tree_usage(served.pid), _children_s()
         with (
@@ -129,13 +128,13 @@ def main() -> None:
         generation = find_generation(options.generations, options.generation)
         queries = draw_queries(options.queries, count=10_000)
         with started(options.generations, generation.id, ()) as served:
-            ask(served, queries, users=options.users, think_s=0.0, seconds=5.0)
-            best = ask(served, queries, users=options.users, think_s=0.0, seconds=options.seconds / 3)
+            ask(served, queries, users=options.users, rate=0.0, seconds=5.0)
+            best = ask(served, queries, users=options.users, rate=0.0, seconds=options.seconds / 3)
             offered = options.factor * best["accepted_per_s"]
-            many = round(offered * (THINK_S + WAIT_S))
-            overload = ask(served, queries, users=many, think_s=THINK_S, seconds=options.seconds)
+            many = round(offered * LONGEST_WAIT_S)
+            overload = ask(served, queries, users=many, rate=offered, seconds=options.seconds)
             recovered = recovery_s(served)
-            again = ask(served, queries, users=options.users, think_s=0.0, seconds=options.seconds / 3)
+            again = ask(served, queries, users=options.users, rate=0.0, seconds=options.seconds / 3)
     except TridentError as error:
         sys.exit(f"overload: {error}")
     result = {
