@@ -77,7 +77,7 @@ class TextTokenizer:
         if len(rendered) == 1:  # no threads for a lone text
             ids = [self._tokenizer.encode(rendered[0]).ids]
         else:
-            ids = [encoding.ids for encoding in self._tokenizer.encode_batch(rendered)]
+            ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(rendered)]  # keeps no offsets
         if all(len(row) <= limit for row in ids):
             return ids
         # Rare: cut off one by one, so that short batches never pay for truncation and no state is left behind.
