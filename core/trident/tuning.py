@@ -38,7 +38,7 @@ class Tuning:
 
     instances: int | None = _knob("instance_group.count", 1, 256)  # each has its own copy of graph and index
     threads: int | None = _knob("parameters.threads", 1, MOST_THREADS)  # of the encoder, each instance
-    preferred_batch: int | None = _knob("dynamic_batching.preferred_batch_size", 1, 256)  # rows
+    preferred_batch: int | None = _knob("dynamic_batching.preferred_batch_size", 1, 1024)  # rows
     queue_delay_us: int | None = _knob("dynamic_batching.max_queue_delay_microseconds", 0, 1_000_000)
     index_threads: int | None = _knob("parameters.index_threads", 1, MOST_THREADS)  # that search the index for a batch
 

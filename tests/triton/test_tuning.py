@@ -126,7 +126,7 @@ def test_settings_of_another_machine_are_left_alone(pair: Any, tmp_path: Path) -
         assert settings_of(document["http"]) == Tuning(
             instances=1,
             threads=2,
-            preferred_batch=256,  # Triton's own default: as many as there may be
+            preferred_batch=1024,  # Triton's own default: as many as there may be
             queue_delay_us=0,
             index_threads=2,
         )

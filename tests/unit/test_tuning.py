@@ -73,7 +73,7 @@ def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_
     [
         ({"instances": 0}, "instances must be 1 to 256, got 0"),
         ({"threads": 5000}, "threads must be 1 to 1,024, got 5000"),
-        ({"preferred_batch": 257}, "preferred_batch must be 1 to 256, got 257"),
+        ({"preferred_batch": 1025}, "preferred_batch must be 1 to 1,024, got 1025"),
         ({"queue_delay_us": -1}, "queue_delay_us must be 0 to 1,000,000, got -1"),
         ({"index_threads": 0}, "index_threads must be 1 to 1,024, got 0"),
     ],
