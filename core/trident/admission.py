@@ -66,11 +66,11 @@ class Admission:
         if now - self._ended_at > self._pause_s:
             self._nobody_waited_at = self._short_until = now
         left_s = self._max_wait_s - (now - self._nobody_waited_at)
-        if self._within(rows, left_s) < len(rows) and now >= self._short_until:
+        if len(rows) > 1 and self._within(rows, left_s) < len(rows) and now >= self._short_until:
             self._short_until = now + SHORT_FOR * self._max_wait_s
         if now < self._short_until:
             left_s = min(left_s, SHORT_SHARE * self._max_wait_s)
-        admitted = self._within(rows, left_s)
+        admitted = len(rows) if len(rows) == 1 else self._within(rows, left_s)  # alone it keeps nobody waiting
         if sum(rows) < self._full_rows:
             self._nobody_waited_at = now
         self._answering = (sum(rows[:admitted]), now) if admitted else None

@@ -93,6 +93,12 @@ def test_small_batches_say_nothing_of_the_pace(admission: Admission, clock: Cloc
     assert run(admission, clock, FULL, 0.01) == 10
 
 
+def test_whoever_asks_alone_is_answered_however_long_that_takes(admission: Admission, clock: Clock) -> None:
+    for _ in range(3):
+        assert run(admission, clock, 1, 3.0) == 1  # the next one comes with the answer: it did not wait
+    assert run(admission, clock, 2, 3.0) == 0  # one of the two may have
+
+
 def test_a_burst_on_an_idle_model_is_answered(admission: Admission, clock: Clock) -> None:
     assert run(admission, clock, 1, 0.4) == 1
     clock.now += 3600

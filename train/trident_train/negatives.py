@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from trident.catalogue import Catalogue
 from trident.index import IndexConfig, VectorIndex
 from trident.pairs import Pairs, normalized_query
 from trident_train.encoder import Encoder
 from trident_train.recipe import NegativesRecipe
+
+MOST_MINED = 500_000  # of all queries together: each is a row of the train split while the run lasts
 
 
 def mine_negatives(
@@ -22,7 +26,8 @@ def mine_negatives(
     """Return (row of the query's first relevant pair, title) for each product found for a query with relevant products.
 
     Products are taken from ``from_rank`` to ``to_rank`` of the query's neighbours; judged ones, and titles equal to a
-    judged one, are left out.
+    judged one, are left out. Where these are more than ``MOST_MINED`` each query keeps as many, spread evenly over its
+    ranks.
 
     Args:
         pairs: The train split.
@@ -48,11 +53,14 @@ def mine_negatives(
     queries = encoder.embed([pairs.queries[row] for row in rows], "query", progress=progress)  # (Q, D)
     depth = min(recipe.to_rank, len(catalogue))
     found = index.search(queries, depth)
+    most = max(1, MOST_MINED // max(1, len(rows)))
     mined = []
-    for row, neighbours in zip(rows, found.rows.tolist(), strict=True):
+    for row, neighbours in zip(rows, found.rows, strict=True):
         known = judged[normalized_query(pairs.queries[row])]
-        for neighbour in neighbours[recipe.from_rank - 1 :]:
-            title = catalogue.titles[neighbour]
-            if neighbour >= 0 and title not in known:
-                mined.append((row, title))
+        near = [
+            catalogue.titles[neighbour] for neighbour in neighbours[recipe.from_rank - 1 :].tolist() if neighbour >= 0
+        ]
+        titles = [title for title in near if title not in known]
+        kept = np.linspace(0, len(titles) - 1, min(most, len(titles))).round().astype(int).tolist()
+        mined += [(row, titles[place]) for place in kept]
     return mined
