@@ -155,9 +155,7 @@ def test_mined_negatives_are_neighbours_that_nobody_judged(tiny_recipe: TrainRec
         assert len(found & expected) >= 0.9 * len(expected)  # the index is approximate
 
 
-def test_mined_negatives_of_many_queries_are_thinned_out_evenly(
-    tiny_recipe: TrainRecipe, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mined_negatives_of_many_queries_are_thinned_out_evenly(tiny_recipe: TrainRecipe, tiny_data: Path) -> None:
     """Ten thousand queries with 900 negatives each would not fit into memory."""
     encoder = Encoder.load(find_model(tiny_recipe.base_model), tiny_recipe.text)
     pairs = load_sources(tiny_recipe.data)[0].parts.train
@@ -166,9 +164,8 @@ def test_mined_negatives_of_many_queries_are_thinned_out_evenly(
     titles: dict[int, list[str]] = {}
     for row, title in mine_negatives(pairs, catalogue, encoder, recipe):
         titles.setdefault(row, []).append(title)
-    monkeypatch.setattr("trident_train.negatives.MOST_MINED", 3 * len(titles) + 1)
     expected = [(row, of[place]) for row, of in titles.items() for place in (0, round((len(of) - 1) / 2), -1)]
-    assert mine_negatives(pairs, catalogue, encoder, recipe) == expected
+    assert mine_negatives(pairs, catalogue, encoder, recipe, most=3 * len(titles) + 1) == expected
 
 
 def test_mined_negatives_train(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path) -> None:

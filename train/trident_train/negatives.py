@@ -21,19 +21,20 @@ def mine_negatives(
     encoder: Encoder,
     recipe: NegativesRecipe,
     *,
+    most: int = MOST_MINED,
     progress: Callable[[int], None] | None = None,
 ) -> list[tuple[int, str]]:
     """Return (row of the query's first relevant pair, title) for each product found for a query with relevant products.
 
     Products are taken from ``from_rank`` to ``to_rank`` of the query's neighbours; judged ones, and titles equal to a
-    judged one, are left out. Where these are more than ``MOST_MINED`` each query keeps as many, spread evenly over its
-    ranks.
+    judged one, are left out. Where these are more than ``most`` each query keeps as many, spread evenly over its ranks.
 
     Args:
         pairs: The train split.
         catalogue: What is searched.
         encoder: Makes the embeddings; the pretrained one.
         recipe: Which ranks.
+        most: Products of all queries together.
         progress: Called with the number of texts embedded.
 
     Source: hard negatives from an index as in Xiong et al. 2020 (ANCE), section 3; the distance kept from the top as in
@@ -53,7 +54,7 @@ def mine_negatives(
     queries = encoder.embed([pairs.queries[row] for row in rows], "query", progress=progress)  # (Q, D)
     depth = min(recipe.to_rank, len(catalogue))
     found = index.search(queries, depth)
-    most = max(1, MOST_MINED // max(1, len(rows)))
+    of_each = max(1, most // max(1, len(rows)))
     mined = []
     for row, neighbours in zip(rows, found.rows, strict=True):
         known = judged[normalized_query(pairs.queries[row])]
@@ -61,6 +62,6 @@ def mine_negatives(
             catalogue.titles[neighbour] for neighbour in neighbours[recipe.from_rank - 1 :].tolist() if neighbour >= 0
         ]
         titles = [title for title in near if title not in known]
-        kept = np.linspace(0, len(titles) - 1, min(most, len(titles))).round().astype(int).tolist()
+        kept = np.linspace(0, len(titles) - 1, min(of_each, len(titles))).round().astype(int).tolist()
         mined += [(row, titles[place]) for place in kept]
     return mined
