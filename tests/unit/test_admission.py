@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trident.admission import Admission
+from trident.admission import SHORT_SHARE, Admission
 
 FULL = 10
 
@@ -135,7 +135,7 @@ def test_the_wait_is_kept_whatever_comes(clock: Clock, times: float, full: int) 
         rejected += [came_to_turn - came for came in batch[admitted:]]
     assert max(answered) <= 1.0 + 1 / pace  # one request is taken while there is time
     assert 0.9 <= len(answered) / (20 * pace) <= 1.02
-    at_once = times * pace / 8 < full  # all who come during a batch are seen after it
+    at_once = times * pace * SHORT_SHARE < full  # all who come during a batch are seen after it
     assert np.median(rejected) <= (0.15 if at_once else 1.0)
 
 
