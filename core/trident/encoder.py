@@ -84,7 +84,7 @@ class OnnxEncoder:
             raise ModelError(f"threads must be >= 1, got {threads}")
         if not path.is_file():
             raise ModelError(f"encoder {path} does not exist: export the model first")
-        graph = with_signed_weights(path) if runs_signed(path) else None
+        graph = _rewritten(path)
         session = open_session(path, what="encoder", providers=providers, graph=graph)
         if encoder_fingerprint is not None:
             _check_fingerprint(session, path, encoder_fingerprint)
@@ -93,6 +93,17 @@ class OnnxEncoder:
         if threads > 1:
             lone = open_session(path, what="encoder", providers=providers, threads=threads, graph=graph, spins=True)
         return cls(session, path, dimension=dimension, threads=threads, lone=lone)
+
+    def for_lone(self, threads: int) -> OnnxEncoder:
+        """Return an encoder of the same graph for who asks alone: each run's operators are cut up among the threads.
+
+        Raises:
+            ModelError: If the graph cannot be opened again.
+        """
+        if threads == self.threads:  # a lone row has a session of its own here
+            return self
+        session = open_session(self.path, what="encoder", threads=threads, graph=_rewritten(self.path), spins=True)
+        return OnnxEncoder(session, self.path, dimension=self.dimension)
 
     @property
     def encoder_fingerprint(self) -> str | None:
@@ -201,6 +212,11 @@ def balanced_runs(rows: Sequence[Row], *, run_tokens: int, multiple: int = 1) ->
             runs.append(list(rows[start:end]))
         start, tokens = end, tokens - taken
     return runs
+
+
+def _rewritten(path: Path) -> bytes | None:
+    """Return the form of a graph that this processor runs faster; None: the file is as good."""
+    return with_signed_weights(path) if runs_signed(path) else None
 
 
 def _fingerprint(session: ort.InferenceSession) -> str | None:

@@ -68,6 +68,8 @@ class FlatSearch:
             raise VectorIndexError(f"{error}; {REMEDY}") from error
         self.vectors = vectors
         self.record = record
+        self._path = path
+        self._threads = threads
 
     @classmethod
     def load(cls, folder: Path, vectors: NDArray[np.float32], *, index_sha256: str, threads: int = 1) -> FlatSearch:
@@ -91,6 +93,16 @@ class FlatSearch:
             )
         check_file(path, record.graph_bytes, record.graph_sha256)
         return cls(record, path, vectors, threads=threads)
+
+    def for_lone(self, threads: int) -> FlatSearch:
+        """Return the same search on other threads.
+
+        Raises:
+            VectorIndexError: If ONNX Runtime does not load the graph again.
+        """
+        if threads == self._threads:
+            return self
+        return FlatSearch(self.record, self._path, self.vectors, threads=threads)
 
     def nearest(self, queries: NDArray[np.float32], depth: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the ``depth`` nearest labels and their cosines, best first, ties by label: (B, depth) each.

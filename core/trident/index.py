@@ -9,6 +9,7 @@ Source: Malkov and Yashunin 2016, "Efficient and robust approximate nearest neig
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -178,6 +179,12 @@ class VectorIndex:
             flat = FlatSearch.load(folder, vectors, index_sha256=record.index_sha256, threads=flat_threads)
         fingerprint = record.encoder_fingerprint
         return cls(stored.graph, stored.label_of_row, config=config, encoder_fingerprint=fingerprint, flat=flat)
+
+    def for_lone(self, threads: int) -> VectorIndex:
+        """Return the same index, whose flat search, where it has one, runs on other threads."""
+        lone = copy.copy(self)  # of the same graph, under the same lock
+        lone.flat = None if self.flat is None else self.flat.for_lone(threads)
+        return lone
 
     def search(self, queries: NDArray[np.float32], k: int, *, ef: int | None = None, threads: int = 1) -> Neighbours:
         """Return the k product rows nearest to each query, (B, k).

@@ -9,6 +9,15 @@ from collections.abc import Mapping
 NICENESS = "niceness"  # 0 to 19: how far the model's process makes way for others that want the cores
 
 
+def is_first_instance(args: Mapping[str, str]) -> bool:
+    """Return whether a model's instance is its first: Triton numbers groups, and instances within a group.
+
+    Args:
+        args: What Triton gives to ``initialize``.
+    """
+    return args["model_instance_name"].endswith("_0_0")
+
+
 def start_model(args: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters of a model that starts; its process takes the niceness that stands among them.
 

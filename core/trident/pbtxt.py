@@ -1,23 +1,26 @@
 """Changes single values in the text of a model configuration (``config.pbtxt``) and leaves every other byte alone.
 
 A small reader of protobuf's text format, since the server's side has no protobuf: messages in braces, lists in
-brackets, strings, comments. It finds where a value stands; what the value means is Triton's to judge. Two kinds of
-settings are known, named by a path of two parts:
+brackets, strings, comments. It finds where a value stands; what the value means is Triton's to judge. Settings are named
+by a path of two parts:
 
 - ``parameters.threads``: the ``string_value`` of the parameter ``threads``, which must be there;
 - ``dynamic_batching.max_queue_delay_microseconds``: a field of a message that must be there once; a field that is not
-  there is added.
+  there is added;
+- ``instance_group.count``: the instances of all groups together. The last group makes up the number, and goes where the
+  others have as many.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trident.errors import GenerationError
 
 PARAMETERS = "parameters"
+INSTANCES = "instance_group.count"
 RULE = "a model configuration must be in protobuf's text format"
 TOKEN = re.compile(
     r"""\s+ | \#[^\n]* | "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' | [{}\[\]:,;] | [\w.+-]+""", re.VERBOSE
@@ -44,6 +47,8 @@ def setting(text: str, path: str) -> str | None:
     Raises:
         GenerationError: As ``with_setting``.
     """
+    if path == INSTANCES:
+        return str(sum(_counts(text, _groups(text))))
     found = _find(text, path)[1]
     return None if found is None else text[found.start : found.end].strip("\"'")
 
@@ -55,6 +60,8 @@ def with_setting(text: str, path: str, value: int) -> str:
         GenerationError: If the text is no configuration, or lacks the parameter or the message, or has the message or
             the field twice.
     """
+    if path == INSTANCES:
+        return _with_instances(text, value)
     message, field = _find(text, path)
     if field is None:
         at = message.start + 1
@@ -99,6 +106,30 @@ def _find(text: str, path: str) -> tuple[Field, Field | None]:
             f"{len(fields)}"
         )
     return messages[0], fields[0] if fields else None
+
+
+def _groups(text: str) -> list[Field]:
+    groups = [field for field in read_fields(text) if field.name == "instance_group"]
+    if not groups or any(len(group.named("count")) != 1 for group in groups):
+        raise GenerationError(
+            f"a model configuration must have 'instance_group', and 'count' in each once, got {len(groups)} groups"
+        )
+    return groups
+
+
+def _counts(text: str, groups: Sequence[Field]) -> list[int]:
+    return [int(text[count.start : count.end]) for group in groups for count in group.named("count")]
+
+
+def _with_instances(text: str, instances: int) -> str:
+    groups = _groups(text)
+    counts = _counts(text, groups)
+    while len(groups) > 1 and instances <= sum(counts[:-1]):
+        last = groups.pop()
+        counts.pop()
+        text = text[: groups[-1].end] + text[last.end :]  # with what stands between them
+    count = groups[-1].named("count")[0]
+    return text[: count.start] + str(instances - sum(counts[:-1])) + text[count.end :]
 
 
 def _value_of(text: str, message: Field, name: str) -> str | None:

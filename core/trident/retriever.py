@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,12 @@ class Retriever:
         _check_encoder(folder, identity)
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint, flat_threads=flat_threads)
         return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity)
+
+    def for_lone(self, threads: int) -> Retriever:
+        """Return the same retriever, whose flat search, where it has one, runs on other threads."""
+        lone = copy.copy(self)  # of the same catalogue
+        lone.index = self.index.for_lone(threads)
+        return lone
 
     def check(self, embeddings: NDArray[np.float32]) -> None:
         """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.

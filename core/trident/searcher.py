@@ -77,6 +77,14 @@ class Searcher:
             Retriever.load(retriever, flat_threads=index_threads),
         )
 
+    def for_lone(self, threads: int) -> Searcher:
+        """Return the same pipeline for a lone query, whose encoder and flat search are cut up among threads.
+
+        Raises:
+            TridentError: If a graph cannot be opened again.
+        """
+        return Searcher(self.tokenizer, self.encoder.for_lone(threads), self.retriever.for_lone(threads))
+
     def embed(self, texts: Sequence[str], side: Side = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D), unit length, of N raw texts."""
         return self.encoder.embed_ids(self.tokenizer.token_ids(texts, side), pad_id=self.tokenizer.pad_id)

@@ -148,6 +148,7 @@ class ServerConfig:
             f"--metrics-port={self.metrics_port}",
             f"--exit-timeout-secs={self.exit_timeout_s}",
             "--metrics-config=summary_latencies=true",  # quantiles beside the sums
+            "--rate-limit=execution_count",  # instances take turns by the priorities in config.pbtxt
             "--disable-auto-complete-config",  # what config.pbtxt says is what is served
         ]
         if self.model_config_name is not None:

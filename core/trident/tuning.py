@@ -41,6 +41,7 @@ class Tuning:
     preferred_batch: int | None = _knob("dynamic_batching.preferred_batch_size", 1, 1024)  # rows
     queue_delay_us: int | None = _knob("dynamic_batching.max_queue_delay_microseconds", 0, 1_000_000)
     index_threads: int | None = _knob("parameters.index_threads", 1, MOST_THREADS)  # that search the index for a batch
+    lone_threads: int | None = _knob("parameters.lone_threads", 1, MOST_THREADS)  # for a query that is alone
 
     def __post_init__(self) -> None:
         """Check the ranges."""

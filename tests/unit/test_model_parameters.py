@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from trident.model_parameters import is_first_instance
+
 PROGRAM = """
 import json, os
 from trident.model_parameters import start_model
@@ -26,3 +28,8 @@ def test_a_model_takes_the_niceness_of_its_configuration() -> None:
 
 def test_a_model_without_one_stays_as_it_is() -> None:
     assert started("{}") == "2 0\n"
+
+
+def test_the_first_instance_of_the_first_group_is_the_first() -> None:
+    names = ["pipeline_0_0", "pipeline_0_1", "pipeline_1_0", "pipeline_10_0"]
+    assert [is_first_instance({"model_instance_name": name}) for name in names] == [True, False, False, False]

@@ -36,7 +36,7 @@ def test_each_setting_of_the_repository_is_changed_and_nothing_else() -> None:
             wanted.parameters[key].string_value = "7"
         if wanted.instance_group:
             text = with_setting(text, "instance_group.count", 3)
-            wanted.instance_group[0].count = 3
+            wanted.instance_group[-1].count = 3 - sum(group.count for group in wanted.instance_group[:-1])
         if wanted.HasField("dynamic_batching"):
             text = with_setting(text, "dynamic_batching.max_queue_delay_microseconds", 1234)
             wanted.dynamic_batching.max_queue_delay_microseconds = 1234
@@ -66,6 +66,21 @@ def test_comments_strings_lists_and_separators_are_read_as_protobuf_does() -> No
     assert [line for line in text.splitlines() if "#" in line] == [line for line in AWKWARD.splitlines() if "#" in line]
 
 
+GROUPS = "instance_group [ { count: 1 kind: KIND_CPU }, { count: 3 kind: KIND_MODEL } ] max_batch_size: 8"
+
+
+@pytest.mark.parametrize("text", [GROUPS, str(parsed(GROUPS))])
+@pytest.mark.parametrize(("instances", "counts"), [(7, [1, 6]), (2, [1, 1]), (1, [1])])
+def test_the_last_group_of_instances_makes_up_the_number(text: str, instances: int, counts: list[int]) -> None:
+    assert setting(text, "instance_group.count") == "4"
+    wanted = parsed(text)
+    text = with_setting(text, "instance_group.count", instances)
+    assert setting(text, "instance_group.count") == str(instances)
+    del wanted.instance_group[len(counts) :]
+    wanted.instance_group[-1].count = counts[-1]
+    assert parsed(text) == wanted
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -88,7 +103,8 @@ def test_what_is_no_configuration_is_refused(text: str, message: str) -> None:
         ("", "parameters.threads", "must have the parameter 'threads' once, got 0"),
         ('parameters { key: "a" value { string_value: "1" } }', "parameters.threads", "'threads' once, got 0"),
         ("", "dynamic_batching.preferred_batch_size", "must have 'dynamic_batching' once and .* got 0 and 0"),
-        ("instance_group [ { count: 1 }, { count: 2 } ]", "instance_group.count", "got 2 and 2"),
+        ("", "instance_group.count", "must have 'instance_group', .* got 0 groups"),
+        ("instance_group [ { count: 1 }, { } ]", "instance_group.count", "'count' in each once, got 2 groups"),
         ("a { b: 1 b: 2 }", "a.b", "'a' once and 'b' in it at most once, got 1 and 2"),
     ],
 )

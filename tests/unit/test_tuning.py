@@ -20,11 +20,11 @@ from trident.tuning import KNOBS, PIPELINE_CONFIG, UNTUNED, Tuning, exported_set
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
 HERE = Machine(cores=4, cpu="Abacus 9")
-TUNING = Tuning(instances=2, threads=1, preferred_batch=16, queue_delay_us=500)
+TUNING = Tuning(instances=1, threads=2, preferred_batch=16, queue_delay_us=500)
 FOUND = TunedSettings(
     settings=TUNING, variant="cpu", machine=HERE, generation="0" * 16, tuned_at="2026-11-25T12:00:00Z", measured={}
 )
-FULL = replace(TUNING, index_threads=3)
+FULL = replace(TUNING, index_threads=3, lone_threads=4)
 
 
 def config(path: Path) -> model_config_pb2.ModelConfig:
@@ -33,11 +33,12 @@ def config(path: Path) -> model_config_pb2.ModelConfig:
 
 def test_every_knob_has_a_place_in_the_repository() -> None:
     assert exported_settings(TEMPLATES) == {
-        "instances": 1,
-        "threads": 2,
+        "instances": 2,
+        "threads": 1,
         "preferred_batch": None,
         "queue_delay_us": None,
-        "index_threads": 2,
+        "index_threads": 1,
+        "lone_threads": 2,
     }
     assert {knob.file for knob in KNOBS.values()} == {PIPELINE_CONFIG}
 
@@ -53,9 +54,10 @@ def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_
     as_exported = [file for file in files if not file.startswith(ENSEMBLES)]
     assert all((plain / file).read_bytes() == (generation.repository / file).read_bytes() for file in as_exported)
     wanted = config(plain / PIPELINE_CONFIG)
-    wanted.instance_group[0].count = 2
-    wanted.parameters["threads"].string_value = "1"
+    del wanted.instance_group[1]
+    wanted.parameters["threads"].string_value = "2"
     wanted.parameters["index_threads"].string_value = "3"
+    wanted.parameters["lone_threads"].string_value = "4"
     wanted.dynamic_batching.preferred_batch_size[:] = [16]
     wanted.dynamic_batching.max_queue_delay_microseconds = 500
     assert config(tuned / PIPELINE_CONFIG) == wanted
@@ -91,7 +93,7 @@ def test_a_configuration_without_a_place_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_cpu_variant_is_served_with_settings() -> None:
-    with pytest.raises(ConfigError, match="tuned settings are for --variant cpu, got tensorrt with instances 2"):
+    with pytest.raises(ConfigError, match="tuned settings are for --variant cpu, got tensorrt with instances 1"):
         ServeOptions(variant="tensorrt", tuning=TUNING)
 
 
@@ -105,7 +107,7 @@ def test_settings_of_this_machine_are_taken_and_others_are_named(tmp_path: Path)
     assert taken.line == f"tuned settings of 2026-11-25 (generation {'0' * 16}): {TUNING}"
     another = choose(tmp_path, "auto", variant="cpu", machine=replace(HERE, cpu="Slide Rule"))
     assert another.settings == TUNING
-    assert "tuned on 4 cores of Abacus 9): instances 2" in another.line
+    assert "tuned on 4 cores of Abacus 9): instances 1" in another.line
     for variant, cores in (("cpu", 2), ("tensorrt", 4)):
         ignored = choose(tmp_path, "auto", variant=variant, machine=replace(HERE, cores=cores))
         assert ignored.settings == UNTUNED
@@ -150,18 +152,18 @@ EXPORTED = exported_settings(TEMPLATES)
 
 @pytest.mark.parametrize("cores", [1, 2, 6, 64])
 def test_the_encoder_s_threads_are_about_the_cores(cores: int) -> None:
-    pairs, batches, delays, threads = axes(cores, EXPORTED)
+    pairs, batches, delays, threads, lone = axes(cores, EXPORTED)
     shares = [pair["instances"] * pair["threads"] / cores for pair in pairs]  # type: ignore[operator]
     assert {1} <= set(shares) <= {share for share in shares if 0.5 <= share <= 2}
     assert {"instances": cores, "threads": 1} in pairs
-    assert [next(iter(each)) for axis in (batches, delays, threads) for each in axis[:1]] == list(KNOBS)[2:]
-    for settings in (*pairs, *batches, *delays, *threads):
+    assert [next(iter(each)) for axis in (batches, delays, threads, lone) for each in axis[:1]] == list(KNOBS)[2:]
+    for settings in (*pairs, *batches, *delays, *threads, *lone):
         changed(UNTUNED, settings, EXPORTED)  # all are in range
 
 
 def test_settings_as_exported_are_left_out() -> None:
-    assert changed(UNTUNED, {"instances": 1, "threads": 2}, EXPORTED) == UNTUNED
-    assert changed(TUNING, {"instances": 1, "threads": 2}, EXPORTED) == replace(TUNING, instances=None, threads=None)
+    assert changed(UNTUNED, {"instances": 2, "threads": 1}, EXPORTED) == UNTUNED
+    assert changed(TUNING, {"instances": 2, "threads": 1}, EXPORTED) == replace(TUNING, instances=None, threads=None)
 
 
 def test_only_the_knobs_that_are_named_change() -> None:

@@ -29,8 +29,9 @@ EXPORTED = {
     "preferred_batch": None,
     "queue_delay_us": None,
     "index_threads": 1,
+    "lone_threads": 2,
 }
-AXES = axes(2, EXPORTED)
+AXES = axes(2, EXPORTED, [knob for knob in EXPORTED if knob != "lone_threads"])  # which a lone client alone notices
 TWO = Tuning(instances=2, threads=1)
 BEST = Tuning(instances=2, threads=1, preferred_batch=16)
 SECONDS = 10.0  # that a measurement takes

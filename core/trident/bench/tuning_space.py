@@ -45,6 +45,7 @@ def axes(cores: int, exported: Settings, knobs: Sequence[str] = tuple(KNOBS)) ->
         [{"preferred_batch": rows} for rows in BATCHES],
         [{"queue_delay_us": delay} for delay in DELAYS_US if delay or exported["queue_delay_us"]],
         [{"index_threads": threads} for threads in ladder],
+        [{"lone_threads": threads} for threads in ladder],
     )
     found = (tuple(_allowed(axis, exported, knobs)) for axis in every)
     return tuple(axis for axis in found if axis)
