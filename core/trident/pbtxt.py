@@ -1,8 +1,8 @@
 """Changes single values in the text of a model configuration (``config.pbtxt``) and leaves every other byte alone.
 
 A small reader of protobuf's text format, since the server's side has no protobuf: messages in braces, lists in
-brackets, strings, comments. It finds where a value stands; what the value means is Triton's to judge. Settings are named
-by a path of two parts:
+brackets, strings, comments. It finds where a value stands; what the value means is Triton's to judge. Settings are
+named by a path of two parts:
 
 - ``parameters.threads``: the ``string_value`` of the parameter ``threads``, which must be there;
 - ``dynamic_batching.max_queue_delay_microseconds``: a field of a message that must be there once; a field that is not
