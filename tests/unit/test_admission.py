@@ -45,18 +45,18 @@ def test_batches_with_room_left_are_answered_for_ever(admission: Admission, cloc
 def test_full_batches_are_answered_as_far_as_the_limit_allows(admission: Admission, clock: Clock) -> None:
     assert run(admission, clock, FULL, 0.04) == 10  # 25 rows a second; 0.6 s are left
     assert run(admission, clock, FULL, 0.04) == 10
-    assert run(admission, clock, FULL, 0.041) == 2  # 5 would be in time, but batches are short from here on
+    assert run(admission, clock, FULL, 0.041) == 1  # 5 would be in time, but batches are short from here on
     clock.now += 0.1
-    assert [run(admission, clock, FULL, 0.04) for _ in range(3)] == [1, 0, 0]
+    assert [run(admission, clock, FULL, 0.04) for _ in range(3)] == [1, 1, 0]
     assert run(admission, clock, 3, 0.04) == 0  # the last who waited with them
-    assert run(admission, clock, FULL, 0.04) == 2  # whoever came since did not
+    assert run(admission, clock, FULL, 0.04) == 1  # whoever came since did not
 
 
 def test_a_batch_with_room_left_is_cut_at_the_limit_too(clock: Clock) -> None:
     admission = Admission(full_rows=1000, max_wait_s=1.0, clock=clock)
     assert run(admission, clock, 64, 0.01) == 64  # 100 rows a second
     assert run(admission, clock, 36, 0.01) == 36  # they may have waited for 0.64 s
-    assert run(admission, clock, 65, 0.01) == 10  # one too many: a tenth of a second from here on
+    assert run(admission, clock, 65, 0.01) == 2  # one too many: a fortieth of a second from here on
 
 
 def test_batches_are_short_for_a_while_only(clock: Clock) -> None:
@@ -66,17 +66,17 @@ def test_batches_are_short_for_a_while_only(clock: Clock) -> None:
     begun, sizes = clock.now, []
     while clock.now < begun + 12:
         sizes.append((clock.now - begun, run(admission, clock, 40, 0.01)))
-    assert {size for since, size in sizes if since < 9.8} == {10}
+    assert {size for since, size in sizes if since < 9.8} == {2}
     assert {size for since, size in sizes if since > 10.1} == {40}
 
 
 def test_requests_of_several_rows_are_taken_whole(admission: Admission, clock: Clock) -> None:
-    assert run(admission, clock, FULL, 0.01) == 10  # 100 rows a second
-    clock.now += 0.4
+    assert run(admission, clock, FULL, 0.0025) == 10  # 400 rows a second
+    clock.now += 0.475
     assert admission.admits([1, 1, 3, 1, 4]) == 5
-    clock.now += 0.4
+    clock.now += 0.475
     admission.ended()
-    assert admission.admits([1, 1, 3, 1, 4]) == 4  # 77 rows a second by now: 7.7 in time
+    assert admission.admits([1, 1, 3, 1, 4]) == 4  # 286 rows a second by now, and 0.025 s left: 7.2 in time
     admission.ended()
 
 
@@ -134,9 +134,9 @@ def test_the_wait_is_kept_whatever_comes(clock: Clock, times: float, full: int) 
         answered += [clock.now - came for came in batch[:admitted]]
         rejected += [came_to_turn - came for came in batch[admitted:]]
     assert max(answered) <= 1.0 + 1 / pace  # one request is taken while there is time
-    assert 0.9 <= len(answered) / (20 * pace) <= 1.02
+    assert 0.9 <= len(answered) / ((clock.now - started) * pace) <= 1.0
     at_once = times * pace * SHORT_SHARE < full  # all who come during a batch are seen after it
-    assert np.median(rejected) <= (0.15 if at_once else 1.0)
+    assert np.median(rejected) <= (0.05 if at_once else 1.0)
 
 
 def test_the_reason_names_the_limit(admission: Admission) -> None:
