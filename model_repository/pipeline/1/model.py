@@ -3,6 +3,7 @@
 The parts lie in the version folders of the tokenizer, the encoder and the retriever beside this one.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ class TritonPythonModel:
         model, version = Path(args["model_repository"]), args["model_version"]
         parameters = start_model(args)
         threads, self.threads = int(parameters["threads"]), int(parameters["index_threads"])
+        os.environ["TOKENIZERS_PARALLELISM"] = str(threads > 1).lower()  # its threads would wake for every batch
         self.identity = Identity.load(model / version)
         self.searcher = Searcher.load_parts(model.parent, self.identity, threads=threads, index_threads=self.threads)
         first = is_first_instance(args)  # which a lone client's queries go to
