@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 QUIET_S = 0.05  # another client's next query comes sooner than that
+REST_S = 0.001
+SMALL = 0.5  # of the mean batch
+BATCH_MEMORY = 0.9  # of what was known of the mean, when another batch was answered
 
 
 class OtherInstances:
@@ -54,3 +57,26 @@ class OtherInstances:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class Gathering:
+    """Has requests come together while several instances are busy.
+
+    An instance takes what waits as soon as it is free. Where it comes in the middle of the next queries of another
+    batch's clients, it takes a few, and a small batch costs a row more. After one it rests for a moment, which another
+    instance or the server uses, and its next batch is larger.
+
+    Args:
+        sleep: Lets seconds pass.
+    """
+
+    def __init__(self, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """No batch is known yet."""
+        self._sleep = sleep
+        self._mean = 0.0
+
+    def answered(self, requests: int) -> None:
+        """Rest if a batch that was answered beside others, of so many requests, was small."""
+        self._mean = BATCH_MEMORY * self._mean + (1 - BATCH_MEMORY) * requests
+        if requests < SMALL * self._mean:
+            self._sleep(REST_S)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.other_instances import QUIET_S, OtherInstances
+from trident.other_instances import QUIET_S, REST_S, Gathering, OtherInstances
 
 HOLDER = """
 import sys, time
@@ -83,3 +83,21 @@ def test_a_process_that_is_killed_counts_as_quiet(instance: Callable[[], OtherIn
         other.kill()
     with instance().answering() as alone:
         assert alone
+
+
+def test_an_instance_rests_after_batches_that_are_small_beside_the_others() -> None:
+    rests: list[float] = []
+    gathering = Gathering(sleep=rests.append)
+
+    def rests_after(sizes: list[int]) -> int:
+        rests.clear()
+        for size in sizes:
+            gathering.answered(size)
+        assert set(rests) <= {REST_S}
+        return len(rests)
+
+    assert rests_after([3] * 50) == 0
+    assert rests_after([12] * 50) == 0
+    assert rests_after([7, 12, 8, 12]) == 0
+    assert rests_after([2, 20, 1, 20]) == 2
+    assert rests_after([1] * 50) < 10  # where all are small from now on

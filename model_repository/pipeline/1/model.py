@@ -15,7 +15,7 @@ from trident.errors import TridentError
 from trident.generation import Identity
 from trident.golden import GOLDEN_REQUEST
 from trident.model_parameters import is_first_instance, start_model
-from trident.other_instances import OtherInstances
+from trident.other_instances import Gathering, OtherInstances
 from trident.requests import read_asked, read_knobs
 from trident.searcher import Searcher
 from trident.serving_metrics import PIPELINE_METRICS
@@ -47,7 +47,7 @@ class TritonPythonModel:
         self.searcher = Searcher.load_parts(model.parent, self.identity, threads=threads, index_threads=self.threads)
         first = is_first_instance(args)  # which a lone client's queries go to
         self.lone_searcher = self.searcher.for_lone(int(parameters["lone_threads"])) if first else self.searcher
-        self.others = OtherInstances(model / "config.pbtxt")
+        self.others, self.gathering = OtherInstances(model / "config.pbtxt"), Gathering()
         self.admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
         self.search_watch = SearchWatch(self.searcher.retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS)
@@ -59,7 +59,10 @@ class TritonPythonModel:
 
     def execute(self, requests):
         with self.others.answering() as alone:
-            return self.responses(requests, self.lone_searcher if alone else self.searcher)
+            responses = self.responses(requests, self.lone_searcher if alone else self.searcher)
+        if not alone:
+            self.gathering.answered(len(requests))
+        return responses
 
     def responses(self, requests, lone_searcher):
         asked = [self.read(request) for request in requests]  # or a refusal
