@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from trident.admission import PAUSE_S
 from trident.generation import Generation, find_generation
@@ -21,6 +22,7 @@ from trident.serving import ServeOptions, serve
 from trident_client import SearchClient, ServerOverloadedError
 
 TURNS = 40
+ASKED = 200
 
 
 @pytest.fixture
@@ -61,6 +63,31 @@ def test_the_pipeline_gives_what_is_asked_for(tiny_server: TritonServer, generat
                 assert [product.decode() for product in answer.as_numpy("product_id")[0]] == golden.product_ids
             if "embedding" in names:
                 assert np.linalg.norm(answer.as_numpy("embedding")) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_lone_client_s_queries_go_to_one_instance_and_those_of_several_to_all(tiny_server: TritonServer) -> None:
+    before = settled(tiny_server)
+    with SearchClient(tiny_server.urls.grpc) as client, ThreadPoolExecutor(8) as pool:
+        for turn in range(ASKED):
+            client.search(f"navy sofa {turn}", k=3)
+        alone = settled(tiny_server, before, ASKED)
+        list(pool.map(lambda turn: client.search(f"red lamp {turn}", k=3), range(ASKED)))
+        together = settled(tiny_server, alone, ASKED)
+    assert len(before) == 2
+    assert max(alone[worker] - before[worker] for worker in before) >= 0.98 * ASKED  # a thousandth goes to the other
+    assert min(together[worker] - alone[worker] for worker in before) >= 0.2 * ASKED
+
+
+def settled(server: TritonServer, before: dict[str, float] | None = None, more: int = 0) -> dict[str, float]:
+    """Return the searches of each process, when so many more than before are counted; None: when no more are."""
+    deadline = time.monotonic() + 10
+    while True:
+        found = by_worker(server, "trident_searches_total")
+        time.sleep(1.5)  # metrics are up to a second behind
+        if found == by_worker(server, "trident_searches_total"):
+            assert before is None or sum(found.values()) - sum(before.values()) == more
+            return found
+        assert time.monotonic() < deadline
 
 
 @pytest.fixture(params=["cpu", "stages", "torch"])
@@ -111,6 +138,11 @@ def test_who_would_wait_too_long_is_told_so_at_once(impatient: TritonServer) -> 
 
 
 def counted(server: TritonServer, metric: str) -> float:
+    return sum(by_worker(server, metric).values())
+
+
+def by_worker(server: TritonServer, metric: str) -> dict[str, float]:
     with urllib.request.urlopen(f"http://{server.urls.metrics}/metrics", timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric + "{"))
+        families = text_string_to_metric_families(answer.read().decode())
+        samples = [sample for family in families for sample in family.samples if sample.name == metric]
+    return {sample.labels["worker"]: sample.value for sample in samples}
