@@ -28,11 +28,12 @@ from trident.tuned_settings import Machine, TunedSettings, settings_path
 from trident.tuning import Tuning
 
 TUNING = Tuning(
-    instances=2,
-    threads=1,
+    instances=1,
+    threads=2,
     preferred_batch=8,
     queue_delay_us=300,
-    index_threads=1,
+    index_threads=2,
+    lone_threads=1,
 )
 HERE = Machine.here()
 RESTART_TIMEOUT_S = 60.0
@@ -63,6 +64,7 @@ def settings_of(http: str) -> Tuning:
         preferred_batch=next(iter(batching["preferred_batch_size"]), None),
         queue_delay_us=batching["max_queue_delay_microseconds"],
         index_threads=int(parameters["index_threads"]["string_value"]),
+        lone_threads=int(parameters["lone_threads"]["string_value"]),
     )
 
 
@@ -124,11 +126,12 @@ def test_settings_of_another_machine_are_left_alone(pair: Any, tmp_path: Path) -
         assert said in (tmp_path / "log").read_text()
         assert document["tuning"] == {}
         assert settings_of(document["http"]) == Tuning(
-            instances=1,
-            threads=2,
+            instances=2,
+            threads=1,
             preferred_batch=1024,  # Triton's own default: as many as there may be
             queue_delay_us=0,
-            index_threads=2,
+            index_threads=1,
+            lone_threads=2,
         )
 
 
@@ -160,13 +163,13 @@ def test_settings_are_searched_proven_and_written(run_trident, own_generations, 
     assert found.settings.changes() == report["best"]
     assert (found.machine, found.generation) == (HERE, find_generation(own_generations).id)
     tried = [trial["tuning"] for trial in report["trials"] if trial["round"] is None]
-    assert tried == [{}, {"index_threads": 1}, {}]
+    assert tried == [{}, {"index_threads": 2}, {}]
     assert all(trial["figures"] and trial["figures"]["searches_per_s"] > 0 for trial in report["trials"]), report
     if report["finalists"]:  # where it came near
-        assert [each["tuning"] for each in report["finalists"]] == [{}, {"index_threads": 1}]
+        assert [each["tuning"] for each in report["finalists"]] == [{}, {"index_threads": 2}]
         assert len(report["trials"]) == 3 + 5 * 2
         fastest = report["finalists"][1]
-        assert report["best"] == ({"index_threads": 1} if fastest["is_better"] else {})
+        assert report["best"] == ({"index_threads": 2} if fastest["is_better"] else {})
         assert fastest["won"] == 5 or not fastest["is_better"]
     assert sorted(each.name for each in own_generations.iterdir()) == [".tuning", found.generation]
 

@@ -127,9 +127,8 @@ def test_searches_empty_answers_and_scores_are_counted(server: TritonServer, cli
         found = total(server, "trident_top_score_bucket_total", **each) - buckets[each["le"]]
         assert found == (scores <= float(each["le"])).sum(), each
     assert total(server, "trident_top_score_sum_total") - score_sum == pytest.approx(scores.sum(), abs=1e-3)
-    (own,) = samples(server, "trident_searches_total")
-    generation = results[0].generation
-    assert (own.labels["generation"], own.labels["serial"]) == (generation, str(results[0].model_version))
+    own = {(each.labels["generation"], each.labels["serial"]) for each in samples(server, "trident_searches_total")}
+    assert own == {(results[0].generation, str(results[0].model_version))}
 
 
 def test_the_canary_measures_live_queries(server: TritonServer, client: SearchClient) -> None:
@@ -141,7 +140,9 @@ def test_the_canary_measures_live_queries(server: TritonServer, client: SearchCl
     for number in range(20):
         client.search(f"crimson kettle {number}", k=1 + number)
     assert settled(server, "trident_canary_queries_total", before + 20) == before + 20
-    assert total(server, "trident_canary_recall") == 1.0  # ef is larger than the catalogue
+    assert {each.value for each in samples(server, "trident_canary_recall")} == {
+        1.0
+    }  # ef is above the catalogue's size
     assert total(server, "trident_canary_found_total") == total(server, "trident_canary_wanted_total") > 0
 
 
@@ -149,13 +150,15 @@ def test_the_generation_in_service_is_that_of_the_state(server: TritonServer) ->
     folder = ServingFolder(server.config.model_repository.parent)
     state = folder.state()
     assert state is not None
-    assert settled(server, "trident_generation_serving", 1.0) == 1.0
+    instances = float(len(samples(server, "trident_generation_serving")))
+    assert instances == 2.0
+    assert settled(server, "trident_generation_serving", instances) == instances
     try:
         folder.restore_state(replace(state, serving="0123456789abcdef"))
         assert settled(server, "trident_generation_serving", 0.0) == 0.0
     finally:
         folder.restore_state(state)
-    assert settled(server, "trident_generation_serving", 1.0) == 1.0
+    assert settled(server, "trident_generation_serving", instances) == instances
 
 
 def test_the_query_log_holds_what_was_typed(server: TritonServer, client: SearchClient, watch: WatchOptions) -> None:
@@ -166,7 +169,7 @@ def test_the_query_log_holds_what_was_typed(server: TritonServer, client: Search
     client.embed(["only embedded"])
     assert settled(server, "trident_query_log_lines_total", lines + 2) == lines + 2
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    assert [row["query"] for row in rows[-2:]] == ["ivory Größe sofa", "navy lamp"]
+    assert {row["query"] for row in rows[-2:]} == {"ivory Größe sofa", "navy lamp"}  # of two processes, maybe
     assert all(row.keys() == {"time", "generation", "query"} for row in rows)
     assert not any("only embedded" in row["query"] for row in rows)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600

@@ -3,7 +3,6 @@
 The parts lie in the version folders of the tokenizer, the encoder and the retriever beside this one.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,9 @@ from trident.answering import Asked, answer_together
 from trident.errors import TridentError
 from trident.generation import Identity
 from trident.golden import GOLDEN_REQUEST
-from trident.model_parameters import is_first_instance, start_model
-from trident.other_instances import Gathering, OtherInstances
+from trident.model_parameters import start_model
+from trident.pipeline_instance import PipelineInstance
 from trident.requests import read_asked, read_knobs
-from trident.searcher import Searcher
 from trident.serving_metrics import PIPELINE_METRICS
 from trident.tensors import (
     COUNT,
@@ -41,38 +39,28 @@ class TritonPythonModel:
     def initialize(self, args):
         model, version = Path(args["model_repository"]), args["model_version"]
         parameters = start_model(args)
-        threads, self.threads = int(parameters["threads"]), int(parameters["index_threads"])
-        os.environ["TOKENIZERS_PARALLELISM"] = str(threads > 1).lower()  # its threads would wake for every batch
         self.identity = Identity.load(model / version)
-        self.searcher = Searcher.load_parts(model.parent, self.identity, threads=threads, index_threads=self.threads)
-        first = is_first_instance(args)  # which a lone client's queries go to
-        self.lone_searcher = self.searcher.for_lone(int(parameters["lone_threads"])) if first else self.searcher
-        self.others, self.gathering = OtherInstances(model / "config.pbtxt"), Gathering()
+        self.instance = PipelineInstance(args, parameters, self.identity)
         self.admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
-        self.search_watch = SearchWatch(self.searcher.retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS)
+        retriever = self.instance.searcher.retriever
+        self.search_watch = SearchWatch(retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS)
 
     def finalize(self):
-        self.others.close()
-        self.query_watch.close()
-        self.search_watch.close()
+        for each in (self.instance, self.query_watch, self.search_watch):
+            each.close()
 
     def execute(self, requests):
-        with self.others.answering() as alone:
-            responses = self.responses(requests, self.lone_searcher if alone else self.searcher)
-        if not alone:
-            self.gathering.answered(len(requests))
-        return responses
+        with self.instance.answering(len(requests)) as searcher:
+            return self.responses(requests, searcher)
 
-    def responses(self, requests, lone_searcher):
+    def responses(self, requests, searcher):
         asked = [self.read(request) for request in requests]  # or a refusal
         live = [row for row, each in enumerate(asked) if isinstance(each, Asked) and each.is_live]
         for row in live[self.admission.admits([len(asked[row].texts) for row in live]) :]:
             asked[row] = self.rejection(asked[row])
         good = [each for each in asked if isinstance(each, Asked)]
-        searcher = lone_searcher if sum(len(each.texts) for each in good) == 1 else self.searcher
-        watch = self.search_watch.answered
-        answers = iter(answer_together(searcher, good, watch, threads=self.threads) if good else [])
+        answers = iter(answer_together(searcher, good, self.search_watch.answered, threads=self.instance.index_threads))
         responses = [
             self.response(request, next(answers)) if isinstance(each, Asked) else each
             for request, each in zip(requests, asked, strict=True)
