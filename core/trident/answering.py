@@ -55,6 +55,8 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
     Raises:
         ModelError: If the encoder cannot run.
     """
+    if not requests:  # all were rejected
+        return []
     ends = np.cumsum([len(asked.texts) for asked in requests]).tolist()
     places = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     embeddings = searcher.embed_each([text for asked in requests for text in asked.texts])  # (B, D)

@@ -52,6 +52,10 @@ def test_together_as_alone(searcher: Searcher) -> None:
     assert together[0].hits.counts.tolist() == [[3], [7]]
 
 
+def test_a_batch_that_was_rejected_as_a_whole(searcher: Searcher) -> None:
+    assert answer_together(searcher, [], nobody) == []
+
+
 def test_what_was_searched_is_watched_at_once(searcher: Searcher) -> None:
     seen: list[tuple[Any, ...]] = []
     answer_together(searcher, REQUESTS, lambda *seen_now: seen.append(seen_now))

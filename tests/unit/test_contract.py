@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 import trident_client.tensors
-from trident import encoder, tensors
+from trident import encoder, pipeline_instance, tensors
 from trident.model_parameters import NICENESS
 from trident_client import SearchClient
 from trident_export.repository import render
@@ -122,7 +122,7 @@ def test_a_queue_has_no_limit_of_triton_s(path: str) -> None:
     assert found.HasField("dynamic_batching")
     assert not found.dynamic_batching.HasField("default_queue_policy")
     assert not found.dynamic_batching.preferred_batch_size  # for plans with several profiles only
-    assert len(found.instance_group) == (2 if path == "pipeline/config.pbtxt" else 1)
+    assert len(found.instance_group) == (2 if path == PIPELINE else 1)
 
 
 @pytest.mark.parametrize("path", KEEP_THEIR_QUEUE)
@@ -252,10 +252,11 @@ def test_parameters_that_an_adapter_reads_are_there(path: str) -> None:
         assert found.default_model_filename in ("model.onnx", "model.plan")
         return
     adapter = TEMPLATES / found.name / "1" / (found.default_model_filename or "model.py")
-    tree = ast.parse(adapter.read_text(encoding="utf-8"))
+    parts = [Path(pipeline_instance.__file__)] if adapter.relative_to(TEMPLATES).as_posix() == PIPELINE_ADAPTER else []
     read = {
         node.slice.value
-        for node in ast.walk(tree)
+        for source in (adapter, *parts)
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
         if isinstance(node, ast.Subscript)
         and isinstance(node.slice, ast.Constant)
         and isinstance(node.value, ast.Name)
