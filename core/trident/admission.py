@@ -21,9 +21,7 @@ PAUSE_S = 0.05  # between two batches, at least: had anybody waited, the next on
 PACE_MEMORY = 0.7  # of what was known of the pace, when another batch was answered
 PACE_ROWS = 64  # at least, or a full batch: smaller ones are slower a row
 PAUSE_SHARE = 0.5  # of the longest wait; a large batch takes a tenth of a second to leave and the next to come
-SHORT_SHARE = (
-    0.025  # of the longest wait: what a short batch takes; with less, what a batch costs beside its rows counts
-)
+SHORT_SHARE = 0.025  # of the longest wait: what a short batch takes; with less it costs too much beside its rows
 SHORT_FOR = 10  # times the longest wait, batches are short
 
 

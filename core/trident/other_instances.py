@@ -45,7 +45,7 @@ class OtherInstances:
         try:
             yield self._clock() >= self._quiet_from
         finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._lock(fcntl.LOCK_UN)
 
     def _lock(self, kind: int) -> bool:
         try:

@@ -22,22 +22,16 @@ with OtherInstances(Path(sys.argv[1])).answering() as alone:
 """
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def now() -> list[float]:
+    """Return what the clock says, in seconds."""
+    return [0.0]
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def instance(file: Path, clock: Clock) -> Iterator[Callable[[], OtherInstances]]:
+def instance(file: Path, now: list[float]) -> Iterator[Callable[[], OtherInstances]]:
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(closing(OtherInstances(file, clock=clock)))
+        yield lambda: stack.enter_context(closing(OtherInstances(file, clock=lambda: now[0])))
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_an_instance_is_alone_when_the_others_have_been_quiet_for_a_while(
-    instance: Callable[[], OtherInstances], clock: Clock
+    instance: Callable[[], OtherInstances], now: list[float]
 ) -> None:
     first, second, third = instance(), instance(), instance()
     for _ in range(3):  # its own last answer does not matter
@@ -62,7 +56,7 @@ def test_an_instance_is_alone_when_the_others_have_been_quiet_for_a_while(
         assert alone
     with second.answering() as alone:
         assert not alone
-    clock.now += QUIET_S
+    now[0] += QUIET_S
     with second.answering() as alone:
         assert alone
 
