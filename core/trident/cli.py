@@ -14,6 +14,7 @@ from trident.commands import (
     bench,
     compare,
     compare_serving,
+    cross_validate,
     embed,
     engine,
     evaluate,
@@ -51,6 +52,7 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 app.command(name="sample")(sample.command)
 app.command(name="train")(train.command)
+app.command(name="cross-validate")(cross_validate.command)
 app.command(name="compare")(compare.command)
 app.command(name="report")(report.command)
 app.command(name="evaluate")(evaluate.command)

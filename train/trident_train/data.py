@@ -146,7 +146,7 @@ def split_pairs(pairs: Pairs, recipe: DataRecipe) -> SplitPairs:
 
 def query_hashes(queries: list[str]) -> NDArray[np.uint64]:
     """Return the sorted distinct 64-bit hashes of queries; a run keeps those it was trained on."""
-    return np.array(sorted({_query_hash(normalized_query(query)) for query in queries}), dtype=np.uint64)
+    return np.array(sorted({query_hash(normalized_query(query)) for query in queries}), dtype=np.uint64)
 
 
 def trained_share(queries: list[str], trained: NDArray[np.uint64]) -> float:
@@ -170,12 +170,13 @@ def _without(part: Pairs, queries: set[str]) -> tuple[Pairs, list[str]]:
     return part.take(row for row, query in enumerate(normalized) if query not in queries), leaked
 
 
-def _query_hash(query: str, salt: str = "") -> int:
+def query_hash(query: str, salt: str = "") -> int:
+    """Return a number by which queries are put into an order that has nothing to do with them; 64 bits."""
     return int.from_bytes(hashlib.sha256(f"{salt}{query}".encode()).digest()[:8], "big")
 
 
 def _hashed_parts(queries: list[str], recipe: DataRecipe) -> dict[str, str]:
-    ordered = sorted(queries, key=lambda query: _query_hash(query, f"{recipe.split_seed}:"))
+    ordered = sorted(queries, key=lambda query: query_hash(query, f"{recipe.split_seed}:"))
     test = round(len(ordered) * recipe.test_share)
     validation = round(len(ordered) * recipe.validation_share)
     names = ["test"] * test + ["validation"] * validation + ["train"] * (len(ordered) - test - validation)

@@ -16,6 +16,7 @@ import pyarrow.parquet
 import torch
 from accelerate import Accelerator
 
+from trident.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident_train.audit import Audit
 from trident_train.data import Source
 from trident_train.encoder import Encoder
@@ -23,6 +24,7 @@ from trident_train.evaluate import Ranking, Row, rank_bm25, rank_encoder, rank_r
 from trident_train.loop import Trained
 from trident_train.selection import Score
 
+JUDGED_NDCG, CATALOGUE_NDCG = "ndcg_at_10", "catalogue_ndcg_at_10"
 VERSIONS_OF = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
 
 
@@ -110,6 +112,25 @@ class TestArms:
             for name, rankings in self.scores.items()
         }
         pyarrow.parquet.write_table(pa.table({**columns, **arms}), path, compression="zstd")
+
+    def save_queries(self, path: Path) -> None:
+        """Write a Parquet file with a row for each test query that has a relevant product.
+
+        Beside ``data`` and ``query`` it has the columns ``ARM ndcg_at_10`` and ``ARM catalogue_ndcg_at_10``, float64,
+        for each arm; the latter is null where a source is not ranked against a catalogue.
+        """
+        rows = []
+        for number, source in enumerate(self.sources):
+            pairs = source.parts.test
+            by_query: dict[str, dict[str, float | None]] = {}
+            for arm, rankings in self.scores.items():
+                ranking = rankings[number]
+                whole = {} if ranking.found is None else catalogue_ndcg_by_query(pairs, ranking.found)
+                for query, value in ndcg_by_query(pairs, ranking.scores).items():
+                    figures = {f"{arm} {JUDGED_NDCG}": value, f"{arm} {CATALOGUE_NDCG}": whole.get(query)}
+                    by_query.setdefault(query, {}).update(figures)
+            rows += [{"data": source.name, "query": query, **figures} for query, figures in by_query.items()]
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
 
 
 def peak_memory_bytes() -> int:

@@ -41,6 +41,7 @@ from trident_train.report_page import write_report_page
 from trident_train.run_folder import (
     METRICS_FILE,
     REPORT_FILE,
+    TEST_QUERIES_FILE,
     TEST_SCORES_FILE,
     TRACKING_FOLDER,
     save_run,
@@ -170,6 +171,7 @@ def train(
         accelerator.end_training()
         if main:
             arms.save_scores(staging / TEST_SCORES_FILE)
+            arms.save_queries(staging / TEST_QUERIES_FILE)
             write_json(staging / REPORT_FILE, to_table(result))
             for name in (METRICS_FILE, TRACKING_FOLDER):
                 if (workplace / name).exists():

@@ -2,8 +2,9 @@
 
 ``adapter/`` (LoRA) or ``model/`` (full and none), ``text.json``, ``tokenizer.json`` and its companions, ``recipe.json``
 (resolved), ``base.json`` (which base model, and the hash of its weights), ``metrics.jsonl`` (every step and epoch),
-``test.parquet`` (the held-out pairs), ``test_scores.parquet`` (what each arm says of them), ``trained_queries.npy``
-(hashes of the queries trained on), ``report.json``, ``report.html``.
+``test.parquet`` (the held-out pairs), ``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet``
+(NDCG@10 of each arm for each query), ``trained_queries.npy`` (hashes of the queries trained on), ``report.json``,
+``report.html``.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ REPORT_FILE = "report.json"
 METRICS_FILE = "metrics.jsonl"
 TEST_PAIRS_FILE = "test.parquet"
 TEST_SCORES_FILE = "test_scores.parquet"
+TEST_QUERIES_FILE = "test_queries.parquet"
 TRAINED_QUERIES_FILE = "trained_queries.npy"
 ADAPTER_FOLDER = "adapter"
 MODEL_FOLDER = "model"

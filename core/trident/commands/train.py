@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trident.commands.output import first_process, messages, need, print_json, print_table, quiet_transformers, say
+from trident.commands.output import first_process, need, print_json, print_table, quiet_transformers, say
 from trident.commands.quality_table import by_data, quality_table
+from trident.commands.train_progress import progress_bar, show
 from trident.config import load_recipe, to_table
 from trident.errors import TridentError
 
@@ -40,8 +39,8 @@ def command(
     config = load_recipe(recipes.TrainRecipe, recipe, set_ or [])
     if out.exists() and not overwrite:
         raise TridentError(f"{out} exists already: choose another --out, or add --overwrite")
-    with _progress() as progress:
-        report = run.train(config, out, overwrite=overwrite, restart=restart, report=_show(progress))
+    with progress_bar() as progress:
+        report = run.train(config, out, overwrite=overwrite, restart=restart, report=show(progress))
     if not first_process():
         return
     table = to_table(report)
@@ -67,32 +66,3 @@ def command(
         )
         if not allow_worse:
             raise typer.Exit(1)
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-        console=messages,
-        transient=True,
-        disable=not messages.is_terminal,
-    )
-
-
-def _show(progress: Progress) -> Callable[[Any], None]:
-    task = progress.add_task("training", total=None, note="reading")
-
-    def show(entry: Any) -> None:
-        if hasattr(entry, "score"):
-            figures = ", ".join(f"{name} {value:.4f}" for name, value in entry.validation.items())
-            speed = f"{entry.pairs / entry.seconds:,.0f} pairs/s, {entry.seconds:.0f} s"
-            say(f"epoch {entry.epoch}: loss {entry.mean_loss:.4f}, validation {figures}, {speed}")
-        elif hasattr(entry, "loss"):
-            progress.update(task, completed=entry.step, total=entry.steps, note=f"loss {entry.loss:.4f}")
-        else:
-            progress.update(task, note=entry.name)
-
-    return show

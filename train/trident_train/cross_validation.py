@@ -1,0 +1,186 @@
+"""Judges a recipe by cross-validation: each query outside the test split is held out in one fold of a deal.
+
+    trident cross-validate train/recipes/icecat.toml --out runs/icecat-folds --folds 4 --deals 3
+
+The test split takes no part in it, so that settings can be chosen by these figures and be judged by that one. A fold is
+a whole training with a run folder of its own; what is finished is not done again when the same command is given again.
+
+Source: Stone 1974, Cross-validatory choice and assessment of statistical predictions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow.parquet
+
+from trident.catalogue import read_catalogue
+from trident.config import to_table
+from trident.errors import ConfigError
+from trident.metrics import Interval
+from trident.paired import mean_change
+from trident.pairs import Pairs, normalized_query
+from trident_train.data import load_pairs, query_hash, split_pairs
+from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
+from trident_train.report import CATALOGUE_NDCG, JUDGED_NDCG
+from trident_train.run import Report, train
+from trident_train.run_folder import RECIPE_FILE, REPORT_FILE, TEST_QUERIES_FILE, read_json, write_json
+
+SUMMARY_FILE = "cross_validation.json"
+
+AnySource = TypeVar("AnySource", bound=SourceRecipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """What training changed over the held-out queries, each by the mean of its deals; the interval is over queries."""
+
+    before: float
+    after: float
+    change: Interval
+    queries: int
+    better: int
+    worse: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceGains:
+    """Of one source, whose name is empty where there is one only; ROC-AUC before and after are means over folds."""
+
+    data: str
+    roc_auc: tuple[float, float]
+    ndcg_at_10: Gain
+    catalogue_ndcg_at_10: Gain | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidation:
+    """What a recipe does to queries that it was not trained on."""
+
+    folds: int
+    deals: int
+    sources: tuple[SourceGains, ...]
+
+
+def cross_validate(
+    recipe: TrainRecipe,
+    output: Path,
+    *,
+    folds: int,
+    deals: int = 1,
+    report: Report = lambda _: None,
+    begin: Callable[[str], None] = lambda _: None,
+) -> CrossValidation:
+    """Train a recipe once a fold and return what that did to the held-out queries.
+
+    Args:
+        recipe: Its test split is left out; of what is not held out its share of queries validates.
+        output: A folder for the runs, and for ``cross_validation.json``.
+        folds: Parts that the queries are dealt out into, >= 2.
+        deals: Times that they are dealt out, each time otherwise.
+        report: As for ``train``.
+        begin: Called with the fold's name before it is trained.
+
+    Raises:
+        TridentError: If the recipe cannot be trained, or the folder holds folds of another one.
+    """
+    if folds < 2 or deals < 1:
+        raise ConfigError(f"cross-validation needs folds >= 2 and deals >= 1, got {folds} and {deals}")
+    if recipe.method == "none":
+        raise ConfigError('cross-validation needs a method that trains, got method = "none"')
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("cross-validation runs in one process, got a launcher with several: start it by itself")
+    output.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for deal in range(1, deals + 1):
+        for fold in range(1, folds + 1):
+            run = output / f"deal-{deal}-fold-{fold}"
+            of_fold = _recipe_of(recipe, run, deal=deal, part=slice(fold - 1, None, folds))
+            if not run.exists():
+                begin(f"deal {deal} of {deals}, fold {fold} of {folds}")
+                train(of_fold, run, report=report)
+            elif read_json(run / RECIPE_FILE) != to_table(of_fold):
+                raise ConfigError(f"{run} must be of the same recipe, got another one: choose another --out")
+            runs.append(run)
+    result = CrossValidation(folds=folds, deals=deals, sources=tuple(_gains(runs, recipe.method)))
+    write_json(output / SUMMARY_FILE, to_table(result))
+    return result
+
+
+def _recipe_of(recipe: TrainRecipe, run: Path, *, deal: int, part: slice) -> TrainRecipe:
+    """Return the recipe of a fold, whose test split is a part of the queries; its pairs are written beside the run."""
+
+    def dealt(source: AnySource, name: str = "") -> AnySource:
+        catalogue = None if source.catalogue is None else read_catalogue(source.catalogue)
+        path = run.with_name(f"{run.name}{f'-{name}' if name else ''}.parquet")
+        _dealt(load_pairs(source, catalogue), recipe.data, deal, part).save(path)
+        return dataclasses.replace(source, pairs=str(path), columns={}, positive_from=None)  # names and labels are ours
+
+    if not recipe.data.sources:
+        return dataclasses.replace(recipe, data=dealt(recipe.data))
+    sources = {name: dealt(source, name) for name, source in recipe.data.sources.items()}
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, sources=sources))
+
+
+def _dealt(pairs: Pairs, recipe: DataRecipe, deal: int, part: slice) -> Pairs:
+    """Return the pairs outside the test split, with the splits of a fold."""
+    left_out = {normalized_query(query) for query in split_pairs(pairs, recipe).test.queries}
+    kept = pairs.take(row for row, query in enumerate(pairs.queries) if normalized_query(query) not in left_out)
+    names = [normalized_query(query) for query in kept.queries]
+    ordered = sorted(set(names), key=lambda query: query_hash(query, f"deal {deal}:"))
+    held_out = ordered[part]
+    others = [query for query in ordered if query not in set(held_out)]
+    validating = round(len(others) * recipe.validation_share / (1 - recipe.test_share))
+    split_of = dict.fromkeys(others, "train") | dict.fromkeys(others[:validating], "validation")
+    split_of |= dict.fromkeys(held_out, "test")
+    return dataclasses.replace(kept, splits=[split_of[name] for name in names])
+
+
+def _gains(runs: Sequence[Path], method: str) -> Iterator[SourceGains]:
+    tables = [pyarrow.parquet.read_table(run / TEST_QUERIES_FILE).to_pylist() for run in runs]
+    reports = [read_json(run / REPORT_FILE)["test"] for run in runs]
+    rows = [row for table in tables for row in table]
+    for data in dict.fromkeys(row["data"] for row in rows):
+        of_source = [row for row in rows if row["data"] == data]
+        before, after = (
+            float(np.mean([_roc_auc(report, arm, data) for report in reports])) for arm in ("pretrained", method)
+        )
+        ranks = of_source[0][f"{method} {CATALOGUE_NDCG}"] is not None
+        yield SourceGains(
+            data=data,
+            roc_auc=(before, after),
+            ndcg_at_10=_gain(of_source, method, JUDGED_NDCG),
+            catalogue_ndcg_at_10=_gain(of_source, method, CATALOGUE_NDCG) if ranks else None,
+        )
+
+
+def _gain(rows: Sequence[dict[str, Any]], method: str, figure: str) -> Gain:
+    before, after = (_by_query(rows, f"{arm} {figure}") for arm in ("pretrained", method))
+    changes = np.array([after[query] - before[query] for query in before])  # (Q,)
+    return Gain(
+        before=float(np.mean(list(before.values()))),
+        after=float(np.mean(list(after.values()))),
+        change=mean_change(after, before),
+        queries=len(changes),
+        better=int((changes > 0).sum()),
+        worse=int((changes < 0).sum()),
+    )
+
+
+def _by_query(rows: Sequence[dict[str, Any]], column: str) -> dict[str, float]:
+    """Return the mean of a column over each query's deals."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(str(row["query"]), []).append(float(row[column]))
+    return {query: float(np.mean(found)) for query, found in values.items()}
+
+
+def _roc_auc(report: Sequence[dict[str, Any]], arm: str, data: str) -> float:
+    (row,) = (row for row in report if row["name"] == arm and row["data"] == data)
+    return float(row["judged"]["roc_auc"]["value"])
