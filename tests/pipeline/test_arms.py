@@ -121,9 +121,9 @@ def test_every_loss_and_schedule_lowers_the_loss(
     assert second < first
 
 
-@pytest.mark.parametrize("words", ["common", "kinds"])
+@pytest.mark.parametrize("words", ["common", "kinds", ("drawn", "kinds")])
 def test_distillation_learns_from_labels_title_queries_and_mined_products(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path, words: TitleWords
+    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path, words: TitleWords | tuple[TitleWords, ...]
 ) -> None:
     data = dataclasses.replace(
         tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=20, title_words=words

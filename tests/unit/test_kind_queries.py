@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
+from trident.errors import ConfigError
 from trident.pairs import Pairs
 from trident_train.data import load_sources
 from trident_train.kind_queries import kind_queries, kind_titles, read_words
@@ -112,7 +114,7 @@ def test_a_recipe_asks_for_them(tiny_data: Path) -> None:
         test_share=0.3,
     )
     (source,) = load_sources(recipe)
-    assert source.made is not None
+    made = source.made["kinds"]
     assert source.catalogue is not None
     expected = kind_queries(
         source.catalogue.titles,
@@ -120,5 +122,11 @@ def test_a_recipe_asks_for_them(tiny_data: Path) -> None:
         held_out=frozenset(source.parts.test.queries + source.parts.validation.queries),
         seed=0,
     )
-    assert (source.made.queries, source.made.titles) == (expected.queries, expected.titles)
+    assert (made.queries, made.titles) == (expected.queries, expected.titles)
     assert len(expected)
+    (both,) = load_sources(dataclasses.replace(recipe, title_words=("drawn", "kinds")))
+    assert list(both.made) == ["drawn", "kinds"]
+    assert both.made["kinds"].queries == expected.queries
+    assert set(both.made["drawn"].queries) != set(expected.queries)
+    with pytest.raises(ConfigError, match=r"data\.title_words must name one way or more, got none"):
+        dataclasses.replace(recipe, title_words=())

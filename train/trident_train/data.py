@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from trident.pairs import Pairs, normalized_query, pairs_from_table, read_pairs
 from trident.tables import as_contract
 from trident_train.audit import Audit, audit, contradictions, require_consistent
 from trident_train.kind_queries import kind_queries
-from trident_train.recipe import DataRecipe, SourceRecipe
+from trident_train.recipe import DataRecipe, SourceRecipe, TitleWords
 from trident_train.title_queries import title_queries
 
 SPLITS = ("train", "validation", "test")
@@ -38,8 +38,8 @@ class SplitPairs:
 class Source:
     """One source of pairs, ready to train on.
 
-    ``name`` is empty when there is one source only; ``made`` are pairs of queries made of titles, if asked for, that
-    are trained on beside the train split.
+    ``name`` is empty when there is one source only; ``made`` are pairs of queries made of titles, by which words of
+    them, that are trained on beside the train split.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Source:
     parts: SplitPairs
     catalogue: Catalogue | None
     audit: Audit
-    made: Pairs | None = None
+    made: dict[TitleWords, Pairs] = field(default_factory=dict)
 
     def ranked_catalogue(self) -> Catalogue | None:
         """Return the catalogue that the test split is ranked against, None if the recipe asks for none."""
@@ -86,11 +86,12 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
         parts = SplitPairs(train, parts.validation, parts.test)
         _require_classes(train, "train", source.pairs)
         report = audit(pairs, parts, leaked=leaked, dropped=dropped)
-        made = None
+        made = {}
         if source.title_queries:
             titles = train.titles if catalogue is None else catalogue.titles
             unseen = frozenset().union(*held_out.values())
-            made = _made(titles, source, held_out=unseen, seed=recipe.split_seed)
+            for words in source.words_of_titles():
+                made[words] = _made(titles, words, source, held_out=unseen, seed=recipe.split_seed)
         sources.append(Source(name, source, parts, catalogue, report, made))
         logger.info(
             "%s: train %d, validation %d, test %d pairs, %d made of titles",
@@ -98,13 +99,13 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
             len(train),
             len(parts.validation),
             len(parts.test),
-            0 if made is None else len(made),
+            sum(len(pairs) for pairs in made.values()),
         )
     return sources
 
 
-def _made(titles: list[str], source: SourceRecipe, *, held_out: frozenset[str], seed: int) -> Pairs:
-    count, words, language = source.title_queries, source.title_words, source.title_language
+def _made(titles: list[str], words: TitleWords, source: SourceRecipe, *, held_out: frozenset[str], seed: int) -> Pairs:
+    count, language = source.title_queries, source.title_language
     if words == "kinds":
         return kind_queries(titles, count, held_out=held_out, seed=seed, language=language)
     return title_queries(titles, count, held_out=held_out, seed=seed, kind=words, language=language)

@@ -30,8 +30,14 @@ class SourceRecipe:
     rank_catalogue: bool = False  # the test split is also ranked against the whole catalogue
     repeat: int = 1  # times that the train split stands in an epoch
     title_queries: int = 0  # queries made of the words of titles (catalogue's, else train split's) to train on as well
-    title_words: TitleWords = "drawn"  # which words of titles
+    title_words: tuple[TitleWords, ...] | TitleWords = (
+        "drawn"  # which words of titles; several: as many queries of each
+    )
     title_language: str = "english"  # forms of a word count as that word, by the rules of this language
+
+    def words_of_titles(self) -> tuple[TitleWords, ...]:
+        """Return which words of titles queries are made of, each with ``title_queries`` of its own."""
+        return (self.title_words,) if isinstance(self.title_words, str) else self.title_words
 
     def __post_init__(self) -> None:
         """Check what asks for a catalogue."""
@@ -41,6 +47,8 @@ class SourceRecipe:
             raise ConfigError(f"data.repeat must be >= 1, got {self.repeat}")
         if self.title_queries < 0:
             raise ConfigError(f"data.title_queries must be >= 0, got {self.title_queries}")
+        if not self.words_of_titles():
+            raise ConfigError("data.title_words must name one way or more, got none")
         languages = snowballstemmer.algorithms()
         if self.title_language not in languages:
             raise ConfigError(f"data.title_language must be one of {', '.join(languages)}, got '{self.title_language}'")

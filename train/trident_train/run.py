@@ -35,7 +35,7 @@ from trident_train.kind_queries import kind_titles
 from trident_train.loop import Epoch, Step, Training
 from trident_train.negatives import mine_negatives
 from trident_train.processes import accelerator_of, start_tracker
-from trident_train.recipe import TrainRecipe
+from trident_train.recipe import TitleWords, TrainRecipe
 from trident_train.report import TestArms, TrainReport, environment, peak_memory_bytes
 from trident_train.report_page import write_report_page
 from trident_train.run_folder import (
@@ -157,7 +157,7 @@ def train(
             improved=None if trained is None else trained.best_score > pretrained.value,
             audits={source.name: source.audit for source in run.sources},
             train_pairs=sum(len(source.parts.train) for source in run.sources),
-            made_pairs=sum(len(source.made) for source in run.sources if source.made is not None),
+            made_pairs=sum(len(pairs) for source in run.sources for pairs in source.made.values()),
             validation_pairs=sum(len(source.parts.validation) for source in run.sources),
             trained_weights=trained_weights(model),
             total_weights=total,
@@ -190,7 +190,11 @@ def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained:
         encoder=encoder,
         sources=[
             *(_tokenized(run, source, before) for source in run.sources),
-            *(_tokenized_made(run, source, source.made, before) for source in run.sources if source.made),
+            *(
+                _tokenized_made(run, source, words, made, before)
+                for source in run.sources
+                for words, made in source.made.items()
+            ),
         ],
         recipe=run.recipe,
         validate=lambda trained: run.score(trained, pretrained),
@@ -206,9 +210,11 @@ def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder) -> Token
     return _taught(run, pairs, pretrained)
 
 
-def _tokenized_made(run: Run, source: Source, made: Pairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
+def _tokenized_made(
+    run: Run, source: Source, words: TitleWords, made: Pairs, pretrained: PretrainedEncoder
+) -> TokenizedPairs:
     mined = _mined(run, source, made, pretrained)
-    relevant_titles = kind_titles if source.recipe.title_words == "kinds" else complete_titles
+    relevant_titles = kind_titles if words == "kinds" else complete_titles
     known = relevant_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
     return _taught(run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known), pretrained)
 
