@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from trident.errors import ConfigError
+from trident.errors import ConfigError, DataError
 from trident.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident.pairs import Pairs, normalized_query, read_pairs
 from trident_train.cross_validation import CrossValidation, cross_validate
@@ -109,14 +109,21 @@ def test_several_sources_are_dealt_out_alike(tiny_recipe: TrainRecipe, two_sourc
     assert len(list(tmp_path.glob("*.parquet"))) == 2 * len(two_sources.sources)
 
 
-def test_what_is_finished_is_not_trained_again(recipe: TrainRecipe, folder: Path) -> None:
+def test_what_is_finished_is_not_trained_again(recipe: TrainRecipe, folder: Path, tmp_path: Path) -> None:
     begun: list[str] = []
     again = cross_validate(recipe, folder, folds=FOLDS, deals=2, begin=begun.append)
     assert begun == []
     assert isinstance(again, CrossValidation)
     other = dataclasses.replace(recipe, seed=recipe.seed + 1)
+    written = (folder / "deal-1-fold-1.parquet").read_bytes()
     with pytest.raises(ConfigError, match=r"deal-1-fold-1 must be of the same recipe, got another one: choose another"):
         cross_validate(other, folder, folds=FOLDS, deals=2)
+    changed = tmp_path / "pairs.csv"
+    changed.write_text("".join(Path(recipe.data.pairs).read_text().splitlines(keepends=True)[:-1]))
+    fewer = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, pairs=str(changed)))
+    with pytest.raises(DataError, match=r"deal-\d-fold-\d must be of the same pairs, got others: choose another --out"):
+        cross_validate(fewer, folder, folds=FOLDS, deals=2)
+    assert (folder / "deal-1-fold-1.parquet").read_bytes() == written
 
 
 def test_refusals(recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

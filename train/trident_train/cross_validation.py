@@ -22,10 +22,10 @@ import pyarrow.parquet
 
 from trident.catalogue import read_catalogue
 from trident.config import to_table
-from trident.errors import ConfigError
+from trident.errors import ConfigError, DataError
 from trident.metrics import Interval
 from trident.paired import mean_change
-from trident.pairs import Pairs, normalized_query
+from trident.pairs import Pairs, normalized_query, read_pairs
 from trident_train.data import load_pairs, query_hash, split_pairs
 from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
 from trident_train.report import CATALOGUE_NDCG, JUDGED_NDCG
@@ -88,7 +88,7 @@ def cross_validate(
         begin: Called with the fold's name before it is trained.
 
     Raises:
-        TridentError: If the recipe cannot be trained, or the folder holds folds of another one.
+        TridentError: If the recipe cannot be trained, or the folder holds folds of another one or of other pairs.
     """
     if folds < 2 or deals < 1:
         raise ConfigError(f"cross-validation needs folds >= 2 and deals >= 1, got {folds} and {deals}")
@@ -114,12 +114,20 @@ def cross_validate(
 
 
 def _recipe_of(recipe: TrainRecipe, run: Path, *, deal: int, part: slice) -> TrainRecipe:
-    """Return the recipe of a fold, whose test split is a part of the queries; its pairs are written beside the run."""
+    """Return the recipe of a fold, whose test split is a part of the queries; its pairs lie beside the run.
+
+    Raises:
+        DataError: If the run is finished, and was of other pairs.
+    """
 
     def dealt(source: AnySource, name: str = "") -> AnySource:
         catalogue = None if source.catalogue is None else read_catalogue(source.catalogue)
         path = run.with_name(f"{run.name}{f'-{name}' if name else ''}.parquet")
-        _dealt(load_pairs(source, catalogue), recipe.data, deal, part).save(path)
+        pairs = _dealt(load_pairs(source, catalogue), recipe.data, deal, part)
+        if not run.exists():
+            pairs.save(path)
+        elif not path.is_file() or _content(read_pairs(path)) != _content(pairs):
+            raise DataError(f"{run} must be of the same pairs, got others: choose another --out")
         return dataclasses.replace(source, pairs=str(path), columns={}, positive_from=None)  # names and labels are ours
 
     if not recipe.data.sources:
@@ -140,6 +148,11 @@ def _dealt(pairs: Pairs, recipe: DataRecipe, deal: int, part: slice) -> Pairs:
     split_of = dict.fromkeys(others, "train") | dict.fromkeys(others[:validating], "validation")
     split_of |= dict.fromkeys(held_out, "test")
     return dataclasses.replace(kept, splits=[split_of[name] for name in names])
+
+
+def _content(pairs: Pairs) -> tuple[list[Any], ...]:
+    texts = (pairs.queries, pairs.product_ids, pairs.titles, pairs.splits or [])
+    return (*texts, pairs.labels.tolist(), pairs.grades.tolist())
 
 
 def _gains(runs: Sequence[Path], method: str) -> Iterator[SourceGains]:
