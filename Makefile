@@ -1,5 +1,5 @@
 # Trident's daily commands; `make` alone lists them.
-# A fresh clone needs make, a C++ compiler (hnswlib is built from source) and Python 3.11 or 3.12, nothing else.
+# A fresh clone needs make, a C++ compiler (hnswlib and the kernels are built from source) and Python 3.11 or 3.12, nothing else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -101,7 +101,7 @@ constraints: require-python ## Resolve constraints.txt anew from the extras in p
 
 .PHONY: clean
 clean: ## Remove .venv, caches, builds and the demo's output
-	rm -rf $(VENV) .venv-peers build dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-peers build kernels/build dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache
 	find client core export gpu model_repository scripts tests train -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: require-python
@@ -111,15 +111,16 @@ require-python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null || { \
 		echo "Trident needs Python 3.11 or 3.12, got '$(PYTHON)' (PYTHON): name another with 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
 
-# Installed again only when pyproject.toml or constraints.txt is newer than the stamp.
-$(VENV)/.demo-installed: pyproject.toml constraints.txt | $(BIN)/python
+# Installed again only when one of these is newer than the stamp.
+INSTALLED := pyproject.toml constraints.txt $(wildcard kernels/*.* kernels/src/*)
+$(VENV)/.demo-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEMO_EXTRAS) (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]' ./kernels
 	@touch $@
 
-$(VENV)/.dev-installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEV_EXTRAS) (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEV_EXTRAS)]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEV_EXTRAS)]' ./kernels
 	@touch $(VENV)/.demo-installed $@
 
 $(BIN)/python: | require-python

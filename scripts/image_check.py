@@ -21,7 +21,7 @@ ENVIRONMENT = "/opt/trident"  # where the image has it
 NEEDS_THE_IMAGE = ("apt-get", "ldconfig")
 PROOF = """
 import importlib.metadata, importlib.util, sys
-import hnswlib, numpy, onnxruntime, tokenizers, trident, trident_client
+import hnswlib, numpy, onnxruntime, tokenizers, trident, trident_client, trident_kernels
 import trident_export.engine_cache, trident_export.repository
 assert sys.version_info[:2] == (3, 12), f"the image has Python 3.12, got {sys.version}"
 assert int(numpy.__version__.split(".")[0]) < 2, f"Triton's Python backend needs numpy<2, got {numpy.__version__}"
@@ -35,6 +35,7 @@ try:
     import tensorrt
 except ImportError as error:  # up to the libraries, which are the image's
     assert "libnvinfer" in str(error), error
+assert trident_kernels.instructions(), "the kernels run on no instruction set of this processor"
 bindings = importlib.metadata.version("tensorrt-cu12-bindings")
 print(f"Python {sys.version.split()[0]}, numpy {numpy.__version__}, bindings of TensorRT {bindings}")
 """

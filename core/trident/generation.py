@@ -35,6 +35,7 @@ GOLDEN_FILE = "golden.json"
 TEST_PAIRS_FILE = "test.parquet"
 REPOSITORY_FOLDER = "model_repository"
 ENCODER_FOLDER = "encoder"
+WEIGHTS = "weights"  # in the encoder's version folder of a running server: the merged model, for those who run no graph
 ENGINES_FOLDER = "engines"
 QUERY_TOKENS = 16  # of ESCI's queries, half have 6, 99% 13 and the longest 16
 ID_LENGTH = 16

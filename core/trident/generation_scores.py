@@ -16,6 +16,7 @@ from trident.golden import GOLDEN_K
 from trident.index import VectorIndex
 from trident.pairs import Pairs, normalized_query, read_pairs
 from trident.searcher import Searcher
+from trident.served_encoder import ServedEncoder
 from trident.text import Side
 
 
@@ -26,13 +27,13 @@ class LoadedGeneration:
     Attributes:
         generation: Which.
         searcher: What is served.
-        fp32: The float32 graph; that of the searcher where that one is served.
+        fp32: The encoder in float32; that of the searcher where that one is served.
         catalogue: Rows of the index.
     """
 
     generation: Generation
     searcher: Searcher
-    fp32: OnnxEncoder
+    fp32: ServedEncoder
     catalogue: Catalogue
 
     @classmethod

@@ -18,6 +18,8 @@ PROBE = "trident verify"  # a query, to learn who answers
 SHOWN_DIFFERENCES = 3
 HALF_PRECISION = ("tensorrt", "torch")  # variants of the encoder
 HALF_TOLERANCE = 0.01  # of a cosine there
+# In 8 bits, whose sums in another order, as another processor adds them, round to another of 256 values.
+INT8_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ def check_golden(url: str, generation: Generation, *, model: str = "search", var
         url: ``host:port`` of the server's HTTP.
         generation: The one that has to answer.
         model: The ensemble to ask.
-        variant: Of the server: what computes in float16 may be further from the stored scores.
+        variant: Of the server: what computes in float16, or in 8 bits, may be further from the stored scores.
 
     Raises:
         GenerationError: If the golden answers are missing or damaged.
@@ -61,9 +63,15 @@ def check_golden(url: str, generation: Generation, *, model: str = "search", var
             f"{', '.join(map(str, served.versions))}"
         )
     else:
-        tolerance = HALF_TOLERANCE if variant in HALF_PRECISION else SCORE_TOLERANCE
+        tolerance = _tolerance(generation, variant)
         differences, others = golden_differences(expected, served.answers, tolerance=tolerance), False
     return GoldenReport(generation=generation.id, asked=len(expected), differences=tuple(differences), others=others)
+
+
+def _tolerance(generation: Generation, variant: str) -> float:
+    if generation.served_precision == "int8":
+        return INT8_TOLERANCE
+    return HALF_TOLERANCE if variant in HALF_PRECISION else SCORE_TOLERANCE
 
 
 def fault_of(report: GoldenReport, *, when: str) -> str | None:

@@ -19,7 +19,8 @@ class PipelineInstance:
     Args:
         args: What Triton gives to ``initialize``.
         parameters: ``threads`` of the encoder, ``index_threads`` of the search in the index, ``lone_threads`` of both
-            for a request that is alone; the first instance has a searcher for it, since a lone client's go there.
+            for a request that is alone; the first instance has a searcher for it, since a lone client's go there;
+            ``kernels``: whether they embed.
         identity: The generation to load.
 
     Raises:
@@ -31,7 +32,13 @@ class PipelineInstance:
         model = Path(args["model_repository"])
         threads, self.index_threads = int(parameters["threads"]), int(parameters["index_threads"])
         os.environ["TOKENIZERS_PARALLELISM"] = str(threads > 1).lower()  # its threads would wake for every batch
-        self.searcher = Searcher.load_parts(model.parent, identity, threads=threads, index_threads=self.index_threads)
+        self.searcher = Searcher.load_parts(
+            model.parent,
+            identity,
+            threads=threads,
+            index_threads=self.index_threads,
+            kernels=parameters.get("kernels", "auto"),  # older generations do not say
+        )
         self._lone = self.searcher
         if is_first_instance(args):
             self._lone = self.searcher.for_lone(int(parameters["lone_threads"]))

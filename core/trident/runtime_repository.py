@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trident.errors import GenerationError
-from trident.generation import ENCODER_FOLDER, Generation, Identity
+from trident.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
 from trident.graph_files import GRAPH_FILES
 from trident.plan import PLAN_FILE
 from trident.staging import scratch_folder, staged_folder, write_text
@@ -30,7 +30,6 @@ ENSEMBLES = ("search", "embed")
 CANDIDATE = "candidate"  # search of a generation that does not serve yet
 CONFIG_FILE = "config.pbtxt"
 CACHED = "search"  # the ensemble whose answers are cached
-WEIGHTS = "weights"  # in the encoder's version folder: the merged model, for those who run no graph
 ONE_PROCESS = "cpu"  # the variant whose ensembles have the pipeline as their only step
 CACHE_CONFIG = "response_cache { enable: true }\n"
 

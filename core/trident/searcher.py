@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.encoder import OnnxEncoder
 from trident.errors import GenerationError
-from trident.generation import Generation, Identity
+from trident.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
 from trident.golden import GOLDEN_K, GoldenAnswer
 from trident.requests import SearchKnobs
 from trident.retriever import Hits, Retriever
+from trident.served_encoder import ServedEncoder, load_encoder
 from trident.text import Side, TextContract
 from trident.tokenization import TextTokenizer
 
@@ -25,7 +25,7 @@ class Searcher:
     """The parts of one generation; ``load`` one."""
 
     tokenizer: TextTokenizer
-    encoder: OnnxEncoder
+    encoder: ServedEncoder
     retriever: Retriever
 
     @classmethod
@@ -40,16 +40,20 @@ class Searcher:
         Raises:
             TridentError: If a part is missing, damaged or of another encoder.
         """
-        encoder = OnnxEncoder.load(
-            generation.cpu_graph(precision),
-            threads=threads,
-            encoder_fingerprint=generation.manifest.encoder_fingerprint,
-        )
         tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
+        encoder = load_encoder(
+            generation.cpu_graph(precision),
+            generation.folder / ENCODER_FOLDER,
+            tokenizer,
+            fingerprint=generation.manifest.encoder_fingerprint,
+            threads=threads,
+        )
         return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever"), flat_threads=threads))
 
     @classmethod
-    def load_parts(cls, repository: Path, identity: Identity, *, threads: int = 1, index_threads: int = 1) -> Searcher:
+    def load_parts(
+        cls, repository: Path, identity: Identity, *, threads: int = 1, index_threads: int = 1, kernels: str = "auto"
+    ) -> Searcher:
         """Return the pipeline of a generation in the repository that a server reads.
 
         Args:
@@ -57,25 +61,30 @@ class Searcher:
             identity: That all of them must have; it names the version and the graph.
             threads: Of the encoder.
             index_threads: Of the flat search, where the index has one.
+            kernels: Whether they embed: ``auto``, ``on`` or ``off``; see ``load_encoder``.
 
         Raises:
             TridentError: If a part is missing, damaged or of another generation.
         """
         parts = ("tokenizer", "encoder", "retriever")
-        tokenizer, encoder, retriever = (repository / part / str(identity.serial) for part in parts)
-        for folder in (tokenizer, encoder, retriever):
+        folders = tuple(repository / part / str(identity.serial) for part in parts)
+        for folder in folders:
             if (found := Identity.load(folder)) != identity:
                 raise GenerationError(
                     f"{folder} must be of generation {identity.id} (serial {identity.serial}, encoder "
                     f"{identity.encoder_fingerprint[:12]}), got {found.id} (serial {found.serial}, encoder "
                     f"{found.encoder_fingerprint[:12]}): export again"
                 )
-        graph, fingerprint = encoder / identity.graph, identity.encoder_fingerprint
-        return cls(
-            TextTokenizer.load(tokenizer, TextContract.load(tokenizer)),
-            OnnxEncoder.load(graph, threads=threads, encoder_fingerprint=fingerprint),
-            Retriever.load(retriever, flat_threads=index_threads),
+        tokenizer = TextTokenizer.load(folders[0], TextContract.load(folders[0]))
+        encoder = load_encoder(
+            folders[1] / identity.graph,
+            folders[1] / WEIGHTS,
+            tokenizer,
+            fingerprint=identity.encoder_fingerprint,
+            threads=threads,
+            kernels=kernels,
         )
+        return cls(tokenizer, encoder, Retriever.load(folders[2], flat_threads=index_threads))
 
     def for_lone(self, threads: int) -> Searcher:
         """Return the same pipeline for a lone query, whose encoder and flat search are cut up among threads.

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from trident.catalogue import Catalogue, read_catalogue
 from trident.config import from_table
 from trident.encoder import OnnxEncoder
+from trident.encoder_fingerprint import encoder_fingerprint, part_fingerprints
 from trident.errors import ExportError, ModelError
 from trident.staging import write_text
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer, TokenBatch
 from trident_export.embedding import VECTORS_FILE, Process, embed_catalogue, tokenize_titles
-from trident_export.encoder_stages import encoder_fingerprint, part_fingerprints
 from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph
 

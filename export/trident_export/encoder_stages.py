@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,16 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.base_model import weights_fingerprint
 from trident.catalogue import Catalogue
 from trident.encoder import OnnxEncoder
+from trident.encoder_fingerprint import encoder_fingerprint, part_fingerprints
 from trident.errors import ExportError
-from trident.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
+from trident.graph_files import CODES_FILE, GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.pairs import Pairs
+from trident.served_encoder import ServedEncoder, load_encoder
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
 from trident_export.config import ExportConfig
 from trident_export.graphs import calibration_batches, make_graph
+from trident_export.kernels_stage import export_codes, prove_kernels
 from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph, export_onnx
 from trident_export.parity import probe_batches, prove_parity, torch_embeddings
@@ -74,6 +75,7 @@ def export_encoder(
         notes.proof = f"cosine to PyTorch >= {parity.smallest_cosine:.7f} over {parity.texts} texts"
     output = parts / UNPADDED_FILES["fp32"]
     encoder = export_unpadded(stages, "fp32", encoder, output, tokenizer, queries, titles)
+    prove_kernels(stages, merged, encoder, tokenizer, queries, titles)
     return Encoder(fingerprint, fingerprints, encoder, tokenizer)
 
 
@@ -90,6 +92,7 @@ def export_precisions(
     vectors: NDArray[np.float32],
     catalogue: Catalogue,
     parts: Path,
+    merged: Path,
     config: ExportConfig,
 ) -> list[PrecisionProof]:
     """Make and judge the graphs of lower precision; what fails is left out, or refuses the export if it is needed.
@@ -132,30 +135,16 @@ def export_precisions(
         if proof.shipped and name in UNPADDED_FILES:
             padded = load_graph(path, encoder.fingerprint, config.threads)
             output = parts / UNPADDED_FILES[name]
-            export_unpadded(
+            unpadded = export_unpadded(
                 *(stages, name, padded, output, encoder.tokenizer),
                 *(pairs.queries, catalogue.titles),
             )
+            export_codes(stages, path, merged, parts / CODES_FILE, unpadded, reference, config)
     return proofs
 
 
-def served_graph(encoder: Encoder, parts: Path, config: ExportConfig) -> OnnxEncoder:
-    """Return the encoder by the graph of the precision that is served, as a CPU runs it."""
+def served_encoder(encoder: Encoder, parts: Path, merged: Path, config: ExportConfig) -> ServedEncoder:
+    """Return the encoder in the precision that is served, as a CPU runs it."""
     name = config.precision.served
     path = next(file for files in (UNPADDED_FILES, GRAPH_FILES) if (file := parts / files[name]).is_file())
-    return load_graph(path, encoder.fingerprint, config.threads)
-
-
-def part_fingerprints(merged: Path, tokenizer: TextTokenizer) -> dict[str, str]:
-    """Return the hashes of merged weights, tokenizer and text contract, each by its name."""
-    return {
-        "weights": weights_fingerprint(merged),
-        "tokenizer": tokenizer.fingerprint,
-        "text": tokenizer.contract.fingerprint,
-    }
-
-
-def encoder_fingerprint(fingerprints: dict[str, str]) -> str:
-    """Return the hash of merged weights, tokenizer and text contract together."""
-    parts = [fingerprints[name] for name in ("weights", "tokenizer", "text")]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return load_encoder(path, merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=config.threads)

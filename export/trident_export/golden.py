@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from trident.catalogue import Catalogue
-from trident.encoder import OnnxEncoder
 from trident.golden import GOLDEN_K, GoldenAnswer
 from trident.index import Neighbours, VectorIndex
+from trident.served_encoder import ServedEncoder
 from trident.tokenization import TextTokenizer
 
 
 def golden_answers(
-    queries: Sequence[str], encoder: OnnxEncoder, tokenizer: TextTokenizer, index: VectorIndex, catalogue: Catalogue
+    queries: Sequence[str], encoder: ServedEncoder, tokenizer: TextTokenizer, index: VectorIndex, catalogue: Catalogue
 ) -> list[GoldenAnswer]:
     """Return the answers of the exported parts to queries, at the default k and ef, as the server computes them."""
     rows = tokenizer.token_ids(queries, "query")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trident.encoder import OnnxEncoder
 from trident.errors import ExportError
+from trident.served_encoder import ServedEncoder
 from trident.tokenization import TextTokenizer, TokenBatch, pad
 from trident_export.onnx_graph import EncoderGraph
 
@@ -38,12 +38,13 @@ class ParityProof:
 
 
 def prove_parity(
-    encoder: OnnxEncoder,
+    encoder: ServedEncoder,
     expected_of: Callable[[TokenBatch], NDArray[np.float32]],
     tokenizer: TextTokenizer,
     queries: Sequence[str],
     titles: Sequence[str],
     *,
+    what: str = "the ONNX graph",
     reference: str = "PyTorch",
     smallest_cosine: float = SMALLEST_COSINE,
 ) -> ParityProof:
@@ -54,12 +55,13 @@ def prove_parity(
     zeros and no NaN.
 
     Args:
-        encoder: The graph.
+        encoder: The graph, or what stands in its place.
         expected_of: Returns the reference's embeddings (B, D) of a padded batch.
         tokenizer: Of the same export.
         queries: Real ones.
         titles: The same.
-        reference: For errors.
+        what: Names the encoder in errors.
+        reference: Names what it must equal.
         smallest_cosine: That any text may have.
 
     Raises:
@@ -71,9 +73,7 @@ def prove_parity(
     for batch in probe_batches(tokenizer, queries, titles):
         found, expected = encoder.embed(batch), expected_of(batch)  # (B, D) each
         if not np.isfinite(found).all():
-            raise ExportError(
-                f"the ONNX graph must give finite values, got NaN or infinity for {batch.input_ids.shape}"
-            )
+            raise ExportError(f"{what} must give finite values, got NaN or infinity for {batch.input_ids.shape}")
         empty = batch.attention_mask.sum(1) == 0  # (B,)
         cosines.append(float((found * expected).sum(1)[~empty].min(initial=1.0)))
         differences.append(float(np.abs(found - expected).max()))
@@ -81,8 +81,8 @@ def prove_parity(
     proof = ParityProof(texts=texts, smallest_cosine=min(cosines), largest_difference=max(differences))
     if proof.smallest_cosine < smallest_cosine:
         raise ExportError(
-            f"the ONNX graph must equal {reference} with a cosine of at least {smallest_cosine}, got "
-            f"{proof.smallest_cosine:.6f} over {texts} texts: the graph is not the merged model"
+            f"{what} must equal {reference} with a cosine of at least {smallest_cosine}, got "
+            f"{proof.smallest_cosine:.6f} over {texts} texts: it is not the merged model"
         )
     return proof
 

@@ -11,7 +11,7 @@ from trident.base_model import file_sha256
 from trident.catalogue import CATALOGUE_FILE
 from trident.config import to_table
 from trident.generation import GOLDEN_FILE, Identity, unpadded_part, walk
-from trident.graph_files import GRAPH_FILES, UNPADDED_FILES
+from trident.graph_files import CODES_FILE, GRAPH_FILES, UNPADDED_FILES
 from trident.plan import PlanManifest
 from trident.text import TEXT_CONTRACT_FILE
 from trident.tokenization import TOKENIZER_FILE
@@ -36,6 +36,7 @@ def part_hashes(
     templates = template_folder()
     graphs = {f"onnx/{name}": file for name, file in GRAPH_FILES.items()}
     graphs |= {unpadded_part(name): file for name, file in UNPADDED_FILES.items()}
+    graphs["codes/int8"] = CODES_FILE
     adapters = "".join(f"{path.relative_to(templates)}:{file_sha256(path)}\n" for path in walk(templates))
     return {
         "encoder": encoder.fingerprint,
@@ -53,7 +54,7 @@ def part_hashes(
 def fill_repository(repository: Path, parts: Path, merged: Path, identity: Identity, dimension: int) -> None:
     """Assemble the model repository and move the parts into it."""
     folders = assemble(repository, identity, dimension=dimension)
-    for file in (*GRAPH_FILES.values(), *UNPADDED_FILES.values()):
+    for file in (*GRAPH_FILES.values(), *UNPADDED_FILES.values(), CODES_FILE):
         if (parts / file).is_file():
             (parts / file).rename(folders["encoder"] / file)
     (parts / CATALOGUE_FILE).rename(folders["retriever"] / CATALOGUE_FILE)

@@ -38,7 +38,7 @@ from trident.serials import generations_lock, next_serial
 from trident.staging import scratch_folder
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, embeddings_folder, export_index
 from trident_export.config import ExportConfig
-from trident_export.encoder_stages import export_encoder, export_precisions, served_graph
+from trident_export.encoder_stages import export_encoder, export_precisions, served_encoder
 from trident_export.engine_profiles import make_profiles
 from trident_export.engine_stage import export_engine, place_engine
 from trident_export.gate_stage import pass_gate
@@ -108,18 +108,20 @@ def export_generation(
         queries = list(dict.fromkeys(pairs.queries))
         products = embed_products(stages, encoder, catalogue, parts, embeddings, config, embedding, vectors)
         index = export_index(stages, encoder, products, queries[:RECALL_QUERIES], parts, config)
-        proofs = export_precisions(stages, encoder, pairs, queries[:RECALL_QUERIES], products, catalogue, parts, config)
+        merged = folder / ENCODER_FOLDER
+        proofs = export_precisions(
+            *(stages, encoder, pairs, queries[:RECALL_QUERIES], products, catalogue, parts, merged, config)
+        )
         profiles = make_profiles(encoder.tokenizer, queries, catalogue.titles)
         plan = export_engine(stages, parts, profiles, config.engine)
-        if config.precision.served != "fp32":
-            encoder = replace(encoder, graph=served_graph(encoder, parts, config))
+        served = served_encoder(encoder, parts, merged, config)
         with stages.stage("golden") as notes:
-            answers = golden_answers(queries[:GOLDEN_QUERIES], encoder.graph, encoder.tokenizer, index, catalogue)
+            answers = golden_answers(queries[:GOLDEN_QUERIES], served, encoder.tokenizer, index, catalogue)
             save_golden(answers, folder / GOLDEN_FILE)
             notes.path, notes.proof = folder / GOLDEN_FILE, f"{len(answers)} queries answered"
         with stages.stage("quality") as notes:
             pairs.save(folder / TEST_PAIRS_FILE)
-            quality = measure_quality(pairs, encoder.graph, encoder.tokenizer, index, catalogue)
+            quality = measure_quality(pairs, served, encoder.tokenizer, index, catalogue)
             notes.path, notes.proof = folder / TEST_PAIRS_FILE, _quality_line(quality)
         if plan is not None:
             place_engine(folder, parts, plan, config.engine)

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.encoder import OnnxEncoder
 from trident.errors import ExportError, ModelError
 from trident.exact_search import exact_search
 from trident.paired import QualityChange, quality_change
 from trident.pairs import Pairs
+from trident.served_encoder import ServedEncoder
 from trident.tokenization import TextTokenizer, TokenBatch
 from trident_export.parity import probe_batches
 from trident_export.quality import pair_scores
@@ -64,7 +64,7 @@ class Reference:
 
     def __init__(
         self,
-        encoder: OnnxEncoder,
+        encoder: ServedEncoder,
         tokenizer: TextTokenizer,
         pairs: Pairs,
         queries: list[str],
@@ -76,7 +76,7 @@ class Reference:
         self.scores = pair_scores(pairs, encoder, tokenizer)
         self.found = self.best(encoder)
 
-    def best(self, encoder: OnnxEncoder) -> NDArray[np.int64]:
+    def best(self, encoder: ServedEncoder) -> NDArray[np.int64]:
         """Return the best products (Q, K) by exact search for the queries as an encoder embeds them."""
         queries = encoder.embed_ids(self.rows, pad_id=self.tokenizer.pad_id)  # (Q, D)
         return exact_search(self.vectors, queries, min(K, len(self.vectors))).rows
@@ -87,7 +87,7 @@ def judge_precision(
     make: Callable[[], Path],
     reference: Reference,
     *,
-    load: Callable[[Path], OnnxEncoder],
+    load: Callable[[Path], ServedEncoder],
     overlap_target: float,
     quality_tolerance: float,
 ) -> PrecisionProof:
@@ -131,7 +131,7 @@ def judge_precision(
     )
 
 
-def measure_speed(encoders: Mapping[str, OnnxEncoder]) -> dict[str, dict[str, float]]:
+def measure_speed(encoders: Mapping[str, ServedEncoder]) -> dict[str, dict[str, float]]:
     """Return the median milliseconds of a run for each encoder and shape, such as ``{"int8": {"1x8": 1.2}}``.
 
     Encoders take turns, so that a busy machine is busy for all of them.
@@ -168,7 +168,7 @@ def _reasons() -> Iterator[None]:
         raise _NotShippedError(str(error)) from error
 
 
-def _smallest_cosine(encoder: OnnxEncoder, reference: Reference) -> float:
+def _smallest_cosine(encoder: ServedEncoder, reference: Reference) -> float:
     smallest = 1.0
     queries, titles = reference.pairs.queries[:64], reference.pairs.titles[:64]
     for batch in probe_batches(reference.tokenizer, queries, titles):

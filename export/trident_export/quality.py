@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from trident.catalogue import Catalogue
 from trident.config import to_table
-from trident.encoder import OnnxEncoder
 from trident.index import VectorIndex
 from trident.metrics import catalogue_quality, judged_quality
 from trident.pairs import Pairs
+from trident.served_encoder import ServedEncoder
 from trident.tokenization import TextTokenizer
 
 DEPTH = 100  # products found for each query
 
 
 def measure_quality(
-    pairs: Pairs, encoder: OnnxEncoder, tokenizer: TextTokenizer, index: VectorIndex, catalogue: Catalogue
+    pairs: Pairs, encoder: ServedEncoder, tokenizer: TextTokenizer, index: VectorIndex, catalogue: Catalogue
 ) -> dict[str, Any]:
     """Return ``judged`` and, where the catalogue holds judged relevant products, ``catalogue`` quality.
 
@@ -48,7 +48,7 @@ def measure_quality(
     return quality
 
 
-def pair_scores(pairs: Pairs, encoder: OnnxEncoder, tokenizer: TextTokenizer) -> NDArray[np.float32]:
+def pair_scores(pairs: Pairs, encoder: ServedEncoder, tokenizer: TextTokenizer) -> NDArray[np.float32]:
     """Return the cosine (P,) of each pair's query and title; every text is embedded once."""
     queries, titles = list(dict.fromkeys(pairs.queries)), list(dict.fromkeys(pairs.titles))
     query_row = {query: row for row, query in enumerate(queries)}
@@ -61,5 +61,5 @@ def pair_scores(pairs: Pairs, encoder: OnnxEncoder, tokenizer: TextTokenizer) ->
     return scores
 
 
-def _embed(encoder: OnnxEncoder, tokenizer: TextTokenizer, texts: list[str], side: Any) -> NDArray[np.float32]:
+def _embed(encoder: ServedEncoder, tokenizer: TextTokenizer, texts: list[str], side: Any) -> NDArray[np.float32]:
     return encoder.embed_ids(tokenizer.token_ids(texts, side), pad_id=tokenizer.pad_id)

@@ -6,9 +6,8 @@ import triton_python_backend_utils as pb_utils
 
 from trident.admission import Admission
 from trident.encoding import RequestEncoder
-from trident.generation import Identity
+from trident.generation import WEIGHTS, Identity
 from trident.model_parameters import start_model
-from trident.runtime_repository import WEIGHTS
 from trident.text import TextContract
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder

@@ -1,0 +1,305 @@
+// The encoder's computation, included once for each instruction set: with LANES floats in a vector, and tiles of at most
+// ROWS rows and two vectors of columns, whose sums stay in registers.
+//
+// A row's sums are added in the same order whatever else is in the batch: its embedding does not depend on that.
+// No padding is computed: rows of tokens lie one after the other, and attention looks at each row's own.
+//
+// Sources: Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", for panels and tiles; Devlin
+// et al. 2018, BERT, for the encoder.
+
+#include <algorithm>
+#include <cstring>
+
+#include "model.h"
+
+namespace trident {
+namespace INSTRUCTIONS {
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+constexpr int kColumns = 2 * LANES;
+
+inline Vector load(const float *from) {
+    Vector vector;
+    std::memcpy(&vector, from, sizeof vector);
+    return vector;
+}
+
+inline float sum_of(Vector vector) {
+    float sum = 0;
+    for (int lane = 0; lane < LANES; ++lane) {
+        sum += vector[lane];
+    }
+    return sum;
+}
+
+inline void store(float *to, Vector vector) { std::memcpy(to, &vector, sizeof vector); }
+
+// Floats between a weight that is used and the one that is fetched: those of a lone query come from afar and are used
+// once. 16 KiB ahead took 0.75 ms for a query of MiniLM, nothing 1.2 (docs/log.md).
+constexpr int kAhead = 4096;
+
+// y[r] = x[r] W + b for R rows and a panel's columns.
+template <int R>
+void multiply_tile(const float *x, int width, const float *panel, const float *bias, float *y, int y_width) {
+    const Vector first = load(bias), second = load(bias + LANES);
+    Vector sums[R][2];
+#pragma GCC unroll 12
+    for (int row = 0; row < R; ++row) {
+        sums[row][0] = first;
+        sums[row][1] = second;
+    }
+    for (int input = 0; input < width; ++input) {
+        const Vector left = load(panel), right = load(panel + LANES);
+        for (int line = 0; line < kColumns; line += kAlignment / sizeof(float)) {
+            __builtin_prefetch(panel + kAhead + line);
+        }
+        panel += kColumns;
+#pragma GCC unroll 12
+        for (int row = 0; row < R; ++row) {
+            const float factor = x[static_cast<std::size_t>(row) * width + input];
+            sums[row][0] += factor * left;
+            sums[row][1] += factor * right;
+        }
+    }
+#pragma GCC unroll 12
+    for (int row = 0; row < R; ++row) {
+        store(y + static_cast<std::size_t>(row) * y_width, sums[row][0]);
+        store(y + static_cast<std::size_t>(row) * y_width + LANES, sums[row][1]);
+    }
+}
+
+using Tile = void (*)(const float *, int, const float *, const float *, float *, int);
+
+template <int... R> struct Tiles {
+    static constexpr Tile of_rows[] = {multiply_tile<R>...};
+};
+
+#if ROWS == 12
+using AllTiles = Tiles<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>;
+#else
+using AllTiles = Tiles<1, 2, 3, 4, 5, 6>;
+#endif
+
+// y = x W + b: x is (tokens, inputs), y is (tokens, padded_outputs).
+void multiply(const Product &product, const float *x, int tokens, float *y) {
+    if (product.codes) {
+        multiply_8_bits(product, x, tokens, y);
+        return;
+    }
+    const int tiles = (tokens + ROWS - 1) / ROWS;
+    for (int column = 0; column < product.padded_outputs; column += kColumns) {
+        const float *panel = product.panels.get() + static_cast<std::size_t>(column) * product.inputs;
+        for (int tile = 0; tile < tiles; ++tile) { // of about as many rows each
+            const int from = static_cast<int>(static_cast<long>(tokens) * tile / tiles);
+            const int to = static_cast<int>(static_cast<long>(tokens) * (tile + 1) / tiles);
+            AllTiles::of_rows[to - from - 1](
+                x + static_cast<std::size_t>(from) * product.inputs, product.inputs, panel, product.bias.get() + column,
+                y + static_cast<std::size_t>(from) * product.padded_outputs + column, product.padded_outputs);
+        }
+    }
+}
+
+// e^x for x <= 0, to the last bits of a float: 2^n times a polynomial. Below -87 it is e^-87.
+inline float exponential(float x) {
+    x = std::max(x, -87.0f);
+    const float n = __builtin_floorf(x * 1.44269504f + 0.5f);
+    const float rest = (x - n * 0.693359375f) - n * -2.12194440e-4f; // x - n ln 2, in two parts
+    float sum = 1.9875691500e-4f; // Cephes' expf
+    sum = sum * rest + 1.3981999507e-3f;
+    sum = sum * rest + 8.3334519073e-3f;
+    sum = sum * rest + 4.1665795894e-2f;
+    sum = sum * rest + 1.6666665459e-1f;
+    sum = sum * rest + 5.0000001201e-1f;
+    const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;
+    float power;
+    std::memcpy(&power, &bits, sizeof power);
+    return (sum * rest * rest + rest + 1.0f) * power;
+}
+
+// x times the share of a normal distribution below x: x (1 + erf(x / sqrt 2)) / 2, erf by a quotient of polynomials
+// (the one of Eigen and XLA).
+inline float gelu(float x) {
+    const float scaled = std::min(std::max(x * 0.70710678f, -4.0f), 4.0f);
+    const float square = scaled * scaled;
+    float above = -2.72614225801306e-10f;
+    above = above * square + 2.77068142495902e-08f;
+    above = above * square + -2.10102402082508e-06f;
+    above = above * square + -5.69250639462346e-05f;
+    above = above * square + -7.34990630326855e-04f;
+    above = above * square + -2.95459980854025e-03f;
+    above = above * square + -1.60960333262415e-02f;
+    float below = -1.45660718464996e-05f;
+    below = below * square + -2.13374055278905e-04f;
+    below = below * square + -1.68282697438203e-03f;
+    below = below * square + -7.37332916720468e-03f;
+    below = below * square + -1.42647390514189e-02f;
+    return 0.5f * x * (1.0f + scaled * above / below);
+}
+
+// x = norm(x + y); y is as wide as its product's panels.
+void add_and_normalize(const Model &model, const Norm &norm, const float *y, int y_width, int tokens, float *x) {
+    const int width = model.width, whole = width / LANES * LANES; // what is left over is added one by one
+    for (int token = 0; token < tokens; ++token, x += width, y += y_width) {
+        for (int column = 0; column < width; ++column) {
+            x[column] += y[column];
+        }
+        Vector sums = {}, squares = {};
+        for (int column = 0; column < whole; column += LANES) {
+            sums += load(x + column);
+        }
+        float sum = sum_of(sums);
+        for (int column = whole; column < width; ++column) {
+            sum += x[column];
+        }
+        const float mean = sum / static_cast<float>(width);
+        for (int column = 0; column < whole; column += LANES) {
+            const Vector off = load(x + column) - mean;
+            squares += off * off;
+        }
+        float variance = sum_of(squares);
+        for (int column = whole; column < width; ++column) {
+            variance += (x[column] - mean) * (x[column] - mean);
+        }
+        const float scale = 1.0f / __builtin_sqrtf(variance / static_cast<float>(width) + model.epsilon);
+        for (int column = 0; column < width; ++column) {
+            x[column] = (x[column] - mean) * scale * norm.weight[column] + norm.bias[column];
+        }
+    }
+}
+
+// context = softmax(Q K' / sqrt(d)) V for each head of one row's tokens. Keys are turned around first, so that a vector
+// holds the scores of neighbouring tokens.
+void attend(const Model &model, const float *joined, int joined_width, int tokens, float *keys, float *scores,
+            float *context) {
+    const int width = model.width, head_width = width / model.heads;
+    const int across = (tokens + LANES - 1) / LANES * LANES;
+    const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(head_width));
+    for (int head = 0; head < model.heads; ++head) {
+        const float *queries = joined + head * head_width;
+        std::fill(keys, keys + static_cast<std::size_t>(head_width) * across, 0.0f);
+        for (int token = 0; token < tokens; ++token) {
+            for (int part = 0; part < head_width; ++part) {
+                keys[part * across + token] = queries[static_cast<std::size_t>(token) * joined_width + width + part];
+            }
+        }
+        const float *values = queries + 2 * width;
+        for (int token = 0; token < tokens; ++token) {
+            const float *query = queries + static_cast<std::size_t>(token) * joined_width;
+            for (int other = 0; other < across; other += LANES) {
+                Vector sum = {};
+                for (int part = 0; part < head_width; ++part) {
+                    sum += query[part] * load(keys + part * across + other);
+                }
+                store(scores + other, sum * scale);
+            }
+            float largest = scores[0], total = 0;
+            for (int other = 1; other < tokens; ++other) {
+                largest = std::max(largest, scores[other]);
+            }
+            for (int other = 0; other < across; ++other) {
+                scores[other] = exponential(std::min(scores[other] - largest, 0.0f));
+            }
+            for (int other = 0; other < tokens; ++other) {
+                total += scores[other];
+            }
+            float *out = context + static_cast<std::size_t>(token) * width + head * head_width;
+            std::fill(out, out + head_width, 0.0f);
+            for (int other = 0; other < tokens; ++other) {
+                const float share = scores[other] / total;
+                const float *value = values + static_cast<std::size_t>(other) * joined_width;
+                for (int part = 0; part < head_width; ++part) {
+                    out[part] += share * value[part];
+                }
+            }
+        }
+    }
+}
+
+// The embedding of one row: pooled, and of unit length.
+void pool(const Model &model, const float *x, int tokens, float *embedding) {
+    const int width = model.width;
+    std::copy(x, x + width, embedding);
+    for (int token = 1; model.mean && token < tokens; ++token) {
+        for (int column = 0; column < width; ++column) {
+            embedding[column] += x[static_cast<std::size_t>(token) * width + column];
+        }
+    }
+    float squares = 0; // the sum has the direction of the mean
+    for (int column = 0; column < width; ++column) {
+        squares += embedding[column] * embedding[column];
+    }
+    const float scale = 1.0f / std::max(__builtin_sqrtf(squares), 1e-12f);
+    for (int column = 0; column < width; ++column) {
+        embedding[column] *= scale;
+    }
+}
+
+void forward(const Model &model, const std::int32_t *ids, const int *lengths, int rows, float *embeddings) {
+    const int width = model.width;
+    int tokens = 0, longest = 0;
+    for (int row = 0; row < rows; ++row) {
+        tokens += lengths[row];
+        longest = std::max(longest, lengths[row]);
+    }
+    const Layer &any = model.layers.front();
+    const int joined_width = any.query_key_value.padded_outputs, inner_width = any.up.padded_outputs;
+    const int out_width = any.attended.padded_outputs;
+    const std::size_t all = tokens, across = (longest + LANES - 1) / LANES * LANES;
+    const std::size_t sizes[] = {all * width,       all * joined_width,    all * width,
+                                 all * out_width,   all * inner_width,     all * model.inner,
+                                 across * (width / model.heads), across};
+    std::size_t needed = 0;
+    for (const std::size_t size : sizes) {
+        needed += size + LANES;
+    }
+    thread_local Aligned<float> scratch;
+    thread_local std::size_t held = 0;
+    if (held < needed) {
+        scratch.reset();
+        scratch = aligned<float>(needed);
+        held = needed;
+    }
+    float *memory[8];
+    float *place = scratch.get();
+    for (int part = 0; part < 8; ++part) {
+        memory[part] = place;
+        place += sizes[part];
+    }
+    auto [x, joined, context, out, inner, dense, keys, scores] = memory;
+
+    for (int row = 0, token = 0; row < rows; ++row) {
+        for (int position = 0; position < lengths[row]; ++position, ++token) {
+            const float *word = model.words + static_cast<std::size_t>(ids[token]) * width;
+            const float *at = model.places.data() + static_cast<std::size_t>(position) * width;
+            std::copy(word, word + width, out + static_cast<std::size_t>(token) * width);
+            std::copy(at, at + width, x + static_cast<std::size_t>(token) * width);
+        }
+    }
+    add_and_normalize(model, model.norm, out, width, tokens, x);
+    for (const Layer &layer : model.layers) {
+        multiply(layer.query_key_value, x, tokens, joined);
+        for (int row = 0, token = 0; row < rows; token += lengths[row++]) {
+            attend(model, joined + static_cast<std::size_t>(token) * joined_width, joined_width, lengths[row], keys, scores,
+                   context + static_cast<std::size_t>(token) * width);
+        }
+        multiply(layer.attended, context, tokens, out);
+        add_and_normalize(model, layer.attended_norm, out, out_width, tokens, x);
+        multiply(layer.up, x, tokens, inner);
+        for (int token = 0; token < tokens; ++token) {
+            const float *from = inner + static_cast<std::size_t>(token) * inner_width;
+            float *to = dense + static_cast<std::size_t>(token) * model.inner;
+            for (int column = 0; column < model.inner; ++column) {
+                to[column] = gelu(from[column]);
+            }
+        }
+        multiply(layer.down, dense, tokens, out);
+        add_and_normalize(model, layer.down_norm, out, out_width, tokens, x);
+    }
+    for (int row = 0, token = 0; row < rows; token += lengths[row++]) {
+        pool(model, x + static_cast<std::size_t>(token) * width, lengths[row],
+             embeddings + static_cast<std::size_t>(row) * width);
+    }
+}
+
+} // namespace INSTRUCTIONS
+} // namespace trident

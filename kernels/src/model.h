@@ -1,0 +1,98 @@
+// A BERT encoder as the kernels run it, and what each of them offers. See forward.h for the computation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <vector>
+
+namespace trident {
+
+constexpr std::size_t kAlignment = 64; // of a cache line, and of the widest vector
+
+struct Free {
+    void operator()(void *memory) const { std::free(memory); }
+};
+template <typename T> using Aligned = std::unique_ptr<T[], Free>;
+
+// Returns zeros.
+template <typename T> Aligned<T> aligned(std::size_t count) {
+    const std::size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    void *memory = std::aligned_alloc(kAlignment, bytes);
+    if (memory == nullptr) {
+        throw std::bad_alloc();
+    }
+    std::memset(memory, 0, bytes);
+    return Aligned<T>(static_cast<T *>(memory));
+}
+
+// The weights of a product in 8 bits. See vnni.cpp.
+struct Codes {
+    Aligned<std::int8_t> panels;   // four inputs of each output side by side
+    Aligned<std::int32_t> offsets; // what the zero of the inputs adds to each output's sum
+    Aligned<float> scales;         // of each output
+    Aligned<float> columns;        // that each input is multiplied by, before it is rounded
+    float step = 0;                // between the integers of an input that lies between -1 and 1
+    int zero = 0;                  // the integer of 0
+};
+
+// y = x W + b. The weights lie in panels of so many columns as a kernel computes at a time, row after row, so that they
+// are read from front to back; the last panel is filled up with zeros, and so is the bias.
+struct Product {
+    int inputs = 0;
+    int outputs = 0;
+    int padded_outputs = 0; // a multiple of the panel's columns
+    Aligned<float> panels; // null where there are codes
+    Aligned<float> bias;
+    std::unique_ptr<Codes> codes; // null in float32
+};
+
+struct Norm {
+    std::vector<float> weight;
+    std::vector<float> bias;
+};
+
+struct Layer {
+    Product query_key_value;
+    Product attended;
+    Norm attended_norm;
+    Product up;
+    Product down;
+    Norm down_norm;
+};
+
+struct Model {
+    int width = 0; // D
+    int heads = 0;
+    int inner = 0; // of the feed-forward network
+    int vocabulary = 0;
+    int positions = 0;
+    float epsilon = 0; // of the layer normalisations
+    bool mean = true;  // pooling: mean of the tokens, or the first one
+    const float *words = nullptr; // (vocabulary, D), owned by the caller
+    std::vector<float> places;    // (positions, D), with the embedding of the first token type added
+    Norm norm;
+    std::vector<Layer> layers;
+};
+
+// Writes the embeddings (rows, D), unit length, of rows of token ids that lie one after the other.
+using Forward = void (*)(const Model &model, const std::int32_t *ids, const int *lengths, int rows, float *embeddings);
+
+struct Kernel {
+    const char *name;
+    int columns; // of a panel
+    Forward forward;
+};
+
+extern const Kernel kAvx512;
+extern const Kernel kAvx2;
+
+// y = x W + b in 8 bits, and what it needs: weights (outputs, inputs). For processors with AVX-512 VNNI only.
+void multiply_8_bits(const Product &product, const float *x, int tokens, float *y);
+Codes pack_8_bits(const Product &product, const std::int8_t *weights, const float *scales, const float *columns, float step,
+                  int zero);
+
+} // namespace trident

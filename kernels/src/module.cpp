@@ -1,0 +1,258 @@
+// The Python module: checks what it is given, packs the weights, and runs the kernel of this processor.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "model.h"
+
+namespace py = pybind11;
+
+namespace trident {
+namespace {
+
+using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using Ids = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>;
+
+constexpr int kRunTokens = 96; // that go through all layers together: what they leave between layers stays in the cache
+
+std::vector<const Kernel *> kernels() {
+    std::vector<const Kernel *> found;
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl")) {
+        found.push_back(&kAvx512);
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        found.push_back(&kAvx2);
+    }
+    return found;
+}
+
+bool has_vnni() { return __builtin_cpu_supports("avx512vnni") && kernels().front() == &kAvx512; }
+
+class BertEncoder {
+  public:
+    BertEncoder(py::dict weights, int heads, float epsilon, bool mean, const std::string &instructions, py::dict codes)
+        : weights_(std::move(weights)), codes_(std::move(codes)) {
+        for (const Kernel *kernel : kernels()) {
+            if (kernel_ == nullptr && (instructions.empty() || instructions == kernel->name)) {
+                kernel_ = kernel;
+            }
+        }
+        if (kernel_ == nullptr) {
+            throw std::invalid_argument("this processor must have " + (instructions.empty() ? "avx2" : instructions));
+        }
+        if (!codes_.empty() && (kernel_ != &kAvx512 || !has_vnni())) {
+            throw std::invalid_argument("8 bits need a processor with AVX-512 VNNI");
+        }
+        words_ = get("embeddings.word_embeddings.weight", 2);
+        model_.vocabulary = static_cast<int>(words_.shape(0));
+        model_.width = static_cast<int>(words_.shape(1));
+        model_.words = words_.data();
+        model_.heads = heads;
+        if (heads < 1 || model_.width % heads != 0) {
+            throw std::invalid_argument("heads must divide the width, got " + std::to_string(heads) + " and " +
+                                        std::to_string(model_.width));
+        }
+        model_.epsilon = epsilon;
+        model_.mean = mean;
+        const Array places = get("embeddings.position_embeddings.weight", 2, -1, model_.width);
+        const Array types = get("embeddings.token_type_embeddings.weight", 2, -1, model_.width);
+        model_.positions = static_cast<int>(places.shape(0));
+        model_.places.assign(places.data(), places.data() + places.size());
+        for (std::size_t at = 0; at < model_.places.size(); ++at) {
+            model_.places[at] += types.data()[at % model_.width];
+        }
+        model_.norm = norm("embeddings.LayerNorm");
+        while (weights_.contains(layer_name(model_.layers.size()) + "attention.self.query.weight")) {
+            const std::string name = layer_name(model_.layers.size());
+            const Array up = get(name + "intermediate.dense.weight", 2, -1, model_.width);
+            model_.inner = static_cast<int>(up.shape(0));
+            const std::string self = name + "attention.self.";
+            Layer layer;
+            layer.query_key_value = product({self + "query", self + "key", self + "value"}, model_.width, model_.width);
+            layer.attended = product({name + "attention.output.dense"}, model_.width, model_.width);
+            layer.attended_norm = norm(name + "attention.output.LayerNorm");
+            layer.up = product({name + "intermediate.dense"}, model_.inner, model_.width);
+            layer.down = product({name + "output.dense"}, model_.width, model_.inner);
+            layer.down_norm = norm(name + "output.LayerNorm");
+            model_.layers.push_back(std::move(layer));
+        }
+        if (model_.layers.empty()) {
+            throw std::invalid_argument("weights must have a layer encoder.layer.0, got none");
+        }
+        weights_ = codes_ = py::dict(); // they are packed
+    }
+
+    py::array_t<float> embed(const Ids &ids, const std::vector<int> &lengths) const {
+        check(ids, lengths);
+        const auto rows = static_cast<py::ssize_t>(lengths.size());
+        py::array_t<float> embeddings({rows, static_cast<py::ssize_t>(model_.width)});
+        const std::int32_t *from = ids.data();
+        float *to = embeddings.mutable_data();
+        py::gil_scoped_release others_may_run;
+        for (std::size_t row = 0; row < lengths.size();) {
+            std::size_t end = row;
+            int tokens = 0;
+            while (end < lengths.size() && (end == row || tokens + lengths[end] <= kRunTokens)) {
+                tokens += lengths[end++];
+            }
+            kernel_->forward(model_, from, lengths.data() + row, static_cast<int>(end - row), to);
+            from += tokens;
+            to += (end - row) * static_cast<std::size_t>(model_.width);
+            row = end;
+        }
+        return embeddings;
+    }
+
+    int dimension() const { return model_.width; }
+    int positions() const { return model_.positions; }
+    int vocabulary() const { return model_.vocabulary; }
+    std::string instructions() const { return kernel_->name; }
+
+  private:
+    static std::string layer_name(std::size_t number) { return "encoder.layer." + std::to_string(number) + "."; }
+
+    Array get(const std::string &name, int dimensions, py::ssize_t first = -1, py::ssize_t second = -1) {
+        return get<float>(weights_, name, dimensions, first, second);
+    }
+
+    template <typename T>
+    static py::array_t<T, py::array::c_style | py::array::forcecast>
+    get(const py::dict &from, const std::string &name, int dimensions, py::ssize_t first, py::ssize_t second = -1) {
+        if (!from.contains(name)) {
+            throw std::invalid_argument("weights must have " + name);
+        }
+        auto found = from[name.c_str()].cast<py::array_t<T, py::array::c_style | py::array::forcecast>>();
+        const bool fits = found.ndim() == dimensions && (first < 0 || found.shape(0) == first) &&
+                          (second < 0 || found.shape(1) == second);
+        if (!fits) {
+            throw std::invalid_argument(name + " has a shape that does not fit the other weights");
+        }
+        return found;
+    }
+
+    Norm norm(const std::string &name) {
+        const Array weight = get(name + ".weight", 1, model_.width), bias = get(name + ".bias", 1, model_.width);
+        return {{weight.data(), weight.data() + model_.width}, {bias.data(), bias.data() + model_.width}};
+    }
+
+    // The weights of linear layers of as many outputs each, (outputs, inputs), side by side in panels.
+    Product product(const std::vector<std::string> &names, int outputs, int inputs) {
+        const int columns = kernel_->columns;
+        Product packed;
+        packed.inputs = inputs;
+        packed.outputs = outputs * static_cast<int>(names.size());
+        packed.padded_outputs = (packed.outputs + columns - 1) / columns * columns;
+        packed.bias = aligned<float>(packed.padded_outputs);
+        for (std::size_t part = 0; part < names.size(); ++part) {
+            const Array bias = get(names[part] + ".bias", 1, outputs);
+            std::copy(bias.data(), bias.data() + outputs, packed.bias.get() + part * outputs);
+        }
+        if (!codes_.empty()) {
+            packed.codes = std::make_unique<Codes>(codes(packed, names, outputs));
+            return packed;
+        }
+        packed.panels = aligned<float>(static_cast<std::size_t>(packed.padded_outputs) * inputs);
+        for (std::size_t part = 0; part < names.size(); ++part) {
+            const Array weight = get(names[part] + ".weight", 2, outputs, inputs);
+            for (int output = 0; output < outputs; ++output) {
+                const int column = static_cast<int>(part) * outputs + output;
+                float *to = packed.panels.get() + static_cast<std::size_t>(column / columns) * columns * inputs + column % columns;
+                for (int input = 0; input < inputs; ++input) {
+                    to[static_cast<std::size_t>(input) * columns] = weight.data()[static_cast<std::size_t>(output) * inputs + input];
+                }
+            }
+        }
+        return packed;
+    }
+
+    // The same in 8 bits; layers side by side have the same input, and so the same columns, step and zero.
+    Codes codes(const Product &packed, const std::vector<std::string> &names, int outputs) {
+        std::vector<std::int8_t> weights;
+        std::vector<float> scales;
+        const Array columns = get<float>(codes_, names[0] + ".columns", 1, packed.inputs);
+        const Array step = get<float>(codes_, names[0] + ".step", 1, 1);
+        const auto zero = get<std::int32_t>(codes_, names[0] + ".zero", 1, 1);
+        for (const std::string &name : names) {
+            const auto weight = get<std::int8_t>(codes_, name + ".weight", 2, outputs, packed.inputs);
+            const Array scale = get<float>(codes_, name + ".scale", 1, outputs);
+            const Array same = get<float>(codes_, name + ".columns", 1, packed.inputs);
+            if (!std::equal(columns.data(), columns.data() + packed.inputs, same.data()) ||
+                *get<float>(codes_, name + ".step", 1, 1).data() != *step.data() ||
+                *get<std::int32_t>(codes_, name + ".zero", 1, 1).data() != *zero.data()) {
+                throw std::invalid_argument(name + " must round its input as " + names[0] + " does");
+            }
+            weights.insert(weights.end(), weight.data(), weight.data() + weight.size());
+            scales.insert(scales.end(), scale.data(), scale.data() + outputs);
+        }
+        return pack_8_bits(packed, weights.data(), scales.data(), columns.data(), *step.data(), *zero.data());
+    }
+
+    void check(const Ids &ids, const std::vector<int> &lengths) const {
+        py::ssize_t tokens = 0;
+        for (const int length : lengths) {
+            if (length < 1 || length > model_.positions) {
+                throw std::invalid_argument("every row must have 1 to " + std::to_string(model_.positions) +
+                                            " tokens, got " + std::to_string(length));
+            }
+            tokens += length;
+        }
+        if (ids.ndim() != 1 || ids.size() != tokens) {
+            throw std::invalid_argument("ids must be as many as the lengths say, " + std::to_string(tokens) + ", got " +
+                                        std::to_string(ids.size()));
+        }
+        for (py::ssize_t at = 0; at < tokens; ++at) {
+            if (ids.data()[at] < 0 || ids.data()[at] >= model_.vocabulary) {
+                throw std::invalid_argument("token ids must be 0 to " + std::to_string(model_.vocabulary - 1) + ", got " +
+                                            std::to_string(ids.data()[at]));
+            }
+        }
+    }
+
+    py::dict weights_;
+    py::dict codes_;
+    Array words_; // not packed: a lookup reads whole rows
+    const Kernel *kernel_ = nullptr;
+    Model model_;
+};
+
+} // namespace
+} // namespace trident
+
+PYBIND11_MODULE(trident_kernels, module) {
+    using trident::BertEncoder;
+    module.doc() = "A BERT encoder in float32 that computes no padding, as fast as a CPU's caches allow for short texts.";
+    module.def(
+        "instructions",
+        [] {
+            std::vector<std::string> names;
+            for (const trident::Kernel *kernel : trident::kernels()) {
+                names.emplace_back(kernel->name);
+            }
+            return names;
+        },
+        "Return the instruction sets of this processor that there is a kernel for, the fastest first.");
+    module.def("has_8_bits", [] { return !trident::kernels().empty() && trident::has_vnni(); },
+               "Return whether this processor multiplies in 8 bits.");
+    py::class_<BertEncoder>(module, "BertEncoder", "An encoder of transformers' BertModel. Safe from several threads.")
+        .def(py::init<py::dict, int, float, bool, const std::string &, py::dict>(), py::arg("weights"), py::kw_only(),
+             py::arg("heads"), py::arg("epsilon"), py::arg("mean"), py::arg("instructions") = "", py::arg("codes") = py::dict(),
+             "Pack weights: float32 arrays by the names of BertModel's state; mean pooling, or the first token's.\n\n"
+             "codes, where there are any, take the place of each linear layer's weight: NAME.weight int8 (outputs, inputs),\n"
+             "NAME.scale float32 (outputs), and how its input is rounded, NAME.columns float32 (inputs), NAME.step float32 (1)\n"
+             "and NAME.zero int32 (1).\n\n"
+             "Raises ValueError for weights that are missing or do not fit, or a processor without the instructions.")
+        .def("embed", &BertEncoder::embed, py::arg("ids"), py::arg("lengths"),
+             "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the other.\n\n"
+             "Raises ValueError for an empty or too long row, or an id outside the vocabulary.")
+        .def_property_readonly("dimension", &BertEncoder::dimension)
+        .def_property_readonly("positions", &BertEncoder::positions)
+        .def_property_readonly("vocabulary", &BertEncoder::vocabulary)
+        .def_property_readonly("instructions", &BertEncoder::instructions);
+}
