@@ -143,8 +143,12 @@ def export_precisions(
     return proofs
 
 
-def served_encoder(encoder: Encoder, parts: Path, merged: Path, config: ExportConfig) -> ServedEncoder:
-    """Return the encoder in the precision that is served, as a CPU runs it."""
+def served_graph(parts: Path, config: ExportConfig) -> Path:
+    """Return the graph of the precision that is served, as a CPU runs it."""
     name = config.precision.served
-    path = next(file for files in (UNPADDED_FILES, GRAPH_FILES) if (file := parts / files[name]).is_file())
-    return load_encoder(path, merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=config.threads)
+    return next(file for files in (UNPADDED_FILES, GRAPH_FILES) if (file := parts / files[name]).is_file())
+
+
+def served_encoder(encoder: Encoder, graph: Path, merged: Path, threads: int) -> ServedEncoder:
+    """Return what a CPU serves in the place of a graph, or the graph."""
+    return load_encoder(graph, merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=threads)

@@ -84,7 +84,7 @@ def _products(model: onnx.ModelProto) -> list[dict[str, NDArray[Any]]]:
     def value(name: str) -> NDArray[Any]:
         return np.asarray(numpy_helper.to_array(tensors[name]))
 
-    found = []
+    found: list[dict[str, NDArray[Any]]] = []
     for node in model.graph.node:
         weight = producers.get(node.input[1]) if node.op_type == "MatMul" else None
         if weight is None or weight.op_type != "DequantizeLinear":

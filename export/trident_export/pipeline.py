@@ -38,7 +38,7 @@ from trident.serials import generations_lock, next_serial
 from trident.staging import scratch_folder
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, embeddings_folder, export_index
 from trident_export.config import ExportConfig
-from trident_export.encoder_stages import export_encoder, export_precisions, served_encoder
+from trident_export.encoder_stages import export_encoder, export_precisions, served_encoder, served_graph
 from trident_export.engine_profiles import make_profiles
 from trident_export.engine_stage import export_engine, place_engine
 from trident_export.gate_stage import pass_gate
@@ -114,7 +114,8 @@ def export_generation(
         )
         profiles = make_profiles(encoder.tokenizer, queries, catalogue.titles)
         plan = export_engine(stages, parts, profiles, config.engine)
-        served = served_encoder(encoder, parts, merged, config)
+        graph = served_graph(parts, config)
+        served = served_encoder(encoder, graph, merged, config.threads)
         with stages.stage("golden") as notes:
             answers = golden_answers(queries[:GOLDEN_QUERIES], served, encoder.tokenizer, index, catalogue)
             save_golden(answers, folder / GOLDEN_FILE)
@@ -137,7 +138,7 @@ def export_generation(
                 id=identity_of_parts,
                 serial=next_serial(output),
                 encoder_fingerprint=encoder.fingerprint,
-                graph=encoder.graph.path.name,
+                graph=graph.name,
                 query_tokens=profiles[0].opt[1],
             )
             with stages.stage("repository") as notes:
