@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +26,15 @@ class LoadedGeneration:
 
     Attributes:
         generation: Which.
-        searcher: What is served.
-        fp32: The encoder in float32; that of the searcher where that one is served.
+        searcher: What is served here.
+        by_graph: What is served where the kernels cannot run it: the same by the graph; ``searcher`` if that is by it.
+        fp32: The float32 graph.
         catalogue: Rows of the index.
     """
 
     generation: Generation
     searcher: Searcher
+    by_graph: Searcher
     fp32: ServedEncoder
     catalogue: Catalogue
 
@@ -44,14 +46,24 @@ class LoadedGeneration:
             TridentError: If a part is missing, damaged or of another encoder.
         """
         searcher = Searcher.load(generation, threads=threads)
-        fp32 = searcher.encoder
+        by_graph = searcher
+        if not isinstance(searcher.encoder, OnnxEncoder):
+            by_graph = replace(searcher, encoder=graph_encoder(generation, threads=threads))
+        fp32 = by_graph.encoder
         if generation.served_precision != "fp32":
-            fp32 = OnnxEncoder.load(
-                generation.cpu_graph("fp32"),
-                threads=threads,
-                encoder_fingerprint=generation.manifest.encoder_fingerprint,
-            )
-        return cls(generation, searcher, fp32, Catalogue.load(generation.version_folder("retriever") / CATALOGUE_FILE))
+            fp32 = graph_encoder(generation, threads=threads, precision="fp32")
+        return cls(
+            generation,
+            searcher,
+            by_graph,
+            fp32,
+            Catalogue.load(generation.version_folder("retriever") / CATALOGUE_FILE),
+        )
+
+    @property
+    def ways(self) -> tuple[Searcher, ...]:
+        """What is served here, and what is served elsewhere if that is something else."""
+        return (self.searcher,) if self.by_graph is self.searcher else (self.searcher, self.by_graph)
 
     @property
     def index(self) -> VectorIndex:
@@ -142,3 +154,9 @@ def united(first: Pairs, second: Pairs) -> Pairs:
         grades=np.concatenate([first.grades, more.grades]),
         product_ids=first.product_ids + more.product_ids,
     )
+
+
+def graph_encoder(generation: Generation, *, threads: int, precision: str | None = None) -> OnnxEncoder:
+    """Return the graph of a generation that a CPU runs; ``precision`` None: of the one that is served."""
+    fingerprint = generation.manifest.encoder_fingerprint
+    return OnnxEncoder.load(generation.cpu_graph(precision), threads=threads, encoder_fingerprint=fingerprint)

@@ -12,7 +12,10 @@ from trident.errors import ConfigError, GenerationError
 
 GOLDEN_K = 10
 GOLDEN_REQUEST = "trident-golden"  # id of a request that asks golden queries: they are nobody's, and not logged
-SCORE_TOLERANCE = 1e-3  # of a cosine between two runs of the same graph: batches and threads differ
+SCORE_TOLERANCE = 1e-3  # of a cosine between two runs of the same encoder: batches, threads and processors differ
+INT8_TOLERANCE = (
+    0.02  # in 8 bits: sums in another order, as another processor adds them, round to another of 256 values
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,11 @@ class GoldenAnswer:
     query: str
     product_ids: list[str]
     scores: list[float]
+
+
+def score_tolerance(precision: str) -> float:
+    """Return how far the cosines of two runs of an encoder in a precision may differ."""
+    return INT8_TOLERANCE if precision == "int8" else SCORE_TOLERANCE
 
 
 def save_golden(answers: Sequence[GoldenAnswer], path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trident.errors import ServerError
 from trident.generation import Generation, generation_by_id
-from trident.golden import SCORE_TOLERANCE, golden_differences
+from trident.golden import golden_differences, score_tolerance
 from trident.served_answers import served_answers
 from trident.state import ServingFolder
 
@@ -18,8 +18,6 @@ PROBE = "trident verify"  # a query, to learn who answers
 SHOWN_DIFFERENCES = 3
 HALF_PRECISION = ("tensorrt", "torch")  # variants of the encoder
 HALF_TOLERANCE = 0.01  # of a cosine there
-# In 8 bits, whose sums in another order, as another processor adds them, round to another of 256 values.
-INT8_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +61,9 @@ def check_golden(url: str, generation: Generation, *, model: str = "search", var
             f"{', '.join(map(str, served.versions))}"
         )
     else:
-        tolerance = _tolerance(generation, variant)
+        tolerance = HALF_TOLERANCE if variant in HALF_PRECISION else score_tolerance(generation.served_precision)
         differences, others = golden_differences(expected, served.answers, tolerance=tolerance), False
     return GoldenReport(generation=generation.id, asked=len(expected), differences=tuple(differences), others=others)
-
-
-def _tolerance(generation: Generation, variant: str) -> float:
-    if generation.served_precision == "int8":
-        return INT8_TOLERANCE
-    return HALF_TOLERANCE if variant in HALF_PRECISION else SCORE_TOLERANCE
 
 
 def fault_of(report: GoldenReport, *, when: str) -> str | None:

@@ -197,10 +197,12 @@ def test_what_serves_is_chosen_and_can_be_asked_for(
     assert isinstance(load_encoder(graph, merged, tokenizer, fingerprint=fingerprint, kernels="on"), KernelEncoder)
     assert isinstance(load_encoder(graph, merged, tokenizer, fingerprint=fingerprint, kernels="off"), OnnxEncoder)
     assert "not on the kernels: they are switched off" in caplog.text
-    eight_bits = generation.cpu_graph("int8")
-    assert isinstance(load_encoder(eight_bits, merged, tokenizer, fingerprint=fingerprint), OnnxEncoder)
-    with pytest.raises(ModelError, match=r"they compute in float32, model\.int8"):
-        load_encoder(eight_bits, merged, tokenizer, fingerprint=fingerprint, kernels="on")
+    eight_bits = load_encoder(generation.cpu_graph("int8"), merged, tokenizer, fingerprint=fingerprint)
+    assert isinstance(eight_bits, KernelEncoder) == trident_kernels.has_8_bits()
+    half = generation.graph("fp16")
+    assert isinstance(load_encoder(half, merged, tokenizer, fingerprint=fingerprint), OnnxEncoder)
+    with pytest.raises(ModelError, match=r"they compute in float32 or 8 bits, model\.fp16\.onnx does not"):
+        load_encoder(half, merged, tokenizer, fingerprint=fingerprint, kernels="on")
     with pytest.raises(ConfigError, match="kernels must be auto, on, off, got 'yes'"):
         load_encoder(graph, merged, tokenizer, fingerprint=fingerprint, kernels="yes")
     other = saved(MODELS["bert"], tmp_path)
