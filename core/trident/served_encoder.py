@@ -37,6 +37,8 @@ def load_encoder(
     """
     if kernels not in KERNELS:
         raise ConfigError(f"kernels must be {', '.join(KERNELS)}, got '{kernels}'")
+    if not graph.is_file():  # it serves where the kernels cannot
+        raise ModelError(f"encoder {graph} does not exist: export the model first")
     codes = graph.with_name(CODES_FILE) if graph.name in INT8_FILES else None
     fault = "they are switched off" if kernels == "off" else _fault(graph, merged, codes)
     if fault is not None:

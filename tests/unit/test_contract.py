@@ -253,13 +253,18 @@ def test_parameters_that_an_adapter_reads_are_there(path: str) -> None:
         return
     adapter = TEMPLATES / found.name / "1" / (found.default_model_filename or "model.py")
     parts = [Path(pipeline_instance.__file__)] if adapter.relative_to(TEMPLATES).as_posix() == PIPELINE_ADAPTER else []
-    read = {
-        node.slice.value
-        for source in (adapter, *parts)
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Subscript)
-        and isinstance(node.slice, ast.Constant)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "parameters"
-    }
+    nodes = [node for source in (adapter, *parts) for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))]
+    read = {key for node in nodes if (key := key_of_parameters(node)) is not None}
     assert read == set(found.parameters) - {NICENESS}  # which start_model reads
+
+
+def key_of_parameters(node: ast.AST) -> str | None:
+    """Return ``name`` of ``parameters["name"]`` and of ``parameters.get("name", …)``."""
+    match node:
+        case ast.Subscript(value=ast.Name(id="parameters"), slice=ast.Constant(value=key)):
+            return key
+        case ast.Call(
+            func=ast.Attribute(value=ast.Name(id="parameters"), attr="get"), args=[ast.Constant(value=key), _]
+        ):
+            return key
+    return None

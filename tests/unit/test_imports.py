@@ -177,15 +177,16 @@ EXTRAS_OF = {
     "trident_client": (),
     "model_repository": ("serve",),
 }
-# Modules that no requirement of ours is named for: the one that brings them, or the server that does.
+# Modules that no requirement of ours is named for: the one that brings them, the server that does, or kernels/.
 BROUGHT_BY = {"google": "tritonclient", "huggingface_hub": "tokenizers", "triton_python_backend_utils": "tritonserver"}
+BESIDE = {"tritonserver", "trident-kernels"}  # what no extra brings
 
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_third_parties_come_with_the_package_s_extras(name):
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     lines = [*project["dependencies"], *(line for e in EXTRAS_OF[name] for line in project["optional-dependencies"][e])]
-    brought = {canonicalize_name(Requirement(line).name) for line in lines} | {"tritonserver"}
+    brought = {canonicalize_name(Requirement(line).name) for line in lines} | BESIDE
     distributions = importlib.metadata.packages_distributions()
     foreign = {
         found.module
