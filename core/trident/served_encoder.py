@@ -49,8 +49,8 @@ def load_encoder(
     found = encoder_fingerprint(part_fingerprints(merged, tokenizer))
     if found != fingerprint:
         raise ModelError(
-            f"merged model {merged} must be of encoder {fingerprint[:12]}, got one of {found[:12]}: "
-            "export the model again"
+            f"merged model {merged}, the tokenizer and the text contract beside it must be encoder "
+            f"{fingerprint[:12]}, got {found[:12]}: export the model again"
         )
     return KernelEncoder.load(merged, tokenizer.contract, codes=codes, threads=threads)
 
