@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 
@@ -21,9 +22,13 @@ def is_first_instance(args: Mapping[str, str]) -> bool:
 def start_model(args: Mapping[str, str]) -> dict[str, str]:
     """Return the parameters of a model that starts; its process takes the niceness that stands among them.
 
+    What our modules log from here on, in every detail, is in the server's log.
+
     Args:
         args: What Triton gives to ``initialize``; ``model_config`` is the configuration as JSON.
     """
+    logging.basicConfig(format=f"{args['model_instance_name']}: %(message)s")
+    logging.getLogger("trident").setLevel(logging.DEBUG)
     table = json.loads(args["model_config"])["parameters"]
     parameters = {name: str(value["string_value"]) for name, value in table.items()}
     if NICENESS in parameters:

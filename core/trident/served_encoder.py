@@ -44,7 +44,7 @@ def load_encoder(
     if fault is not None:
         if kernels == "on":
             raise ModelError(f"the kernels must run {graph}, and cannot: {fault}")
-        logger.info("the encoder %s runs on ONNX Runtime, not on the kernels: %s", graph, fault)
+        logger.debug("the encoder %s runs on ONNX Runtime, not on the kernels: %s", graph, fault)
         return OnnxEncoder.load(graph, threads=threads, encoder_fingerprint=fingerprint)
     found = encoder_fingerprint(part_fingerprints(merged, tokenizer))
     if found != fingerprint:
@@ -52,7 +52,9 @@ def load_encoder(
             f"merged model {merged}, the tokenizer and the text contract beside it must be encoder "
             f"{fingerprint[:12]}, got {found[:12]}: export the model again"
         )
-    return KernelEncoder.load(merged, tokenizer.contract, codes=codes, threads=threads)
+    encoder = KernelEncoder.load(merged, tokenizer.contract, codes=codes, threads=threads)
+    logger.debug("the encoder runs on the kernels (%s) in the place of %s", encoder.instructions, graph)
+    return encoder
 
 
 def _fault(graph: Path, merged: Path, codes: Path | None) -> str | None:

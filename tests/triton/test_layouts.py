@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from trident.admission import PAUSE_S
 from trident.generation import Generation, find_generation
+from trident.kernel_encoder import KernelEncoder
 from trident.runtime_repository import lay_out
+from trident.searcher import Searcher
 from trident.server import ServerConfig, TritonServer, free_ports
 from trident.serving import ServeOptions, serve
 from trident_client import SearchClient, ServerOverloadedError
@@ -49,6 +52,51 @@ def test_three_stages_answer_what_one_process_answers(
             vectors = [client.embed(queries, side=side) for client in (stages, one)]
             np.testing.assert_allclose(*vectors, atol=1e-5)
         assert server.statistics("encoder").inferences > 0
+
+
+@pytest.mark.parametrize("kernels", ["on", "off"])
+def test_the_pipeline_embeds_with_the_kernels_unless_they_are_switched_off(
+    generation: Generation, tiny_server: TritonServer, tmp_path: Path, kernels: str
+) -> None:
+    queries = [answer.query for answer in generation.golden()]
+    with pipeline_with(generation, tmp_path, ('"auto"', f'"{kernels}"')) as server:
+        with SearchClient(server.urls.grpc) as client, SearchClient(tiny_server.urls.grpc) as by_default:
+            found, default = client.embed(queries), by_default.embed(queries)
+        log = server.log_tail(1000)
+    served = Searcher.load(generation)
+    assert isinstance(served.encoder, KernelEncoder)
+    assert np.array_equal(default, served.embed(queries))
+    assert np.array_equal(found, default) == (kernels == "on")  # the graph adds up in another order
+    np.testing.assert_allclose(found, default, atol=1e-5)
+    said = "not on the kernels: they are switched off" if kernels == "off" else "the encoder runs on the kernels (avx"
+    assert said in log
+
+
+@contextmanager
+def pipeline_with(
+    generation: Generation, folder: Path, *changes: tuple[str, str], variant: str = "cpu"
+) -> Iterator[TritonServer]:
+    """Yield a server whose slowest model has a changed configuration: each pattern stands there once."""
+    models = folder / "serving" / "models"
+    models.parent.mkdir()
+    lay_out(models, generation, variant=variant, cache=False, plan=None)
+    path = models / ("pipeline/config.pbtxt" if variant == "cpu" else f"encoder/configs/{variant}.pbtxt")
+    text = path.read_text()
+    for pattern, new in changes:
+        text, changed = re.subn(pattern, new, text)
+        assert changed == 1, pattern
+    path.write_text(text)
+    http_port, grpc_port, metrics_port = free_ports(3)
+    config = ServerConfig(
+        model_repository=models,
+        load_models=("search", "embed") if variant == "cpu" else ("search",),
+        model_config_name=variant,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+    )
+    with TritonServer(config) as server:
+        yield server
 
 
 def test_the_pipeline_gives_what_is_asked_for(tiny_server: TritonServer, generation: Generation) -> None:
@@ -95,26 +143,8 @@ def settled(server: TritonServer, before: dict[str, float] | None = None, more: 
 @pytest.fixture(params=["cpu", "stages", "torch"])
 def impatient(generation: Generation, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TritonServer]:
     """Return a server whose slowest model takes batches of 66 rows and lets nobody wait."""
-    variant = request.param
-    models = tmp_path / "serving" / "models"
-    models.parent.mkdir()
-    lay_out(models, generation, variant=variant, cache=False, plan=None)
-    path = models / ("pipeline/config.pbtxt" if variant == "cpu" else f"encoder/configs/{variant}.pbtxt")
-    text = path.read_text()
-    for pattern, new in ((r"max_batch_size: \d+", "max_batch_size: 66"), ('"1000"', '"0"')):
-        text, changed = re.subn(pattern, new, text)
-        assert changed == 1, pattern
-    path.write_text(text)
-    http_port, grpc_port, metrics_port = free_ports(3)
-    config = ServerConfig(
-        model_repository=models,
-        load_models=("search",),
-        model_config_name=variant,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-    )
-    with TritonServer(config) as server:
+    changes = ((r"max_batch_size: \d+", "max_batch_size: 66"), ('"1000"', '"0"'))
+    with pipeline_with(generation, tmp_path, *changes, variant=request.param) as server:
         yield server
 
 

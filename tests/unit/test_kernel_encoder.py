@@ -190,7 +190,7 @@ def test_arrays_that_do_not_fit_are_refused_by_name() -> None:
 def test_what_serves_is_chosen_and_can_be_asked_for(
     generation: Generation, merged: Path, tokenizer: TextTokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     fingerprint = generation.manifest.encoder_fingerprint
     graph = generation.cpu_graph("fp32")
     assert isinstance(load_encoder(graph, merged, tokenizer, fingerprint=fingerprint), KernelEncoder)

@@ -12,7 +12,7 @@ import json, os
 from trident.model_parameters import start_model
 before = os.nice(0)
 config = {"parameters": {"threads": {"string_value": "2"}, **%s}}
-parameters = start_model({"model_config": json.dumps(config)})
+parameters = start_model({"model_config": json.dumps(config), "model_instance_name": "encoder_0_0"})
 print(parameters["threads"], os.nice(0) - before)
 """
 
