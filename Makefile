@@ -101,7 +101,7 @@ constraints: require-python ## Resolve constraints.txt anew from the extras in p
 
 .PHONY: clean
 clean: ## Remove .venv, caches, builds and the demo's output
-	rm -rf $(VENV) .venv-peers build kernels/build dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-peers build kernels/build kernels/src/*.egg-info dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache
 	find client core export gpu model_repository scripts tests train -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: require-python
@@ -112,7 +112,7 @@ require-python:
 		echo "Trident needs Python 3.11 or 3.12, got '$(PYTHON)' (PYTHON): name another with 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
 
 # Installed again only when one of these is newer than the stamp.
-INSTALLED := pyproject.toml constraints.txt $(wildcard kernels/*.* kernels/src/*)
+INSTALLED := pyproject.toml constraints.txt $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h)
 $(VENV)/.demo-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEMO_EXTRAS) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]' ./kernels

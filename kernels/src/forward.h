@@ -1,11 +1,11 @@
-// The encoder's computation, included once for each instruction set: with LANES floats in a vector, and tiles of at most
-// ROWS rows and two vectors of columns, whose sums stay in registers.
+// The encoder's computation, included once for each instruction set: with LANES floats in a vector, and tiles of at
+// most ROWS rows and two vectors of columns, whose sums stay in registers.
 //
 // A row's sums are added in the same order whatever else is in the batch: its embedding does not depend on that.
 // No padding is computed: rows of tokens lie one after the other, and attention looks at each row's own.
 //
-// Sources: Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", for panels and tiles; Devlin
-// et al. 2018, BERT, for the encoder.
+// Sources: Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", for panels and tiles;
+// Devlin et al. 2018, BERT, for the encoder.
 
 #include <algorithm>
 #include <cstring>
@@ -86,16 +86,13 @@ void multiply(const Product &product, const float *x, int tokens, float *y) {
         multiply_8_bits(product, x, tokens, y);
         return;
     }
-    const int tiles = (tokens + ROWS - 1) / ROWS;
     for (int column = 0; column < product.padded_outputs; column += kColumns) {
         const float *panel = product.panels.get() + static_cast<std::size_t>(column) * product.inputs;
-        for (int tile = 0; tile < tiles; ++tile) { // of about as many rows each
-            const int from = static_cast<int>(static_cast<long>(tokens) * tile / tiles);
-            const int to = static_cast<int>(static_cast<long>(tokens) * (tile + 1) / tiles);
+        in_tiles(tokens, ROWS, [&](int from, int to) {
             AllTiles::of_rows[to - from - 1](
                 x + static_cast<std::size_t>(from) * product.inputs, product.inputs, panel, product.bias.get() + column,
                 y + static_cast<std::size_t>(from) * product.padded_outputs + column, product.padded_outputs);
-        }
+        });
     }
 }
 
@@ -104,7 +101,7 @@ inline float exponential(float x) {
     x = std::max(x, -87.0f);
     const float n = __builtin_floorf(x * 1.44269504f + 0.5f);
     const float rest = (x - n * 0.693359375f) - n * -2.12194440e-4f; // x - n ln 2, in two parts
-    float sum = 1.9875691500e-4f; // Cephes' expf
+    float sum = 1.9875691500e-4f;                                    // Cephes' expf
     sum = sum * rest + 1.3981999507e-3f;
     sum = sum * rest + 8.3334519073e-3f;
     sum = sum * rest + 4.1665795894e-2f;
@@ -245,12 +242,17 @@ void forward(const Model &model, const std::int32_t *ids, const int *lengths, in
     const int joined_width = any.query_key_value.padded_outputs, inner_width = any.up.padded_outputs;
     const int out_width = any.attended.padded_outputs;
     const std::size_t all = tokens, across = (longest + LANES - 1) / LANES * LANES;
-    const std::size_t sizes[] = {all * width,       all * joined_width,    all * width,
-                                 all * out_width,   all * inner_width,     all * model.inner,
-                                 across * (width / model.heads), across};
+    const std::size_t sizes[] = {all * width,
+                                 all * joined_width,
+                                 all * width,
+                                 all * out_width,
+                                 all * inner_width,
+                                 all * model.inner,
+                                 across * (width / model.heads),
+                                 across};
     std::size_t needed = 0;
     for (const std::size_t size : sizes) {
-        needed += size + LANES;
+        needed += size;
     }
     thread_local Aligned<float> scratch;
     thread_local std::size_t held = 0;
@@ -279,8 +281,8 @@ void forward(const Model &model, const std::int32_t *ids, const int *lengths, in
     for (const Layer &layer : model.layers) {
         multiply(layer.query_key_value, x, tokens, joined);
         for (int row = 0, token = 0; row < rows; token += lengths[row++]) {
-            attend(model, joined + static_cast<std::size_t>(token) * joined_width, joined_width, lengths[row], keys, scores,
-                   context + static_cast<std::size_t>(token) * width);
+            attend(model, joined + static_cast<std::size_t>(token) * joined_width, joined_width, lengths[row], keys,
+                   scores, context + static_cast<std::size_t>(token) * width);
         }
         multiply(layer.attended, context, tokens, out);
         add_and_normalize(model, layer.attended_norm, out, out_width, tokens, x);

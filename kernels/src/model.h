@@ -45,10 +45,19 @@ struct Product {
     int inputs = 0;
     int outputs = 0;
     int padded_outputs = 0; // a multiple of the panel's columns
-    Aligned<float> panels; // null where there are codes
+    Aligned<float> panels;  // null where there are codes
     Aligned<float> bias;
     std::unique_ptr<Codes> codes; // null in float32
 };
+
+// Calls run(from, to) for tokens in tiles of at most so many rows, and of about as many each.
+template <typename Run> void in_tiles(int tokens, int rows, Run run) {
+    const int tiles = (tokens + rows - 1) / rows;
+    for (int tile = 0; tile < tiles; ++tile) {
+        run(static_cast<int>(static_cast<long>(tokens) * tile / tiles),
+            static_cast<int>(static_cast<long>(tokens) * (tile + 1) / tiles));
+    }
+}
 
 struct Norm {
     std::vector<float> weight;
@@ -70,8 +79,8 @@ struct Model {
     int inner = 0; // of the feed-forward network
     int vocabulary = 0;
     int positions = 0;
-    float epsilon = 0; // of the layer normalisations
-    bool mean = true;  // pooling: mean of the tokens, or the first one
+    float epsilon = 0;            // of the layer normalisations
+    bool mean = true;             // pooling: mean of the tokens, or the first one
     const float *words = nullptr; // (vocabulary, D), owned by the caller
     std::vector<float> places;    // (positions, D), with the embedding of the first token type added
     Norm norm;
@@ -92,7 +101,7 @@ extern const Kernel kAvx2;
 
 // y = x W + b in 8 bits, and what it needs: weights (outputs, inputs). For processors with AVX-512 VNNI only.
 void multiply_8_bits(const Product &product, const float *x, int tokens, float *y);
-Codes pack_8_bits(const Product &product, const std::int8_t *weights, const float *scales, const float *columns, float step,
-                  int zero);
+Codes pack_8_bits(const Product &product, const std::int8_t *weights, const float *scales, const float *columns,
+                  float step, int zero);
 
 } // namespace trident

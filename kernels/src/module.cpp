@@ -163,9 +163,11 @@ class BertEncoder {
             const Array weight = get(names[part] + ".weight", 2, outputs, inputs);
             for (int output = 0; output < outputs; ++output) {
                 const int column = static_cast<int>(part) * outputs + output;
-                float *to = packed.panels.get() + static_cast<std::size_t>(column / columns) * columns * inputs + column % columns;
+                float *to = packed.panels.get() + static_cast<std::size_t>(column / columns) * columns * inputs +
+                            column % columns;
                 for (int input = 0; input < inputs; ++input) {
-                    to[static_cast<std::size_t>(input) * columns] = weight.data()[static_cast<std::size_t>(output) * inputs + input];
+                    to[static_cast<std::size_t>(input) * columns] =
+                        weight.data()[static_cast<std::size_t>(output) * inputs + input];
                 }
             }
         }
@@ -209,8 +211,8 @@ class BertEncoder {
         }
         for (py::ssize_t at = 0; at < tokens; ++at) {
             if (ids.data()[at] < 0 || ids.data()[at] >= model_.vocabulary) {
-                throw std::invalid_argument("token ids must be 0 to " + std::to_string(model_.vocabulary - 1) + ", got " +
-                                            std::to_string(ids.data()[at]));
+                throw std::invalid_argument("token ids must be 0 to " + std::to_string(model_.vocabulary - 1) +
+                                            ", got " + std::to_string(ids.data()[at]));
             }
         }
     }
@@ -227,7 +229,8 @@ class BertEncoder {
 
 PYBIND11_MODULE(trident_kernels, module) {
     using trident::BertEncoder;
-    module.doc() = "A BERT encoder in float32 that computes no padding, as fast as a CPU's caches allow for short texts.";
+    module.doc() =
+        "A BERT encoder in float32 that computes no padding, as fast as a CPU's caches allow for short texts.";
     module.def(
         "instructions",
         [] {
@@ -238,18 +241,23 @@ PYBIND11_MODULE(trident_kernels, module) {
             return names;
         },
         "Return the instruction sets of this processor that there is a kernel for, the fastest first.");
-    module.def("has_8_bits", [] { return !trident::kernels().empty() && trident::has_vnni(); },
-               "Return whether this processor multiplies in 8 bits.");
+    module.def(
+        "has_8_bits", [] { return !trident::kernels().empty() && trident::has_vnni(); },
+        "Return whether this processor multiplies in 8 bits.");
     py::class_<BertEncoder>(module, "BertEncoder", "An encoder of transformers' BertModel. Safe from several threads.")
         .def(py::init<py::dict, int, float, bool, const std::string &, py::dict>(), py::arg("weights"), py::kw_only(),
-             py::arg("heads"), py::arg("epsilon"), py::arg("mean"), py::arg("instructions") = "", py::arg("codes") = py::dict(),
+             py::arg("heads"), py::arg("epsilon"), py::arg("mean"), py::arg("instructions") = "",
+             py::arg("codes") = py::dict(),
              "Pack weights: float32 arrays by the names of BertModel's state; mean pooling, or the first token's.\n\n"
-             "codes, where there are any, take the place of each linear layer's weight: NAME.weight int8 (outputs, inputs),\n"
-             "NAME.scale float32 (outputs), and how its input is rounded, NAME.columns float32 (inputs), NAME.step float32 (1)\n"
+             "codes, where there are any, take the place of each linear layer's weight: NAME.weight int8 (outputs, "
+             "inputs),\n"
+             "NAME.scale float32 (outputs), and how its input is rounded, NAME.columns float32 (inputs), NAME.step "
+             "float32 (1)\n"
              "and NAME.zero int32 (1).\n\n"
              "Raises ValueError for weights that are missing or do not fit, or a processor without the instructions.")
         .def("embed", &BertEncoder::embed, py::arg("ids"), py::arg("lengths"),
-             "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the other.\n\n"
+             "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the "
+             "other.\n\n"
              "Raises ValueError for an empty or too long row, or an id outside the vocabulary.")
         .def_property_readonly("dimension", &BertEncoder::dimension)
         .def_property_readonly("positions", &BertEncoder::positions)

@@ -1,5 +1,5 @@
-// Products in 8 bits, for processors with AVX-512 VNNI: each row of the input is rounded to 0 to 255 by its own range, the
-// weights are integers from -128 to 127 with a scale for each output, and sums are exact in 32 bits.
+// Products in 8 bits, for processors with AVX-512 VNNI: each row of the input is rounded to 0 to 255 by its own range,
+// the weights are integers from -128 to 127 with a scale for each output, and sums are exact in 32 bits.
 //
 // The integers are those of the 8-bit graph (trident_export.int8), so that both differ by the rounding of floats only.
 #include "model.h"
@@ -46,8 +46,8 @@ float quantize(const Codes &codes, const float *x, int inputs, std::uint8_t *to,
 
 // y = sums, less what the zero of the inputs added, by their scales, and the bias: R rows of a vector's columns.
 template <int R>
-[[gnu::always_inline]] inline void finish_tile(const __m512i (&sums)[R], const Product &product, int column, const float *sizes,
-                                               float *y) {
+[[gnu::always_inline]] inline void finish_tile(const __m512i (&sums)[R], const Product &product, int column,
+                                               const float *sizes, float *y) {
     const __m512i offset = _mm512_load_si512(product.codes->offsets.get() + column);
     const __m512 scale = _mm512_load_ps(product.codes->scales.get() + column);
     const __m512 bias = _mm512_load_ps(product.bias.get() + column);
@@ -55,13 +55,14 @@ template <int R>
     for (int row = 0; row < R; ++row) {
         const __m512 sum = _mm512_cvtepi32_ps(_mm512_sub_epi32(sums[row], offset));
         const __m512 by = _mm512_mul_ps(scale, _mm512_set1_ps(sizes[row]));
-        _mm512_storeu_ps(y + static_cast<std::size_t>(row) * product.padded_outputs + column, _mm512_fmadd_ps(sum, by, bias));
+        _mm512_storeu_ps(y + static_cast<std::size_t>(row) * product.padded_outputs + column,
+                         _mm512_fmadd_ps(sum, by, bias));
     }
 }
 
 template <int R>
-void multiply_tile(const std::uint8_t *x, int padded_inputs, const std::int8_t *panel, const Product &product, int column,
-                   const float *sizes, float *y) {
+void multiply_tile(const std::uint8_t *x, int padded_inputs, const std::int8_t *panel, const Product &product,
+                   int column, const float *sizes, float *y) {
     __m512i left_sums[R], right_sums[R];
 #pragma GCC unroll 12
     for (int row = 0; row < R; ++row) {
@@ -108,21 +109,18 @@ void multiply_8_bits(const Product &product, const float *x, int tokens, float *
         sizes[token] = quantize(codes, x + static_cast<std::size_t>(token) * product.inputs, product.inputs,
                                 rounded.data() + static_cast<std::size_t>(token) * padded_inputs, padded_inputs);
     }
-    const int tiles = (tokens + kRows - 1) / kRows;
     for (int column = 0; column < product.padded_outputs; column += kColumns) {
         const std::int8_t *panel = codes.panels.get() + static_cast<std::size_t>(column) * padded_inputs;
-        for (int tile = 0; tile < tiles; ++tile) { // of about as many rows each
-            const int from = static_cast<int>(static_cast<long>(tokens) * tile / tiles);
-            const int to = static_cast<int>(static_cast<long>(tokens) * (tile + 1) / tiles);
-            kTiles[to - from - 1](rounded.data() + static_cast<std::size_t>(from) * padded_inputs, padded_inputs, panel, product,
-                                  column, sizes.data() + from,
+        in_tiles(tokens, kRows, [&](int from, int to) {
+            kTiles[to - from - 1](rounded.data() + static_cast<std::size_t>(from) * padded_inputs, padded_inputs, panel,
+                                  product, column, sizes.data() + from,
                                   y + static_cast<std::size_t>(from) * product.padded_outputs);
-        }
+        });
     }
 }
 
-Codes pack_8_bits(const Product &product, const std::int8_t *weights, const float *scales, const float *columns, float step,
-                  int zero) {
+Codes pack_8_bits(const Product &product, const std::int8_t *weights, const float *scales, const float *columns,
+                  float step, int zero) {
     const int inputs = product.inputs, padded_inputs = (inputs + kLanes - 1) / kLanes * kLanes;
     Codes codes;
     codes.step = step;
@@ -134,7 +132,8 @@ Codes pack_8_bits(const Product &product, const std::int8_t *weights, const floa
     std::copy(columns, columns + inputs, codes.columns.get());
     for (int output = 0; output < product.outputs; ++output) {
         codes.scales[output] = scales[output];
-        std::int8_t *panel = codes.panels.get() + static_cast<std::size_t>(output / kColumns) * kColumns * padded_inputs;
+        std::int8_t *panel =
+            codes.panels.get() + static_cast<std::size_t>(output / kColumns) * kColumns * padded_inputs;
         std::int32_t sum = 0;
         for (int input = 0; input < inputs; ++input) {
             const std::int8_t weight = weights[static_cast<std::size_t>(output) * inputs + input];
