@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from trident.generation import ENCODER_FOLDER, find_generation
 from trident.text import TextContract
 from trident_export.config import ExportConfig
 from trident_export.pipeline import export_generation
@@ -165,6 +166,12 @@ def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.T
         embedding=lambda _: nullcontext(lambda _: None),
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_merged(tiny_generations: Path) -> Path:
+    """Return the folder of the merged model in the generation of the tiny run."""
+    return find_generation(tiny_generations).folder / ENCODER_FOLDER
 
 
 class WarmPython:

@@ -16,7 +16,6 @@ from trident.golden import GOLDEN_K
 from trident.index import VectorIndex
 from trident.pairs import Pairs, normalized_query, read_pairs
 from trident.searcher import Searcher
-from trident.served_encoder import ServedEncoder
 from trident.text import Side
 
 
@@ -35,7 +34,7 @@ class LoadedGeneration:
     generation: Generation
     searcher: Searcher
     by_graph: Searcher
-    fp32: ServedEncoder
+    fp32: OnnxEncoder
     catalogue: Catalogue
 
     @classmethod
@@ -46,19 +45,15 @@ class LoadedGeneration:
             TridentError: If a part is missing, damaged or of another encoder.
         """
         searcher = Searcher.load(generation, threads=threads)
-        by_graph = searcher
-        if not isinstance(searcher.encoder, OnnxEncoder):
-            by_graph = replace(searcher, encoder=graph_encoder(generation, threads=threads))
-        fp32 = by_graph.encoder
-        if generation.served_precision != "fp32":
-            fp32 = graph_encoder(generation, threads=threads, precision="fp32")
-        return cls(
-            generation,
-            searcher,
-            by_graph,
-            fp32,
-            Catalogue.load(generation.version_folder("retriever") / CATALOGUE_FILE),
-        )
+        if isinstance(searcher.encoder, OnnxEncoder):
+            by_graph, graph = searcher, searcher.encoder
+        else:
+            graph = graph_encoder(generation, threads=threads)
+            by_graph = replace(searcher, encoder=graph)
+        served = generation.served_precision == "fp32"
+        fp32 = graph if served else graph_encoder(generation, threads=threads, precision="fp32")
+        catalogue = Catalogue.load(generation.version_folder("retriever") / CATALOGUE_FILE)
+        return cls(generation, searcher, by_graph, fp32, catalogue)
 
     @property
     def ways(self) -> tuple[Searcher, ...]:

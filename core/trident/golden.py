@@ -13,9 +13,8 @@ from trident.errors import ConfigError, GenerationError
 GOLDEN_K = 10
 GOLDEN_REQUEST = "trident-golden"  # id of a request that asks golden queries: they are nobody's, and not logged
 SCORE_TOLERANCE = 1e-3  # of a cosine between two runs of the same encoder: batches, threads and processors differ
-INT8_TOLERANCE = (
-    0.02  # in 8 bits: sums in another order, as another processor adds them, round to another of 256 values
-)
+# In 8 bits: sums in another order, as another processor adds them, round to another of 256 values.
+INT8_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)

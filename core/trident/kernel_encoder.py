@@ -17,16 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.encoder import balanced_runs
+from trident.encoder import FINGERPRINT_KEY, balanced_runs
 from trident.errors import ModelError
 from trident.text import TextContract
 from trident.tokenization import TokenBatch, unpadded
 
-MODULE = "trident_kernels"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 POSITIONS = "embeddings.position_embeddings.weight"
-FIRST_POSITION = {"bert": 0, "roberta": 1, "xlm-roberta": 1}  # RoBERTa counts from the one after its padding id
+ROBERTA = ("roberta", "xlm-roberta")  # whose positions start after the padding id
 REMEDY = "install it: pip install ./kernels"
 
 
@@ -87,9 +86,9 @@ class KernelEncoder:
             except (OSError, SafetensorError) as error:
                 raise ModelError(f"weights {path} cannot be read: {error}") from error
         weights, integers = arrays
-        if POSITIONS in weights and (first := _first_position(config)):
-            weights[POSITIONS] = weights[POSITIONS][first:]
         try:
+            if config["model_type"] in ROBERTA and POSITIONS in weights:
+                weights[POSITIONS] = weights[POSITIONS][config["pad_token_id"] + 1 :]
             bert = trident_kernels.BertEncoder(
                 weights,
                 heads=config["num_attention_heads"],
@@ -149,7 +148,7 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
     try:
         import trident_kernels
     except ImportError as error:
-        return f"{MODULE} is not installed ({error}); {REMEDY}"
+        return f"trident_kernels is not installed ({error}); {REMEDY}"
     if not trident_kernels.instructions():
         return "this processor has neither AVX-512 nor AVX2 with FMA"
     if codes is not None and not trident_kernels.has_8_bits():
@@ -159,7 +158,7 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
             return f"{path.parent} has no {path.name}"
     config = _config(folder)
     wanted: dict[str, tuple[object, ...]] = {
-        "model_type": tuple(FIRST_POSITION),
+        "model_type": ("bert", *ROBERTA),
         "hidden_act": ("gelu",),
         "position_embedding_type": ("absolute", None),
         "is_decoder": (False, None),
@@ -170,6 +169,22 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
     return None
 
 
+def codes_fingerprint(codes: Path) -> str | None:
+    """Return which encoder the integers of a file are of; None where it does not say.
+
+    Raises:
+        ModelError: If the file cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open  # here: graphs are served without it
+
+    try:
+        with safe_open(codes, "numpy") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"weights {codes} cannot be read: {error}") from error
+    return metadata.get(FINGERPRINT_KEY)
+
+
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     try:
@@ -177,8 +192,3 @@ def _config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"model configuration {path} cannot be read: {error}") from error
     return config
-
-
-def _first_position(config: dict[str, Any]) -> int:
-    after_padding = FIRST_POSITION[config["model_type"]]
-    return int(config["pad_token_id"]) + 1 if after_padding else 0

@@ -9,7 +9,7 @@ from trident.encoder import OnnxEncoder
 from trident.encoder_fingerprint import encoder_fingerprint, part_fingerprints
 from trident.errors import ConfigError, ModelError
 from trident.graph_files import CODES_FILE, FP32_FILES, INT8_FILES
-from trident.kernel_encoder import KernelEncoder, kernels_fault
+from trident.kernel_encoder import KernelEncoder, codes_fingerprint, kernels_fault
 from trident.tokenization import TextTokenizer
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,11 @@ def load_encoder(
         raise ModelError(
             f"merged model {merged}, the tokenizer and the text contract beside it must be encoder "
             f"{fingerprint[:12]}, got {found[:12]}: export the model again"
+        )
+    if codes is not None and (found_in := codes_fingerprint(codes)) != fingerprint:
+        raise ModelError(
+            f"the integers of {codes} must be of encoder {fingerprint[:12]}, got "
+            f"{'none' if found_in is None else found_in[:12]}: export the model again"
         )
     encoder = KernelEncoder.load(merged, tokenizer.contract, codes=codes, threads=threads)
     logger.debug("the encoder runs on the kernels (%s) in the place of %s", encoder.instructions, graph)

@@ -15,7 +15,6 @@ from trident.encoder_fingerprint import encoder_fingerprint, part_fingerprints
 from trident.errors import ExportError
 from trident.graph_files import CODES_FILE, GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.pairs import Pairs
-from trident.served_encoder import ServedEncoder, load_encoder
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
 from trident_export.config import ExportConfig
@@ -147,8 +146,3 @@ def served_graph(parts: Path, config: ExportConfig) -> Path:
     """Return the graph of the precision that is served, as a CPU runs it."""
     name = config.precision.served
     return next(file for files in (UNPADDED_FILES, GRAPH_FILES) if (file := parts / files[name]).is_file())
-
-
-def served_encoder(encoder: Encoder, graph: Path, merged: Path, threads: int) -> ServedEncoder:
-    """Return what a CPU serves in the place of a graph, or the graph."""
-    return load_encoder(graph, merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=threads)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 from safetensors.numpy import load_file, save_file
 
+from trident.encoder import FINGERPRINT_KEY
 from trident.errors import ExportError
 from trident.kernel_encoder import WEIGHTS_FILE
 from trident.signed_weights import ZERO
@@ -33,7 +34,7 @@ MOST_OFF = 0.51  # of a weight's step: rounding takes half of one
 
 
 def write_codes(graph: Path, merged: Path, output: Path) -> int:
-    """Write the integers of an 8-bit graph, and return how many linear layers have theirs.
+    """Write the integers of an 8-bit graph, and of which encoder they are; return how many linear layers have theirs.
 
     Args:
         graph: The padded graph that ``quantize_int8`` made.
@@ -57,13 +58,14 @@ def write_codes(graph: Path, merged: Path, output: Path) -> int:
             part = slice(start, start + width)
             codes, scale, columns = product["codes"][:, part], product["scale"][part], product["columns"]
             _check(name, weights[f"{name}.weight"], codes, scale, columns)
-            arrays[f"{name}.weight"] = np.ascontiguousarray(codes.T)
+            arrays[f"{name}.weight"] = codes.T
             arrays[f"{name}.scale"] = scale
             arrays |= {f"{name}.{key}": product[key] for key in ("columns", "step", "zero")}
             start += width
     if names:
         raise ExportError(f"the products of {graph.name} must be the model's linear layers, {names[0]} is missing")
-    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, output)
+    kept = {each.key: each.value for each in model.metadata_props if each.key == FINGERPRINT_KEY}
+    save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, output, metadata=kept)
     return len(arrays) // 5
 
 

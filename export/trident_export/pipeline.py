@@ -35,10 +35,11 @@ from trident.generation import (
 from trident.golden import save_golden
 from trident.pairs import read_pairs
 from trident.serials import generations_lock, next_serial
+from trident.served_encoder import load_encoder
 from trident.staging import scratch_folder
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, embeddings_folder, export_index
 from trident_export.config import ExportConfig
-from trident_export.encoder_stages import export_encoder, export_precisions, served_encoder, served_graph
+from trident_export.encoder_stages import export_encoder, export_precisions, served_graph
 from trident_export.engine_profiles import make_profiles
 from trident_export.engine_stage import export_engine, place_engine
 from trident_export.gate_stage import pass_gate
@@ -115,7 +116,7 @@ def export_generation(
         profiles = make_profiles(encoder.tokenizer, queries, catalogue.titles)
         plan = export_engine(stages, parts, profiles, config.engine)
         graph = served_graph(parts, config)
-        served = served_encoder(encoder, graph, merged, config.threads)
+        served = load_encoder(graph, merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=config.threads)
         with stages.stage("golden") as notes:
             answers = golden_answers(queries[:GOLDEN_QUERIES], served, encoder.tokenizer, index, catalogue)
             save_golden(answers, folder / GOLDEN_FILE)

@@ -70,15 +70,10 @@ void multiply_tile(const float *x, int width, const float *panel, const float *b
 
 using Tile = void (*)(const float *, int, const float *, const float *, float *, int);
 
-template <int... R> struct Tiles {
-    static constexpr Tile of_rows[] = {multiply_tile<R>...};
-};
-
-#if ROWS == 12
-using AllTiles = Tiles<1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12>;
-#else
-using AllTiles = Tiles<1, 2, 3, 4, 5, 6>;
-#endif
+template <int... R> constexpr std::array<Tile, sizeof...(R)> tiles_of(std::integer_sequence<int, R...>) {
+    return {multiply_tile<R + 1>...};
+}
+constexpr auto kTiles = tiles_of(std::make_integer_sequence<int, ROWS>()); // of 1 row, 2, …
 
 // y = x W + b: x is (tokens, inputs), y is (tokens, padded_outputs).
 void multiply(const Product &product, const float *x, int tokens, float *y) {
@@ -89,7 +84,7 @@ void multiply(const Product &product, const float *x, int tokens, float *y) {
     for (int column = 0; column < product.padded_outputs; column += kColumns) {
         const float *panel = product.panels.get() + static_cast<std::size_t>(column) * product.inputs;
         in_tiles(tokens, ROWS, [&](int from, int to) {
-            AllTiles::of_rows[to - from - 1](
+            kTiles[to - from - 1](
                 x + static_cast<std::size_t>(from) * product.inputs, product.inputs, panel, product.bias.get() + column,
                 y + static_cast<std::size_t>(from) * product.padded_outputs + column, product.padded_outputs);
         });

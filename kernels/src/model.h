@@ -1,12 +1,18 @@
 // A BERT encoder as the kernels run it, and what each of them offers. See forward.h for the computation.
 #pragma once
 
+#if defined(__clang__) || !defined(__GNUC__) || !defined(__x86_64__)
+#error "trident-kernels needs GCC on x86-64 (it chooses instruction sets by #pragma GCC target): set CC=gcc CXX=g++"
+#endif
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace trident {

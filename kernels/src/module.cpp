@@ -229,8 +229,8 @@ class BertEncoder {
 
 PYBIND11_MODULE(trident_kernels, module) {
     using trident::BertEncoder;
-    module.doc() =
-        "A BERT encoder in float32 that computes no padding, as fast as a CPU's caches allow for short texts.";
+    module.doc() = "A BERT encoder in float32 and 8 bits that computes no padding, as fast as a CPU's caches allow for "
+                   "short texts.";
     module.def(
         "instructions",
         [] {

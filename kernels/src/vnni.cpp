@@ -88,9 +88,10 @@ void multiply_tile(const std::uint8_t *x, int padded_inputs, const std::int8_t *
 }
 
 using Tile = void (*)(const std::uint8_t *, int, const std::int8_t *, const Product &, int, const float *, float *);
-constexpr Tile kTiles[kRows] = {multiply_tile<1>, multiply_tile<2>,  multiply_tile<3>,  multiply_tile<4>,
-                                multiply_tile<5>, multiply_tile<6>,  multiply_tile<7>,  multiply_tile<8>,
-                                multiply_tile<9>, multiply_tile<10>, multiply_tile<11>, multiply_tile<12>};
+template <int... R> constexpr std::array<Tile, sizeof...(R)> tiles_of(std::integer_sequence<int, R...>) {
+    return {multiply_tile<R + 1>...};
+}
+constexpr auto kTiles = tiles_of(std::make_integer_sequence<int, kRows>()); // of 1 row, 2, …
 
 } // namespace
 

@@ -15,11 +15,13 @@ from transformers import AutoModel, BertConfig
 
 from trident.encoder import OnnxEncoder
 from trident.errors import ExportError, ModelError
-from trident.generation import ENCODER_FOLDER, Generation, find_generation
+from trident.generation import Generation, find_generation
 from trident.graph_files import CODES_FILE
-from trident.kernel_encoder import WEIGHTS_FILE, KernelEncoder, kernels_fault
+from trident.kernel_encoder import WEIGHTS_FILE, KernelEncoder, codes_fingerprint, kernels_fault
 from trident.pooling import normalize, pool
+from trident.served_encoder import load_encoder
 from trident.text import TextContract
+from trident.tokenization import TextTokenizer
 from trident_export.int8_codes import write_codes
 
 VOCABULARY = 90
@@ -30,14 +32,9 @@ def generation(tiny_generations: Path) -> Generation:
     return find_generation(tiny_generations)
 
 
-@pytest.fixture(scope="module")
-def merged(generation: Generation) -> Path:
-    return generation.folder / ENCODER_FOLDER
-
-
 @pytest.fixture
-def codes(generation: Generation, merged: Path, tmp_path: Path) -> Path:
-    assert write_codes(generation.graph("int8"), merged, tmp_path / CODES_FILE) == 12  # two layers of six
+def codes(generation: Generation, tiny_merged: Path, tmp_path: Path) -> Path:
+    assert write_codes(generation.graph("int8"), tiny_merged, tmp_path / CODES_FILE) == 12  # two layers of six
     return tmp_path / CODES_FILE
 
 
@@ -107,32 +104,32 @@ def test_embeddings_are_those_of_a_plain_program(width: int, heads: int, inner: 
 
 
 def test_they_embed_as_the_graph_does_and_the_same_in_every_batch(
-    generation: Generation, merged: Path, codes: Path
+    generation: Generation, tiny_merged: Path, codes: Path
 ) -> None:
-    if refused_here(merged, codes):
+    if refused_here(tiny_merged, codes):
         return
     rows = rows_of([*range(1, 33), 3, 7, 7])
-    kernels = KernelEncoder.load(merged, generation.text_contract(), codes=codes)
+    kernels = KernelEncoder.load(tiny_merged, generation.text_contract(), codes=codes)
     together = kernels.embed_ids(rows, pad_id=0)
     graph = OnnxEncoder.load(generation.graph("int8")).embed_ids(rows, pad_id=0)
     assert (together * graph).sum(1).min() > 0.999
-    float32 = KernelEncoder.load(merged, generation.text_contract()).embed_ids(rows, pad_id=0)
+    float32 = KernelEncoder.load(tiny_merged, generation.text_contract()).embed_ids(rows, pad_id=0)
     assert 0.98 < (together * float32).sum(1).min() < 1 - 1e-6  # it is 8 bits that were computed in
     assert all(
         np.array_equal(kernels.embed_ids([row], pad_id=0)[0], one) for row, one in zip(rows, together, strict=True)
     )
 
 
-def test_the_integers_stand_for_the_merged_weights(merged: Path, codes: Path) -> None:
-    weights, arrays = load_file(merged / WEIGHTS_FILE), load_file(codes)
+def test_the_integers_stand_for_the_merged_weights(tiny_merged: Path, codes: Path) -> None:
+    weights, arrays = load_file(tiny_merged / WEIGHTS_FILE), load_file(codes)
     for name in ("encoder.layer.0.attention.self.value", "encoder.layer.1.output.dense"):
         stands_for = arrays[f"{name}.weight"] * arrays[f"{name}.scale"][:, None] * arrays[f"{name}.columns"]
         step = arrays[f"{name}.scale"][:, None] * arrays[f"{name}.columns"]
         assert (np.abs(stands_for - weights[f"{name}.weight"]) <= 0.51 * step).all()
 
 
-def test_a_graph_of_another_model_is_refused(generation: Generation, merged: Path, tmp_path: Path) -> None:
-    weights = load_file(merged / WEIGHTS_FILE)
+def test_a_graph_of_another_model_is_refused(generation: Generation, tiny_merged: Path, tmp_path: Path) -> None:
+    weights = load_file(tiny_merged / WEIGHTS_FILE)
     name = "encoder.layer.1.intermediate.dense.weight"
     save_file(weights | {name: weights[name] * 1.1}, tmp_path / WEIGHTS_FILE)
     with pytest.raises(
@@ -144,14 +141,14 @@ def test_a_graph_of_another_model_is_refused(generation: Generation, merged: Pat
     with pytest.raises(ExportError, match="must be the model's linear layers, got more of them"):
         write_codes(generation.graph("int8"), tmp_path, tmp_path / CODES_FILE)
     with pytest.raises(ExportError, match=r"encoder\.layer\.0\.attention\.self\.query is missing"):
-        write_codes(generation.graph("fp32"), merged, tmp_path / CODES_FILE)
+        write_codes(generation.graph("fp32"), tiny_merged, tmp_path / CODES_FILE)
     assert not (tmp_path / CODES_FILE).exists()
 
 
-def test_integers_that_do_not_fit_are_refused(merged: Path, codes: Path, tmp_path: Path) -> None:
-    if refused_here(merged, codes):
+def test_integers_that_do_not_fit_are_refused(tiny_merged: Path, codes: Path, tmp_path: Path) -> None:
+    if refused_here(tiny_merged, codes):
         return
-    assert "has no absent.safetensors" in str(kernels_fault(merged, tmp_path / "absent.safetensors"))
+    assert "has no absent.safetensors" in str(kernels_fault(tiny_merged, tmp_path / "absent.safetensors"))
     arrays, other = load_file(codes), tmp_path / "other.safetensors"
     name = "encoder.layer.0.attention.self.key"
     for changed, message in (
@@ -160,11 +157,31 @@ def test_integers_that_do_not_fit_are_refused(merged: Path, codes: Path, tmp_pat
     ):
         save_file(arrays | changed, other)
         with pytest.raises(ModelError, match=message):
-            KernelEncoder.load(merged, TextContract(), codes=other)
+            KernelEncoder.load(tiny_merged, TextContract(), codes=other)
     save_file({key: value for key, value in arrays.items() if key != f"{name}.zero"}, other)
     with pytest.raises(ModelError, match=rf"weights must have {name}\.zero"):
-        KernelEncoder.load(merged, TextContract(), codes=other)
+        KernelEncoder.load(tiny_merged, TextContract(), codes=other)
     shutil.copyfile(codes, other)
     other.write_bytes(other.read_bytes()[:-5])
     with pytest.raises(ModelError, match=r"other\.safetensors cannot be read"):
-        KernelEncoder.load(merged, TextContract(), codes=other)
+        KernelEncoder.load(tiny_merged, TextContract(), codes=other)
+
+
+def test_integers_of_another_encoder_are_refused(generation: Generation, tiny_merged: Path, tmp_path: Path) -> None:
+    """Whatever the manifest says: the file itself names its encoder."""
+    shutil.copytree(generation.version_folder("encoder"), tmp_path, dirs_exist_ok=True)
+    graph, codes = tmp_path / generation.cpu_graph("int8").name, tmp_path / CODES_FILE
+    write_codes(generation.graph("int8"), tiny_merged, codes)
+    fingerprint = generation.manifest.encoder_fingerprint
+    assert codes_fingerprint(codes) == fingerprint
+    tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
+    if refused_here(tiny_merged, codes):
+        return
+    assert isinstance(load_encoder(graph, tiny_merged, tokenizer, fingerprint=fingerprint), KernelEncoder)
+    arrays = load_file(codes)
+    for metadata, got in (({"encoder_fingerprint": "f" * 64}, "f" * 12), (None, "none")):
+        save_file(arrays, codes, metadata=metadata)
+        with pytest.raises(
+            ModelError, match=f"must be of encoder {fingerprint[:12]}, got {got}: export the model again"
+        ):
+            load_encoder(graph, tiny_merged, tokenizer, fingerprint=fingerprint)

@@ -15,7 +15,7 @@ from transformers import AutoModel, BertConfig, DistilBertConfig, PreTrainedConf
 
 from trident.encoder import OnnxEncoder
 from trident.errors import ConfigError, ModelError
-from trident.generation import ENCODER_FOLDER, Generation, find_generation
+from trident.generation import Generation, find_generation
 from trident.kernel_encoder import WEIGHTS_FILE, KernelEncoder, kernels_fault
 from trident.pooling import normalize, pool
 from trident.served_encoder import load_encoder
@@ -105,21 +105,16 @@ def generation(tiny_generations: Path) -> Generation:
 
 
 @pytest.fixture(scope="module")
-def merged(generation: Generation) -> Path:
-    return generation.folder / ENCODER_FOLDER
-
-
-@pytest.fixture(scope="module")
 def tokenizer(generation: Generation) -> TextTokenizer:
     return TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
 
 
 def test_a_padded_batch_embeds_as_the_graph_does(
-    generation: Generation, merged: Path, tokenizer: TextTokenizer
+    generation: Generation, tiny_merged: Path, tokenizer: TextTokenizer
 ) -> None:
     rows = [*some_rows(12), []]
     batch = pad(rows, pad_id=tokenizer.pad_id)
-    kernels = KernelEncoder.load(merged, tokenizer.contract, threads=2)
+    kernels = KernelEncoder.load(tiny_merged, tokenizer.contract, threads=2)
     np.testing.assert_allclose(kernels.embed(batch), OnnxEncoder.load(generation.graph("fp32")).embed(batch), atol=2e-6)
     assert not kernels.embed(pad([[], []], pad_id=0, length=4)).any()
     assert kernels.embed_ids([], pad_id=0).shape == (0, kernels.dimension)
@@ -135,10 +130,10 @@ def test_a_padded_batch_embeds_as_the_graph_does(
     ],
 )
 def test_rows_that_would_read_other_memory_are_refused(
-    rows: list[list[int]], message: str, merged: Path, tokenizer: TextTokenizer
+    rows: list[list[int]], message: str, tiny_merged: Path, tokenizer: TextTokenizer
 ) -> None:
     with pytest.raises(ModelError, match=message):
-        KernelEncoder.load(merged, tokenizer.contract).embed_ids(rows, pad_id=0)
+        KernelEncoder.load(tiny_merged, tokenizer.contract).embed_ids(rows, pad_id=0)
 
 
 @pytest.mark.parametrize(
@@ -158,24 +153,24 @@ def test_other_models_run_their_graph(config: PreTrainedConfig, fault: str, tmp_
         KernelEncoder.load(folder, TextContract())
 
 
-def test_weights_that_do_not_fit_are_refused(merged: Path, tokenizer: TextTokenizer, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_refused(tiny_merged: Path, tokenizer: TextTokenizer, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(merged, folder)
+    shutil.copytree(tiny_merged, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_attention_heads": 5}))
     with pytest.raises(ModelError, match="heads must divide the width, got 5 and 32"):
         KernelEncoder.load(folder, tokenizer.contract)
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / WEIGHTS_FILE).write_bytes((merged / WEIGHTS_FILE).read_bytes()[:-100])
+    (folder / WEIGHTS_FILE).write_bytes((tiny_merged / WEIGHTS_FILE).read_bytes()[:-100])
     with pytest.raises(ModelError, match="cannot be read"):
         KernelEncoder.load(folder, tokenizer.contract)
     (folder / WEIGHTS_FILE).unlink()
     with pytest.raises(ModelError, match=f"has no {WEIGHTS_FILE}"):
         KernelEncoder.load(folder, tokenizer.contract)
     with pytest.raises(ModelError, match="threads must be >= 1, got 0"):
-        KernelEncoder.load(merged, tokenizer.contract, threads=0)
+        KernelEncoder.load(tiny_merged, tokenizer.contract, threads=0)
     with pytest.raises(ModelError, match="this processor must have sse2"):
-        KernelEncoder.load(merged, tokenizer.contract, instructions="sse2")
+        KernelEncoder.load(tiny_merged, tokenizer.contract, instructions="sse2")
 
 
 def test_arrays_that_do_not_fit_are_refused_by_name() -> None:
@@ -188,23 +183,27 @@ def test_arrays_that_do_not_fit_are_refused_by_name() -> None:
 
 
 def test_what_serves_is_chosen_and_can_be_asked_for(
-    generation: Generation, merged: Path, tokenizer: TextTokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    generation: Generation,
+    tiny_merged: Path,
+    tokenizer: TextTokenizer,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
     fingerprint = generation.manifest.encoder_fingerprint
     graph = generation.cpu_graph("fp32")
-    assert isinstance(load_encoder(graph, merged, tokenizer, fingerprint=fingerprint), KernelEncoder)
-    assert isinstance(load_encoder(graph, merged, tokenizer, fingerprint=fingerprint, kernels="on"), KernelEncoder)
-    assert isinstance(load_encoder(graph, merged, tokenizer, fingerprint=fingerprint, kernels="off"), OnnxEncoder)
+    assert isinstance(load_encoder(graph, tiny_merged, tokenizer, fingerprint=fingerprint), KernelEncoder)
+    assert isinstance(load_encoder(graph, tiny_merged, tokenizer, fingerprint=fingerprint, kernels="on"), KernelEncoder)
+    assert isinstance(load_encoder(graph, tiny_merged, tokenizer, fingerprint=fingerprint, kernels="off"), OnnxEncoder)
     assert "not on the kernels: they are switched off" in caplog.text
-    eight_bits = load_encoder(generation.cpu_graph("int8"), merged, tokenizer, fingerprint=fingerprint)
+    eight_bits = load_encoder(generation.cpu_graph("int8"), tiny_merged, tokenizer, fingerprint=fingerprint)
     assert isinstance(eight_bits, KernelEncoder) == trident_kernels.has_8_bits()
     half = generation.graph("fp16")
-    assert isinstance(load_encoder(half, merged, tokenizer, fingerprint=fingerprint), OnnxEncoder)
+    assert isinstance(load_encoder(half, tiny_merged, tokenizer, fingerprint=fingerprint), OnnxEncoder)
     with pytest.raises(ModelError, match=r"they compute in float32 or 8 bits, model\.fp16\.onnx does not"):
-        load_encoder(half, merged, tokenizer, fingerprint=fingerprint, kernels="on")
+        load_encoder(half, tiny_merged, tokenizer, fingerprint=fingerprint, kernels="on")
     with pytest.raises(ConfigError, match="kernels must be auto, on, off, got 'yes'"):
-        load_encoder(graph, merged, tokenizer, fingerprint=fingerprint, kernels="yes")
+        load_encoder(graph, tiny_merged, tokenizer, fingerprint=fingerprint, kernels="yes")
     other = saved(MODELS["bert"], tmp_path)
     with pytest.raises(ModelError, match=f"must be encoder {fingerprint[:12]}, got "):
         load_encoder(graph, other, tokenizer, fingerprint=fingerprint)
