@@ -1,5 +1,5 @@
 # Trident's daily commands; `make` alone lists them.
-# A fresh clone needs make, a C++ compiler (hnswlib and the kernels are built from source) and Python 3.11 or 3.12, nothing else.
+# A fresh clone needs make, GCC (hnswlib and the kernels are C++, built from source) and Python 3.11 or 3.12, nothing else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
