@@ -10,7 +10,7 @@ import torch
 
 from trident.errors import ConfigError
 from trident.text import TextContract
-from trident_train.batch_memory import Measurement, largest_batch, parse_size, step_memory
+from trident_train.batch_memory import ALLOCATION_FAILED, Measurement, largest_batch, parse_size, step_memory
 from trident_train.batches import gather_batch, plan_epoch
 from trident_train.random_model import write_random_model
 from trident_train.recipe import DataRecipe, LossRecipe, NegativesRecipe, OptimizerRecipe, TrainRecipe
@@ -66,6 +66,19 @@ def test_no_batch_above_the_cap_is_tried(recipe: TrainRecipe) -> None:
 def test_a_limit_below_the_model_is_refused(recipe: TrainRecipe) -> None:
     with pytest.raises(ConfigError, match=r"not even a batch of 1 fits into 0\.01 GiB: .*; give more memory"):
         largest_batch(recipe, parse_size("10MiB"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[enforce fail at alloc_cpu.cpp:134] . DefaultCPUAllocator: can't allocate memory",
+        "could not create a memory object",  # oneDNN's
+        "could not create a primitive",  # oneDNN's too: no memory for the code that it compiles
+        "CUDA out of memory. Tried to allocate 2.00 GiB",
+    ],
+)
+def test_what_libraries_say_when_memory_runs_out_is_known(message: str) -> None:
+    assert ALLOCATION_FAILED.search(f"RuntimeError: {message}")
 
 
 def test_an_arm_that_trains_nothing_is_refused(recipe: TrainRecipe) -> None:

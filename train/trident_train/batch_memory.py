@@ -33,7 +33,9 @@ FASTEST_GROWTH = 4  # times the largest batch known to fit: a wrong guess must n
 LARGEST_BATCH = 65536  # pairs; nobody needs more
 HEADROOM = 0.25  # of the limit, that a process may go over it before it is stopped: enough to see by how much
 LEAST_HEADROOM = 512 * 2**20  # bytes
-ALLOCATION_FAILED = re.compile(r"allocate memory|bad_alloc|out of memory|MemoryError|create a memory", re.IGNORECASE)
+ALLOCATION_FAILED = re.compile(  # the last two: oneDNN's tensors and its compiled code
+    r"allocate memory|bad_alloc|out of memory|MemoryError|create a memory|create a primitive", re.IGNORECASE
+)
 KILLED = -9  # by the kernel, when the machine runs out of memory
 
 
