@@ -35,7 +35,7 @@ from trident_client import ClientError, SearchClient
 
 HERE = Path(__file__).resolve().parent
 LOCUST = HERE.parent / ".venv-peers" / "bin" / "locust"
-RESERVE_S = 0.6  # of what is offered, a connection each: with 1.8 wrk took a third of a core more and offered less
+RESERVE_S = 1.0  # of what is offered, a connection each: nobody waits longer, and more would cost wrk more
 PROBES = 20  # users of Locust's, each once a second
 PERCENTILES = ("50%", "95%", "99%", "100%")
 

@@ -70,6 +70,16 @@ def test_batches_are_short_for_a_while_only(clock: Clock) -> None:
     assert {size for since, size in sizes if since > 10.1} == {40}
 
 
+def test_batches_are_short_until_nobody_was_rejected_for_as_long_as_the_limit(clock: Clock) -> None:
+    admission = Admission(full_rows=1000, max_wait_s=1.0, clock=clock)
+    assert run(admission, clock, 64, 0.01) == 64
+    assert run(admission, clock, 40, 0.01) == 2
+    begun = clock.now
+    while clock.now <= begun + 1:
+        assert run(admission, clock, 2, 0.01) == 2
+    assert run(admission, clock, 40, 0.01) == 40
+
+
 def test_requests_of_several_rows_are_taken_whole(admission: Admission, clock: Clock) -> None:
     assert run(admission, clock, FULL, 0.0025) == 10  # 400 rows a second
     clock.now += 0.475
