@@ -4,8 +4,8 @@ Triton's own limits of a queue cost a lone client a wait of half a second now an
 tell as much by itself: a batch with room left in it took everybody who waited, so that whoever comes in a later batch
 came after it. The time since then is the longest that anybody can have waited. What cannot be answered before the limit
 at the pace of the last batches is rejected now, rather than after a wait. A burst is answered as far as the limit
-allows; once that has rejected somebody, batches are short for a while, so that others are told soon, or until nobody
-was rejected for as long as the limit.
+allows; once that has rejected somebody, batches are short for a while, so that others are told soon, or until hardly
+anybody is rejected any more.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ PACE_ROWS = 64  # at least, or a full batch: smaller ones are slower a row
 PAUSE_SHARE = 0.5  # of the longest wait; a large batch takes a tenth of a second to leave and the next to come
 SHORT_SHARE = 0.025  # of the longest wait: what a short batch takes; with less it costs too much beside its rows
 SHORT_FOR = 10  # times the longest wait, batches are short at most
+FEW = 0.05  # rejected for each answered, during the longest wait: not worth short batches
 
 
 class Admission:
@@ -44,7 +45,8 @@ class Admission:
         self._nobody_waited_at = self._ended_at = clock()
         self._answering: tuple[int, float] | None = None  # rows of the batch, and since when
         self._rows_per_s: float | None = None
-        self._short_until = self._rejected_at = clock()
+        self._short_until = self._counted_since = clock()
+        self._answered = self._rejected = 0  # requests, since then
 
     @classmethod
     def of_model(cls, args: Mapping[str, str], *, max_wait_ms: int) -> Admission:
@@ -66,16 +68,18 @@ class Admission:
         now = self._clock()
         if now - self._ended_at > self._pause_s:
             self._nobody_waited_at = self._short_until = now
-        if now - self._rejected_at > self._max_wait_s:
-            self._short_until = now  # no more comes than is answered
+        if now - self._counted_since > self._max_wait_s:
+            if self._rejected <= FEW * self._answered:
+                self._short_until = now  # hardly more comes than is answered
+            self._counted_since, self._answered, self._rejected = now, 0, 0
         left_s = self._max_wait_s - (now - self._nobody_waited_at)
         if len(rows) > 1 and self._within(rows, left_s) < len(rows) and now >= self._short_until:
             self._short_until = now + SHORT_FOR * self._max_wait_s
         if now < self._short_until:
             left_s = min(left_s, SHORT_SHARE * self._max_wait_s)
         admitted = len(rows) if len(rows) == 1 else self._within(rows, left_s)  # alone it keeps nobody waiting
-        if admitted < len(rows):
-            self._rejected_at = now
+        self._answered += admitted
+        self._rejected += len(rows) - admitted
         if sum(rows) < self._full_rows:
             self._nobody_waited_at = now
         self._answering = (sum(rows[:admitted]), now) if admitted else None

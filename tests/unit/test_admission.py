@@ -70,12 +70,12 @@ def test_batches_are_short_for_a_while_only(clock: Clock) -> None:
     assert {size for since, size in sizes if since > 10.1} == {40}
 
 
-def test_batches_are_short_until_nobody_was_rejected_for_as_long_as_the_limit(clock: Clock) -> None:
+def test_batches_are_short_until_few_are_rejected(clock: Clock) -> None:
     admission = Admission(full_rows=1000, max_wait_s=1.0, clock=clock)
     assert run(admission, clock, 64, 0.01) == 64
     assert run(admission, clock, 40, 0.01) == 2
     begun = clock.now
-    while clock.now <= begun + 1:
+    while clock.now <= begun + 2:  # the second of the overload, and another
         assert run(admission, clock, 2, 0.01) == 2
     assert run(admission, clock, 40, 0.01) == 40
 
