@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from trident.catalogue import read_catalogue
-from trident.encoder import OnnxEncoder
 from trident.generation import ENCODER_FOLDER, Generation
+from trident.served_encoder import KERNELS, load_encoder
 from trident.text import SLOT, TextContract
 from trident.tokenization import TextTokenizer
 from trident_export.embedding import embed_catalogue
@@ -33,7 +33,7 @@ ROUNDS = 3
 Way = Callable[[list[str]], NDArray[np.float32]]
 
 
-def ways(generation: Generation, threads: int) -> dict[str, Way]:
+def ways(generation: Generation, threads: int, kernels: str) -> dict[str, Way]:
     """Return what embeds titles, by name."""
     folder = generation.folder / ENCODER_FOLDER
     library = SentenceTransformer(str(folder), device="cpu")
@@ -44,7 +44,9 @@ def ways(generation: Generation, threads: int) -> dict[str, Way]:
 
     def trident(precision: str) -> Way:
         graph = generation.cpu_graph(precision)
-        encoder = OnnxEncoder.load(graph)
+        encoder = load_encoder(
+            graph, folder, tokenizer, fingerprint=generation.manifest.encoder_fingerprint, kernels=kernels
+        )
 
         def embed(titles: list[str]) -> NDArray[np.float32]:
             with tempfile.TemporaryDirectory() as scratch:
@@ -74,6 +76,7 @@ def main() -> int:
     parser.add_argument("--catalogue", type=Path, required=True)
     parser.add_argument("--titles", type=int, default=TITLES, help="spread over the catalogue")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--kernels", choices=KERNELS, default="auto", help="off: the graphs embed")
     options = parser.parse_args()
     every = read_catalogue(options.catalogue).titles
     titles = every[:: max(1, len(every) // options.titles)][: options.titles]
@@ -83,7 +86,7 @@ def main() -> int:
     seconds: dict[str, list[float]] = {}
     found: dict[str, NDArray[np.float32]] = {}
     for number in range(ROUNDS):
-        for name, embed in ways(generation, options.threads).items():
+        for name, embed in ways(generation, options.threads, options.kernels).items():
             embed(titles[:64])  # the first call of a library does work that is not the task's
             started = time.perf_counter()
             found[name] = embed(titles)

@@ -17,11 +17,13 @@ from trident.errors import ExportError
 from trident.exact_search import Neighbours, exact_search, recall
 from trident.golden import GOLDEN_K
 from trident.index import VectorIndex
+from trident.kernel_encoder import KernelEncoder
+from trident.served_encoder import load_encoder
 from trident.staging import held_alone
 from trident_export.config import ExportConfig
 from trident_export.embed_run import take_over
 from trident_export.embedding import embed_catalogue
-from trident_export.encoder_stages import Encoder, load_graph
+from trident_export.encoder_stages import Encoder
 from trident_export.flat_graph import write_flat
 from trident_export.stages import Stages
 
@@ -56,9 +58,10 @@ def embed_products(
     embedding: EmbeddingProgress,
     ready: Path | None,
 ) -> NDArray[np.float32]:
-    """Embed the catalogue with the float32 graph, (N, D), going on from what a killed export left in ``folder``.
+    """Embed the catalogue in float32, (N, D), going on from what a killed export left in ``folder``.
 
-    Where ``ready`` is given, the embeddings that ``trident embed`` left there are taken over instead.
+    The kernels embed where they run the model, else the graph does. Where ``ready`` is given, the embeddings that
+    ``trident embed`` left there are taken over instead.
     """
     with stages.stage("catalogue") as notes:
         started = time.perf_counter()
@@ -68,6 +71,8 @@ def embed_products(
             vectors = take_over(ready, catalogue, encoder.tokenizer, encoder.graph, fingerprint=encoder.fingerprint)
             notes.proof = f"{len(catalogue):,} embeddings of {ready}, some held against the graph"
             return vectors
+        embedder = load_encoder(encoder.graph.path, encoder.folder, encoder.tokenizer, fingerprint=encoder.fingerprint)
+        means = f"the kernels ({embedder.instructions})" if isinstance(embedder, KernelEncoder) else "the graph"
         counts: list[int] = []
         with embedding(len(catalogue)) as progress:
 
@@ -78,14 +83,16 @@ def embed_products(
             vectors = embed_catalogue(
                 catalogue.titles,
                 encoder.tokenizer,
-                load_graph(encoder.graph.path, encoder.fingerprint, 1),
+                embedder,
                 folder,
-                key=file_sha256(encoder.graph.path),
+                key=f"{file_sha256(encoder.graph.path)}:{means}",
                 threads=config.threads,
                 progress=count,
             )
         before, now = counts[0], sum(counts[1:])  # by an earlier export that did not end, and by this one
-        notes.proof = f"{len(catalogue):,} products embedded" + (f", {before:,} of them before" if before else "")
+        notes.proof = f"{len(catalogue):,} products embedded by {means}" + (
+            f", {before:,} of them before" if before else ""
+        )
         notes.speed = f"{now / (time.perf_counter() - started):,.0f} titles/s" if now else ""
     return vectors
 

@@ -34,6 +34,7 @@ PARITY_TEXTS = 128  # of each side
 class Encoder:
     """The exported encoder."""
 
+    folder: Path  # of the merged model
     fingerprint: str  # of all three together
     fingerprints: dict[str, str]  # weights, tokenizer and text contract
     graph: OnnxEncoder  # float32, as a CPU runs it
@@ -75,7 +76,7 @@ def export_encoder(
     output = parts / UNPADDED_FILES["fp32"]
     encoder = export_unpadded(stages, "fp32", encoder, output, tokenizer, queries, titles)
     prove_kernels(stages, merged, encoder, tokenizer, queries, titles)
-    return Encoder(fingerprint, fingerprints, encoder, tokenizer)
+    return Encoder(merged, fingerprint, fingerprints, encoder, tokenizer)
 
 
 def load_graph(path: Path, fingerprint: str, threads: int) -> OnnxEncoder:
@@ -91,7 +92,6 @@ def export_precisions(
     vectors: NDArray[np.float32],
     catalogue: Catalogue,
     parts: Path,
-    merged: Path,
     config: ExportConfig,
 ) -> list[PrecisionProof]:
     """Make and judge the graphs of lower precision; what fails is left out, or refuses the export if it is needed.
@@ -138,7 +138,7 @@ def export_precisions(
                 *(stages, name, padded, output, encoder.tokenizer),
                 *(pairs.queries, catalogue.titles),
             )
-            export_codes(stages, path, merged, parts / CODES_FILE, unpadded, reference, config)
+            export_codes(stages, path, encoder.folder, parts / CODES_FILE, unpadded, reference, config)
     return proofs
 
 

@@ -109,14 +109,13 @@ def export_generation(
         queries = list(dict.fromkeys(pairs.queries))
         products = embed_products(stages, encoder, catalogue, parts, embeddings, config, embedding, vectors)
         index = export_index(stages, encoder, products, queries[:RECALL_QUERIES], parts, config)
-        merged = folder / ENCODER_FOLDER
-        proofs = export_precisions(
-            *(stages, encoder, pairs, queries[:RECALL_QUERIES], products, catalogue, parts, merged, config)
-        )
+        proofs = export_precisions(stages, encoder, pairs, queries[:RECALL_QUERIES], products, catalogue, parts, config)
         profiles = make_profiles(encoder.tokenizer, queries, catalogue.titles)
         plan = export_engine(stages, parts, profiles, config.engine)
         graph = served_graph(parts, config)
-        served = load_encoder(graph, merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=config.threads)
+        served = load_encoder(
+            graph, encoder.folder, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=config.threads
+        )
         with stages.stage("golden") as notes:
             answers = golden_answers(queries[:GOLDEN_QUERIES], served, encoder.tokenizer, index, catalogue)
             save_golden(answers, folder / GOLDEN_FILE)

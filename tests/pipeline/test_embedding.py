@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.encoder import OnnxEncoder
 from trident.generation import Generation, find_generation
+from trident.served_encoder import ServedEncoder, load_encoder
 from trident.text import TextContract
 from trident.tokenization import TextTokenizer
 from trident_export.embedding import BATCH_ROWS, SAVED_EVERY, VECTORS_FILE, embed_catalogue, tokenize_titles
@@ -31,9 +31,16 @@ def tokenizer(generation: Generation) -> TextTokenizer:
     return TextTokenizer.load(folder, TextContract.load(folder))
 
 
-@pytest.fixture
-def encoder(generation: Generation) -> OnnxEncoder:
-    return OnnxEncoder.load(generation.repository / "encoder" / str(generation.serial) / "model.onnx")
+@pytest.fixture(params=["on", "off"])
+def encoder(generation: Generation, tokenizer: TextTokenizer, request: pytest.FixtureRequest) -> ServedEncoder:
+    """What embeds the catalogue of an export: the kernels, and the graph where they do not run the model."""
+    return load_encoder(
+        generation.cpu_graph("fp32"),
+        generation.folder / "encoder",
+        tokenizer,
+        fingerprint=generation.manifest.encoder_fingerprint,
+        kernels=request.param,
+    )
 
 
 def titles(count: int) -> list[str]:
@@ -47,7 +54,7 @@ class StoppedError(Exception):
 def embed(
     names: list[str],
     tokenizer: TextTokenizer,
-    encoder: OnnxEncoder,
+    encoder: ServedEncoder,
     folder: Path,
     *,
     stop_at: int | None = None,
@@ -63,7 +70,7 @@ def embed(
     return embed_catalogue(names, tokenizer, encoder, folder, key=key, threads=2, progress=progress), done
 
 
-def test_vectors_equal_those_of_single_titles(tokenizer: TextTokenizer, encoder: OnnxEncoder, tmp_path: Path) -> None:
+def test_vectors_equal_those_of_single_titles(tokenizer: TextTokenizer, encoder: ServedEncoder, tmp_path: Path) -> None:
     names = [*titles(400), "sofa", "sofa"]
     found, done = embed(names, tokenizer, encoder, tmp_path)
     assert (found.dtype, found.shape) == (np.float32, (402, encoder.dimension))
@@ -75,7 +82,7 @@ def test_vectors_equal_those_of_single_titles(tokenizer: TextTokenizer, encoder:
 
 
 def test_a_stopped_one_goes_on_and_ends_with_the_same_bits(
-    tokenizer: TextTokenizer, encoder: OnnxEncoder, tmp_path: Path
+    tokenizer: TextTokenizer, encoder: ServedEncoder, tmp_path: Path
 ) -> None:
     names = titles(3 * SAVED_EVERY * BATCH_ROWS // 2)
     whole, _ = embed(names, tokenizer, encoder, tmp_path / "whole")
@@ -92,7 +99,7 @@ def test_a_stopped_one_goes_on_and_ends_with_the_same_bits(
 
 @pytest.mark.parametrize("damage", ["key", "titles", "progress", "vectors"])
 def test_what_is_of_something_else_is_not_used(
-    tokenizer: TextTokenizer, encoder: OnnxEncoder, tmp_path: Path, damage: str
+    tokenizer: TextTokenizer, encoder: ServedEncoder, tmp_path: Path, damage: str
 ) -> None:
     names = titles(50)
     embed(names, tokenizer, encoder, tmp_path)
@@ -117,7 +124,7 @@ def test_equal_titles_are_known_and_the_longest_come_first(tokenizer: TextTokeni
 
 
 def test_memory_does_not_grow_with_the_catalogue(
-    tokenizer: TextTokenizer, encoder: OnnxEncoder, tmp_path: Path
+    tokenizer: TextTokenizer, encoder: ServedEncoder, tmp_path: Path
 ) -> None:
     peaks = []
     for count in (10_000, 40_000):
