@@ -123,11 +123,24 @@ def test_texts_come_back_as_they_went(server: TritonServer) -> None:
     assert ask(server, "identity", *texts) == texts
 
 
+def settled(server: TritonServer, model: str) -> ModelStatistics:
+    """Return the statistics of a model once they stand still: an execution is counted a moment after its answer."""
+    deadline = time.monotonic() + 10
+    last = server.statistics(model)
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        now = server.statistics(model)
+        if now == last:
+            break
+        last = now
+    return last
+
+
 def test_statistics_count_rows_and_batches(server: TritonServer) -> None:
-    before = server.statistics("identity")
+    before = settled(server, "identity")
     ask(server, "identity", b"a", b"b", b"c", b"d")
     ask(server, "identity", b"e", b"f")
-    after = server.statistics("identity")
+    after = settled(server, "identity")
     assert after.inferences - before.inferences == 6
     assert after.executions - before.executions == 2
     assert ModelStatistics(inferences=6, executions=2).mean_batch == 3.0
@@ -138,11 +151,7 @@ def test_statistics_count_rows_and_batches(server: TritonServer) -> None:
 
 def test_the_response_cache_answers_again(server: TritonServer) -> None:
     assert ask(server, "cached", b"kettle") == ask(server, "cached", b"kettle") == [b"kettle"]
-    deadline = time.monotonic() + 10  # an execution is counted a moment after its answer
-    while server.statistics("cached").executions == 0 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.1)
-    assert server.statistics("cached").executions == 1
+    assert settled(server, "cached").executions == 1
 
 
 def test_a_started_server_is_not_started_again(server: TritonServer) -> None:
