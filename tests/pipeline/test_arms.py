@@ -142,6 +142,25 @@ def test_distillation_learns_from_labels_title_queries_and_mined_products(
     assert report["made_pairs"] > 20
 
 
+def test_queries_of_drawn_words_have_negatives_of_their_own_ranks(
+    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
+) -> None:
+    data = dataclasses.replace(tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=40)
+    first_losses = {}
+    for words in ("drawn", "common"):
+        for near, ranks in ((False, {}), (True, {"drawn_from_rank": 1, "drawn_to_rank": 20})):
+            recipe = dataclasses.replace(
+                tiny_recipe,
+                data=dataclasses.replace(data, title_words=words),
+                loss=LossRecipe(name="infonce"),
+                negatives=NegativesRecipe(mined=4, from_rank=100, to_rank=140, **ranks),
+                optimizer=dataclasses.replace(QUICK, epochs=1),
+            )
+            (first_losses[words, near],) = losses(recipe, tmp_path / f"{words}-{near}")
+    assert first_losses["drawn", True] > 1.01 * first_losses["drawn", False]  # the nearest others are the hardest
+    assert first_losses["common", True] == first_losses["common", False]
+
+
 def test_several_sources_are_trained_together_and_judged_apart(
     tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
 ) -> None:

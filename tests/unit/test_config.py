@@ -102,6 +102,12 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
         (MINIMAL, ["negatives.mined=1"], "needs loss.name 'infonce' or 'distillation', got 'cosine'"),
         (MINIMAL, ["negatives.mined=1", "loss.name=infonce"], "negatives.mined needs data.catalogue, got none"),
         (MINIMAL, ["negatives.from_rank=100"], "1 <= from_rank < to_rank <= 1000, got from_rank 100, to_rank 100"),
+        (
+            MINIMAL,
+            ["negatives.drawn_from_rank=100"],
+            "drawn_to_rank <= 1000, got drawn_from_rank 100, drawn_to_rank 100",
+        ),
+        (MINIMAL, ["negatives.drawn_from_rank=0"], "drawn_to_rank <= 1000, got drawn_from_rank 0, drawn_to_rank 100"),
         (MINIMAL, ["selection.metrics=[]"], "selection.metrics must name at least one metric, got none"),
         (MINIMAL, ["selection.metrics=['auc']"], "'selection.metrics' must be one of 'roc_auc', .* got 'auc'"),
         (MINIMAL, ["selection.metrics=['catalogue_ndcg_at_10']"], "a catalogue metric in selection.metrics needs data"),

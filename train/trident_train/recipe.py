@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -149,6 +149,8 @@ class NegativesRecipe:
     mined: int = 0  # beside each positive (by_query: beside a query's pairs), drawn anew each epoch; 0: none
     from_rank: int = 20  # nearer products are left alone: nobody judged them, and many are relevant
     to_rank: int = 100  # products further away are easy
+    drawn_from_rank: int | None = None  # of queries of drawn words, which say which titles are relevant; None: the same
+    drawn_to_rank: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -159,6 +161,23 @@ class NegativesRecipe:
                 "negatives need 1 <= from_rank < to_rank <= 1000, "
                 f"got from_rank {self.from_rank}, to_rank {self.to_rank}"
             )
+        first, last = self._drawn_ranks()
+        if not 1 <= first < last <= 1000:
+            raise ConfigError(
+                "negatives need 1 <= drawn_from_rank < drawn_to_rank <= 1000, "
+                f"got drawn_from_rank {first}, drawn_to_rank {last}"
+            )
+
+    def for_title_queries(self, words: TitleWords) -> NegativesRecipe:
+        """Return what is mined for queries made of these words of titles."""
+        if words != "drawn":
+            return self
+        first, last = self._drawn_ranks()
+        return replace(self, from_rank=first, to_rank=last)
+
+    def _drawn_ranks(self) -> tuple[int, int]:
+        first = self.from_rank if self.drawn_from_rank is None else self.drawn_from_rank
+        return first, self.to_rank if self.drawn_to_rank is None else self.drawn_to_rank
 
 
 # by_product: queries that share a relevant product meet in a batch

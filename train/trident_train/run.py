@@ -35,7 +35,7 @@ from trident_train.kind_queries import kind_titles
 from trident_train.loop import Epoch, Step, Training
 from trident_train.negatives import mine_negatives
 from trident_train.processes import accelerator_of, start_tracker
-from trident_train.recipe import TitleWords, TrainRecipe
+from trident_train.recipe import NegativesRecipe, TitleWords, TrainRecipe
 from trident_train.report import TestArms, TrainReport, environment, peak_memory_bytes
 from trident_train.report_page import write_report_page
 from trident_train.run_folder import (
@@ -205,7 +205,7 @@ def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained:
 
 
 def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder) -> TokenizedPairs:
-    mined = _mined(run, source, source.parts.train, pretrained)
+    mined = _mined(run, source, source.parts.train, pretrained, run.recipe.negatives)
     pairs = tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
     return _taught(run, pairs, pretrained)
 
@@ -213,17 +213,19 @@ def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder) -> Token
 def _tokenized_made(
     run: Run, source: Source, words: TitleWords, made: Pairs, pretrained: PretrainedEncoder
 ) -> TokenizedPairs:
-    mined = _mined(run, source, made, pretrained)
+    mined = _mined(run, source, made, pretrained, run.recipe.negatives.for_title_queries(words))
     relevant_titles = kind_titles if words == "kinds" else complete_titles
     known = relevant_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
     return _taught(run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known), pretrained)
 
 
-def _mined(run: Run, source: Source, pairs: Pairs, pretrained: PretrainedEncoder) -> list[tuple[int, str]]:
-    if not run.recipe.negatives.mined or source.catalogue is None:
+def _mined(
+    run: Run, source: Source, pairs: Pairs, pretrained: PretrainedEncoder, negatives: NegativesRecipe
+) -> list[tuple[int, str]]:
+    if not negatives.mined or source.catalogue is None:
         return []
     run.report(Stage(name="mining hard negatives"))
-    return mine_negatives(pairs, source.catalogue, pretrained, run.recipe.negatives)
+    return mine_negatives(pairs, source.catalogue, pretrained, negatives)
 
 
 def _taught(run: Run, pairs: TokenizedPairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
