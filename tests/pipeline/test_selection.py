@@ -18,7 +18,7 @@ from trident.catalogue import read_catalogue
 from trident.exact_search import exact_search
 from trident_train.data import load_sources
 from trident_train.encoder import Encoder
-from trident_train.negatives import mine_negatives
+from trident_train.negatives import NegativeMiner
 from trident_train.recipe import LossRecipe, NegativesRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
 from trident_train.run import train
 from trident_train.run_folder import load_run
@@ -141,7 +141,7 @@ def test_mined_negatives_are_neighbours_that_nobody_judged(tiny_recipe: TrainRec
     encoder = Encoder.load(find_model(tiny_recipe.base_model), tiny_recipe.text)
     pairs = load_sources(tiny_recipe.data)[0].parts.train
     catalogue = read_catalogue(tiny_data / "products.csv")
-    mined = mine_negatives(pairs, catalogue, encoder, NegativesRecipe(mined=1, from_rank=5, to_rank=30))
+    mined = NegativeMiner(catalogue, encoder).mine(pairs, NegativesRecipe(mined=1, from_rank=5, to_rank=30))
     products = encoder.embed(catalogue.titles, "product")
     rows = sorted({row for row, _ in mined})
     assert {pairs.queries[row] for row in rows} == set(pairs.queries)
@@ -162,10 +162,11 @@ def test_mined_negatives_of_many_queries_are_thinned_out_evenly(tiny_recipe: Tra
     catalogue = read_catalogue(tiny_data / "products.csv")
     recipe = NegativesRecipe(mined=1, from_rank=5, to_rank=30)
     titles: dict[int, list[str]] = {}
-    for row, title in mine_negatives(pairs, catalogue, encoder, recipe):
+    miner = NegativeMiner(catalogue, encoder)
+    for row, title in miner.mine(pairs, recipe):
         titles.setdefault(row, []).append(title)
     expected = [(row, of[place]) for row, of in titles.items() for place in (0, round((len(of) - 1) / 2), -1)]
-    assert mine_negatives(pairs, catalogue, encoder, recipe, most=3 * len(titles) + 1) == expected
+    assert miner.mine(pairs, recipe, most=3 * len(titles) + 1) == expected
 
 
 def test_mined_negatives_train(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ from trident_train.data import Source, load_sources
 from trident_train.encoder import Encoder, PretrainedEncoder
 from trident_train.kind_queries import kind_titles
 from trident_train.loop import Epoch, Step, Training
-from trident_train.negatives import mine_negatives
+from trident_train.negatives import NegativeMiner
 from trident_train.processes import accelerator_of, start_tracker
-from trident_train.recipe import NegativesRecipe, TitleWords, TrainRecipe
+from trident_train.recipe import TitleWords, TrainRecipe
 from trident_train.report import TestArms, TrainReport, environment, peak_memory_bytes
 from trident_train.report_page import write_report_page
 from trident_train.run_folder import (
@@ -185,13 +185,14 @@ def train(
 def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained: Score) -> Training:
     run.report(Stage(name="tokenising"))
     checkpoints = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
+    miners = _miners(run, before)
     return Training(
         accelerator=run.accelerator,
         encoder=encoder,
         sources=[
-            *(_tokenized(run, source, before) for source in run.sources),
+            *(_tokenized(run, source, before, miners.get(source.name)) for source in run.sources),
             *(
-                _tokenized_made(run, source, words, made, before)
+                _tokenized_made(run, source, words, made, before, miners.get(source.name))
                 for source in run.sources
                 for words, made in source.made.items()
             ),
@@ -204,28 +205,32 @@ def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained:
     )
 
 
-def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder) -> TokenizedPairs:
-    mined = _mined(run, source, source.parts.train, pretrained, run.recipe.negatives)
+def _miners(run: Run, pretrained: PretrainedEncoder) -> dict[str, NegativeMiner]:
+    """Return what mines the catalogue of each source, by name; nothing where nothing is mined."""
+    mined = {source.name: source.catalogue for source in run.sources if run.recipe.negatives.mined and source.catalogue}
+    if mined:
+        run.report(Stage(name="mining hard negatives"))
+    return {name: NegativeMiner(catalogue, pretrained) for name, catalogue in mined.items()}
+
+
+def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder, miner: NegativeMiner | None) -> TokenizedPairs:
+    mined = [] if miner is None else miner.mine(source.parts.train, run.recipe.negatives)
     pairs = tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
     return _taught(run, pairs, pretrained)
 
 
 def _tokenized_made(
-    run: Run, source: Source, words: TitleWords, made: Pairs, pretrained: PretrainedEncoder
+    run: Run,
+    source: Source,
+    words: TitleWords,
+    made: Pairs,
+    pretrained: PretrainedEncoder,
+    miner: NegativeMiner | None,
 ) -> TokenizedPairs:
-    mined = _mined(run, source, made, pretrained, run.recipe.negatives.for_title_queries(words))
+    mined = [] if miner is None else miner.mine(made, run.recipe.negatives.for_title_queries(words))
     relevant_titles = kind_titles if words == "kinds" else complete_titles
     known = relevant_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
     return _taught(run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known), pretrained)
-
-
-def _mined(
-    run: Run, source: Source, pairs: Pairs, pretrained: PretrainedEncoder, negatives: NegativesRecipe
-) -> list[tuple[int, str]]:
-    if not negatives.mined or source.catalogue is None:
-        return []
-    run.report(Stage(name="mining hard negatives"))
-    return mine_negatives(pairs, source.catalogue, pretrained, negatives)
 
 
 def _taught(run: Run, pairs: TokenizedPairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
