@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel
+from transformers import AutoModel, BertConfig, BertModel
 
 from trident.errors import ConfigError, DataError, ModelError, TridentError
 from trident.pairs import read_pairs
@@ -58,6 +59,25 @@ def test_the_same_recipe_gives_the_same_weights(tiny_run: Path, tiny_recipe: Tra
     train(tiny_recipe, tmp_path / "again")
     name = "adapter/adapter_model.safetensors"
     assert (tmp_path / "again" / name).read_bytes() == (tiny_run / name).read_bytes()
+
+
+def test_threads_change_no_bit(tiny_recipe: TrainRecipe, tiny_model: Path, tmp_path: Path) -> None:
+    """Gradients of a batch's repeated queries are large enough here for PyTorch to add them up on several threads."""
+    wide = shutil.copytree(tiny_model, tmp_path / "wide")
+    config = BertConfig.from_pretrained(str(tiny_model), hidden_size=512, num_hidden_layers=1)
+    BertModel(config).save_pretrained(str(wide))
+    options = OptimizerRecipe(epochs=3, batch_size=128, learning_rate=1e-2)
+    recipe = dataclasses.replace(tiny_recipe, base_model=str(wide), optimizer=options)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for name in ("first", "again"):
+            train(recipe, tmp_path / name)
+    finally:
+        torch.set_num_threads(threads)
+    name = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+    assert not torch.are_deterministic_algorithms_enabled()  # as it was before
 
 
 def test_full_fine_tuning_reloads_in_plain_transformers(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:

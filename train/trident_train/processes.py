@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 import torch.distributed
 import torch.distributed.nn.functional
+import torch.utils.deterministic
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
@@ -65,6 +67,26 @@ class Share:
         place = torch.empty(count, dtype=torch.int64)
         place[torch.tensor(self.order)] = torch.arange(len(self.order))
         return together[place.to(together.device)]
+
+
+@contextmanager
+def same_sums(device: torch.device) -> Iterator[None]:
+    """Have a CPU's threads add up in the same order each time, while the context lasts; other devices do as they do.
+
+    Where rows were taken from a tensor more than once, PyTorch adds up their gradients (32,768 numbers or more) in
+    whatever order its threads come, unless it is told to be deterministic.
+    """
+    memory: Any = torch.utils.deterministic  # what is deterministic fills it before use, which only costs time here
+    on, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(mode=True)
+        memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=on, warn_only=warns)
+        memory.fill_uninitialized_memory = filled
 
 
 def share_of(accelerator: Any) -> tuple[int, int]:

@@ -34,7 +34,7 @@ from trident_train.encoder import Encoder, PretrainedEncoder
 from trident_train.kind_queries import kind_titles
 from trident_train.loop import Epoch, Step, Training
 from trident_train.negatives import NegativeMiner
-from trident_train.processes import accelerator_of, start_tracker
+from trident_train.processes import accelerator_of, same_sums, start_tracker
 from trident_train.recipe import TitleWords, TrainRecipe
 from trident_train.report import TestArms, TrainReport, environment, peak_memory_bytes
 from trident_train.report_page import write_report_page
@@ -125,7 +125,7 @@ def train(
     accelerator = accelerator_of(recipe, tracking=workplace / TRACKING_FOLDER)
     main = accelerator.is_main_process
     place = staged_folder(output, overwrite=overwrite) if main else nullcontext(output)
-    with place as staging:
+    with place as staging, same_sums(accelerator.device):
         set_seed(recipe.seed)
         run = Run(recipe, workplace, accelerator, load_sources(recipe.data), report if main else lambda _: None)
         base = find_model(recipe.base_model)
