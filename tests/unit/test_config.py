@@ -92,6 +92,9 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
         (MINIMAL, ["loss.cosent_weight=1"], "added to infonce and distillation only, got loss.name 'cosine'"),
         (MINIMAL, ["loss.margin=-0.1"], "loss.margin must be >= 0, got -0.1"),
         (MINIMAL, ["loss.name=distillation"], "it needs optimizer.batches 'by_query', got 'shuffled'"),
+        (MINIMAL, ["selection.patience=2", "optimizer.restarts=true"], "no optimizer.restarts, got 'best' and true"),
+        (MINIMAL, ["selection.patience=2", "selection.keep=mean"], "needs selection.keep 'best' and no"),
+        (MINIMAL, ["selection.keep=last"], "last"),
         (MINIMAL, ["loss.positives_per_query=2", "optimizer.batches=by_query"], "keeps them together: leave one out"),
         (
             MINIMAL,

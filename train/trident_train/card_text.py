@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from trident.base_model import PYPI_PREFIX
 from trident.config import to_table
 from trident_train.recipe import TrainRecipe
+from trident_train.results import kept_text
 
 TEMPLATE = Path(__file__).parent / "templates" / "card.md.j2"
 MEASURES = {"ndcg_at_10": "NDCG@10", "mrr_at_10": "MRR@10"}
@@ -238,7 +239,7 @@ def _effort(report: Table) -> str:
     if trained is None:
         return "Nothing was trained."
     return (
-        f"Epoch {trained['best_epoch']} of {len(trained['epochs'])} was the best by the validation split and was kept; "
+        f"Kept: {kept_text(trained)}; "
         f"{report['trained_weights']:,} of {report['total_weights']:,} weights trained in "
         f"{report['train_seconds']:,.0f} s on {where}, processes: {machine['processes']}."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from trident_train.checkpoints import Checkpoint, CheckpointFolder
 from trident_train.encoder import Encoder, TwoSides
 from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, distillation_loss, infonce_loss
 from trident_train.processes import Share
-from trident_train.recipe import LossRecipe, TrainRecipe
+from trident_train.recipe import Keep, LossRecipe, TrainRecipe
 from trident_train.selection import Score
 
 
@@ -51,7 +52,8 @@ class Epoch:
 class Trained:
     """What the loop gives back: the best weights are already in the model."""
 
-    best_epoch: int
+    best_epoch: int  # by the validation score
+    keep: Keep  # its weights, or the mean of all epochs'
     best_scale: float  # share of the learned change that was kept
     best_score: float
     scales: dict[str, float]  # validation score of each scale tried
@@ -69,7 +71,7 @@ class Progress:
     pairs: int = 0  # of the epoch seen
     seconds: float = 0.0  # of the epoch
     epochs: list[Epoch] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best epoch
+    best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best epoch, or the mean of all
 
     def best_epoch(self) -> Epoch:
         """Return the best epoch; ties go to the earlier."""
@@ -105,16 +107,19 @@ class Training:
         options = self.recipe.optimizer
         trainable = [parameter for parameter in self.encoder.model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(trainable, lr=options.learning_rate, weight_decay=options.weight_decay)
-        self.steps = -(-len(self.plan(1)) // options.gradient_accumulation) * options.epochs  # of the whole run
+        steps = -(-len(self.plan(1)) // options.gradient_accumulation)  # of an epoch
+        self.steps = steps * options.epochs  # of the whole run
+        scheduled = steps if options.restarts else self.steps
         self.scheduler = get_scheduler(
             options.schedule,
             optimizer,
-            num_warmup_steps=round(self.steps * options.warmup_share),
-            num_training_steps=self.steps,
+            num_warmup_steps=round(scheduled * options.warmup_share),
+            num_training_steps=scheduled,
         )
         self.two_sides, self.optimizer = self.accelerator.prepare(TwoSides(self.encoder), optimizer)
         self.progress = Progress()
         self.start = _trainable_weights(self.encoder.model)
+        self.unused = copy.deepcopy((self.optimizer.state_dict(), self.scheduler.state_dict()))
 
     def plan(self, epoch: int) -> list[BatchPlan]:
         """Return the batches of an epoch."""
@@ -144,8 +149,7 @@ class Training:
                 validation=score.metrics,
             )
             progress.epochs.append(done)
-            if progress.best_epoch() is done:
-                progress.best = _trainable_weights(self.encoder.model)
+            self.keep_weights()
             self.progress = progress = Progress(
                 epoch=progress.epoch + 1, step=progress.step, epochs=progress.epochs, best=progress.best
             )
@@ -158,9 +162,26 @@ class Training:
         patience, epochs = self.recipe.selection.patience, self.progress.epochs
         return patience is not None and bool(epochs) and len(epochs) - self.progress.best_epoch().epoch >= patience
 
+    def keep_weights(self) -> None:
+        """Take the weights of the epoch that is done for the best, if they are, or into the mean of all epochs'.
+
+        Source: Izmailov et al. 2018, Averaging weights leads to wider optima and better generalization; of epochs that
+        begin anew, Wortsman et al. 2022, Model soups, section 2 (uniform).
+        """
+        progress, weights = self.progress, _trainable_weights(self.encoder.model)
+        done = len(progress.epochs)
+        if self.recipe.selection.keep == "mean" and done > 1:
+            progress.best = {name: mean.lerp(weights[name], 1 / done) for name, mean in progress.best.items()}
+        elif done == 1 or progress.best_epoch() is progress.epochs[-1]:
+            progress.best = weights
+
     def run_epoch(self) -> None:
         """Train for the rest of the epoch under way."""
         progress, options = self.progress, self.recipe.optimizer
+        if options.restarts and not progress.batches:
+            _restore(self.encoder.model, self.start)
+            self.optimizer.load_state_dict(copy.deepcopy(self.unused[0]))
+            self.scheduler.load_state_dict(self.unused[1])
         self.two_sides.train()
         plan = self.plan(progress.epoch)
         while progress.batches < len(plan):
@@ -207,16 +228,18 @@ class Training:
         )
 
     def select(self) -> Trained:
-        """Put the best epoch's weights into the model, at the scale that scores best; ties go to the larger scale."""
-        best = self.progress.best_epoch()
+        """Put the weights to keep into the model, at the scale that scores best; ties go to the larger scale."""
+        best, keep = self.progress.best_epoch(), self.recipe.selection.keep
         scores = {}
         for scale in sorted(self.recipe.selection.scales, reverse=True):
             _restore(self.encoder.model, self.scaled(scale))
-            scores[scale] = best.score if scale == 1.0 else self.validate(self.encoder).value
+            known = scale == 1.0 and keep == "best"
+            scores[scale] = best.score if known else self.validate(self.encoder).value
         scale = max(scores, key=lambda one: (scores[one], one))
         _restore(self.encoder.model, self.scaled(scale))
         return Trained(
             best_epoch=best.epoch,
+            keep=keep,
             best_scale=scale,
             best_score=scores[scale],
             scales={f"{one:g}": score for one, score in scores.items()},
@@ -224,7 +247,7 @@ class Training:
         )
 
     def scaled(self, scale: float) -> dict[str, Tensor]:
-        """Return the best weights with a share of their change since the start.
+        """Return the weights to keep with a share of their change since the start.
 
         Of LoRA's product B A only B is scaled (it starts at zero), so that the product is scaled once.
 

@@ -193,6 +193,7 @@ class OptimizerRecipe:
     """Adam with decoupled weight decay, and its schedule."""
 
     epochs: int = 3
+    restarts: bool = False  # each epoch begins at the pretrained weights, with a schedule of its own
     batch_size: int = 64  # units a batch, whatever the number of processes: pairs, or a positive with its negatives
     batches: Batches = "shuffled"
     learning_rate: float = 5e-4
@@ -215,6 +216,10 @@ class OptimizerRecipe:
             raise ConfigError(f"optimizer.warmup_share must be in [0, 1), got {self.warmup_share}")
 
 
+# mean: of the weights of all epochs, with ``optimizer.restarts`` of as many runs (a model soup)
+Keep = Literal["best", "mean"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SelectionRecipe:
     """Which weights are kept: never the last by default."""
@@ -222,6 +227,7 @@ class SelectionRecipe:
     metrics: tuple[Metric, ...] = ("roc_auc",)  # on the validation split; they make the score of an epoch
     # mean: of the metrics; worst_gain: the least that a metric of a source gained over the pretrained model
     rule: Literal["mean", "worst_gain"] = "mean"
+    keep: Keep = "best"  # epoch
     patience: int | None = None  # epochs without a better score before training stops; None: all epochs run
     scales: tuple[float, ...] = (1.0,)  # times the learned change, tried on the best epoch; above 1 goes on
     catalogue_products: int = 3000  # that stand for the catalogue in catalogue metrics, judged ones included
@@ -279,6 +285,11 @@ class TrainRecipe:
         if self.loss.name == "infonce" and self.optimizer.batch_size < 2:
             raise ConfigError(
                 f"optimizer.batch_size must be >= 2 to have in-batch negatives, got {self.optimizer.batch_size}"
+            )
+        if self.selection.patience is not None and (self.optimizer.restarts or self.selection.keep == "mean"):
+            raise ConfigError(
+                "selection.patience waits for a better epoch of one training: it needs selection.keep 'best' and no "
+                f"optimizer.restarts, got '{self.selection.keep}' and {str(self.optimizer.restarts).lower()}"
             )
         if self.negatives.mined and self.loss.name not in ("infonce", "distillation"):
             raise ConfigError(f"negatives.mined needs loss.name 'infonce' or 'distillation', got '{self.loss.name}'")

@@ -182,8 +182,8 @@ def _validation(trained: Table, pretrained: Table) -> Drawing:
     return Drawing(
         key="validation",
         title="Validation",
-        description=f"Validation score by epoch: {scores}; best in epoch "
-        f" {best['epoch']}; pretrained {pretrained['value']:.4f}.",
+        description=f"Validation score by epoch: {scores}; best in epoch {best['epoch']}; "
+        f"pretrained {pretrained['value']:.4f}.",
         figure=figure,
     )
 

@@ -16,7 +16,7 @@ from trident.staging import write_text
 from trident_train.changed_queries import Changes, changed_queries
 from trident_train.drawing import Drawing, drawing_style, to_inline_svg
 from trident_train.report_figures import histogram_drawings, metric_name, roc_drawings, training_drawings
-from trident_train.results import RunResults, SourceResult, Table, read_results
+from trident_train.results import RunResults, SourceResult, Table, kept_text, read_results
 
 REPORT_PAGE_FILE = "report.html"
 TEMPLATE = "report.html.j2"
@@ -83,6 +83,7 @@ def render_page(results: RunResults, *, name: str) -> str:
         trained_arm=results.trained_arm,
         sources=sources,
         training=training,
+        kept=None if report["trained"] is None else kept_text(report["trained"]),
         costs=_costs(report),
         findings=FINDINGS,
         recipe=sorted(_flat(results.recipe).items()),

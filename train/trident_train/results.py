@@ -106,6 +106,14 @@ def read_report(folder: Path) -> Table:
     return report
 
 
+def kept_text(trained: Table) -> str:
+    """Return which weights a run kept, such as ``epoch 2 of 4, the best by the validation split``."""
+    epochs = len(trained["epochs"])
+    if trained.get("keep") == "mean":
+        return f"the mean of the weights of {epochs} epochs"
+    return f"epoch {trained['best_epoch']} of {epochs}, the best by the validation split"
+
+
 def read_test_split(folder: Path) -> tuple[Pairs, list[str]]:
     """Return the held-out pairs of a run folder, and the name of each pair's source.
 
