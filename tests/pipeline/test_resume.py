@@ -19,7 +19,7 @@ import torch
 from trident.errors import TridentError
 from trident_train.checkpoints import Checkpoint, CheckpointFolder
 from trident_train.loop import Step
-from trident_train.recipe import CheckpointRecipe, LoraRecipe, OptimizerRecipe, TrainRecipe
+from trident_train.recipe import CheckpointRecipe, LoraRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
 from trident_train.run import Event, train
 
 RECIPE = """
@@ -105,6 +105,29 @@ def interrupted(tiny_recipe: TrainRecipe, tmp_path: Path) -> TrainRecipe:
         train(recipe, tmp_path / "run", report=stop)
     assert checkpoint_names(tmp_path) == ["step-00000003", "step-00000006"]
     return recipe
+
+
+@pytest.mark.parametrize("stop_at", [9, 12, 18, 22])  # 9 steps an epoch
+def test_epochs_that_begin_anew_go_on_as_well(tiny_recipe: TrainRecipe, tmp_path: Path, stop_at: int) -> None:
+    options = OptimizerRecipe(epochs=3, restarts=True, batch_size=16, learning_rate=1e-2, warmup_share=0.2)
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        lora=LoraRecipe(dropout=0.1),
+        optimizer=options,
+        selection=SelectionRecipe(keep="mean"),
+        checkpoint=CheckpointRecipe(every_steps=3),
+    )
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Step) and event.step == stop_at:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(recipe, tmp_path / "stopped", report=stop)
+    resumed = train(recipe, tmp_path / "stopped")
+    train(recipe, tmp_path / "whole")
+    assert resumed.resumed_from_step == (stop_at - 1) // 3 * 3
+    assert (tmp_path / "stopped" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
 def checkpoint_names(folder: Path) -> list[str]:
