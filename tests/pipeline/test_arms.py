@@ -142,6 +142,27 @@ def test_distillation_learns_from_labels_title_queries_and_mined_products(
     assert report["made_pairs"] > 20
 
 
+def test_epochs_that_begin_anew_have_other_queries_made_of_titles(
+    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
+) -> None:
+    data = dataclasses.replace(
+        tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=2, title_words="kinds"
+    )
+    options = dataclasses.replace(QUICK, epochs=3, batch_size=4)
+    for restarts in (False, True):
+        recipe = dataclasses.replace(tiny_recipe, data=data, optimizer=dataclasses.replace(options, restarts=restarts))
+        report = train(recipe, tmp_path / str(restarts))
+        assert report.trained is not None
+        made = report.made_pairs if restarts else 3 * report.made_pairs
+        assert sum(epoch.pairs for epoch in report.trained.epochs) == 3 * report.train_pairs + made
+        entries = [json.loads(line) for line in (tmp_path / str(restarts) / "metrics.jsonl").read_text().splitlines()]
+        steps = [entry for entry in entries if entry["kind"] == "step"]
+        assert [entry["step"] for entry in steps] == list(range(1, steps[-1]["steps"] + 1))
+        (source,) = load_sources(data, turns=recipe.turns)
+        assert len(set(source.made["kinds"].queries)) == (6 if restarts else 2)
+        assert report.made_pairs == len(source.made["kinds"])
+
+
 def test_queries_of_drawn_words_have_negatives_of_their_own_ranks(
     tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
 ) -> None:

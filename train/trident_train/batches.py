@@ -32,6 +32,7 @@ class TokenizedPairs:
         grades: (P,) float32, from 0, the lowest of these pairs, to 1, the highest; the labels if all are the same.
         positives: Every (query, product) called relevant.
         repeat: Times that these pairs stand in an epoch.
+        turns: Epochs that the queries are dealt out to, one after another.
         teacher: Embeddings of ``query_rows`` and of ``product_rows`` by the pretrained model; None unless distilled.
     """
 
@@ -43,6 +44,7 @@ class TokenizedPairs:
     grades: NDArray[np.float32]
     positives: frozenset[tuple[int, int]]
     repeat: int = 1
+    turns: int = 1
     teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
@@ -89,6 +91,7 @@ def tokenize_pairs(
     mined: Sequence[tuple[int, str]] = (),
     known: Sequence[tuple[int, int]] = (),
     repeat: int = 1,
+    turns: int = 1,
 ) -> TokenizedPairs:
     """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
 
@@ -98,6 +101,7 @@ def tokenize_pairs(
         mined: (row of a pair, title): unjudged negatives of that pair's query.
         known: (row of a pair, row of a pair): the query of the first is known to want the product of the second.
         repeat: Times that the pairs stand in an epoch.
+        turns: Epochs that the queries are dealt out to.
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
@@ -116,6 +120,7 @@ def tokenize_pairs(
             for one, other in [*zip(relevant, relevant, strict=True), *known]
         ),
         repeat=repeat,
+        turns=turns,
     )
 
 
@@ -153,10 +158,11 @@ def plan_epoch(
     plans = []
     for number, pairs in enumerate(sources):
         for _ in range(pairs.repeat):
+            turn = pairs.pair_query % pairs.turns == epoch % pairs.turns
             if batches == "by_query":
-                units = _whole_queries(pairs, mined, generator)
+                units = _whole_queries(pairs, turn, mined, generator)
             else:
-                units = _units(pairs, loss, mined, generator)
+                units = _units(pairs, turn, loss, mined, generator)
             order = generator.permutation(len(units))
             if batches == "by_product":
                 order = order[np.argsort(_product_places(pairs, units, generator)[order], kind="stable")]
@@ -193,13 +199,15 @@ def gather_batch(pairs: TokenizedPairs, plan: BatchPlan) -> TokenizedBatch:
     )
 
 
-def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.random.Generator) -> list[list[int]]:
+def _units(
+    pairs: TokenizedPairs, turn: NDArray[np.bool_], loss: LossRecipe, mined: int, generator: np.random.Generator
+) -> list[list[int]]:
     if loss.name != "infonce":
-        return [[number] for number in np.flatnonzero(pairs.labels != UNJUDGED).tolist()]
-    positives = _by_query(pairs, np.flatnonzero(pairs.labels == 1))
+        return [[number] for number in np.flatnonzero(turn & (pairs.labels != UNJUDGED)).tolist()]
+    positives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 1)))
     if not positives:
         raise DataError("infonce needs relevant pairs, got none in the train split: use the cosine loss")
-    negatives = _by_query(pairs, np.flatnonzero(pairs.labels == 0))
+    negatives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 0)))
     unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))
     units = []
     for query, relevant in positives.items():
@@ -211,8 +219,10 @@ def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.ra
     return units
 
 
-def _whole_queries(pairs: TokenizedPairs, mined: int, generator: np.random.Generator) -> list[list[int]]:
-    judged = _by_query(pairs, np.flatnonzero(pairs.labels != UNJUDGED))
+def _whole_queries(
+    pairs: TokenizedPairs, turn: NDArray[np.bool_], mined: int, generator: np.random.Generator
+) -> list[list[int]]:
+    judged = _by_query(pairs, np.flatnonzero(turn & (pairs.labels != UNJUDGED)))
     unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))
     return [[*numbers, *_draw(unjudged.get(query, []), mined, generator)] for query, numbers in judged.items()]
 

@@ -54,8 +54,10 @@ class Source:
         return self.catalogue if self.recipe.rank_catalogue else None
 
 
-def load_sources(recipe: DataRecipe) -> list[Source]:
+def load_sources(recipe: DataRecipe, *, turns: int = 1) -> list[Source]:
     """Return the sources of a recipe, split by query and audited.
+
+    Queries are made of titles as often as ``turns`` says: epochs that begin anew have others each.
 
     A train query that another source holds out is left out of training, so that no source's figures profit from it.
 
@@ -91,7 +93,8 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
             titles = train.titles if catalogue is None else catalogue.titles
             unseen = frozenset().union(*held_out.values())
             for words in source.words_of_titles():
-                made[words] = _made(titles, words, source, held_out=unseen, seed=recipe.split_seed)
+                count = source.title_queries * turns
+                made[words] = _made(titles, words, source, count, held_out=unseen, seed=recipe.split_seed)
         sources.append(Source(name, source, parts, catalogue, report, made))
         logger.info(
             "%s: train %d, validation %d, test %d pairs, %d made of titles",
@@ -104,8 +107,10 @@ def load_sources(recipe: DataRecipe) -> list[Source]:
     return sources
 
 
-def _made(titles: list[str], words: TitleWords, source: SourceRecipe, *, held_out: frozenset[str], seed: int) -> Pairs:
-    count, language = source.title_queries, source.title_language
+def _made(
+    titles: list[str], words: TitleWords, source: SourceRecipe, count: int, *, held_out: frozenset[str], seed: int
+) -> Pairs:
+    language = source.title_language
     if words == "kinds":
         return kind_queries(titles, count, held_out=held_out, seed=seed, language=language)
     return title_queries(titles, count, held_out=held_out, seed=seed, kind=words, language=language)

@@ -106,20 +106,26 @@ class Training:
         """Set up optimiser and schedule."""
         options = self.recipe.optimizer
         trainable = [parameter for parameter in self.encoder.model.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(trainable, lr=options.learning_rate, weight_decay=options.weight_decay)
-        steps = -(-len(self.plan(1)) // options.gradient_accumulation)  # of an epoch
-        self.steps = steps * options.epochs  # of the whole run
-        scheduled = steps if options.restarts else self.steps
-        self.scheduler = get_scheduler(
-            options.schedule,
-            optimizer,
-            num_warmup_steps=round(scheduled * options.warmup_share),
-            num_training_steps=scheduled,
-        )
-        self.two_sides, self.optimizer = self.accelerator.prepare(TwoSides(self.encoder), optimizer)
+        self.adam = torch.optim.AdamW(trainable, lr=options.learning_rate, weight_decay=options.weight_decay)
+        plans = (len(self.plan(epoch)) for epoch in range(1, options.epochs + 1))
+        self.epoch_steps = [-(-batches // options.gradient_accumulation) for batches in plans]
+        self.scheduler = self.schedule(1)
+        self.two_sides, self.optimizer = self.accelerator.prepare(TwoSides(self.encoder), self.adam)
         self.progress = Progress()
         self.start = _trainable_weights(self.encoder.model)
-        self.unused = copy.deepcopy((self.optimizer.state_dict(), self.scheduler.state_dict()))
+        self.unused = copy.deepcopy(self.optimizer.state_dict())
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return sum(self.epoch_steps)
+
+    def schedule(self, epoch: int) -> Any:
+        """Return what sets the learning rate: of an epoch that begins anew, else of the whole run."""
+        options = self.recipe.optimizer
+        steps = self.epoch_steps[epoch - 1] if options.restarts else self.steps
+        warmup = round(steps * options.warmup_share)
+        return get_scheduler(options.schedule, self.adam, num_warmup_steps=warmup, num_training_steps=steps)
 
     def plan(self, epoch: int) -> list[BatchPlan]:
         """Return the batches of an epoch."""
@@ -180,8 +186,8 @@ class Training:
         progress, options = self.progress, self.recipe.optimizer
         if options.restarts and not progress.batches:
             _restore(self.encoder.model, self.start)
-            self.optimizer.load_state_dict(copy.deepcopy(self.unused[0]))
-            self.scheduler.load_state_dict(self.unused[1])
+            self.optimizer.load_state_dict(copy.deepcopy(self.unused))
+            self.scheduler = self.schedule(progress.epoch)
         self.two_sides.train()
         plan = self.plan(progress.epoch)
         while progress.batches < len(plan):
@@ -291,6 +297,7 @@ class Training:
         weights = {name.removeprefix("now/"): value for name, value in checkpoint.tensors.items() if name[:4] == "now/"}
         best = {name.removeprefix("best/"): value for name, value in checkpoint.tensors.items() if name[:5] == "best/"}
         _restore(self.encoder.model, weights)
+        self.scheduler = self.schedule(min(state["progress"]["epoch"], self.recipe.optimizer.epochs))
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.accelerator.scaler is not None:

@@ -280,6 +280,11 @@ class TrainRecipe:
     selection: SelectionRecipe = field(default_factory=SelectionRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
 
+    @property
+    def turns(self) -> int:
+        """Epochs that queries made of titles are dealt out to: those that begin anew have others each."""
+        return self.optimizer.epochs if self.optimizer.restarts else 1
+
     def __post_init__(self) -> None:
         """Check the rules that span tables."""
         if self.loss.name == "infonce" and self.optimizer.batch_size < 2:

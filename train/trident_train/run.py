@@ -127,7 +127,13 @@ def train(
     place = staged_folder(output, overwrite=overwrite) if main else nullcontext(output)
     with place as staging, same_sums(accelerator.device):
         set_seed(recipe.seed)
-        run = Run(recipe, workplace, accelerator, load_sources(recipe.data), report if main else lambda _: None)
+        run = Run(
+            recipe,
+            workplace,
+            accelerator,
+            load_sources(recipe.data, turns=recipe.turns),
+            report if main else lambda _: None,
+        )
         base = find_model(recipe.base_model)
         encoder = Encoder.load(base, recipe.text)
         total = sum(parameter.numel() for parameter in encoder.model.parameters())
@@ -230,7 +236,9 @@ def _tokenized_made(
     mined = [] if miner is None else miner.mine(made, run.recipe.negatives.for_title_queries(words))
     relevant_titles = kind_titles if words == "kinds" else complete_titles
     known = relevant_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
-    return _taught(run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known), pretrained)
+    return _taught(
+        run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known, turns=run.recipe.turns), pretrained
+    )
 
 
 def _taught(run: Run, pairs: TokenizedPairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
