@@ -174,6 +174,14 @@ def test_queries_are_dealt_out_to_epochs(tokenizer: TextTokenizer, loss: LossRec
     assert seen[3] == seen[0]
 
 
+@pytest.mark.parametrize("batches", ["shuffled", "by_product", "by_query"])
+def test_fewer_queries_than_epochs_leave_some_epochs_without(tokenizer: TextTokenizer, batches: Batches) -> None:
+    tokenized = tokenize_pairs(make_pairs(2), tokenizer, turns=3)
+    loss = LossRecipe(name="infonce")
+    plans = [plan_epoch([tokenized], loss, batch_size=8, seed=1, epoch=epoch, batches=batches) for epoch in (1, 2, 3)]
+    assert sorted(len(of_epoch) for of_epoch in plans) == [0, 1, 1]
+
+
 def test_cosent_beside_infonce_sees_queries_without_a_relevant_product(tokenizer: TextTokenizer) -> None:
     pairs = make_pairs(3).take([0, 1, 2])  # the second query has an irrelevant product only
     tokenized = tokenize_pairs(pairs, tokenizer)

@@ -157,8 +157,8 @@ def plan_epoch(
     generator = np.random.default_rng([seed, epoch])
     plans = []
     for number, pairs in enumerate(sources):
+        turn = pairs.pair_query % pairs.turns == epoch % pairs.turns  # (P,)
         for _ in range(pairs.repeat):
-            turn = pairs.pair_query % pairs.turns == epoch % pairs.turns
             if batches == "by_query":
                 units = _whole_queries(pairs, turn, mined, generator)
             else:
@@ -204,9 +204,9 @@ def _units(
 ) -> list[list[int]]:
     if loss.name != "infonce":
         return [[number] for number in np.flatnonzero(turn & (pairs.labels != UNJUDGED)).tolist()]
-    positives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 1)))
-    if not positives:
+    if not (pairs.labels == 1).any():
         raise DataError("infonce needs relevant pairs, got none in the train split: use the cosine loss")
+    positives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 1)))  # none: fewer queries than turns
     negatives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 0)))
     unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))
     units = []

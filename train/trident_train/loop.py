@@ -50,7 +50,7 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What the loop gives back: the best weights are already in the model."""
+    """What the loop gives back: the weights to keep are already in the model."""
 
     best_epoch: int  # by the validation score
     keep: Keep  # its weights, or the mean of all epochs'

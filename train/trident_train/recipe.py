@@ -216,7 +216,7 @@ class OptimizerRecipe:
             raise ConfigError(f"optimizer.warmup_share must be in [0, 1), got {self.warmup_share}")
 
 
-# mean: of the weights of all epochs, with ``optimizer.restarts`` of as many runs (a model soup)
+# best: the epoch with the best score; mean: of all epochs' weights, with ``optimizer.restarts`` a model soup
 Keep = Literal["best", "mean"]
 
 
@@ -227,9 +227,9 @@ class SelectionRecipe:
     metrics: tuple[Metric, ...] = ("roc_auc",)  # on the validation split; they make the score of an epoch
     # mean: of the metrics; worst_gain: the least that a metric of a source gained over the pretrained model
     rule: Literal["mean", "worst_gain"] = "mean"
-    keep: Keep = "best"  # epoch
+    keep: Keep = "best"
     patience: int | None = None  # epochs without a better score before training stops; None: all epochs run
-    scales: tuple[float, ...] = (1.0,)  # times the learned change, tried on the best epoch; above 1 goes on
+    scales: tuple[float, ...] = (1.0,)  # times the learned change, tried on the weights to keep; above 1 goes on
     catalogue_products: int = 3000  # that stand for the catalogue in catalogue metrics, judged ones included
 
     def __post_init__(self) -> None:
