@@ -26,7 +26,6 @@ from trident_train.recipe import (
     NegativesRecipe,
     OptimizerRecipe,
     SourceRecipe,
-    TitleWords,
     TrainRecipe,
 )
 from trident_train.run import train
@@ -107,7 +106,7 @@ def test_adapters_of_every_kind_train_and_load_in_plain_peft(
     assert not np.allclose(expected, untrained, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["cosine", "cosent", "infonce"])
+@pytest.mark.parametrize("name", ["cosine", "infonce"])
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_every_loss_and_schedule_lowers_the_loss(
     tiny_recipe: TrainRecipe, tmp_path: Path, name: str, schedule: str
@@ -119,27 +118,6 @@ def test_every_loss_and_schedule_lowers_the_loss(
     )
     first, second = losses(recipe, tmp_path / "run")
     assert second < first
-
-
-@pytest.mark.parametrize("words", ["common", "kinds", ("drawn", "kinds")])
-def test_distillation_learns_from_labels_title_queries_and_mined_products(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path, words: TitleWords | tuple[TitleWords, ...]
-) -> None:
-    data = dataclasses.replace(
-        tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=20, title_words=words
-    )
-    recipe = dataclasses.replace(
-        tiny_recipe,
-        data=data,
-        loss=LossRecipe(name="distillation", margin=0.5, cosent_weight=0.3),
-        negatives=NegativesRecipe(mined=1, from_rank=1, to_rank=20),
-        optimizer=dataclasses.replace(QUICK, batches="by_query"),
-    )
-    first, second = losses(recipe, tmp_path / "run")
-    assert second < first
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert report["improved"]
-    assert report["made_pairs"] > 20
 
 
 def test_epochs_that_begin_anew_have_other_queries_made_of_titles(

@@ -30,7 +30,7 @@ Outcome = subprocess.CompletedProcess[str]
 LOSSES = {
     "cosine": ('name = "cosine"', "", "best"),
     "infonce": (
-        'name = "infonce", cosent_weight = 0.1',
+        'name = "infonce"',
         ", gradient_accumulation = 2, gradient_checkpointing = true, restarts = true",
         "mean",
     ),

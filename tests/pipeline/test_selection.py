@@ -230,7 +230,7 @@ def test_mined_negatives_of_many_queries_are_thinned_out_evenly(tiny_recipe: Tra
 def test_mined_negatives_train(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(
         with_catalogue(tiny_recipe, tiny_data),
-        loss=LossRecipe(name="infonce", cosent_weight=0.1),
+        loss=LossRecipe(name="infonce"),
         negatives=NegativesRecipe(mined=2, from_rank=5, to_rank=40),
         optimizer=OptimizerRecipe(epochs=4, batch_size=8, learning_rate=1e-2),
     )

@@ -160,7 +160,7 @@ def test_a_batch_is_of_one_source_and_a_source_may_repeat(tokenizer: TextTokeniz
 
 
 @pytest.mark.parametrize("loss", [LossRecipe(), LossRecipe(name="infonce")])
-@pytest.mark.parametrize("batches", ["shuffled", "by_query"])
+@pytest.mark.parametrize("batches", ["shuffled", "by_product"])
 def test_queries_are_dealt_out_to_epochs(tokenizer: TextTokenizer, loss: LossRecipe, batches: Batches) -> None:
     tokenized = tokenize_pairs(make_pairs(20), tokenizer, turns=3)
     seen = []
@@ -174,21 +174,12 @@ def test_queries_are_dealt_out_to_epochs(tokenizer: TextTokenizer, loss: LossRec
     assert seen[3] == seen[0]
 
 
-@pytest.mark.parametrize("batches", ["shuffled", "by_product", "by_query"])
+@pytest.mark.parametrize("batches", ["shuffled", "by_product"])
 def test_fewer_queries_than_epochs_leave_some_epochs_without(tokenizer: TextTokenizer, batches: Batches) -> None:
     tokenized = tokenize_pairs(make_pairs(2), tokenizer, turns=3)
     loss = LossRecipe(name="infonce")
     plans = [plan_epoch([tokenized], loss, batch_size=8, seed=1, epoch=epoch, batches=batches) for epoch in (1, 2, 3)]
     assert sorted(len(of_epoch) for of_epoch in plans) == [0, 1, 1]
-
-
-def test_cosent_beside_infonce_sees_queries_without_a_relevant_product(tokenizer: TextTokenizer) -> None:
-    pairs = make_pairs(3).take([0, 1, 2])  # the second query has an irrelevant product only
-    tokenized = tokenize_pairs(pairs, tokenizer)
-    alone = plan([tokenized], LossRecipe(name="infonce"))
-    beside = plan([tokenized], LossRecipe(name="infonce", cosent_weight=0.1))
-    assert sorted(pair for item in alone for pair in item.pairs) == [0, 1]
-    assert sorted(pair for item in beside for pair in item.pairs) == [0, 1, 2]
 
 
 def test_rows_of_similar_length_are_run_together() -> None:
@@ -222,25 +213,3 @@ def test_queries_that_share_products_meet_in_a_batch(tokenizer: TextTokenizer) -
         for epoch in (1, 2)
     ]
     assert meets[0] != meets[1]
-
-
-def test_a_query_stands_whole_in_a_batch(tokenizer: TextTokenizer) -> None:
-    queries = [f"words {number % 40}" for number in range(200)]  # five pairs a query, of 40 queries
-    titles = [f"title {number}" for number in range(200)]
-    labels = np.array([number < 80 for number in range(200)], dtype=np.int8)
-    pairs = Pairs(queries, titles, labels, labels.astype(np.float32), titles)
-    tokenized = tokenize_pairs(pairs, tokenizer, mined=[(number, f"mined {number}") for number in range(120)])
-    for loss in (LossRecipe(name="infonce"), LossRecipe(name="cosent")):
-        plans = [
-            plan_epoch([tokenized], loss, batch_size=24, seed=1, epoch=epoch, mined=1, batches="by_query")
-            for epoch in (1, 2)
-        ]
-        for plan in plans:
-            judged = [[pair for pair in item.pairs if pair < 200] for item in plan]
-            assert sorted(pair for numbers in judged for pair in numbers) == list(range(200))
-            assert [len(item.pairs) for item in plan] == [24] * 10  # four queries of five pairs and a mined one
-            for numbers in judged:
-                assert len({number % 40 for number in numbers}) * 5 == len(numbers)
-        assert {frozenset(item.pairs) for item in plans[0]} != {frozenset(item.pairs) for item in plans[1]}
-    uneven = plan_epoch([tokenized], LossRecipe(), batch_size=16, seed=1, epoch=1, batches="by_query")
-    assert [len(item.pairs) for item in uneven] == [20] * 10  # full with the query that reaches 16

@@ -18,7 +18,7 @@ from transformers import get_scheduler
 from trident_train.batches import BatchPlan, TokenizedBatch, TokenizedPairs, gather_batch, plan_epoch
 from trident_train.checkpoints import Checkpoint, CheckpointFolder
 from trident_train.encoder import Encoder, TwoSides
-from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, distillation_loss, infonce_loss
+from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss
 from trident_train.processes import Share
 from trident_train.recipe import Keep, LossRecipe, TrainRecipe
 from trident_train.selection import Score
@@ -316,15 +316,7 @@ def loss_of(batch: EmbeddedBatch, recipe: LossRecipe) -> Tensor:
     """Return the recipe's loss of a batch, a scalar."""
     if recipe.name == "cosine":
         return cosine_loss(batch)
-    if recipe.name == "cosent":
-        return cosent_loss(batch, temperature=recipe.temperature)
-    if recipe.name == "distillation":
-        loss = distillation_loss(batch, margin=recipe.margin, temperature=recipe.temperature)
-    else:
-        loss = infonce_loss(batch, temperature=recipe.temperature)
-    if recipe.cosent_weight:
-        loss = loss + recipe.cosent_weight * cosent_loss(batch.judged(), temperature=recipe.temperature)
-    return loss
+    return infonce_loss(batch, temperature=recipe.temperature)
 
 
 def _trainable_weights(model: Any) -> dict[str, Tensor]:

@@ -117,12 +117,10 @@ class LoraRecipe:
 class LossRecipe:
     """The loss and its settings."""
 
-    name: Literal["cosine", "infonce", "cosent", "distillation"] = "cosine"
-    temperature: float = 0.05  # of all but cosine: cosines are divided by it
-    hard_negatives: int = 1  # infonce: labelled negatives of the query beside each positive; by_query: all of them
+    name: Literal["cosine", "infonce"] = "cosine"
+    temperature: float = 0.05  # infonce: cosines are divided by it
+    hard_negatives: int = 1  # infonce: labelled negatives of the query beside each positive
     positives_per_query: int | None = None  # infonce: relevant pairs of a query an epoch, drawn anew; None: all
-    margin: float = 0.2  # distillation: cosine that full relevance adds to the pretrained model's
-    cosent_weight: float = 0.0  # infonce, distillation: this much CoSENT over the labelled pairs of the batch is added
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -132,21 +130,13 @@ class LossRecipe:
             raise ConfigError(f"loss.hard_negatives must be >= 0, got {self.hard_negatives}")
         if self.positives_per_query is not None and self.positives_per_query < 1:
             raise ConfigError(f"loss.positives_per_query must be >= 1, got {self.positives_per_query}")
-        if self.cosent_weight < 0:
-            raise ConfigError(f"loss.cosent_weight must be >= 0, got {self.cosent_weight}")
-        if self.cosent_weight and self.name not in ("infonce", "distillation"):
-            raise ConfigError(
-                f"loss.cosent_weight is added to infonce and distillation only, got loss.name '{self.name}'"
-            )
-        if self.margin < 0:
-            raise ConfigError(f"loss.margin must be >= 0, got {self.margin}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NegativesRecipe:
     """Hard negatives mined from the catalogue with an HNSW index of the base model's embeddings."""
 
-    mined: int = 0  # beside each positive (by_query: beside a query's pairs), drawn anew each epoch; 0: none
+    mined: int = 0  # beside each positive, drawn anew each epoch; 0: none
     from_rank: int = 20  # nearer products are left alone: nobody judged them, and many are relevant
     to_rank: int = 100  # products further away are easy
     drawn_from_rank: int | None = None  # of queries of drawn words, which say which titles are relevant; None: the same
@@ -181,8 +171,7 @@ class NegativesRecipe:
 
 
 # by_product: queries that share a relevant product meet in a batch
-# by_query: whole queries, all their labelled pairs in one batch; batch_size counts pairs
-Batches = Literal["shuffled", "by_product", "by_query"]
+Batches = Literal["shuffled", "by_product"]
 
 
 Precision = Literal["no", "fp16", "bf16", "auto"]  # auto: the fastest that the device computes in
@@ -296,18 +285,8 @@ class TrainRecipe:
                 "selection.patience waits for a better epoch of one training: it needs selection.keep 'best' and no "
                 f"optimizer.restarts, got '{self.selection.keep}' and {str(self.optimizer.restarts).lower()}"
             )
-        if self.negatives.mined and self.loss.name not in ("infonce", "distillation"):
-            raise ConfigError(f"negatives.mined needs loss.name 'infonce' or 'distillation', got '{self.loss.name}'")
-        if self.loss.name == "distillation" and self.optimizer.batches != "by_query":
-            raise ConfigError(
-                "loss.name 'distillation' ranks the products of a query: it needs optimizer.batches 'by_query', "
-                f"got '{self.optimizer.batches}'"
-            )
-        if self.loss.positives_per_query is not None and self.optimizer.batches == "by_query":
-            raise ConfigError(
-                "loss.positives_per_query draws from a query's pairs, optimizer.batches 'by_query' "
-                "keeps them together: leave one out"
-            )
+        if self.negatives.mined and self.loss.name != "infonce":
+            raise ConfigError(f"negatives.mined needs loss.name 'infonce', got '{self.loss.name}'")
         catalogues = [source.catalogue for source in self.data.by_name().values()]
         for key, asked in (
             ("negatives.mined", bool(self.negatives.mined)),

@@ -221,8 +221,7 @@ def _miners(run: Run, pretrained: PretrainedEncoder) -> dict[str, NegativeMiner]
 
 def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder, miner: NegativeMiner | None) -> TokenizedPairs:
     mined = [] if miner is None else miner.mine(source.parts.train, run.recipe.negatives)
-    pairs = tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
-    return _taught(run, pairs, pretrained)
+    return tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
 
 
 def _tokenized_made(
@@ -236,19 +235,7 @@ def _tokenized_made(
     mined = [] if miner is None else miner.mine(made, run.recipe.negatives.for_title_queries(words))
     relevant_titles = kind_titles if words == "kinds" else complete_titles
     known = relevant_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
-    return _taught(
-        run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known, turns=run.recipe.turns), pretrained
-    )
-
-
-def _taught(run: Run, pairs: TokenizedPairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
-    """Return the pairs with the pretrained model's embeddings where the loss distils; called before any step."""
-    if run.recipe.loss.name != "distillation":
-        return pairs
-    run.report(Stage(name="embedding with the pretrained model"))
-    return dataclasses.replace(
-        pairs, teacher=(pretrained.embed_rows(pairs.query_rows), pretrained.embed_rows(pairs.product_rows))
-    )
+    return tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known, turns=run.recipe.turns)
 
 
 def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int | None:
