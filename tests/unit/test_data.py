@@ -159,29 +159,6 @@ def test_a_batch_is_of_one_source_and_a_source_may_repeat(tokenizer: TextTokeniz
     assert [item.source for item in plans] != sorted(item.source for item in plans)
 
 
-@pytest.mark.parametrize("loss", [LossRecipe(), LossRecipe(name="infonce")])
-@pytest.mark.parametrize("batches", ["shuffled", "by_product"])
-def test_queries_are_dealt_out_to_epochs(tokenizer: TextTokenizer, loss: LossRecipe, batches: Batches) -> None:
-    tokenized = tokenize_pairs(make_pairs(20), tokenizer, turns=3)
-    seen = []
-    for epoch in (1, 2, 3, 4):
-        plans = plan_epoch([tokenized], loss, batch_size=8, seed=1, epoch=epoch, batches=batches)
-        numbers = [pair for item in plans for pair in item.pairs]
-        assert len(numbers) == len(set(numbers))
-        seen.append(set(tokenized.pair_query[numbers].tolist()))
-    assert sorted(len(queries) for queries in seen[:3]) == [6, 7, 7]
-    assert set.union(*seen[:3]) == set(range(20))
-    assert seen[3] == seen[0]
-
-
-@pytest.mark.parametrize("batches", ["shuffled", "by_product"])
-def test_fewer_queries_than_epochs_leave_some_epochs_without(tokenizer: TextTokenizer, batches: Batches) -> None:
-    tokenized = tokenize_pairs(make_pairs(2), tokenizer, turns=3)
-    loss = LossRecipe(name="infonce")
-    plans = [plan_epoch([tokenized], loss, batch_size=8, seed=1, epoch=epoch, batches=batches) for epoch in (1, 2, 3)]
-    assert sorted(len(of_epoch) for of_epoch in plans) == [0, 1, 1]
-
-
 def test_rows_of_similar_length_are_run_together() -> None:
     lengths = [5, 60, 6, 58, 7, 59] * 40
     groups = length_groups(lengths)

@@ -31,7 +31,6 @@ class TokenizedPairs:
         labels: (P,) float32, 1 and 0, ``UNJUDGED`` for mined negatives.
         positives: Every (query, product) called relevant.
         repeat: Times that these pairs stand in an epoch.
-        turns: Epochs that the queries are dealt out to, one after another.
     """
 
     query_rows: list[list[int]]
@@ -41,7 +40,6 @@ class TokenizedPairs:
     labels: NDArray[np.float32]
     positives: frozenset[tuple[int, int]]
     repeat: int = 1
-    turns: int = 1
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,7 @@ def tokenize_pairs(
     tokenizer: TextTokenizer,
     *,
     mined: Sequence[tuple[int, str]] = (),
-    known: Sequence[tuple[int, int]] = (),
     repeat: int = 1,
-    turns: int = 1,
 ) -> TokenizedPairs:
     """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
 
@@ -91,9 +87,7 @@ def tokenize_pairs(
         pairs: The judged pairs.
         tokenizer: With the text contract.
         mined: (row of a pair, title): unjudged negatives of that pair's query.
-        known: (row of a pair, row of a pair): the query of the first is known to want the product of the second.
         repeat: Times that the pairs stand in an epoch.
-        turns: Epochs that the queries are dealt out to.
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
@@ -106,12 +100,8 @@ def tokenize_pairs(
         pair_query=pair_query,
         pair_product=pair_product,
         labels=np.concatenate([pairs.labels.astype(np.float32), np.full(len(mined), UNJUDGED, dtype=np.float32)]),
-        positives=frozenset(
-            (int(pair_query[one]), int(pair_product[other]))
-            for one, other in [*zip(relevant, relevant, strict=True), *known]
-        ),
+        positives=frozenset((int(pair_query[row]), int(pair_product[row])) for row in relevant),
         repeat=repeat,
-        turns=turns,
     )
 
 
@@ -146,9 +136,8 @@ def plan_epoch(
     generator = np.random.default_rng([seed, epoch])
     plans = []
     for number, pairs in enumerate(sources):
-        turn = pairs.pair_query % pairs.turns == epoch % pairs.turns  # (P,)
         for _ in range(pairs.repeat):
-            units = _units(pairs, turn, loss, mined, generator)
+            units = _units(pairs, loss, mined, generator)
             order = generator.permutation(len(units))
             if batches == "by_product":
                 order = order[np.argsort(_product_places(pairs, units, generator)[order], kind="stable")]
@@ -179,15 +168,13 @@ def gather_batch(pairs: TokenizedPairs, plan: BatchPlan) -> TokenizedBatch:
     )
 
 
-def _units(
-    pairs: TokenizedPairs, turn: NDArray[np.bool_], loss: LossRecipe, mined: int, generator: np.random.Generator
-) -> list[list[int]]:
+def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.random.Generator) -> list[list[int]]:
     if loss.name != "infonce":
-        return [[number] for number in np.flatnonzero(turn & (pairs.labels != UNJUDGED)).tolist()]
+        return [[number] for number in np.flatnonzero(pairs.labels != UNJUDGED).tolist()]
     if not (pairs.labels == 1).any():
         raise DataError("infonce needs relevant pairs, got none in the train split: use the cosine loss")
-    positives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 1)))  # none: fewer queries than turns
-    negatives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 0)))
+    positives = _by_query(pairs, np.flatnonzero(pairs.labels == 1))
+    negatives = _by_query(pairs, np.flatnonzero(pairs.labels == 0))
     unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))
     units = []
     for query, relevant in positives.items():

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import snowballstemmer
-
 from trident.errors import ConfigError
 from trident.text import TextContract
-
-# drawn: words of a title, as of a search for that one; common: words that stand together in several titles
-# kinds: words that end a phrase in several titles, as of a search for a kind of product
-TitleWords = Literal["drawn", "common", "kinds"]
 
 Metric = Literal["roc_auc", "ndcg_at_10", "mrr_at_10", "catalogue_ndcg_at_10", "catalogue_recall_at_100"]
 
@@ -29,15 +23,6 @@ class SourceRecipe:
     catalogue: Path | None = None  # gives titles where pairs have ids only; is ranked and mined where asked for
     rank_catalogue: bool = False  # the test split is also ranked against the whole catalogue
     repeat: int = 1  # times that the train split stands in an epoch
-    title_queries: int = 0  # queries made of the words of titles (catalogue's, else train split's) to train on as well
-    title_words: tuple[TitleWords, ...] | TitleWords = (
-        "drawn"  # which words of titles; several: as many queries of each
-    )
-    title_language: str = "english"  # forms of a word count as that word, by the rules of this language
-
-    def words_of_titles(self) -> tuple[TitleWords, ...]:
-        """Return which words of titles queries are made of, each with ``title_queries`` of its own."""
-        return (self.title_words,) if isinstance(self.title_words, str) else self.title_words
 
     def __post_init__(self) -> None:
         """Check what asks for a catalogue."""
@@ -45,13 +30,6 @@ class SourceRecipe:
             raise ConfigError("data.rank_catalogue needs data.catalogue, got none")
         if self.repeat < 1:
             raise ConfigError(f"data.repeat must be >= 1, got {self.repeat}")
-        if self.title_queries < 0:
-            raise ConfigError(f"data.title_queries must be >= 0, got {self.title_queries}")
-        if not self.words_of_titles():
-            raise ConfigError("data.title_words must name one way or more, got none")
-        languages = snowballstemmer.algorithms()
-        if self.title_language not in languages:
-            raise ConfigError(f"data.title_language must be one of {', '.join(languages)}, got '{self.title_language}'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +117,6 @@ class NegativesRecipe:
     mined: int = 0  # beside each positive, drawn anew each epoch; 0: none
     from_rank: int = 20  # nearer products are left alone: nobody judged them, and many are relevant
     to_rank: int = 100  # products further away are easy
-    drawn_from_rank: int | None = None  # of queries of drawn words, which say which titles are relevant; None: the same
-    drawn_to_rank: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -151,23 +127,6 @@ class NegativesRecipe:
                 "negatives need 1 <= from_rank < to_rank <= 1000, "
                 f"got from_rank {self.from_rank}, to_rank {self.to_rank}"
             )
-        first, last = self._drawn_ranks()
-        if not 1 <= first < last <= 1000:
-            raise ConfigError(
-                "negatives need 1 <= drawn_from_rank < drawn_to_rank <= 1000, "
-                f"got drawn_from_rank {first}, drawn_to_rank {last}"
-            )
-
-    def for_title_queries(self, words: TitleWords) -> NegativesRecipe:
-        """Return what is mined for queries made of these words of titles."""
-        if words != "drawn":
-            return self
-        first, last = self._drawn_ranks()
-        return replace(self, from_rank=first, to_rank=last)
-
-    def _drawn_ranks(self) -> tuple[int, int]:
-        first = self.from_rank if self.drawn_from_rank is None else self.drawn_from_rank
-        return first, self.to_rank if self.drawn_to_rank is None else self.drawn_to_rank
 
 
 # by_product: queries that share a relevant product meet in a batch
@@ -268,11 +227,6 @@ class TrainRecipe:
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     selection: SelectionRecipe = field(default_factory=SelectionRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
-
-    @property
-    def turns(self) -> int:
-        """Epochs that queries made of titles are dealt out to: those that begin anew have others each."""
-        return self.optimizer.epochs if self.optimizer.restarts else 1
 
     def __post_init__(self) -> None:
         """Check the rules that span tables."""

@@ -24,18 +24,16 @@ from accelerate.utils import set_seed
 
 from trident.base_model import find_model, weights_fingerprint
 from trident.config import to_table
-from trident.pairs import Pairs
 from trident.staging import staged_folder
 from trident_train.arms import arm_of, trained_weights
 from trident_train.batches import TokenizedPairs, tokenize_pairs
 from trident_train.checkpoints import CheckpointFolder
 from trident_train.data import Source, load_sources
 from trident_train.encoder import Encoder, PretrainedEncoder
-from trident_train.kind_queries import kind_titles
 from trident_train.loop import Epoch, Step, Training
 from trident_train.negatives import NegativeMiner
 from trident_train.processes import accelerator_of, same_sums, start_tracker
-from trident_train.recipe import TitleWords, TrainRecipe
+from trident_train.recipe import TrainRecipe
 from trident_train.report import TestArms, TrainReport, environment, peak_memory_bytes
 from trident_train.report_page import write_report_page
 from trident_train.run_folder import (
@@ -48,7 +46,6 @@ from trident_train.run_folder import (
     write_json,
 )
 from trident_train.selection import Score, validation_score
-from trident_train.title_queries import complete_titles
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +128,7 @@ def train(
             recipe,
             workplace,
             accelerator,
-            load_sources(recipe.data, turns=recipe.turns),
+            load_sources(recipe.data),
             report if main else lambda _: None,
         )
         base = find_model(recipe.base_model)
@@ -163,7 +160,6 @@ def train(
             improved=None if trained is None else trained.best_score > pretrained.value,
             audits={source.name: source.audit for source in run.sources},
             train_pairs=sum(len(source.parts.train) for source in run.sources),
-            made_pairs=sum(len(pairs) for source in run.sources for pairs in source.made.values()),
             validation_pairs=sum(len(source.parts.validation) for source in run.sources),
             trained_weights=trained_weights(model),
             total_weights=total,
@@ -195,14 +191,7 @@ def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained:
     return Training(
         accelerator=run.accelerator,
         encoder=encoder,
-        sources=[
-            *(_tokenized(run, source, before, miners.get(source.name)) for source in run.sources),
-            *(
-                _tokenized_made(run, source, words, made, before, miners.get(source.name))
-                for source in run.sources
-                for words, made in source.made.items()
-            ),
-        ],
+        sources=[_tokenized(run, source, before, miners.get(source.name)) for source in run.sources],
         recipe=run.recipe,
         validate=lambda trained: run.score(trained, pretrained),
         report=run.record,
@@ -222,20 +211,6 @@ def _miners(run: Run, pretrained: PretrainedEncoder) -> dict[str, NegativeMiner]
 def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder, miner: NegativeMiner | None) -> TokenizedPairs:
     mined = [] if miner is None else miner.mine(source.parts.train, run.recipe.negatives)
     return tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
-
-
-def _tokenized_made(
-    run: Run,
-    source: Source,
-    words: TitleWords,
-    made: Pairs,
-    pretrained: PretrainedEncoder,
-    miner: NegativeMiner | None,
-) -> TokenizedPairs:
-    mined = [] if miner is None else miner.mine(made, run.recipe.negatives.for_title_queries(words))
-    relevant_titles = kind_titles if words == "kinds" else complete_titles
-    known = relevant_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
-    return tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known, turns=run.recipe.turns)
 
 
 def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int | None:
