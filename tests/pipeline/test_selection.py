@@ -7,7 +7,6 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,16 +16,13 @@ from safetensors.torch import load_file
 from trident.base_model import find_model
 from trident.catalogue import read_catalogue
 from trident.exact_search import exact_search
-from trident_train.batches import tokenize_pairs
 from trident_train.data import load_sources
 from trident_train.encoder import Encoder
-from trident_train.loop import Step, Training
 from trident_train.negatives import NegativeMiner
 from trident_train.recipe import LossRecipe, NegativesRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
 from trident_train.run import train
 from trident_train.run_folder import load_run
-from trident_train.selection import Score, validation_score, worst_gain
-from trident_train.single_steps import training_of
+from trident_train.selection import validation_score, worst_gain
 
 WORSE = """
 base_model = "{model}"
@@ -111,72 +107,6 @@ def test_a_scale_is_that_share_of_the_learned_change(tiny_recipe: TrainRecipe, t
     assert any(not torch.equal(base[name], value) for name, value in whole.items())
     for name, value in quarter.items():
         torch.testing.assert_close(value, base[name] + 0.25 * (whole[name] - base[name]))
-
-
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_the_mean_of_epochs_that_begin_anew(tiny_recipe: TrainRecipe, method: Literal["lora", "full"]) -> None:
-    options = OptimizerRecipe(epochs=3, restarts=True, batch_size=16, learning_rate=1e-2, warmup_share=0.2)
-    selection = SelectionRecipe(keep="mean")
-    recipe = dataclasses.replace(tiny_recipe, method=method, optimizer=options, selection=selection)
-    training, ends, steps = watched(recipe)
-    trained = training.run()
-    assert trained.keep == "mean"
-    kept = trainable(training.encoder)
-    for name, value in kept.items():
-        torch.testing.assert_close(value, torch.stack([end[name] for end in ends[:3]]).mean(dim=0))
-        torch.testing.assert_close(value, ends[3][name])  # the mean is what was scored last
-    assert len({step.loss for step in steps}) == len(steps)  # each epoch has other batches
-    rates = [[step.learning_rate for step in steps if step.epoch == epoch] for epoch in (1, 2, 3)]
-    assert rates[0][-1] < max(rates[0])
-    assert rates[0] == rates[1] == rates[2]
-    alone, alone_ends, _ = watched(recipe)
-    alone.progress.epoch = 3  # as if the others had not been
-    alone.run()
-    assert all(torch.equal(value, ends[2][name]) for name, value in alone_ends[0].items())
-
-
-def watched(recipe: TrainRecipe) -> tuple[Training, list[dict[str, torch.Tensor]], list[Step]]:
-    """Return a training, and lists that fill while it runs: the weights that are scored, the steps."""
-    (source,) = load_sources(recipe.data)
-    tokenizer = Encoder.load(find_model(recipe.base_model), recipe.text).tokenizer
-    training = training_of(recipe, tokenize_pairs(source.parts.train, tokenizer))
-    ends: list[dict[str, torch.Tensor]] = []
-    steps: list[Step] = []
-
-    def score(encoder: Encoder) -> Score:
-        ends.append(trainable(encoder))
-        return Score(value=-float(len(ends)), metrics={})
-
-    training.validate = score
-    training.report = lambda event: steps.append(event) if isinstance(event, Step) else None
-    return training, ends, steps
-
-
-def trainable(encoder: Encoder) -> dict[str, torch.Tensor]:
-    weights = encoder.model.named_parameters()
-    return {name: value.detach().clone() for name, value in weights if value.requires_grad}
-
-
-def test_a_run_that_keeps_the_mean_says_so(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
-    options = OptimizerRecipe(epochs=3, restarts=True, batch_size=16, learning_rate=1e-2)
-    recipe = dataclasses.replace(tiny_recipe, optimizer=options, selection=SelectionRecipe(keep="mean"))
-    report = train(recipe, tmp_path / "run")
-    assert report.trained is not None
-    again = validation_score(load_run(tmp_path / "run"), load_sources(recipe.data), recipe.selection)
-    assert again.value == pytest.approx(report.trained.best_score, abs=1e-6)
-    assert "Kept: the mean of the weights of 3 epochs, 100%" in (tmp_path / "run" / "report.html").read_text()
-
-
-def test_patience_ends_a_run_that_learns_nothing_more(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(
-        tiny_recipe,
-        optimizer=OptimizerRecipe(epochs=30, batch_size=16, learning_rate=1e-12),
-        selection=SelectionRecipe(patience=2),
-    )
-    report = train(recipe, tmp_path / "run")
-    assert report.trained is not None
-    assert len(report.trained.epochs) == 3  # the first, and two that are no better
-    assert report.trained.best_epoch == 1
 
 
 def test_a_run_that_did_not_help_says_so_and_exits_1(

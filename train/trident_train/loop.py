@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from trident_train.checkpoints import Checkpoint, CheckpointFolder
 from trident_train.encoder import Encoder, TwoSides
 from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss
 from trident_train.processes import Share
-from trident_train.recipe import Keep, LossRecipe, TrainRecipe
+from trident_train.recipe import LossRecipe, TrainRecipe
 from trident_train.selection import Score
 
 
@@ -53,7 +52,6 @@ class Trained:
     """What the loop gives back: the weights to keep are already in the model."""
 
     best_epoch: int  # by the validation score
-    keep: Keep  # its weights, or the mean of all epochs'
     best_scale: float  # share of the learned change that was kept
     best_score: float
     scales: dict[str, float]  # validation score of each scale tried
@@ -71,7 +69,7 @@ class Progress:
     pairs: int = 0  # of the epoch seen
     seconds: float = 0.0  # of the epoch
     epochs: list[Epoch] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best epoch, or the mean of all
+    best: dict[str, Tensor] = field(default_factory=dict)  # trainable weights of the best epoch
 
     def best_epoch(self) -> Epoch:
         """Return the best epoch; ties go to the earlier."""
@@ -106,26 +104,18 @@ class Training:
         """Set up optimiser and schedule."""
         options = self.recipe.optimizer
         trainable = [parameter for parameter in self.encoder.model.parameters() if parameter.requires_grad]
-        self.adam = torch.optim.AdamW(trainable, lr=options.learning_rate, weight_decay=options.weight_decay)
+        adam = torch.optim.Adam(trainable, lr=options.learning_rate)
         plans = (len(self.plan(epoch)) for epoch in range(1, options.epochs + 1))
-        self.epoch_steps = [-(-batches // options.gradient_accumulation) for batches in plans]
-        self.scheduler = self.schedule(1)
-        self.two_sides, self.optimizer = self.accelerator.prepare(TwoSides(self.encoder), self.adam)
+        self.steps = sum(-(-batches // options.gradient_accumulation) for batches in plans)  # of the whole run
+        self.scheduler = get_scheduler(
+            options.schedule,
+            adam,
+            num_warmup_steps=round(self.steps * options.warmup_share),
+            num_training_steps=self.steps,
+        )
+        self.two_sides, self.optimizer = self.accelerator.prepare(TwoSides(self.encoder), adam)
         self.progress = Progress()
         self.start = _trainable_weights(self.encoder.model)
-        self.unused = copy.deepcopy(self.optimizer.state_dict())
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole run."""
-        return sum(self.epoch_steps)
-
-    def schedule(self, epoch: int) -> Any:
-        """Return what sets the learning rate: of an epoch that begins anew, else of the whole run."""
-        options = self.recipe.optimizer
-        steps = self.epoch_steps[epoch - 1] if options.restarts else self.steps
-        warmup = round(steps * options.warmup_share)
-        return get_scheduler(options.schedule, self.adam, num_warmup_steps=warmup, num_training_steps=steps)
 
     def plan(self, epoch: int) -> list[BatchPlan]:
         """Return the batches of an epoch."""
@@ -142,7 +132,7 @@ class Training:
     def run(self) -> Trained:
         """Train from where the run is to its end; leave the best weights in the model."""
         progress, options = self.progress, self.recipe.optimizer
-        while progress.epoch <= options.epochs and not self.stalled():
+        while progress.epoch <= options.epochs:
             self.run_epoch()
             score = self.validate(self.encoder)
             done = Epoch(
@@ -155,7 +145,8 @@ class Training:
                 validation=score.metrics,
             )
             progress.epochs.append(done)
-            self.keep_weights()
+            if progress.best_epoch() is done:
+                progress.best = _trainable_weights(self.encoder.model)
             self.progress = progress = Progress(
                 epoch=progress.epoch + 1, step=progress.step, epochs=progress.epochs, best=progress.best
             )
@@ -163,31 +154,9 @@ class Training:
             self.save()
         return self.select()
 
-    def stalled(self) -> bool:
-        """Return whether the last ``patience`` epochs brought no better score."""
-        patience, epochs = self.recipe.selection.patience, self.progress.epochs
-        return patience is not None and bool(epochs) and len(epochs) - self.progress.best_epoch().epoch >= patience
-
-    def keep_weights(self) -> None:
-        """Take the weights of the epoch that is done for the best, if they are, or into the mean of all epochs'.
-
-        Source: Izmailov et al. 2018, Averaging weights leads to wider optima and better generalization; of epochs that
-        begin anew, Wortsman et al. 2022, Model soups, section 2 (uniform).
-        """
-        progress, weights = self.progress, _trainable_weights(self.encoder.model)
-        done = len(progress.epochs)
-        if self.recipe.selection.keep == "mean" and done > 1:
-            progress.best = {name: mean.lerp(weights[name], 1 / done) for name, mean in progress.best.items()}
-        elif done == 1 or progress.best_epoch() is progress.epochs[-1]:
-            progress.best = weights
-
     def run_epoch(self) -> None:
         """Train for the rest of the epoch under way."""
         progress, options = self.progress, self.recipe.optimizer
-        if options.restarts and not progress.batches:
-            _restore(self.encoder.model, self.start)
-            self.optimizer.load_state_dict(copy.deepcopy(self.unused))
-            self.scheduler = self.schedule(progress.epoch)
         self.two_sides.train()
         plan = self.plan(progress.epoch)
         while progress.batches < len(plan):
@@ -235,17 +204,15 @@ class Training:
 
     def select(self) -> Trained:
         """Put the weights to keep into the model, at the scale that scores best; ties go to the larger scale."""
-        best, keep = self.progress.best_epoch(), self.recipe.selection.keep
+        best = self.progress.best_epoch()
         scores = {}
         for scale in sorted(self.recipe.selection.scales, reverse=True):
             _restore(self.encoder.model, self.scaled(scale))
-            known = scale == 1.0 and keep == "best"
-            scores[scale] = best.score if known else self.validate(self.encoder).value
+            scores[scale] = best.score if scale == 1.0 else self.validate(self.encoder).value
         scale = max(scores, key=lambda one: (scores[one], one))
         _restore(self.encoder.model, self.scaled(scale))
         return Trained(
             best_epoch=best.epoch,
-            keep=keep,
             best_scale=scale,
             best_score=scores[scale],
             scales={f"{one:g}": score for one, score in scores.items()},
@@ -297,7 +264,6 @@ class Training:
         weights = {name.removeprefix("now/"): value for name, value in checkpoint.tensors.items() if name[:4] == "now/"}
         best = {name.removeprefix("best/"): value for name, value in checkpoint.tensors.items() if name[:5] == "best/"}
         _restore(self.encoder.model, weights)
-        self.scheduler = self.schedule(min(state["progress"]["epoch"], self.recipe.optimizer.epochs))
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.accelerator.scaler is not None:

@@ -72,12 +72,10 @@ class LoraRecipe:
     """Low-rank adapters, as PEFT offers them."""
 
     rank: int = 8
-    alpha: int = 16  # the update is scaled by alpha / rank (alpha / sqrt(rank) with rslora)
+    alpha: int = 16  # the update is scaled by alpha / rank
     dropout: float = 0.0  # on the adapter's input
     targets: tuple[str, ...] = ("query", "key", "value")  # names of linear layers; ("all-linear",) for every one
     top_layers: int | None = None  # only the last so many transformer layers get adapters; None: all
-    rslora: bool = False
-    dora: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -138,14 +136,12 @@ Precision = Literal["no", "fp16", "bf16", "auto"]  # auto: the fastest that the 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRecipe:
-    """Adam with decoupled weight decay, and its schedule."""
+    """Adam and its schedule."""
 
     epochs: int = 3
-    restarts: bool = False  # each epoch begins at the pretrained weights, with a schedule of its own
     batch_size: int = 64  # units a batch, whatever the number of processes: pairs, or a positive with its negatives
     batches: Batches = "shuffled"
     learning_rate: float = 5e-4
-    weight_decay: float = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_share: float = 0.0  # of all steps
     max_gradient_norm: float = 1.0  # gradients are clipped to it
@@ -164,33 +160,22 @@ class OptimizerRecipe:
             raise ConfigError(f"optimizer.warmup_share must be in [0, 1), got {self.warmup_share}")
 
 
-# best: the epoch with the best score; mean: of all epochs' weights, with ``optimizer.restarts`` a model soup
-Keep = Literal["best", "mean"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class SelectionRecipe:
-    """Which weights are kept: never the last by default."""
+    """Which epoch's weights are kept: the best by the validation split."""
 
     metrics: tuple[Metric, ...] = ("roc_auc",)  # on the validation split; they make the score of an epoch
     # mean: of the metrics; worst_gain: the least that a metric of a source gained over the pretrained model
     rule: Literal["mean", "worst_gain"] = "mean"
-    keep: Keep = "best"
-    patience: int | None = None  # epochs without a better score before training stops; None: all epochs run
     scales: tuple[float, ...] = (1.0,)  # times the learned change, tried on the weights to keep; above 1 goes on
-    catalogue_products: int = 3000  # that stand for the catalogue in catalogue metrics, judged ones included
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not self.metrics:
             raise ConfigError("selection.metrics must name at least one metric, got none")
-        if self.patience is not None and self.patience < 1:
-            raise ConfigError(f"selection.patience must be >= 1, got {self.patience}")
         wrong = [scale for scale in self.scales if not 0 < scale <= 2]
         if wrong or not self.scales:
             raise ConfigError(f"selection.scales must be in (0, 2], got {list(self.scales)}")
-        if self.catalogue_products < 100:
-            raise ConfigError(f"selection.catalogue_products must be >= 100, got {self.catalogue_products}")
 
     def ranks_catalogue(self) -> bool:
         """Return whether a metric ranks a catalogue."""
@@ -202,13 +187,11 @@ class CheckpointRecipe:
     """How often an interrupted run can go on from where it was."""
 
     every_steps: int = 100  # and at the end of each epoch
-    keep: int = 2  # the last ones
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("every_steps", "keep"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"checkpoint.{name} must be >= 1, got {getattr(self, name)}")
+        if self.every_steps < 1:
+            raise ConfigError(f"checkpoint.every_steps must be >= 1, got {self.every_steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,11 +216,6 @@ class TrainRecipe:
         if self.loss.name == "infonce" and self.optimizer.batch_size < 2:
             raise ConfigError(
                 f"optimizer.batch_size must be >= 2 to have in-batch negatives, got {self.optimizer.batch_size}"
-            )
-        if self.selection.patience is not None and (self.optimizer.restarts or self.selection.keep == "mean"):
-            raise ConfigError(
-                "selection.patience waits for a better epoch of one training: it needs selection.keep 'best' and no "
-                f"optimizer.restarts, got '{self.selection.keep}' and {str(self.optimizer.restarts).lower()}"
             )
         if self.negatives.mined and self.loss.name != "infonce":
             raise ConfigError(f"negatives.mined needs loss.name 'infonce', got '{self.loss.name}'")

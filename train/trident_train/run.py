@@ -186,7 +186,7 @@ def train(
 
 def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained: Score) -> Training:
     run.report(Stage(name="tokenising"))
-    checkpoints = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
+    checkpoints = CheckpointFolder(run.workplace)
     miners = _miners(run, before)
     return Training(
         accelerator=run.accelerator,
@@ -221,7 +221,7 @@ def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int |
         "base model": weights_fingerprint(base),
         "number of processes": str(run.accelerator.num_processes),
     }
-    folder = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
+    folder = CheckpointFolder(run.workplace)
     if run.accelerator.is_main_process:
         checkpoint = folder.open(identity, restart=restart)
         run.accelerator.wait_for_everyone()

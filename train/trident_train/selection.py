@@ -14,6 +14,7 @@ from trident_train.evaluate import rank_encoder
 from trident_train.recipe import SelectionRecipe
 
 AS_GOOD_AS_ONE = 0.995
+CATALOGUE_PRODUCTS = 3000  # that stand for the catalogue, judged ones included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def validation_score(
     Args:
         encoder: Judged as it is.
         sources: Their validation splits; one without a catalogue is scored by the other metrics.
-        recipe: Which metrics, by which rule, and how large a part of a catalogue stands for it.
+        recipe: Which metrics, by which rule.
         pretrained: The pretrained model's score; None: the encoder is that model.
     """
     metrics: dict[str, float] = {}
@@ -43,7 +44,7 @@ def validation_score(
     for source in sources:
         catalogue = None
         if recipe.ranks_catalogue() and source.catalogue is not None:
-            catalogue = _part_of(source.catalogue, source.parts.validation.product_ids, recipe.catalogue_products)
+            catalogue = _part_of(source.catalogue, source.parts.validation.product_ids, CATALOGUE_PRODUCTS)
         pairs = source.parts.validation
         row = rank_encoder(encoder, pairs, catalogue).row("validation", pairs, catalogue)
         found: dict[str, float] = {
