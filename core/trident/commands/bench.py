@@ -37,7 +37,6 @@ def command(
     window: Annotated[float, typer.Option(help="Seconds of a window; a measurement is three.")] = 5.0,
     count: Annotated[int, typer.Option(help="Queries to draw at most.")] = 10_000,
     mix: Annotated[str, typer.Option(help="distinct, zipf (popular ones often) or log (as in the file).")] = "distinct",
-    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 42,
     batches: Annotated[str, typer.Option(help="Batch sizes of the yardstick.")] = "1,8,32",
     threads: Annotated[int | None, typer.Option(help="Of the yardstick; the cores by default.")] = None,
     budget: Annotated[Path | None, typer.Option(help="Bounds on ratios; exit status 1 when one is broken.")] = None,
@@ -64,7 +63,6 @@ def command(
         window_s=window,
         count=count,
         mix=mix,
-        seed=seed,
         batches=tuple(int(number) for number in _numbers(batches, "--batches", whole=True)),
         **given,
     )

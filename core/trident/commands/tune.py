@@ -29,15 +29,13 @@ def command(
     rounds: Annotated[int, typer.Option(help="Final rounds at most.")] = 10,
     count: Annotated[int, typer.Option(help="Queries to draw at most.")] = 10_000,
     mix: Annotated[str, typer.Option(help="distinct, zipf (popular ones often) or log (as in the file).")] = "distinct",
-    seed: Annotated[int, typer.Option(help="Of the drawing.")] = 42,
-    plot: Annotated[Path | None, typer.Option(help="Write p99 against throughput as .svg or .png.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the whole report as JSON.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole report as one JSON document.")] = False,
 ) -> None:
     """Find the fastest serving settings for this machine; trident serve takes them from then on."""
     for ending in (signal.SIGTERM, signal.SIGHUP):  # the server that was started is stopped then too
         signal.signal(ending, signal.default_int_handler)
-    runs, searches, plots = (need("bench", f"trident.bench.{name}") for name in ("tuning_run", "tuning_search", "plot"))
+    runs, searches = (need("bench", f"trident.bench.{name}") for name in ("tuning_run", "tuning_search"))
     knobs = {} if knob is None else {"knobs": tuple(knob)}
     config = runs.TuneConfig(
         queries=queries,
@@ -47,19 +45,11 @@ def command(
         search=searches.SearchConfig(limit_s=minutes * 60, window_s=window, rounds=rounds, p99_ms=p99_ms),
         count=count,
         mix=mix,
-        seed=seed,
         **knobs,
     )
-    if plot is not None:
-        plots.check_plot_path(plot)
-        need("bench", "matplotlib")
     report = runs.run_tuning(need("bench", "trident.bench.perf_analyzer").find_perf_analyzer(), config, say=say)
     if out is not None:
         report.save(out)
-    if plot is not None:
-        title = f"{clients} clients, {report.machine['cores']} cores"
-        finalists, bound_ms = report.verdict.finalists, report.verdict.bound_ms
-        plots.save_tuning_plot(report.trials, finalists, plot, bound_ms=bound_ms, title=title)
     if json:
         print_json(report.to_json())
     else:
