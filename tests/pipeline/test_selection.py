@@ -1,4 +1,4 @@
-"""Which weights are kept: the best epoch by a chosen metric, at the best scale; what a run says that did not help."""
+"""Which weights are kept: the best epoch by a chosen metric; what a run says that did not help."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from trident.base_model import find_model
 from trident.catalogue import read_catalogue
@@ -22,7 +20,7 @@ from trident_train.negatives import NegativeMiner
 from trident_train.recipe import LossRecipe, NegativesRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
 from trident_train.run import train
 from trident_train.run_folder import load_run
-from trident_train.selection import validation_score, worst_gain
+from trident_train.selection import validation_score
 
 WORSE = """
 base_model = "{model}"
@@ -43,14 +41,11 @@ def test_the_kept_weights_have_the_score_that_is_reported(
     recipe = dataclasses.replace(
         with_catalogue(tiny_recipe, tiny_data),
         optimizer=OptimizerRecipe(epochs=3, batch_size=16, learning_rate=2e-2),
-        selection=SelectionRecipe(metrics=("catalogue_ndcg_at_10", "ndcg_at_10"), scales=(0.3, 1.0, 0.6)),
+        selection=SelectionRecipe(metrics=("catalogue_ndcg_at_10", "ndcg_at_10")),
     )
     report = train(recipe, tmp_path / "run")
     assert report.trained is not None
-    assert set(report.trained.scales) == {"0.3", "0.6", "1"}
-    assert report.trained.best_score == max(report.trained.scales.values())
-    assert report.trained.scales[f"{report.trained.best_scale:g}"] == report.trained.best_score
-    assert report.trained.scales["1"] == max(epoch.score for epoch in report.trained.epochs)
+    assert report.trained.best_score == max(epoch.score for epoch in report.trained.epochs)
     again = validation_score(load_run(tmp_path / "run"), load_sources(recipe.data), recipe.selection)
     assert again.value == pytest.approx(report.trained.best_score, abs=1e-6)
     for epoch in report.trained.epochs:
@@ -58,55 +53,6 @@ def test_the_kept_weights_have_the_score_that_is_reported(
         assert epoch.score == pytest.approx(np.mean(list(epoch.validation.values())))
     assert report.test[-1].catalogue is not None
     assert report.test[-1].catalogue.products == 144
-
-
-def test_the_worst_gain_looks_at_what_fell_most(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path) -> None:
-    selection = SelectionRecipe(metrics=("roc_auc", "catalogue_ndcg_at_10"), rule="worst_gain", scales=(0.3, 1.0))
-    recipe = dataclasses.replace(
-        with_catalogue(tiny_recipe, tiny_data),
-        optimizer=OptimizerRecipe(epochs=2, batch_size=16, learning_rate=2e-2),
-        selection=selection,
-    )
-    report = train(recipe, tmp_path / "run")
-    before = report.pretrained_validation
-    assert before.value == 0
-    assert report.trained is not None
-    for epoch in report.trained.epochs:
-        gains = [value - before.metrics[name] for name, value in epoch.validation.items()]
-        assert epoch.score == min(gains) < max(gains)
-    assert report.improved == (report.trained.best_score > 0)
-    kept = validation_score(load_run(tmp_path / "run"), load_sources(recipe.data), selection, pretrained=before)
-    assert kept.value == pytest.approx(report.trained.best_score, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "gain"),
-    [
-        ({"a/auc": 0.5, "b/auc": 0.75}, {"a/auc": 0.75, "b/auc": 0.875}, 0.125),
-        ({"a/auc": 0.5, "b/auc": 0.75}, {"a/auc": 1.0, "b/auc": 0.5}, -0.25),
-        ({"a/auc": 0.5, "b/ndcg": 1.0}, {"a/auc": 0.75, "b/ndcg": 1.0}, 0.25),
-        ({"a/auc": 0.5, "b/ndcg": 1.0}, {"a/auc": 0.75, "b/ndcg": 0.5}, -0.5),
-        ({"a/auc": 0.5, "b/ndcg": 0.9975}, {"a/auc": 0.75, "b/ndcg": 0.9955}, 0.25),
-        ({"a/auc": 0.5, "b/ndcg": 1.0}, {"a/auc": 0.75, "b/ndcg": 0.9375}, -0.0625),
-        ({"b/ndcg": 1.0}, {"b/ndcg": 1.0}, 0.0),
-    ],
-)
-def test_what_has_nothing_to_gain_does_not_count(
-    before: dict[str, float], after: dict[str, float], gain: float
-) -> None:
-    assert worst_gain(before, after) == gain
-
-
-def test_a_scale_is_that_share_of_the_learned_change(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
-    options = OptimizerRecipe(epochs=1, batch_size=16, learning_rate=1e-3)
-    recipe = dataclasses.replace(tiny_recipe, method="full", optimizer=options)
-    train(recipe, tmp_path / "whole")
-    train(dataclasses.replace(recipe, selection=SelectionRecipe(scales=(0.25,))), tmp_path / "quarter")
-    base = load_file(find_model(recipe.base_model) / "model.safetensors")
-    whole, quarter = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "quarter"))
-    assert any(not torch.equal(base[name], value) for name, value in whole.items())
-    for name, value in quarter.items():
-        torch.testing.assert_close(value, base[name] + 0.25 * (whole[name] - base[name]))
 
 
 def test_a_run_that_did_not_help_says_so_and_exits_1(

@@ -95,7 +95,6 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
         (MINIMAL, ["selection.metrics=[]"], "selection.metrics must name at least one metric, got none"),
         (MINIMAL, ["selection.metrics=['auc']"], "'selection.metrics' must be one of 'roc_auc', .* got 'auc'"),
         (MINIMAL, ["selection.metrics=['catalogue_ndcg_at_10']"], "a catalogue metric in selection.metrics needs data"),
-        (MINIMAL, ["selection.scales=[0.5, 2.5]"], r"selection.scales must be in \(0, 2\], got \[0.5, 2.5\]"),
         (MINIMAL, ["checkpoint.every_steps=0"], "checkpoint.every_steps must be >= 1, got 0"),
         (MINIMAL, ["tracker=mlflow"], "'tracker' must be one of 'none', 'tensorboard', 'wandb', got 'mlflow'"),
     ],

@@ -43,7 +43,7 @@ class Epoch:
     seconds: float  # training only
     pairs: int  # seen
     mean_loss: float
-    score: float  # on the validation split: of ``validation``, by the recipe's rule
+    score: float  # on the validation split: the mean of ``validation``, each source as much as another
     validation: dict[str, float]  # by metric
 
 
@@ -52,9 +52,7 @@ class Trained:
     """What the loop gives back: the weights to keep are already in the model."""
 
     best_epoch: int  # by the validation score
-    best_scale: float  # share of the learned change that was kept
     best_score: float
-    scales: dict[str, float]  # validation score of each scale tried
     epochs: tuple[Epoch, ...]
 
 
@@ -115,7 +113,6 @@ class Training:
         )
         self.two_sides, self.optimizer = self.accelerator.prepare(TwoSides(self.encoder), adam)
         self.progress = Progress()
-        self.start = _trainable_weights(self.encoder.model)
 
     def plan(self, epoch: int) -> list[BatchPlan]:
         """Return the batches of an epoch."""
@@ -203,35 +200,10 @@ class Training:
         )
 
     def select(self) -> Trained:
-        """Put the weights to keep into the model, at the scale that scores best; ties go to the larger scale."""
+        """Put the weights of the best epoch into the model."""
         best = self.progress.best_epoch()
-        scores = {}
-        for scale in sorted(self.recipe.selection.scales, reverse=True):
-            _restore(self.encoder.model, self.scaled(scale))
-            scores[scale] = best.score if scale == 1.0 else self.validate(self.encoder).value
-        scale = max(scores, key=lambda one: (scores[one], one))
-        _restore(self.encoder.model, self.scaled(scale))
-        return Trained(
-            best_epoch=best.epoch,
-            best_scale=scale,
-            best_score=scores[scale],
-            scales={f"{one:g}": score for one, score in scores.items()},
-            epochs=tuple(self.progress.epochs),
-        )
-
-    def scaled(self, scale: float) -> dict[str, Tensor]:
-        """Return the weights to keep with a share of their change since the start.
-
-        Of LoRA's product B A only B is scaled (it starts at zero), so that the product is scaled once.
-
-        Source: Wortsman et al. 2022, Robust fine-tuning of zero-shot models, equation 1.
-        """
-        best = self.progress.best
-        if scale == 1.0:
-            return best
-        return {
-            name: value if "lora_A" in name else self.start[name].lerp(value, scale) for name, value in best.items()
-        }
+        _restore(self.encoder.model, self.progress.best)
+        return Trained(best_epoch=best.epoch, best_score=best.score, epochs=tuple(self.progress.epochs))
 
     def save(self) -> None:
         """Write a checkpoint from which ``restore`` goes on."""

@@ -164,18 +164,12 @@ class OptimizerRecipe:
 class SelectionRecipe:
     """Which epoch's weights are kept: the best by the validation split."""
 
-    metrics: tuple[Metric, ...] = ("roc_auc",)  # on the validation split; they make the score of an epoch
-    # mean: of the metrics; worst_gain: the least that a metric of a source gained over the pretrained model
-    rule: Literal["mean", "worst_gain"] = "mean"
-    scales: tuple[float, ...] = (1.0,)  # times the learned change, tried on the weights to keep; above 1 goes on
+    metrics: tuple[Metric, ...] = ("roc_auc",)  # on the validation split; their mean over sources is the score
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not self.metrics:
             raise ConfigError("selection.metrics must name at least one metric, got none")
-        wrong = [scale for scale in self.scales if not 0 < scale <= 2]
-        if wrong or not self.scales:
-            raise ConfigError(f"selection.scales must be in (0, 2], got {list(self.scales)}")
 
     def ranks_catalogue(self) -> bool:
         """Return whether a metric ranks a catalogue."""

@@ -76,10 +76,10 @@ class Run:
         """Where steps and epochs are written while the run is under way."""
         return self.workplace / METRICS_FILE
 
-    def score(self, encoder: Encoder, pretrained: Score | None = None) -> Score:
-        """Return the validation score of an encoder, given the pretrained model's unless it is that."""
+    def score(self, encoder: Encoder) -> Score:
+        """Return the validation score of an encoder."""
         self.report(Stage(name="judging the validation split"))
-        return validation_score(encoder, self.sources, self.recipe.selection, pretrained=pretrained)
+        return validation_score(encoder, self.sources, self.recipe.selection)
 
     def record(self, entry: Step | Epoch) -> None:
         """Write an entry where people and trackers look for it."""
@@ -139,7 +139,7 @@ def train(
         encoder = Encoder(model, encoder.tokenizer, accelerator)
         before = PretrainedEncoder(model, encoder.tokenizer, accelerator)
         pretrained = run.score(before)
-        training = None if recipe.method == "none" else _training(run, encoder, before, pretrained)
+        training = None if recipe.method == "none" else _training(run, encoder, before)
         arms = TestArms(run.sources)
         run.report(Stage(name="judging the pretrained model"))
         arms.add_references()
@@ -184,7 +184,7 @@ def train(
     return result
 
 
-def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained: Score) -> Training:
+def _training(run: Run, encoder: Encoder, before: PretrainedEncoder) -> Training:
     run.report(Stage(name="tokenising"))
     checkpoints = CheckpointFolder(run.workplace)
     miners = _miners(run, before)
@@ -193,7 +193,7 @@ def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained:
         encoder=encoder,
         sources=[_tokenized(run, source, before, miners.get(source.name)) for source in run.sources],
         recipe=run.recipe,
-        validate=lambda trained: run.score(trained, pretrained),
+        validate=run.score,
         report=run.record,
         checkpoints=checkpoints,
         mark=lambda: run.metrics_path.stat().st_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,31 +13,24 @@ from trident_train.encoder import Encoder
 from trident_train.evaluate import rank_encoder
 from trident_train.recipe import SelectionRecipe
 
-AS_GOOD_AS_ONE = 0.995
 CATALOGUE_PRODUCTS = 3000  # that stand for the catalogue, judged ones included
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """``value`` says how good, by the recipe's rule; names of ``metrics`` start with their source's if it has one."""
+    """``value`` says how good; names of ``metrics`` start with their source's if it has one."""
 
     value: float
     metrics: dict[str, float]
 
 
-def validation_score(
-    encoder: Encoder, sources: Sequence[Source], recipe: SelectionRecipe, *, pretrained: Score | None = None
-) -> Score:
-    """Return the score of an encoder on the validation splits.
-
-    By the rule ``mean`` it is the mean over sources of the mean over metrics. By ``worst_gain`` it is the least that a
-    metric of a source gained over the pretrained model: above 0 if none fell.
+def validation_score(encoder: Encoder, sources: Sequence[Source], recipe: SelectionRecipe) -> Score:
+    """Return the score of an encoder on the validation splits: the mean over sources of the mean over metrics.
 
     Args:
         encoder: Judged as it is.
         sources: Their validation splits; one without a catalogue is scored by the other metrics.
-        recipe: Which metrics, by which rule.
-        pretrained: The pretrained model's score; None: the encoder is that model.
+        recipe: Which metrics.
     """
     metrics: dict[str, float] = {}
     means = []
@@ -59,19 +52,7 @@ def validation_score(
         means.append(float(np.mean(list(chosen.values()))))
         prefix = f"{source.name}/" if source.name else ""
         metrics |= {prefix + name: value for name, value in chosen.items()}
-    if recipe.rule == "worst_gain":
-        before = metrics if pretrained is None else pretrained.metrics
-        return Score(value=worst_gain(before, metrics), metrics=metrics)
     return Score(value=float(np.mean(means)), metrics=metrics)
-
-
-def worst_gain(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Return the least that a metric gained; one that was and is as good as 1 has nothing to gain, and is left out.
-
-    NDCG of queries with a single judged product, for instance, is always 1; where nearly all are relevant, nearly so.
-    """
-    gains = [value - before[name] for name, value in after.items() if min(value, before[name]) < AS_GOOD_AS_ONE]
-    return min(gains, default=0.0)
 
 
 def _part_of(catalogue: Catalogue, judged: list[str], size: int) -> Catalogue:
