@@ -81,7 +81,7 @@ def print_report(report: TuneReport) -> None:
     print_table(tried)
     if report.verdict.finalists:
         print_table(finals)
-    exported = ", ".join(f"{name} {value}" for name, value in report.exported.items() if value is not None)
+    exported = ", ".join(f"{name} {value}" for name, value in report.exported.items())
     say(f"as exported: {exported}")
     verdict = report.verdict
     if report.written is None:
