@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from trident.catalogue import read_catalogue
-from trident.generation import ENCODER_FOLDER, Generation
-from trident.served_encoder import KERNELS, load_encoder
-from trident.text import SLOT, TextContract
-from trident.tokenization import TextTokenizer
+from trident.data.catalogue import read_catalogue
+from trident.encoder.served_encoder import KERNELS, load_encoder
+from trident.encoder.text import SLOT, TextContract
+from trident.encoder.tokenization import TextTokenizer
+from trident.generation.generation import ENCODER_FOLDER, Generation
 from trident_export.embedding import embed_catalogue
 
 TITLES = 4000

@@ -28,13 +28,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.onnx_session import CPU
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TokenBatch
 from trident.errors import ExportError, TridentError
-from trident.onnx_session import CPU
-from trident.plan import Library, load_library
-from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
-from trident.text import TextContract
-from trident.tokenization import TokenBatch
+from trident.generation.plan import Library, load_library
+from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident_export.engine import EngineOptions, build_plan
 from trident_export.engine_profiles import Profile
 from trident_export.fp16 import convert_fp16

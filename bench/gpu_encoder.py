@@ -26,12 +26,12 @@ import torch
 
 from trident.bench.perf_analyzer import Load, PerfAnalyzer, Target, find_perf_analyzer
 from trident.bench.queries import draw_queries, write_rows_input
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ModelError, TridentError
-from trident.generation import QUERY_TOKENS, Identity
-from trident.runtime_repository import WEIGHTS
-from trident.server import ServerConfig, TritonServer, free_ports
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
+from trident.generation.generation import QUERY_TOKENS, Identity
+from trident.server.runtime_repository import WEIGHTS
+from trident.server.server import ServerConfig, TritonServer, free_ports
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
 from trident_train.random_model import E5_LARGE, write_random_model

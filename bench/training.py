@@ -34,11 +34,11 @@ from rich.progress import Progress
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from trident.base_model import find_model
+from trident.data.pairs import Pairs
+from trident.encoder.base_model import find_model
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import TridentError
-from trident.pairs import Pairs
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
 from trident_train.batches import BatchPlan, TokenizedPairs, plan_epoch, tokenize_pairs
 from trident_train.data import load_sources
 from trident_train.encoder import Encoder

@@ -19,8 +19,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from trident.generation import ENCODER_FOLDER, find_generation
-from trident.text import TextContract
+from trident.encoder.text import TextContract
+from trident.generation.generation import ENCODER_FOLDER, find_generation
 from trident_export.config import ExportConfig
 from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe

@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trident.gate import GateReport
+    from trident.quality.gate import GateReport
 
 
 class TridentError(Exception):

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.base_model import file_sha256
-from trident.catalogue import CATALOGUE_FILE, Catalogue
+from trident.data.catalogue import CATALOGUE_FILE, Catalogue
+from trident.encoder.base_model import file_sha256
+from trident.encoder.kernel_encoder import KernelEncoder
+from trident.encoder.served_encoder import load_encoder
 from trident.errors import ExportError
-from trident.exact_search import Neighbours, exact_search, recall
-from trident.golden import GOLDEN_K
-from trident.index import VectorIndex
-from trident.kernel_encoder import KernelEncoder
-from trident.served_encoder import load_encoder
-from trident.staging import held_alone
+from trident.generation.golden import GOLDEN_K
+from trident.generation.staging import held_alone
+from trident.index.exact_search import Neighbours, exact_search, recall
+from trident.index.index import VectorIndex
 from trident_export.config import ExportConfig
 from trident_export.embed_run import take_over
 from trident_export.embedding import embed_catalogue

@@ -18,14 +18,14 @@ import torch
 from accelerate import Accelerator, PartialState
 from numpy.typing import NDArray
 
-from trident.catalogue import Catalogue, read_catalogue
 from trident.config import from_table
-from trident.encoder import OnnxEncoder
-from trident.encoder_fingerprint import encoder_fingerprint, part_fingerprints
+from trident.data.catalogue import Catalogue, read_catalogue
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.fingerprint import encoder_fingerprint, part_fingerprints
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError, ModelError
-from trident.staging import write_text
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer, TokenBatch
+from trident.generation.staging import write_text
 from trident_export.embedding import VECTORS_FILE, Process, embed_catalogue, tokenize_titles
 from trident_export.merge import load_backbone, merge
 from trident_export.onnx_graph import EncoderGraph

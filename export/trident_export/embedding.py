@@ -24,8 +24,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from trident.staging import write_text
-from trident.tokenization import TextTokenizer, TokenBatch, pad
+from trident.encoder.tokenization import TextTokenizer, TokenBatch, pad
+from trident.generation.staging import write_text
 
 VECTORS_FILE = "vectors.npy"
 TOKENIZED_AT_ONCE = 10_000

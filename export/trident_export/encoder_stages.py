@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.catalogue import Catalogue
-from trident.encoder import OnnxEncoder
-from trident.encoder_fingerprint import encoder_fingerprint, part_fingerprints
+from trident.data.catalogue import Catalogue
+from trident.data.pairs import Pairs
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.fingerprint import encoder_fingerprint, part_fingerprints
+from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError
-from trident.graph_files import CODES_FILE, GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
-from trident.pairs import Pairs
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
 from trident_export.config import ExportConfig
 from trident_export.graphs import calibration_batches, make_graph
 from trident_export.kernels_stage import export_codes, prove_kernels

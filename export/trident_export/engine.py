@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trident.base_model import file_sha256
 from trident.config import to_table
+from trident.encoder.base_model import file_sha256
 from trident.errors import ConfigError, ExportError
-from trident.plan import Library, PlanManifest, find_gpu, load_library
-from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident.generation.plan import Library, PlanManifest, find_gpu, load_library
+from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident_export.engine_profiles import Profile
 
 logger = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from trident.config import from_table
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import GenerationError
-from trident.generation import Generation
-from trident.tokenization import TextTokenizer
+from trident.generation.generation import Generation
 
 FIXED_SHARE = 0.99  # of queries fit the length that the served tokenizer pads to
 TYPICAL_SHARE = 0.9  # of products fit the length that a plan is tuned for

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trident.base_model import file_sha256
-from trident.generation import ENGINES_FOLDER
-from trident.graph_files import GRAPH_FILES
-from trident.plan import PLAN_FILE, PlanManifest, check_plan, find_gpu
+from trident.encoder.base_model import file_sha256
+from trident.encoder.graph_files import GRAPH_FILES
+from trident.generation.generation import ENGINES_FOLDER
+from trident.generation.plan import PLAN_FILE, PlanManifest, check_plan, find_gpu
 from trident_export.config import EngineConfig
 from trident_export.engine import build_plan
 from trident_export.engine_profiles import Profile

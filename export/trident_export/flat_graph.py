@@ -1,4 +1,4 @@
-"""Writes the files of ``trident.flat_search``: vectors as 8-bit integers in an ONNX graph, and how far they are off."""
+"""Writes the files of ``trident.index.flat_search``: vectors as 8-bit integers in an ONNX graph, and their errors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from trident.base_model import file_sha256
 from trident.config import to_table
-from trident.flat_search import (
+from trident.encoder.base_model import file_sha256
+from trident.index.files import FLAT_GRAPH_FILE, FLAT_RECORD_FILE, INDEX_FILE
+from trident.index.flat_search import (
     CODE_LEVELS,
     FLAT_FORMAT,
     LABELS,
@@ -22,7 +23,6 @@ from trident.flat_search import (
     TOP,
     FlatRecord,
 )
-from trident.index_files import FLAT_GRAPH_FILE, FLAT_RECORD_FILE, INDEX_FILE
 from trident_export.onnx_graph import OPSET
 
 IR_VERSION = 10  # the newest that ONNX Runtime 1.20 reads

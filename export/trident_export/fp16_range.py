@@ -15,10 +15,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from trident.encoder import INPUTS
+from trident.encoder.encoder import INPUTS
+from trident.encoder.onnx_session import CPU
+from trident.encoder.tokenization import TokenBatch
 from trident.errors import ExportError
-from trident.onnx_session import CPU
-from trident.tokenization import TokenBatch
 
 LARGEST = float(np.finfo(np.float16).max)  # 65,504
 MASKED = -1e30  # below: what attention adds where nothing is; it is cut off at the conversion, as it may be

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from trident.gate import REFUSAL_FILE, gate_entry, require, run_gate
-from trident.gate_baseline import baseline
-from trident.generation import Generation, Manifest
+from trident.generation.generation import Generation, Manifest
+from trident.quality.baseline import baseline
+from trident.quality.gate import REFUSAL_FILE, gate_entry, require, run_gate
 from trident_export.config import ExportConfig
 from trident_export.stages import Stages
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trident.catalogue import Catalogue
-from trident.golden import GOLDEN_K, GoldenAnswer
-from trident.index import Neighbours, VectorIndex
-from trident.served_encoder import ServedEncoder
-from trident.tokenization import TextTokenizer
+from trident.data.catalogue import Catalogue
+from trident.encoder.served_encoder import ServedEncoder
+from trident.encoder.tokenization import TextTokenizer
+from trident.generation.golden import GOLDEN_K, GoldenAnswer
+from trident.index.index import Neighbours, VectorIndex
 
 
 def golden_answers(

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from trident.encoder.onnx_session import first_line
+from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError
-from trident.onnx_session import first_line
-from trident.tokenization import TextTokenizer, TokenBatch
 from trident_export.fp16 import convert_fp16
 from trident_export.fp16_range import check_range
 from trident_export.int8 import quantize_int8

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from trident.tensors import ATTENTION_MASK, INPUT_IDS
-from trident.tokenization import TokenBatch
+from trident.encoder.tokenization import TokenBatch
+from trident.search.tensors import ATTENTION_MASK, INPUT_IDS
 from trident_export.fuse import fuse_gelu
 
 SMOOTHING = 0.65  # share of a large column's size that moves from activations to weights; 0.5 to 0.8 were measured

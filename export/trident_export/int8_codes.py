@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from trident.encoder import FINGERPRINT_KEY
+from trident.encoder.encoder import FINGERPRINT_KEY
+from trident.encoder.kernel_encoder import WEIGHTS_FILE
+from trident.encoder.signed_weights import ZERO
 from trident.errors import ExportError
-from trident.kernel_encoder import WEIGHTS_FILE
-from trident.signed_weights import ZERO
 
 # The linear layers of a BERT layer in the order of its computation.
 LINEAR = (

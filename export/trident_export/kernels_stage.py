@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trident.encoder import OnnxEncoder
-from trident.kernel_encoder import KernelEncoder, kernels_fault
-from trident.served_encoder import ServedEncoder
-from trident.tokenization import TextTokenizer
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.kernel_encoder import KernelEncoder, kernels_fault
+from trident.encoder.served_encoder import ServedEncoder
+from trident.encoder.tokenization import TextTokenizer
 from trident_export.config import ExportConfig
 from trident_export.int8_codes import write_codes
 from trident_export.parity import prove_parity

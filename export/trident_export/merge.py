@@ -13,9 +13,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel
 
-from trident.base_model import find_model, require_model, weights_fingerprint
+from trident.encoder.base_model import find_model, require_model, weights_fingerprint
+from trident.encoder.text import TextContract
 from trident.errors import ExportError, ModelError
-from trident.text import TextContract
 from trident_export.sentence_transformers import write_modules
 
 PROBE_SHAPE = (4, 12)  # texts, tokens

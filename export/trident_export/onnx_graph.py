@@ -13,11 +13,11 @@ import onnx
 import torch
 from torch import Tensor
 
-from trident.encoder import FINGERPRINT_KEY
+from trident.encoder.encoder import FINGERPRINT_KEY
+from trident.encoder.pooling import normalize, pool
+from trident.encoder.text import TextContract
 from trident.errors import ExportError
-from trident.pooling import normalize, pool
-from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
-from trident.text import TextContract
+from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident_export.fuse import fuse_projections
 
 OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion

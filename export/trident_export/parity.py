@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trident.encoder.served_encoder import ServedEncoder
+from trident.encoder.tokenization import TextTokenizer, TokenBatch, pad
 from trident.errors import ExportError
-from trident.served_encoder import ServedEncoder
-from trident.tokenization import TextTokenizer, TokenBatch, pad
 from trident_export.onnx_graph import EncoderGraph
 
 SMALLEST_COSINE = 0.99999

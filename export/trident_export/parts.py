@@ -7,14 +7,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from trident.base_model import file_sha256
-from trident.catalogue import CATALOGUE_FILE
 from trident.config import to_table
-from trident.generation import GOLDEN_FILE, Identity, unpadded_part, walk
-from trident.graph_files import CODES_FILE, GRAPH_FILES, UNPADDED_FILES
-from trident.plan import PlanManifest
-from trident.text import TEXT_CONTRACT_FILE
-from trident.tokenization import TOKENIZER_FILE
+from trident.data.catalogue import CATALOGUE_FILE
+from trident.encoder.base_model import file_sha256
+from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES, UNPADDED_FILES
+from trident.encoder.text import TEXT_CONTRACT_FILE
+from trident.encoder.tokenization import TOKENIZER_FILE
+from trident.generation.generation import GOLDEN_FILE, Identity, unpadded_part, walk
+from trident.generation.plan import PlanManifest
 from trident_export.config import ExportConfig
 from trident_export.encoder_stages import Encoder
 from trident_export.engine_profiles import Profile

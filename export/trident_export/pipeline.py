@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trident.base_model import file_sha256
-from trident.catalogue import read_catalogue
 from trident.config import to_table
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import read_pairs
+from trident.encoder.base_model import file_sha256
+from trident.encoder.served_encoder import load_encoder
 from trident.errors import ModelError
-from trident.gate import check_reason
-from trident.generation import (
+from trident.generation.generation import (
     ENCODER_FOLDER,
     GOLDEN_FILE,
     REPOSITORY_FOLDER,
@@ -32,11 +33,10 @@ from trident.generation import (
     generation_id,
     write_manifest,
 )
-from trident.golden import save_golden
-from trident.pairs import read_pairs
-from trident.serials import generations_lock, next_serial
-from trident.served_encoder import load_encoder
-from trident.staging import scratch_folder
+from trident.generation.golden import save_golden
+from trident.generation.serials import generations_lock, next_serial
+from trident.generation.staging import scratch_folder
+from trident.quality.gate import check_reason
 from trident_export.catalogue_stages import EmbeddingProgress, embed_products, embeddings_folder, export_index
 from trident_export.config import ExportConfig
 from trident_export.encoder_stages import export_encoder, export_precisions, served_graph

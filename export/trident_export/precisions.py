@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.data.pairs import Pairs
+from trident.encoder.served_encoder import ServedEncoder
+from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError, ModelError
-from trident.exact_search import exact_search
-from trident.paired import QualityChange, quality_change
-from trident.pairs import Pairs
-from trident.served_encoder import ServedEncoder
-from trident.tokenization import TextTokenizer, TokenBatch
+from trident.index.exact_search import exact_search
+from trident.quality.paired import QualityChange, quality_change
 from trident_export.parity import probe_batches
 from trident_export.quality import pair_scores
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.catalogue import Catalogue
 from trident.config import to_table
-from trident.index import VectorIndex
-from trident.metrics import catalogue_quality, judged_quality
-from trident.pairs import Pairs
-from trident.served_encoder import ServedEncoder
-from trident.tokenization import TextTokenizer
+from trident.data.catalogue import Catalogue
+from trident.data.pairs import Pairs
+from trident.encoder.served_encoder import ServedEncoder
+from trident.encoder.tokenization import TextTokenizer
+from trident.index.index import VectorIndex
+from trident.quality.metrics import catalogue_quality, judged_quality
 
 DEPTH = 100  # products found for each query
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trident.text import SLOT, TextContract
+from trident.encoder.text import SLOT, TextContract
 
 
 def write_modules(folder: Path, contract: TextContract, *, dimension: int) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trident.generation import walk
+from trident.generation.generation import walk
 
 
 @dataclass(frozen=True, kw_only=True)

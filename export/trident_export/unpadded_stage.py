@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError, ModelError
-from trident.tokenization import TextTokenizer
 from trident_export.parity import SMALLEST_COSINE, SMALLEST_COSINE_INT8, prove_parity
 from trident_export.precisions import measure_speed
 from trident_export.stages import Stages

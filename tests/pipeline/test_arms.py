@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel
 
-from trident.pairs import read_pairs
+from trident.data.pairs import read_pairs
 from trident_train.arms import arm_of
 from trident_train.data import load_sources
 from trident_train.encoder import Encoder

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError
-from trident.text import TextContract
 from trident_train.batch_memory import ALLOCATION_FAILED, Measurement, largest_batch, parse_size, step_memory
 from trident_train.batches import gather_batch, plan_epoch
 from trident_train.random_model import write_random_model

@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError, ModelError, TridentError
-from trident.text import TextContract
 from trident_train.card import build_upload
 from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
 from trident_train.run import train

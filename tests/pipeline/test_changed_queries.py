@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.pairs import Pairs
+from trident.data.pairs import Pairs
 from trident_train.changed_queries import changed_queries, ndcg_by_query
 from trident_train.results import read_results
 

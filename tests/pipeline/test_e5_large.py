@@ -13,7 +13,7 @@ import pytest
 from accelerate.utils import set_seed
 
 from trident.config import load_recipe
-from trident.pairs import Pairs
+from trident.data.pairs import Pairs
 from trident_train.arms import arm_of, trained_weights
 from trident_train.batches import gather_batch, tokenize_pairs
 from trident_train.data import load_sources

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from trident.errors import ExportError, ModelError
-from trident.generation import Generation, find_generation
-from trident.server import free_ports
+from trident.generation.generation import Generation, find_generation
+from trident.server.server import free_ports
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
 

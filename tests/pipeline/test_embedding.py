@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.generation import Generation, find_generation
-from trident.served_encoder import ServedEncoder, load_encoder
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
+from trident.encoder.served_encoder import ServedEncoder, load_encoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
+from trident.generation.generation import Generation, find_generation
 from trident_export.embedding import BATCH_ROWS, SAVED_EVERY, VECTORS_FILE, embed_catalogue, tokenize_titles
 
 PROGRESS_FILE = "progress.0.json"

@@ -16,12 +16,12 @@ import onnx
 import pytest
 import tensorrt_rtx
 
-from trident.base_model import file_sha256
+from trident.data.pairs import read_pairs
+from trident.encoder.base_model import file_sha256
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ConfigError, ExportError, GenerationError, TridentError
-from trident.generation import Generation, Identity, find_generation
-from trident.pairs import read_pairs
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
+from trident.generation.generation import Generation, Identity, find_generation
 from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
 from trident_export.engine import EngineOptions, build_plan
 from trident_export.engine_cache import cached_plan

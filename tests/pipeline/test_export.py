@@ -20,15 +20,15 @@ import trident_kernels
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from trident.base_model import weights_fingerprint
-from trident.catalogue import read_catalogue
-from trident.encoder import OnnxEncoder
+from trident.data.catalogue import read_catalogue
+from trident.encoder.base_model import weights_fingerprint
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ConfigError, DataError, ExportError, GenerationError, ModelError, TridentError
-from trident.exact_search import exact_search
-from trident.generation import Generation, find_generation, list_generations
-from trident.index import VectorIndex
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
+from trident.generation.generation import Generation, find_generation, list_generations
+from trident.index.exact_search import exact_search
+from trident.index.index import VectorIndex
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.merge import load_backbone, merge, require_equal
 from trident_export.onnx_graph import EncoderGraph, check_graph, export_onnx
@@ -269,7 +269,7 @@ def test_embeddings_are_of_one_export_at_a_time_and_the_next_one_goes_on(
 
 
 def test_low_recall_is_refused(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
-    from trident.index import IndexConfig
+    from trident.index.index import IndexConfig
 
     config = ExportConfig(index=IndexConfig(m=2, ef_construction=2, ef=1), recall_target=1.0, threads=1)
     with pytest.raises(

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from trident.generation import list_generations
+from trident.generation.generation import list_generations
 
 STAGES = (
     "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "engine", "golden", "quality", "repository",

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from trident.errors import ConfigError, GateError
-from trident.gate import GateConfig
-from trident.generation import Generation, find_generation, list_generations
-from trident.index import IndexConfig
+from trident.generation.generation import Generation, find_generation, list_generations
+from trident.index.index import IndexConfig
+from trident.quality.gate import GateConfig
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
 

@@ -13,15 +13,15 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 from transformers import AutoModel, BertConfig
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.graph_files import CODES_FILE
+from trident.encoder.kernel_encoder import WEIGHTS_FILE, KernelEncoder, codes_fingerprint, kernels_fault
+from trident.encoder.pooling import normalize, pool
+from trident.encoder.served_encoder import load_encoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError, ModelError
-from trident.generation import Generation, find_generation
-from trident.graph_files import CODES_FILE
-from trident.kernel_encoder import WEIGHTS_FILE, KernelEncoder, codes_fingerprint, kernels_fault
-from trident.pooling import normalize, pool
-from trident.served_encoder import load_encoder
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
+from trident.generation.generation import Generation, find_generation
 from trident_export.int8_codes import write_codes
 
 VOCABULARY = 90

@@ -17,10 +17,10 @@ import tensorrt_rtx
 
 from trident.config import to_table
 from trident.errors import GenerationError
-from trident.generation import Generation, find_generation
-from trident.plan import Gpu, PlanManifest, build_command, check_plan, manifest_path, served_plan
-from trident.runtime_repository import lay_out
-from trident.server import free_ports
+from trident.generation.generation import Generation, find_generation
+from trident.generation.plan import Gpu, PlanManifest, build_command, check_plan, manifest_path, served_plan
+from trident.server.runtime_repository import lay_out
+from trident.server.server import free_ports
 from trident_export.engine import EngineOptions
 from trident_export.engine_cache import CachedPlan, cached_plan
 from trident_export.engine_profiles import generation_profiles
@@ -34,8 +34,8 @@ SMI = "#!/bin/sh\necho '{gpu.name}, {gpu.compute_capability}'\n"
 SERVED = """
 import sys
 from pathlib import Path
-from trident.generation import Generation
-from trident.plan import served_plan
+from trident.generation.generation import Generation
+from trident.generation.plan import served_plan
 print(served_plan(Generation.load(Path(sys.argv[1])), Path(sys.argv[2])))
 """
 

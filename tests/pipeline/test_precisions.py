@@ -13,13 +13,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from trident.catalogue import read_catalogue
-from trident.encoder import OnnxEncoder
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import read_pairs
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ConfigError, ExportError
-from trident.generation import Generation, Identity, find_generation
-from trident.pairs import read_pairs
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer, pad
+from trident.generation.generation import Generation, Identity, find_generation
 from trident_export import graphs
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.fp16 import convert_fp16, drop_repeated_casts

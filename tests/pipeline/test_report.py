@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from trident.data.pairs import Pairs, read_pairs
 from trident.errors import ModelError, TridentError
-from trident.pairs import Pairs, read_pairs
 from trident_train.recipe import DataRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
 from trident_train.report_figures import save_figures
 from trident_train.report_page import write_report_page

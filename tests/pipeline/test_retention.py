@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from trident.errors import ConfigError, ServerError
-from trident.generation import Generation, generation_id, list_generations
-from trident.inventory import inventory
-from trident.retention import prune
-from trident.runtime_repository import add_components
-from trident.serials import generations_lock, next_serial
-from trident.state import ServingFolder
+from trident.generation.generation import Generation, generation_id, list_generations
+from trident.generation.serials import generations_lock, next_serial
+from trident.generation.state import ServingFolder
+from trident.promotion.inventory import inventory
+from trident.promotion.retention import prune
+from trident.server.runtime_repository import add_components
 
 
 @pytest.fixture

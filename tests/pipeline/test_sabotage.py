@@ -16,9 +16,9 @@ import torch
 from transformers import BertModel
 
 from trident.config import from_table
+from trident.encoder.text import TextContract
 from trident.errors import ExportError, GenerationError
-from trident.generation import Generation
-from trident.text import TextContract
+from trident.generation.generation import Generation
 from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
 from trident_export.stages import Stage

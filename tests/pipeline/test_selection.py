@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trident.base_model import find_model
-from trident.catalogue import read_catalogue
-from trident.exact_search import exact_search
+from trident.data.catalogue import read_catalogue
+from trident.encoder.base_model import find_model
+from trident.index.exact_search import exact_search
 from trident_train.batches import tokenize_pairs
 from trident_train.data import load_sources
 from trident_train.encoder import Encoder

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, BertConfig, BertModel
 
+from trident.data.pairs import read_pairs
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError, DataError, ModelError, TridentError
-from trident.pairs import read_pairs
-from trident.text import TextContract
 from trident_train.arms import add_adapters
 from trident_train.encoder import Encoder, PretrainedEncoder
 from trident_train.evaluate import rank_encoder

@@ -11,11 +11,11 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, DistilBertConfig, MPNetConfig, PreTrainedConfig, XLMRobertaConfig
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer, TokenBatch, pad
 from trident.errors import ExportError
-from trident.generation import Generation, Identity, find_generation
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer, TokenBatch, pad
+from trident.generation.generation import Generation, Identity, find_generation
 from trident_export.onnx_graph import EncoderGraph, export_onnx
 from trident_export.stages import Stages
 from trident_export.unpad import convert_unpadded

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from trident.generation import Generation, find_generation, generation_by_id
-from trident.promotion import PromoteOptions, promote, retire
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, serve
-from trident.state import ServingFolder
+from trident.generation.generation import Generation, find_generation, generation_by_id
+from trident.generation.state import ServingFolder
+from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.server.server import TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, TrainRecipe

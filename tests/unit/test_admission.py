@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trident.admission import SHORT_SHARE, Admission
+from trident.search.admission import SHORT_SHARE, Admission
 
 FULL = 10
 

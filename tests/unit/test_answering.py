@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trident.answering import Asked, answer_together
 from trident.errors import GenerationError
-from trident.generation import Identity, find_generation
-from trident.requests import SearchKnobs
-from trident.searcher import Searcher
+from trident.generation.generation import Identity, find_generation
+from trident.search.answering import Asked, answer_together
+from trident.search.requests import SearchKnobs
+from trident.search.searcher import Searcher
 
 REQUESTS = [
     Asked([("crimson kettle", "query"), ("navy sofa", "query")], [SearchKnobs(k=3), SearchKnobs(k=7)]),

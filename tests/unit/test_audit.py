@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trident.data.pairs import Pairs, normalized_query
 from trident.errors import DataError
-from trident.pairs import Pairs, normalized_query
 from trident_train.audit import audit, contradictions
 from trident_train.data import load_sources, split_pairs
 from trident_train.recipe import DataRecipe, SourceRecipe

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from trident.base_model import file_sha256, find_model, weights_fingerprint
+from trident.encoder.base_model import file_sha256, find_model, weights_fingerprint
 from trident.errors import MissingExtraError, ModelError
 
 ASK = """
 import sys
-from trident.base_model import find_model
+from trident.encoder.base_model import find_model
 from trident.errors import ModelError
 for spec in sys.argv[1:]:
     try:

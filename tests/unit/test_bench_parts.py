@@ -19,8 +19,8 @@ from trident.bench.served import running, started
 from trident.bench.triton_statistics import read_counters, stages_between
 from trident.bench.yardstick import Yardstick, measure_yardstick
 from trident.errors import BenchError, ConfigError, DataError, ServerError
-from trident.generation import find_generation
-from trident.server import free_ports
+from trident.generation.generation import find_generation
+from trident.server.server import free_ports
 
 
 @pytest.fixture

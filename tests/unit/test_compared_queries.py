@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trident.compared_queries import logged_queries, read_queries
 from trident.errors import DataError
+from trident.quality.compared_queries import logged_queries, read_queries
 
 
 def test_queries_are_read_from_lines_and_from_tables(tmp_path: Path) -> None:

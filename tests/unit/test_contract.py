@@ -12,8 +12,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 import trident_client.tensors
-from trident import encoder, pipeline_instance, tensors
-from trident.model_parameters import NICENESS
+from trident.encoder import encoder
+from trident.search import pipeline_instance, tensors
+from trident.search.model_parameters import NICENESS
 from trident_client import SearchClient
 from trident_export.repository import render
 

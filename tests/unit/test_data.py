@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trident.data.pairs import Pairs, normalized_query
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError
-from trident.pairs import Pairs, normalized_query
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
 from trident_train.batches import UNJUDGED, BatchPlan, TokenizedPairs, gather_batch, plan_epoch, tokenize_pairs
 from trident_train.data import SplitPairs, query_hashes, split_pairs, trained_share
 from trident_train.encoder import length_groups

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from trident.encoder import OnnxEncoder, balanced_runs
+from trident.encoder.encoder import OnnxEncoder, balanced_runs
+from trident.encoder.tokenization import TokenBatch, pad
 from trident.errors import ModelError
-from trident.tokenization import TokenBatch, pad
 
 ENCODER = "ab" * 32
 VOCABULARY, DIMENSION, PAD = 50, 6, 0

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trident.admission import Admission
-from trident.encoding import Request, RequestEncoder
 from trident.errors import ModelError, OverloadError
+from trident.search.admission import Admission
+from trident.search.encoding import Request, RequestEncoder
 
 VOCABULARY = 100
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident import flat_search
-from trident.base_model import file_sha256
+from trident.encoder.base_model import file_sha256
 from trident.errors import VectorIndexError
-from trident.index import IndexConfig, VectorIndex
+from trident.index import flat_search
+from trident.index.index import IndexConfig, VectorIndex
 
 ENCODER = "e" * 64
 SETTINGS = IndexConfig(m=4, ef_construction=8, ef=8)

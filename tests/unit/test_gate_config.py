@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from trident.errors import ConfigError, ServerError
-from trident.gate_baseline import baseline
-from trident.gate_config import GateConfig
-from trident.generation import Manifest, write_manifest
+from trident.generation.generation import Manifest, write_manifest
+from trident.quality.baseline import baseline
+from trident.quality.config import GateConfig
 
 
 @pytest.mark.parametrize(

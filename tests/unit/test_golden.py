@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from trident.errors import GenerationError
-from trident.golden import GoldenAnswer, golden_differences, load_golden, save_golden
-from trident.golden_check import GoldenReport, fault_of
+from trident.generation.golden import GoldenAnswer, golden_differences, load_golden, save_golden
+from trident.probe.golden_check import GoldenReport, fault_of
 
 KETTLES = GoldenAnswer(query="kettle", product_ids=["1", "2", "3"], scores=[0.9, 0.8, 0.7])
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 import pytest
 
 from trident.errors import ConfigError, ServerError
-from trident.health import HealthServer
+from trident.probe.health import HealthServer
 
 PERIOD_S = 0.05
 
 
 @dataclass(frozen=True)
 class Report:
-    """A golden report, as ``trident.golden_check`` gives it."""
+    """A golden report, as ``trident.probe.golden_check`` gives it."""
 
     generation: str
     asked: int

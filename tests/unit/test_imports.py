@@ -159,7 +159,7 @@ def test_an_import_against_the_direction_is_found(name, file, source, module):
         ("trident", "commands/train.py", "def run():\n    from trident_train.run import train"),
         ("trident", "commands/train.py", "def run():\n    need('train', 'trident_train.run')"),
         ("trident", "cli.py", "def search():\n    from trident_client import SearchClient"),
-        ("trident_train", "loop.py", "import torch\nfrom trident.text import TextContract\nfrom . import data"),
+        ("trident_train", "loop.py", "import torch\nfrom trident.encoder.text import TextContract\nfrom . import data"),
         ("trident_client", "client.py", "import json\nimport numpy as np\nfrom .errors import SearchError"),
         ("model_repository", "retriever/1/model.py", "import triton_python_backend_utils as pb_utils\nimport trident"),
     ],

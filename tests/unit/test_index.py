@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from trident.errors import VectorIndexError
-from trident.exact_search import Neighbours, exact_search, recall
-from trident.index import IndexConfig, VectorIndex
+from trident.index.exact_search import Neighbours, exact_search, recall
+from trident.index.index import IndexConfig, VectorIndex
 
 ENCODER = "ab" * 32
 DIMENSION = 24

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from trident.errors import ConfigError, VectorIndexError
-from trident.exact_search import exact_search
-from trident.index import IndexConfig, VectorIndex
+from trident.index.exact_search import exact_search
+from trident.index.index import IndexConfig, VectorIndex
 
 ENCODER = "ab" * 32
 ROWS, DIMENSION = 60, 8

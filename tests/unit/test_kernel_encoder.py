@@ -13,14 +13,14 @@ import torch
 import trident_kernels
 from transformers import AutoModel, BertConfig, DistilBertConfig, PreTrainedConfig, RobertaConfig, XLMRobertaConfig
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.kernel_encoder import WEIGHTS_FILE, KernelEncoder, kernels_fault
+from trident.encoder.pooling import normalize, pool
+from trident.encoder.served_encoder import load_encoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ConfigError, ModelError
-from trident.generation import Generation, find_generation
-from trident.kernel_encoder import WEIGHTS_FILE, KernelEncoder, kernels_fault
-from trident.pooling import normalize, pool
-from trident.served_encoder import load_encoder
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer, pad
+from trident.generation.generation import Generation, find_generation
 
 SIZES = {"vocab_size": 90, "num_hidden_layers": 3, "max_position_embeddings": 80}
 # Widths that fill panels and vectors, and widths that do not; heads narrower than a vector.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from trident.data.pairs import Pairs
 from trident.errors import ConfigError
-from trident.pairs import Pairs
 from trident_train.data import load_sources
 from trident_train.kind_queries import kind_queries, kind_titles, read_words
 from trident_train.recipe import DataRecipe

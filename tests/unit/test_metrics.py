@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from trident.data.pairs import Pairs
 from trident.errors import DataError
-from trident.metrics import catalogue_ndcg_by_query, catalogue_quality, judged_quality, roc_auc
-from trident.pairs import Pairs
+from trident.quality.metrics import catalogue_ndcg_by_query, catalogue_quality, judged_quality, roc_auc
 
 
 def make(rows: list[tuple[str, str, int, float]]) -> Pairs:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from trident.model_parameters import is_first_instance
+from trident.search.model_parameters import is_first_instance
 
 PROGRAM = """
 import json, os
-from trident.model_parameters import start_model
+from trident.search.model_parameters import start_model
 before = os.nice(0)
 config = {"parameters": {"threads": {"string_value": "2"}, **%s}}
 parameters = start_model({"model_config": json.dumps(config), "model_instance_name": "encoder_0_0"})

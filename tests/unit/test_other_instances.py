@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from trident.other_instances import QUIET_S, REST_S, Gathering, OtherInstances
+from trident.search.other_instances import QUIET_S, REST_S, Gathering, OtherInstances
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trident.other_instances import OtherInstances
+from trident.search.other_instances import OtherInstances
 with OtherInstances(Path(sys.argv[1])).answering() as alone:
     print(alone, flush=True)
     time.sleep(60)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from trident.data.pairs import Pairs
 from trident.errors import DataError
-from trident.metrics import judged_quality, ndcg_by_query
-from trident.paired import mean_change, quality_change
-from trident.pairs import Pairs
+from trident.quality.metrics import judged_quality, ndcg_by_query
+from trident.quality.paired import mean_change, quality_change
 
 QUERIES = 40
 

@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from trident.errors import GenerationError
-from trident.pbtxt import setting, with_setting
+from trident.generation.pbtxt import setting, with_setting
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
 CONFIGS = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.pbtxt"))

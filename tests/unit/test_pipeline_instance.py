@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from trident.generation import find_generation
-from trident.runtime_repository import lay_out
+from trident.generation.generation import find_generation
+from trident.server.runtime_repository import lay_out
 
 PROGRAM = """
 import json, os, sys
 from contextlib import closing
 from pathlib import Path
-from trident.generation import Identity
-from trident.pipeline_instance import PipelineInstance
+from trident.generation.generation import Identity
+from trident.search.pipeline_instance import PipelineInstance
 
 model, threads = Path(sys.argv[1]), sys.argv[2]
 identity = Identity.load(model / sys.argv[3])

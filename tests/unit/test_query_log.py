@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from trident.errors import ConfigError
-from trident.query_log import append
-from trident.watch_options import WatchOptions
+from trident.watch.options import WatchOptions
+from trident.watch.query_log import append
 
 PARTIAL = """
 import resource, signal, sys
 from pathlib import Path
-from trident.query_log import append
+from trident.watch.query_log import append
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (150, 150))
 path = Path(sys.argv[1])
@@ -32,7 +32,7 @@ except OSError as error:
 """
 VARIABLES = """
 from trident.errors import TridentError
-from trident.watch_options import WatchOptions
+from trident.watch.options import WatchOptions
 try:
     print(WatchOptions.from_environment())
 except TridentError as error:

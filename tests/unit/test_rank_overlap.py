@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from trident.rank_overlap import overlap, rank_biased_overlap
+from trident.quality.rank_overlap import overlap, rank_biased_overlap
 
 
 def by_definition(one: str, other: str, p: float) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trident.errors import DataError
-from trident.requests import SearchKnobs, read_knobs, read_sides, read_texts
+from trident.search.requests import SearchKnobs, read_knobs, read_sides, read_texts
 
 
 def texts(*values: object) -> np.ndarray:

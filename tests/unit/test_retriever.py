@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trident.catalogue import CATALOGUE_FILE, Catalogue
+from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import GenerationError, VectorIndexError
-from trident.exact_search import exact_search
-from trident.generation import Identity
-from trident.index import IndexConfig, VectorIndex
-from trident.requests import SearchKnobs
-from trident.retriever import Retriever
+from trident.generation.generation import Identity
+from trident.index.exact_search import exact_search
+from trident.index.index import IndexConfig, VectorIndex
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import Retriever
 
 COUNT, DIMENSION = 60, 8
 ENCODER = "a" * 64

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from trident.generation import ENCODER_FOLDER, WEIGHTS, Generation, find_generation
-from trident.runtime_repository import add_components, remove_components
+from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, find_generation
+from trident.server.runtime_repository import add_components, remove_components
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from trident.catalogue import read_catalogue
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import normalized_query, read_pairs
 from trident.errors import DataError
-from trident.pairs import normalized_query, read_pairs
 from trident_train.sample import Pair, Sample, generate, write_sample
 from trident_train.sample.catalogue import build_items
 from trident_train.sample.intents import assign_splits, build_intents

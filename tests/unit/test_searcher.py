@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from trident.bench.yardstick import Yardstick
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.kernel_encoder import KernelEncoder
 from trident.errors import DataError, ModelError
-from trident.exact_search import exact_search
-from trident.generation import Generation, find_generation
-from trident.golden import golden_differences
-from trident.kernel_encoder import KernelEncoder
-from trident.requests import SearchKnobs
-from trident.searcher import Searcher
+from trident.generation.generation import Generation, find_generation
+from trident.generation.golden import golden_differences
+from trident.index.exact_search import exact_search
+from trident.search.requests import SearchKnobs
+from trident.search.searcher import Searcher
 
 
 @pytest.fixture

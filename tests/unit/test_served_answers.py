@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from trident.control import ModelControl, reason_in
 from trident.errors import ServerError
-from trident.served_answers import served_answers
+from trident.probe.control import ModelControl, reason_in
+from trident.probe.served_answers import served_answers
 
 
 class Stranger(http.server.BaseHTTPRequestHandler):

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from trident.errors import TridentError
-from trident.staging import scratch_folder, staged_folder, write_text
+from trident.generation.staging import scratch_folder, staged_folder, write_text
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from trident.staging import staged_folder
+from trident.generation.staging import staged_folder
 with staged_folder(Path(sys.argv[1]), overwrite=True) as staging:
     (staging / "half").write_text("new")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from trident.errors import ConfigError, ServerError
-from trident.serving import size_bytes
-from trident.state import HistoryEvent, ServerRecord, ServingFolder, ServingState, serving_folders
+from trident.generation.state import HistoryEvent, ServerRecord, ServingFolder, ServingState, serving_folders
+from trident.server.serving import size_bytes
 
 RECORD = ServerRecord(
     http="127.0.0.1:8000",

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from trident.catalogue import Catalogue, read_catalogue
+from trident.data.catalogue import Catalogue, read_catalogue
+from trident.data.pairs import normalized_query, read_pairs
 from trident.errors import DataError, GenerationError
-from trident.pairs import normalized_query, read_pairs
 
 ROWS = [("usb cable", "007", "Alba USB cable 1 m", "1"), ("usb cable", "008", "Borex kettle, red", "0")]
 HEADER = ("query", "product_id", "product_title", "relevance_label")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from trident.encoder.text import Side, TextContract
+from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ConfigError, DataError, ModelError
-from trident.text import Side, TextContract
-from trident.tokenization import TextTokenizer, pad
 
 CONTRACT = TextContract(query_max_tokens=8, product_max_tokens=16)
 

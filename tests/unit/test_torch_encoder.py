@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.tokenization import pad
 from trident.errors import ModelError
-from trident.generation import ENCODER_FOLDER, Generation, find_generation
-from trident.tokenization import pad
+from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation
 from trident_gpu.buckets import ROWS, Buckets
 from trident_gpu.encoder import TorchEncoder
 

@@ -11,8 +11,8 @@ import pytest
 
 import trident
 from trident.errors import ServerError
-from trident.server import ServerConfig, TritonServer, free_ports
-from trident.tritonserver import VARIABLE, find_tritonserver
+from trident.server.server import ServerConfig, TritonServer, free_ports
+from trident.server.tritonserver import VARIABLE, find_tritonserver
 
 
 def find_elsewhere(**variables: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +20,7 @@ def find_elsewhere(**variables: str) -> subprocess.CompletedProcess[str]:
     core = str(Path(trident.__file__).parents[1])
     path = os.pathsep.join(filter(None, [core, variables.pop("PYTHONPATH", "")]))
     program = (
-        "from trident.tritonserver import TridentError, find_tritonserver\n"
+        "from trident.server.tritonserver import TridentError, find_tritonserver\n"
         "try:\n    print(find_tritonserver())\nexcept TridentError as error:\n    print(type(error).__name__, error)\n"
     )
     environment = {"PATH": "", "HOME": "/nowhere", "PYTHONPATH": path, **variables}
@@ -92,7 +92,7 @@ def test_a_wheel_for_other_pythons_is_refused(tmp_path: Path) -> None:
 
 
 def test_processes_may_lay_out_the_wheels_backend_at_once(tmp_path: Path) -> None:
-    program = "from trident.tritonserver import find_tritonserver; print(find_tritonserver().backends)"
+    program = "from trident.server.tritonserver import find_tritonserver; print(find_tritonserver().backends)"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     command = [sys.executable, "-c", program]
     starting = [
@@ -113,7 +113,7 @@ def test_processes_may_lay_out_the_wheels_backend_at_once(tmp_path: Path) -> Non
 
 def test_a_cache_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    program = "from trident.tritonserver import find_tritonserver; find_tritonserver()"
+    program = "from trident.server.tritonserver import find_tritonserver; find_tritonserver()"
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")}
     command = [sys.executable, "-c", program]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

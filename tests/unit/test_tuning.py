@@ -12,11 +12,11 @@ from tritonclient.grpc import model_config_pb2
 
 from trident.bench.tuning_space import axes, changed
 from trident.errors import ConfigError, GenerationError
-from trident.generation import find_generation
-from trident.runtime_repository import ENSEMBLES, check_configuration, lay_out
-from trident.serving import ServeOptions
-from trident.tuned_settings import Machine, TunedSettings, choose, settings_path
-from trident.tuning import KNOBS, PIPELINE_CONFIG, UNTUNED, Tuning, exported_settings
+from trident.generation.generation import find_generation
+from trident.generation.tuned_settings import Machine, TunedSettings, choose, settings_path
+from trident.generation.tuning import KNOBS, PIPELINE_CONFIG, UNTUNED, Tuning, exported_settings
+from trident.server.runtime_repository import ENSEMBLES, check_configuration, lay_out
+from trident.server.serving import ServeOptions
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
 HERE = Machine(cores=4, cpu="Abacus 9")

@@ -21,7 +21,7 @@ from trident.bench.tuning_run import TuneConfig
 from trident.bench.tuning_search import Search, SearchConfig
 from trident.bench.tuning_space import axes
 from trident.errors import BenchError, ConfigError
-from trident.tuning import UNTUNED, Tuning
+from trident.generation.tuning import UNTUNED, Tuning
 
 EXPORTED = {
     "instances": 1,

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from trident.errors import GenerationError, ServerError
-from trident.generation import Generation, find_generation
-from trident.plan import Gpu, find_gpu
-from trident.serving import plan_of
-from trident.variant import choose_variant, ensure_plan, find_variant, ready_variant
+from trident.generation.generation import Generation, find_generation
+from trident.generation.plan import Gpu, find_gpu
+from trident.server.serving import plan_of
+from trident.server.variant import choose_variant, ensure_plan, find_variant, ready_variant
 
 GPU = Gpu(name="NVIDIA L4", compute_capability="8.9")
 IMAGE = {"onnxruntime", "python", "tensorrt"}
@@ -73,7 +73,7 @@ def test_an_earlier_export_is_not_served_with_pytorch(generation: Generation, tm
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
-from trident.variant import torch_fault
+from trident.server.variant import torch_fault
 print(torch_fault())
 """
 

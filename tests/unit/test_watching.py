@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trident.canary import RecallCanary
-from trident.generation import Identity, find_generation
-from trident.index import IndexConfig, VectorIndex
-from trident.query_log import QueryLog
-from trident.requests import SearchKnobs
-from trident.retriever import Hits, Retriever
-from trident.serving_metrics import CANARY_METRICS, QUERY_LOG_METRICS, ServingMetrics, serving_generation
-from trident.state import ServingFolder
-from trident.watching import SearchWatch
+from trident.generation.generation import Identity, find_generation
+from trident.generation.state import ServingFolder
+from trident.index.index import IndexConfig, VectorIndex
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import Hits, Retriever
+from trident.watch.canary import RecallCanary
+from trident.watch.query_log import QueryLog
+from trident.watch.serving_metrics import CANARY_METRICS, QUERY_LOG_METRICS, ServingMetrics, serving_generation
+from trident.watch.watching import SearchWatch
 
 IDENTITY = Identity(id="51e4408bbb1ea5fe", serial=3, encoder_fingerprint="f" * 16)
 

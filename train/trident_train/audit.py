@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trident.data.pairs import Pairs, normalized_query
 from trident.errors import DataError
-from trident.pairs import Pairs, normalized_query
 
 if TYPE_CHECKING:
     from trident_train.data import SplitPairs

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trident.data.pairs import Pairs
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError
-from trident.pairs import Pairs
-from trident.tokenization import TextTokenizer
 from trident_train.losses import EmbeddedBatch
 from trident_train.recipe import Batches, LossRecipe
 

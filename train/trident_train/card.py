@@ -12,9 +12,9 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
+from trident.encoder.text import TEXT_CONTRACT_FILE
 from trident.errors import ConfigError, ModelError
-from trident.staging import staged_folder
-from trident.text import TEXT_CONTRACT_FILE
+from trident.generation.staging import staged_folder
 from trident_train.card_text import card_text, describe_base
 from trident_train.run_folder import (
     ADAPTER_FOLDER,

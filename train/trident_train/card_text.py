@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from trident.base_model import PYPI_PREFIX
 from trident.config import to_table
+from trident.encoder.base_model import PYPI_PREFIX
 from trident_train.recipe import TrainRecipe
 from trident_train.results import kept_text
 
@@ -50,7 +50,7 @@ def describe_base(spec: str, fingerprint: str) -> BaseModel:
 
     Args:
         spec: As in the recipe: a folder, pypi:PACKAGE or a hub id.
-        fingerprint: ``trident.base_model.weights_fingerprint`` of it.
+        fingerprint: ``trident.encoder.base_model.weights_fingerprint`` of it.
     """
     if spec.startswith(PYPI_PREFIX):
         package = spec.removeprefix(PYPI_PREFIX)

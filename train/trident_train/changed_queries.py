@@ -8,7 +8,7 @@ import ir_measures
 import numpy as np
 from ir_measures import nDCG
 
-from trident.pairs import Pairs, normalized_query
+from trident.data.pairs import Pairs, normalized_query
 from trident_train.evaluate import Scores
 
 SHOWN_QUERIES = 5  # that gained, and as many that lost
@@ -99,7 +99,7 @@ def ndcg_by_query(pairs: Pairs, scores: Scores) -> dict[str, float]:
         scores: (P,) higher is more relevant.
     """
     grades = pairs.grades.astype(np.int64)
-    if not np.array_equal(grades, pairs.grades):  # ir-measures wants whole numbers, as in trident.metrics
+    if not np.array_equal(grades, pairs.grades):  # ir-measures wants whole numbers, as in trident.quality.metrics
         grades = np.searchsorted(np.unique(pairs.grades), pairs.grades)
     judged: dict[str, dict[str, int]] = {}
     run: dict[str, dict[str, float]] = {}

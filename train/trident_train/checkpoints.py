@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trident.errors import TridentError
-from trident.staging import staged_folder, write_text
+from trident.generation.staging import staged_folder, write_text
 
 IDENTITY_FILE = "identity.json"
 TENSORS_FILE = "weights.safetensors"

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from trident.catalogue import Catalogue, read_catalogue
+from trident.data.catalogue import Catalogue, read_catalogue
+from trident.data.pairs import Pairs, normalized_query, pairs_from_table, read_pairs
+from trident.data.tables import as_contract
 from trident.errors import DataError
-from trident.pairs import Pairs, normalized_query, pairs_from_table, read_pairs
-from trident.tables import as_contract
 from trident_train.audit import Audit, audit, contradictions, require_consistent
 from trident_train.kind_queries import kind_queries
 from trident_train.recipe import DataRecipe, SourceRecipe, TitleWords
@@ -62,7 +62,7 @@ def load_sources(recipe: DataRecipe, *, turns: int = 1) -> list[Source]:
     A train query that another source holds out is left out of training, so that no source's figures profit from it.
 
     Raises:
-        DataError: If a source is missing, breaks a rule of ``trident.pairs``, or would make the figures lie.
+        DataError: If a source is missing, breaks a rule of ``trident.data.pairs``, or would make the figures lie.
     """
     read = {}
     for name, source in recipe.by_name().items():
@@ -120,7 +120,7 @@ def load_pairs(recipe: SourceRecipe, catalogue: Catalogue | None) -> Pairs:
     """Return the pairs of one source; the catalogue gives the titles where the pairs have ids only.
 
     Raises:
-        DataError: If the source is missing or breaks a rule of ``trident.pairs``.
+        DataError: If the source is missing or breaks a rule of ``trident.data.pairs``.
     """
     path = Path(recipe.pairs)
     if path.suffix or path.exists():

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModel
 
+from trident.encoder.pooling import normalize, pool
+from trident.encoder.text import Side, TextContract
+from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ModelError
-from trident.pooling import normalize, pool
-from trident.text import Side, TextContract
-from trident.tokenization import TextTokenizer, pad
 from trident_train.processes import gather_rows, share_of
 
 MOST_PADDING = 0.15  # of a row's own tokens; see length_groups

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.catalogue import Catalogue
-from trident.exact_search import exact_search
-from trident.metrics import CatalogueQuality, JudgedQuality, catalogue_quality, judged_quality
-from trident.pairs import Pairs
+from trident.data.catalogue import Catalogue
+from trident.data.pairs import Pairs
+from trident.index.exact_search import exact_search
+from trident.quality.metrics import CatalogueQuality, JudgedQuality, catalogue_quality, judged_quality
 from trident_train.encoder import Encoder
 from trident_train.lexical import load_bm25s
 

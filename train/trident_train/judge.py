@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trident.base_model import find_model
-from trident.catalogue import read_catalogue
 from trident.config import apply_override, from_table, to_table
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import Pairs, normalized_query, read_pairs
+from trident.encoder.base_model import find_model
+from trident.encoder.text import TEXT_CONTRACT_FILE, TextContract
 from trident.errors import ConfigError, DataError, nearest
-from trident.pairs import Pairs, normalized_query, read_pairs
-from trident.text import TEXT_CONTRACT_FILE, TextContract
 from trident_train.data import query_hashes, trained_share
 from trident_train.encoder import Encoder
 from trident_train.evaluate import Row, rank_bm25, rank_encoder, rank_random

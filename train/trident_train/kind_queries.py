@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trident.pairs import Pairs, normalized_query
+from trident.data.pairs import Pairs, normalized_query
 from trident_train.lexical import load_bm25s
 from trident_train.title_queries import COMMON, MAX_TITLES, RELEVANT, Stems, sample
 

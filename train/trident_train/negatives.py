@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from trident.catalogue import Catalogue
-from trident.index import IndexConfig, VectorIndex
-from trident.pairs import Pairs, normalized_query
+from trident.data.catalogue import Catalogue
+from trident.data.pairs import Pairs, normalized_query
+from trident.index.index import IndexConfig, VectorIndex
 from trident_train.encoder import Encoder
 from trident_train.recipe import NegativesRecipe
 

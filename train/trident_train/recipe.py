@@ -9,8 +9,8 @@ from typing import Literal
 
 import snowballstemmer
 
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError
-from trident.text import TextContract
 
 # drawn: words of a title, as of a search for that one; common: words that stand together in several titles
 # kinds: words that end a phrase in several titles, as of a search for a kind of product

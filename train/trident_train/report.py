@@ -16,7 +16,7 @@ import pyarrow.parquet
 import torch
 from accelerate import Accelerator
 
-from trident.metrics import catalogue_ndcg_by_query, ndcg_by_query
+from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident_train.audit import Audit
 from trident_train.data import Source
 from trident_train.encoder import Encoder

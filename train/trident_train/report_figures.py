@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from trident.errors import TridentError
-from trident.staging import write_text
+from trident.generation.staging import write_text
 from trident_train.drawing import INK, MUTED, PALETTE, PANEL_INCHES, Drawing, drawing_style, new_panel, to_svg
 from trident_train.results import RunResults, SourceResult, Table, read_results
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trident.generation.staging import write_text
 from trident.pages import page_templates
-from trident.staging import write_text
 from trident_train.changed_queries import Changes, changed_queries
 from trident_train.drawing import Drawing, drawing_style, to_inline_svg
 from trident_train.report_figures import histogram_drawings, metric_name, roc_drawings, training_drawings

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from trident.data.pairs import Pairs, read_pairs
 from trident.errors import ModelError
-from trident.pairs import Pairs, read_pairs
 from trident_train.evaluate import Scores
 from trident_train.report import TrainReport
 from trident_train.run_folder import (

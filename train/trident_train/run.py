@@ -22,10 +22,10 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from trident.base_model import find_model, weights_fingerprint
 from trident.config import to_table
-from trident.pairs import Pairs
-from trident.staging import staged_folder
+from trident.data.pairs import Pairs
+from trident.encoder.base_model import find_model, weights_fingerprint
+from trident.generation.staging import staged_folder
 from trident_train.arms import arm_of, trained_weights
 from trident_train.batches import TokenizedPairs, tokenize_pairs
 from trident_train.checkpoints import CheckpointFolder

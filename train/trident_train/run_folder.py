@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from trident.base_model import find_model, weights_fingerprint
 from trident.config import from_table, to_table
+from trident.data.pairs import Pairs
+from trident.encoder.base_model import find_model, weights_fingerprint
+from trident.encoder.text import TextContract
 from trident.errors import ModelError
-from trident.pairs import Pairs
-from trident.text import TextContract
 from trident_train.data import Source, query_hashes
 from trident_train.encoder import Encoder
 from trident_train.recipe import TrainRecipe

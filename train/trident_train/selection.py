@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trident.catalogue import Catalogue
+from trident.data.catalogue import Catalogue
 from trident_train.data import Source
 from trident_train.encoder import Encoder
 from trident_train.evaluate import rank_encoder

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from accelerate.utils import set_seed
 
-from trident.base_model import find_model
+from trident.encoder.base_model import find_model
 from trident_train.arms import arm_of
 from trident_train.batches import UNJUDGED, TokenizedPairs
 from trident_train.encoder import Encoder

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import snowballstemmer
 
-from trident.pairs import Pairs, normalized_query
+from trident.data.pairs import Pairs, normalized_query
 
 MAX_TITLES = 50_000  # that are looked at; more are a sample of them
 FIRST_WORDS = 12  # of a title; what follows is seldom asked for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from trident.errors import ConfigError, nearest
-from trident.tuning import KNOBS, Tuning
+from trident.generation.tuning import KNOBS, Tuning
 
 BATCHES = (8, 16, 32)
 DELAYS_US = (0, 500, 1000, 2000, 5000)

@@ -14,8 +14,8 @@ from rich.table import Table
 from trident.commands.output import from_set, need, print_json, print_table, say
 from trident.config import to_table
 from trident.errors import GenerationError, TridentError
-from trident.generation import Generation
-from trident.plan import DEFAULT_CACHE, PLAN_FILE, PlanManifest
+from trident.generation.generation import Generation
+from trident.generation.plan import DEFAULT_CACHE, PLAN_FILE, PlanManifest
 
 
 def command(
