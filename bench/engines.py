@@ -42,7 +42,7 @@ from trident_export.merge import load_backbone
 from trident_export.onnx_graph import EncoderGraph, export_onnx
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
-from trident_train.random_model import E5_LARGE, write_random_model
+from trident_train.model.random_model import E5_LARGE, write_random_model
 
 CUDA = "CUDAExecutionProvider"
 VOCABULARY = 100  # every one has a hundred tokens

@@ -34,7 +34,7 @@ from trident.server.runtime_repository import WEIGHTS
 from trident.server.server import ServerConfig, TritonServer, free_ports
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
-from trident_train.random_model import E5_LARGE, write_random_model
+from trident_train.model.random_model import E5_LARGE, write_random_model
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "model_repository"
 ENCODER = "encoder"

@@ -29,13 +29,13 @@ from rich.table import Table
 
 from trident.config import load_recipe
 from trident.errors import ConfigError, TridentError
-from trident_train.arms import trained_weights
-from trident_train.batch_memory import Measurement, largest_batch, parse_size, step_memory
-from trident_train.batches import gather_batch
-from trident_train.random_model import write_random_model
+from trident_train.loop.batch_memory import Measurement, largest_batch, parse_size, step_memory
+from trident_train.loop.batches import gather_batch
+from trident_train.loop.single_steps import training_of
+from trident_train.model.arms import trained_weights
+from trident_train.model.random_model import write_random_model
 from trident_train.recipe import TrainRecipe
-from trident_train.report import environment
-from trident_train.single_steps import training_of
+from trident_train.report.report import environment
 
 RECIPE = Path(__file__).parents[1] / "train" / "recipes" / "esci-e5-large-v2.toml"
 Method = Literal["lora", "full"]

@@ -25,7 +25,7 @@ from trident.encoder.text import TextContract
 from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation
 from trident.index.exact_search import exact_search
 from trident_client import SearchClient
-from trident_train.encoder import Encoder
+from trident_train.model.encoder import Encoder
 
 QUERIES = 200
 K = 10

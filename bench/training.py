@@ -39,13 +39,13 @@ from trident.encoder.base_model import find_model
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import TridentError
-from trident_train.batches import BatchPlan, TokenizedPairs, plan_epoch, tokenize_pairs
-from trident_train.data import load_sources
-from trident_train.encoder import Encoder
-from trident_train.evaluate import rank_encoder
+from trident_train.data.sources import load_sources
+from trident_train.judge.evaluate import rank_encoder
+from trident_train.loop.batches import BatchPlan, TokenizedPairs, plan_epoch, tokenize_pairs
+from trident_train.model.encoder import Encoder
 from trident_train.processes import accelerator_of, fastest_precision
 from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
-from trident_train.report import environment
+from trident_train.report.report import environment
 
 KNOWN_DATA = {name: Path("../shared/data") / name / "pairs.csv" for name in ("esci", "icecat")}
 PRECISION_NAMES: dict[Precision, str] = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}

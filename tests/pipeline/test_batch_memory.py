@@ -10,11 +10,11 @@ import torch
 
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError
-from trident_train.batch_memory import ALLOCATION_FAILED, Measurement, largest_batch, parse_size, step_memory
-from trident_train.batches import gather_batch, plan_epoch
-from trident_train.random_model import write_random_model
+from trident_train.loop.batch_memory import ALLOCATION_FAILED, Measurement, largest_batch, parse_size, step_memory
+from trident_train.loop.batches import gather_batch, plan_epoch
+from trident_train.loop.single_steps import random_pairs
+from trident_train.model.random_model import write_random_model
 from trident_train.recipe import DataRecipe, LossRecipe, NegativesRecipe, OptimizerRecipe, TrainRecipe
-from trident_train.single_steps import random_pairs
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ from accelerate.utils import set_seed
 
 from trident.config import load_recipe
 from trident.data.pairs import Pairs
-from trident_train.arms import arm_of, trained_weights
-from trident_train.batches import gather_batch, tokenize_pairs
-from trident_train.data import load_sources
-from trident_train.encoder import Encoder
-from trident_train.loop import Training
+from trident_train.data.sources import load_sources
+from trident_train.loop.batches import gather_batch, tokenize_pairs
+from trident_train.loop.loop import Training
+from trident_train.loop.selection import Score
+from trident_train.model.arms import arm_of, trained_weights
+from trident_train.model.encoder import Encoder
+from trident_train.model.random_model import write_random_model
 from trident_train.processes import accelerator_of
-from trident_train.random_model import write_random_model
 from trident_train.recipe import TrainRecipe
-from trident_train.selection import Score
 
 RECIPE = Path(__file__).parents[2] / "train" / "recipes" / "esci-e5-large-v2.toml"
 ADAPTED = 24 * 3  # query, key and value of 24 layers

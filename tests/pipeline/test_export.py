@@ -36,7 +36,7 @@ from trident_export.parity import prove_parity, torch_embeddings
 from trident_export.pipeline import export_generation
 from trident_export.repository import render
 from trident_export.stages import Stage
-from trident_train.run_folder import load_run
+from trident_train.report.run_folder import load_run
 
 
 def export(

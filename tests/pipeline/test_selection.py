@@ -17,16 +17,16 @@ from safetensors.torch import load_file
 from trident.data.catalogue import read_catalogue
 from trident.encoder.base_model import find_model
 from trident.index.exact_search import exact_search
-from trident_train.batches import tokenize_pairs
-from trident_train.data import load_sources
-from trident_train.encoder import Encoder
-from trident_train.loop import Step, Training
-from trident_train.negatives import NegativeMiner
+from trident_train.data.sources import load_sources
+from trident_train.loop.batches import tokenize_pairs
+from trident_train.loop.loop import Step, Training
+from trident_train.loop.selection import Score, validation_score, worst_gain
+from trident_train.loop.single_steps import training_of
+from trident_train.model.encoder import Encoder
+from trident_train.model.negatives import NegativeMiner
 from trident_train.recipe import LossRecipe, NegativesRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
+from trident_train.report.run_folder import load_run
 from trident_train.run import train
-from trident_train.run_folder import load_run
-from trident_train.selection import Score, validation_score, worst_gain
-from trident_train.single_steps import training_of
 
 WORSE = """
 base_model = "{model}"

@@ -22,9 +22,9 @@ from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
+from trident_train.data.sample import write_sample
 from trident_train.recipe import DataRecipe, TrainRecipe
 from trident_train.run import train
-from trident_train.sample import write_sample
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -17,7 +17,7 @@ from trident.generation.generation import find_generation
 from trident.index.exact_search import exact_search
 from trident.server.server import ModelStatistics, TritonServer
 from trident_client import SearchClient
-from trident_train.encoder import Encoder
+from trident_train.model.encoder import Encoder
 
 CLIENTS = 24
 

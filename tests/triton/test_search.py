@@ -16,7 +16,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 from trident.generation.generation import find_generation
 from trident.server.server import TritonServer
 from trident_client import ClientError, InvalidRequestError, SearchClient
-from trident_train.run_folder import load_run
+from trident_train.report.run_folder import load_run
 
 OUTPUTS = ("product_id", "score", "title", "count", "generation")
 

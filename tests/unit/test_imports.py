@@ -139,7 +139,7 @@ def test_imports_point_in_the_direction_of_the_architecture(name):
         ("trident", "index.py", "def build():\n    need('export', 'trident_export.index')", "trident_export"),
         ("trident_train", "loop.py", "from trident_export import merge", "trident_export"),
         ("trident_train", "loop.py", "from trident_client import SearchClient", "trident_client"),
-        ("trident_export", "parity.py", "from trident_train.encoder import Encoder", "trident_train"),
+        ("trident_export", "parity.py", "from trident_train.model.encoder import Encoder", "trident_train"),
         ("trident_client", "client.py", "from trident.errors import TridentError", "trident"),
         ("trident_client", "client.py", "import rich", "rich"),
         ("model_repository", "retriever/1/model.py", "import trident_export.catalogue", "trident_export"),

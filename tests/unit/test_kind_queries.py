@@ -10,8 +10,8 @@ import pytest
 
 from trident.data.pairs import Pairs
 from trident.errors import ConfigError
-from trident_train.data import load_sources
-from trident_train.kind_queries import kind_queries, kind_titles, read_words
+from trident_train.data.kind_queries import kind_queries, kind_titles, read_words
+from trident_train.data.sources import load_sources
 from trident_train.recipe import DataRecipe
 
 BRANDS = ("Acme", "Bolt", "Zürn", "Korf", "Lund", "Mire")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trident_train.loop import loss_of
+from trident_train.loop.loop import loss_of
 from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, distillation_loss, infonce_loss
 from trident_train.recipe import LossRecipe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trident_train.report_page import duration_text, size_text
+from trident_train.report.page import duration_text, size_text
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import pytest
 from trident.data.catalogue import read_catalogue
 from trident.data.pairs import normalized_query, read_pairs
 from trident.errors import DataError
-from trident_train.sample import Pair, Sample, generate, write_sample
-from trident_train.sample.catalogue import build_items
-from trident_train.sample.intents import assign_splits, build_intents
-from trident_train.sample.words import ProductType, Vocabulary, check_vocabulary, load_vocabulary
+from trident_train.data.sample import Pair, Sample, generate, write_sample
+from trident_train.data.sample.catalogue import build_items
+from trident_train.data.sample.intents import assign_splits, build_intents
+from trident_train.data.sample.words import ProductType, Vocabulary, check_vocabulary, load_vocabulary
 
 SPLITS = ("train", "validation", "test")
 
@@ -174,7 +174,8 @@ def test_some_queries_share_no_word_with_what_they_find(by_query: dict[str, list
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_hash_seed(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib; from trident_train.sample import write_sample; write_sample(pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib; from trident_train.data.sample import write_sample\n"
+        "write_sample(pathlib.Path(sys.argv[1]))"
     )
     for hash_seed in ("0", "4242"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from trident.errors import ConfigError
-from trident_train.data import load_sources
+from trident_train.data.sources import load_sources
+from trident_train.data.title_queries import COMMON, complete_titles, title_queries
 from trident_train.recipe import DataRecipe, SourceRecipe, TitleWords
-from trident_train.title_queries import COMMON, complete_titles, title_queries
 
 TITLES = [
     f"{brand} {colour} {thing} {size}"
