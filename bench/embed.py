@@ -25,7 +25,7 @@ from trident.encoder.served_encoder import KERNELS, load_encoder
 from trident.encoder.text import SLOT, TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import ENCODER_FOLDER, Generation
-from trident_export.embedding import embed_catalogue
+from trident_export.catalogue.embedding import embed_catalogue
 
 TITLES = 4000
 ROUNDS = 3

@@ -35,11 +35,11 @@ from trident.encoder.tokenization import TokenBatch
 from trident.errors import ExportError, TridentError
 from trident.generation.plan import Library, load_library
 from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
-from trident_export.engine import EngineOptions, build_plan
-from trident_export.engine_profiles import Profile
-from trident_export.fp16 import convert_fp16
-from trident_export.merge import load_backbone
-from trident_export.onnx_graph import EncoderGraph, export_onnx
+from trident_export.engine.engine import EngineOptions, build_plan
+from trident_export.engine.profiles import Profile
+from trident_export.graphs.fp16 import convert_fp16
+from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
+from trident_export.merge.merge import load_backbone
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
 from trident_train.model.random_model import E5_LARGE, write_random_model

@@ -16,9 +16,9 @@ from trident.encoder.tokenization import TOKENIZER_FILE
 from trident.generation.generation import GOLDEN_FILE, Identity, unpadded_part, walk
 from trident.generation.plan import PlanManifest
 from trident_export.config import ExportConfig
-from trident_export.encoder_stages import Encoder
-from trident_export.engine_profiles import Profile
+from trident_export.engine.profiles import Profile
 from trident_export.repository import assemble, template_folder
+from trident_export.stages.encoder import Encoder
 
 
 def part_hashes(

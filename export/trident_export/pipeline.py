@@ -37,16 +37,16 @@ from trident.generation.golden import save_golden
 from trident.generation.serials import generations_lock, next_serial
 from trident.generation.staging import scratch_folder
 from trident.quality.gate import check_reason
-from trident_export.catalogue_stages import EmbeddingProgress, embed_products, embeddings_folder, export_index
 from trident_export.config import ExportConfig
-from trident_export.encoder_stages import export_encoder, export_precisions, served_graph
-from trident_export.engine_profiles import make_profiles
-from trident_export.engine_stage import export_engine, place_engine
-from trident_export.gate_stage import pass_gate
-from trident_export.golden import golden_answers
+from trident_export.engine.profiles import make_profiles
+from trident_export.judge.golden import golden_answers
+from trident_export.judge.quality import measure_quality
 from trident_export.parts import fill_repository, part_hashes
-from trident_export.quality import measure_quality
-from trident_export.stages import Stage, Stages
+from trident_export.progress_rows import Stage, Stages
+from trident_export.stages.catalogue import EmbeddingProgress, embed_products, embeddings_folder, export_index
+from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
+from trident_export.stages.engine import export_engine, place_engine
+from trident_export.stages.gate import pass_gate
 
 BASE_FILE = "base.json"
 RECALL_QUERIES = 1000

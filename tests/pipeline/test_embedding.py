@@ -13,7 +13,7 @@ from trident.encoder.served_encoder import ServedEncoder, load_encoder
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import Generation, find_generation
-from trident_export.embedding import BATCH_ROWS, SAVED_EVERY, VECTORS_FILE, embed_catalogue, tokenize_titles
+from trident_export.catalogue.embedding import BATCH_ROWS, SAVED_EVERY, VECTORS_FILE, embed_catalogue, tokenize_titles
 
 PROGRESS_FILE = "progress.0.json"
 

@@ -23,9 +23,9 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ConfigError, ExportError, GenerationError, TridentError
 from trident.generation.generation import Generation, Identity, find_generation
 from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
-from trident_export.engine import EngineOptions, build_plan
-from trident_export.engine_cache import cached_plan
-from trident_export.engine_profiles import Profile, generation_profiles, length_of_share
+from trident_export.engine.cache import cached_plan
+from trident_export.engine.engine import EngineOptions, build_plan
+from trident_export.engine.profiles import Profile, generation_profiles, length_of_share
 from trident_export.pipeline import export_generation
 
 PROFILES = [Profile(name="query", min=(1, 1), opt=(8, 6), max=(64, 16))]
@@ -268,7 +268,7 @@ def test_profiles_must_be_there(generation: Generation) -> None:
 
 
 def test_lengths_are_those_of_a_sample_where_there_are_many(generation: Generation) -> None:
-    from trident_export.engine_profiles import SAMPLE, make_profiles
+    from trident_export.engine.profiles import SAMPLE, make_profiles
 
     tokenizer = TextTokenizer.load(generation.folder / "encoder", TextContract.load(generation.folder / "encoder"))
     titles = [*["sofa"] * (2 * SAMPLE), *["red sofa of Alba"] * (SAMPLE // 2)]

@@ -30,12 +30,12 @@ from trident.generation.generation import Generation, find_generation, list_gene
 from trident.index.exact_search import exact_search
 from trident.index.index import VectorIndex
 from trident_export.config import ExportConfig, PrecisionConfig
-from trident_export.merge import load_backbone, merge, require_equal
-from trident_export.onnx_graph import EncoderGraph, check_graph, export_onnx
-from trident_export.parity import prove_parity, torch_embeddings
+from trident_export.graphs.onnx_graph import EncoderGraph, check_graph, export_onnx
+from trident_export.judge.parity import prove_parity, torch_embeddings
+from trident_export.merge.merge import load_backbone, merge, require_equal
 from trident_export.pipeline import export_generation
+from trident_export.progress_rows import Stage
 from trident_export.repository import render
-from trident_export.stages import Stage
 from trident_train.report.run_folder import load_run
 
 

@@ -22,7 +22,7 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError, ModelError
 from trident.generation.generation import Generation, find_generation
-from trident_export.int8_codes import write_codes
+from trident_export.graphs.int8_codes import write_codes
 
 VOCABULARY = 90
 

@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 from trident.encoder.text import Side, TextContract
 from trident.generation.generation import find_generation
-from trident_export.merge import merge
+from trident_export.merge.merge import merge
 from trident_train.model.encoder import Encoder
 from trident_train.recipe import TrainRecipe
 from trident_train.run import train

@@ -21,9 +21,9 @@ from trident.generation.generation import Generation, find_generation
 from trident.generation.plan import Gpu, PlanManifest, build_command, check_plan, manifest_path, served_plan
 from trident.server.runtime_repository import lay_out
 from trident.server.server import free_ports
-from trident_export.engine import EngineOptions
-from trident_export.engine_cache import CachedPlan, cached_plan
-from trident_export.engine_profiles import generation_profiles
+from trident_export.engine.cache import CachedPlan, cached_plan
+from trident_export.engine.engine import EngineOptions
+from trident_export.engine.profiles import generation_profiles
 
 VERSION = str(tensorrt_rtx.__version__)
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", compute_capability="9.0")

@@ -20,14 +20,14 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ConfigError, ExportError
 from trident.generation.generation import Generation, Identity, find_generation
-from trident_export import graphs
 from trident_export.config import ExportConfig, PrecisionConfig
-from trident_export.fp16 import convert_fp16, drop_repeated_casts
-from trident_export.fuse import fuse_projections
-from trident_export.int8 import quantize_int8
-from trident_export.parity import probe_batches
+from trident_export.graphs import graphs
+from trident_export.graphs.fp16 import convert_fp16, drop_repeated_casts
+from trident_export.graphs.fuse import fuse_projections
+from trident_export.graphs.int8 import quantize_int8
+from trident_export.judge.parity import probe_batches
+from trident_export.judge.precisions import Reference, judge_precision, measure_speed
 from trident_export.pipeline import export_generation
-from trident_export.precisions import Reference, judge_precision, measure_speed
 
 HALF, BYTE = "model.fp16.onnx", "model.int8.onnx"
 

@@ -21,7 +21,7 @@ from trident.errors import ExportError, GenerationError
 from trident.generation.generation import Generation
 from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
-from trident_export.stages import Stage
+from trident_export.progress_rows import Stage
 from trident_train.recipe import DataRecipe, TrainRecipe
 from trident_train.run import train
 

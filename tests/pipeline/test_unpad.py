@@ -16,10 +16,10 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, TokenBatch, pad
 from trident.errors import ExportError
 from trident.generation.generation import Generation, Identity, find_generation
-from trident_export.onnx_graph import EncoderGraph, export_onnx
-from trident_export.stages import Stages
-from trident_export.unpad import convert_unpadded
-from trident_export.unpadded_stage import export_unpadded
+from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
+from trident_export.graphs.unpad import convert_unpadded
+from trident_export.progress_rows import Stages
+from trident_export.stages.unpadded import export_unpadded
 
 WIDTH = 16
 SMALL = {"vocab_size": 60, "hidden_size": WIDTH, "num_attention_heads": 2, "max_position_embeddings": 40}

@@ -23,7 +23,7 @@ def unit_rows(seed: int, count: int, dimension: int = 32) -> np.ndarray:
 
 
 def made(folder: Path, vectors: np.ndarray, threads: int = 1) -> VectorIndex:
-    from trident_export.flat_graph import write_flat
+    from trident_export.graphs.flat_graph import write_flat
 
     index = VectorIndex.build(vectors, config=SETTINGS, encoder_fingerprint=ENCODER)
     index.save(folder)

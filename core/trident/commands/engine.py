@@ -42,12 +42,12 @@ def command(
         raise GenerationError(
             f"generation {found.id} has no {precision} graph: its manifest says why; try another --precision"
         )
-    options = from_set(need("tensorrt", "trident_export.engine").EngineOptions, set_)
+    options = from_set(need("tensorrt", "trident_export.engine.engine").EngineOptions, set_)
     started = time.monotonic()
-    plan = need("tensorrt", "trident_export.engine_cache").cached_plan(
+    plan = need("tensorrt", "trident_export.engine.cache").cached_plan(
         onnx,
         cache,
-        need("serve", "trident_export.engine_profiles").generation_profiles(found),
+        need("serve", "trident_export.engine.profiles").generation_profiles(found),
         library=library,
         precision=precision,
         options=options,

@@ -1,7 +1,7 @@
 """The 8-bit encoder on CPUs that multiply 8-bit numbers in one instruction (VNNI): the same sums, sooner.
 
 VNNI multiplies unsigned by signed numbers and adds in 32 bits. Elsewhere such products are added in 16 bits, which
-overflow; hence a generation holds unsigned weights, whose zero is 128 (``trident_export.int8``). Taking 128 from
+overflow; hence a generation holds unsigned weights, whose zero is 128 (``trident_export.graphs.int8``). Taking 128 from
 weights and from their zeros changes no sum: embeddings are the same to the last bit.
 """
 

@@ -18,7 +18,7 @@ from trident.encoder.pooling import normalize, pool
 from trident.encoder.text import TextContract
 from trident.errors import ExportError
 from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
-from trident_export.fuse import fuse_projections
+from trident_export.graphs.fuse import fuse_projections
 
 OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion
 

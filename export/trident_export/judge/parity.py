@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trident.encoder.served_encoder import ServedEncoder
 from trident.encoder.tokenization import TextTokenizer, TokenBatch, pad
 from trident.errors import ExportError
-from trident_export.onnx_graph import EncoderGraph
+from trident_export.graphs.onnx_graph import EncoderGraph
 
 SMALLEST_COSINE = 0.99999
 SMALLEST_COSINE_INT8 = 0.999  # between two graphs of 8 bits: a sum in another order rounds to the next of 256 values

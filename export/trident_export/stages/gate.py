@@ -9,7 +9,7 @@ from trident.generation.generation import Generation, Manifest
 from trident.quality.baseline import baseline
 from trident.quality.gate import REFUSAL_FILE, gate_entry, require, run_gate
 from trident_export.config import ExportConfig
-from trident_export.stages import Stages
+from trident_export.progress_rows import Stages
 
 
 def pass_gate(

@@ -20,12 +20,12 @@ from trident.generation.golden import GOLDEN_K
 from trident.generation.staging import held_alone
 from trident.index.exact_search import Neighbours, exact_search, recall
 from trident.index.index import VectorIndex
+from trident_export.catalogue.embed_run import take_over
+from trident_export.catalogue.embedding import embed_catalogue
 from trident_export.config import ExportConfig
-from trident_export.embed_run import take_over
-from trident_export.embedding import embed_catalogue
-from trident_export.encoder_stages import Encoder
-from trident_export.flat_graph import write_flat
-from trident_export.stages import Stages
+from trident_export.graphs.flat_graph import write_flat
+from trident_export.progress_rows import Stages
+from trident_export.stages.encoder import Encoder
 
 EmbeddingProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 

@@ -18,14 +18,14 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError
 from trident_export.config import ExportConfig
-from trident_export.graphs import calibration_batches, make_graph
-from trident_export.kernels_stage import export_codes, prove_kernels
-from trident_export.merge import load_backbone, merge
-from trident_export.onnx_graph import EncoderGraph, export_onnx
-from trident_export.parity import probe_batches, prove_parity, torch_embeddings
-from trident_export.precisions import PrecisionProof, Reference, judge_precision, measure_speed
-from trident_export.stages import Stages
-from trident_export.unpadded_stage import export_unpadded
+from trident_export.graphs.graphs import calibration_batches, make_graph
+from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
+from trident_export.judge.parity import probe_batches, prove_parity, torch_embeddings
+from trident_export.judge.precisions import PrecisionProof, Reference, judge_precision, measure_speed
+from trident_export.merge.merge import load_backbone, merge
+from trident_export.progress_rows import Stages
+from trident_export.stages.kernels import export_codes, prove_kernels
+from trident_export.stages.unpadded import export_unpadded
 
 PARITY_TEXTS = 128  # of each side
 

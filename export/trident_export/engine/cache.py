@@ -13,8 +13,8 @@ from pathlib import Path
 from trident.errors import GenerationError, TridentError
 from trident.generation.plan import PLAN_FILE, Gpu, Library, PlanManifest, check_plan, find_gpu, plans_of
 from trident.generation.staging import staged_folder
-from trident_export.engine import EngineOptions, build_plan, describe_plan
-from trident_export.engine_profiles import Profile
+from trident_export.engine.engine import EngineOptions, build_plan, describe_plan
+from trident_export.engine.profiles import Profile
 
 
 @dataclass(frozen=True)

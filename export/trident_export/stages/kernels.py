@@ -10,10 +10,10 @@ from trident.encoder.kernel_encoder import KernelEncoder, kernels_fault
 from trident.encoder.served_encoder import ServedEncoder
 from trident.encoder.tokenization import TextTokenizer
 from trident_export.config import ExportConfig
-from trident_export.int8_codes import write_codes
-from trident_export.parity import prove_parity
-from trident_export.precisions import Reference, judge_precision, measure_speed
-from trident_export.stages import Stages
+from trident_export.graphs.int8_codes import write_codes
+from trident_export.judge.parity import prove_parity
+from trident_export.judge.precisions import Reference, judge_precision, measure_speed
+from trident_export.progress_rows import Stages
 
 TEXTS = 64  # of each side
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError, ModelError
-from trident_export.parity import SMALLEST_COSINE, SMALLEST_COSINE_INT8, prove_parity
-from trident_export.precisions import measure_speed
-from trident_export.stages import Stages
-from trident_export.unpad import convert_unpadded
+from trident_export.graphs.unpad import convert_unpadded
+from trident_export.judge.parity import SMALLEST_COSINE, SMALLEST_COSINE_INT8, prove_parity
+from trident_export.judge.precisions import measure_speed
+from trident_export.progress_rows import Stages
 
 TEXTS = 64  # of each side
 

@@ -19,8 +19,8 @@ from onnx import NodeProto, helper, numpy_helper, shape_inference
 
 from trident.errors import ExportError
 from trident.search.tensors import ATTENTION_MASK, INPUT_IDS
-from trident_export.fuse import fuse_gelu
-from trident_export.onnx_graph import check_graph
+from trident_export.graphs.fuse import fuse_gelu
+from trident_export.graphs.onnx_graph import check_graph
 
 ARITHMETIC = ("Abs", "Add", "Div", "Max", "Min", "Mul", "Pow", "Sqrt", "Sub")
 ACTIVATIONS = ("Clip", "Erf", "Gelu", "Relu", "Sigmoid", "Tanh")

@@ -29,7 +29,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from trident.encoder.tokenization import TokenBatch
 from trident.search.tensors import ATTENTION_MASK, INPUT_IDS
-from trident_export.fuse import fuse_gelu
+from trident_export.graphs.fuse import fuse_gelu
 
 SMOOTHING = 0.65  # share of a large column's size that moves from activations to weights; 0.5 to 0.8 were measured
 SMALLEST = 1e-6  # below this a row or column counts as zeros

@@ -16,7 +16,7 @@ from transformers import AutoModel
 from trident.encoder.base_model import find_model, require_model, weights_fingerprint
 from trident.encoder.text import TextContract
 from trident.errors import ExportError, ModelError
-from trident_export.sentence_transformers import write_modules
+from trident_export.merge.sentence_transformers import write_modules
 
 PROBE_SHAPE = (4, 12)  # texts, tokens
 TOLERANCE = 1e-4  # largest difference of a hidden value between merged and base + adapter, in float32

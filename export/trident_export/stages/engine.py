@@ -10,9 +10,9 @@ from trident.encoder.graph_files import GRAPH_FILES
 from trident.generation.generation import ENGINES_FOLDER
 from trident.generation.plan import PLAN_FILE, PlanManifest, check_plan, find_gpu
 from trident_export.config import EngineConfig
-from trident_export.engine import build_plan
-from trident_export.engine_profiles import Profile
-from trident_export.stages import Stages
+from trident_export.engine.engine import build_plan
+from trident_export.engine.profiles import Profile
+from trident_export.progress_rows import Stages
 
 
 def export_engine(

@@ -26,9 +26,9 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError, ModelError
 from trident.generation.staging import write_text
-from trident_export.embedding import VECTORS_FILE, Process, embed_catalogue, tokenize_titles
-from trident_export.merge import load_backbone, merge
-from trident_export.onnx_graph import EncoderGraph
+from trident_export.catalogue.embedding import VECTORS_FILE, Process, embed_catalogue, tokenize_titles
+from trident_export.graphs.onnx_graph import EncoderGraph
+from trident_export.merge.merge import load_backbone, merge
 
 RECORD_FILE = "embeddings.json"
 MERGED_FOLDER = ".encoder"  # while embedding

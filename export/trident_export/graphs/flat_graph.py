@@ -23,7 +23,7 @@ from trident.index.flat_search import (
     TOP,
     FlatRecord,
 )
-from trident_export.onnx_graph import OPSET
+from trident_export.graphs.onnx_graph import OPSET
 
 IR_VERSION = 10  # the newest that ONNX Runtime 1.20 reads
 
