@@ -62,7 +62,7 @@ class KernelEncoder:
         Args:
             folder: With ``config.json`` and ``model.safetensors``.
             contract: Gives the pooling.
-            codes: File of its linear layers in 8 bits (``trident_export.graphs.int8_codes``); None: they are in float32.
+            codes: File of its linear layers in 8 bits, of ``trident_export.graphs.int8_codes``; None: they are float32.
             threads: Rows of a batch run on as many cores, >= 1.
             instructions: ``avx512`` or ``avx2``; None: the fastest of this processor.
 

@@ -18,7 +18,7 @@ from trident.generation.tuning import KNOBS, PIPELINE_CONFIG, UNTUNED, Tuning, e
 from trident.server.runtime_repository import ENSEMBLES, check_configuration, lay_out
 from trident.server.serving import ServeOptions
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
+TEMPLATES = Path(__file__).resolve().parents[3] / "model_repository"
 HERE = Machine(cores=4, cpu="Abacus 9")
 TUNING = Tuning(instances=1, threads=2, preferred_batch=16, queue_delay_us=500)
 FOUND = TunedSettings(

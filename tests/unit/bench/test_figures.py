@@ -187,7 +187,7 @@ def test_a_budget_that_breaks_a_rule_is_refused(tmp_path, text, message):
 
 
 def test_the_shipped_budget_is_one():
-    budget = load_budget(Path(__file__).parents[2] / "bench" / "budget.toml")
+    budget = load_budget(Path(__file__).parents[3] / "bench" / "budget.toml")
     assert {bound.figure for bound in budget.bound} == {
         "throughput_ratio", "p50_ratio", "cpu_ratio", "mean_encoder_batch",
     }  # fmt: skip

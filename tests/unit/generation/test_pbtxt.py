@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 from trident.errors import GenerationError
 from trident.generation.pbtxt import setting, with_setting
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
+TEMPLATES = Path(__file__).resolve().parents[3] / "model_repository"
 CONFIGS = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.pbtxt"))
 AWKWARD = """
 # parameters { key: "threads" value { string_value: "9" } }
