@@ -7,7 +7,7 @@
     |-- VectorIndexError        an index cannot be built, loaded or searched
     |-- ExportError              a stage of the export did not prove itself
     |-- GenerationError          a generation is missing, damaged or inconsistent
-    |-- GateError                a generation must not take over: a check of the gate failed
+    |-- GateError                a generation must not take over: a check failed (``trident.quality.gate_report``)
     |-- OverloadError            more is asked of a model than it answers in time
     |-- ServerError              a tritonserver was not found, did not start or died
     |-- BenchError               a measurement could not be made, or does not keep the budget
@@ -21,10 +21,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from trident.quality.gate import GateReport
 
 
 class TridentError(Exception):
@@ -53,15 +49,6 @@ class ExportError(TridentError):
 
 class GenerationError(TridentError):
     """A generation is missing, damaged or inconsistent."""
-
-
-class GateError(TridentError):
-    """A generation must not take over: a check of the gate failed; ``report`` has the numbers."""
-
-    def __init__(self, message: str, report: GateReport) -> None:
-        """Keep the report beside the message."""
-        super().__init__(message)
-        self.report = report
 
 
 class OverloadError(TridentError):

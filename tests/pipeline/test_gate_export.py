@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from trident.errors import ConfigError, GateError
+from trident.errors import ConfigError
 from trident.generation.generation import Generation, find_generation, list_generations
 from trident.index.index import IndexConfig
-from trident.quality.gate import GateConfig
+from trident.quality.config import GateConfig
+from trident.quality.gate_report import GateError
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.pipeline import export_generation
 

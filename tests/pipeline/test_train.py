@@ -41,7 +41,7 @@ def test_run_folder_says_what_happened(tiny_run: Path, tiny_recipe: TrainRecipe)
 
 
 def test_the_test_split_was_not_trained_on(tiny_run: Path) -> None:
-    from trident_train.data.sources import trained_share
+    from trident_train.data.splits import trained_share
 
     held_out = read_pairs(tiny_run / "test.parquet")
     assert trained_share(held_out.queries, np.load(tiny_run / "trained_queries.npy")) == 0.0

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from trident.errors import ConfigError, GateError, GenerationError, ServerError
+from trident.errors import ConfigError, GenerationError, ServerError
 from trident.generation.generation import find_generation, generation_by_id
 from trident.generation.state import ServingFolder
 from trident.probe.golden_check import check_golden, check_serving, port_of
 from trident.probe.running import find_running
 from trident.promotion.promotion import PromoteOptions, check_grace, promote, retire, rollback
 from trident.promotion.switching import unload_others
+from trident.quality.gate_report import GateError
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, prepare, serve
 from trident_client import SearchClient

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from trident.config import apply_override
-from trident.errors import GateError, GenerationError, ServerError
+from trident.errors import GenerationError, ServerError
 from trident.generation.generation import Generation, Identity, generation_by_id, write_manifest
 from trident.generation.golden import save_golden
 from trident.generation.state import ServingFolder
@@ -27,6 +27,7 @@ from trident.probe.golden_check import check_golden, check_serving
 from trident.probe.running import find_running
 from trident.promotion.gating import gate_of
 from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.quality.gate_report import GateError
 from trident.search.searcher import Searcher
 from trident.server.server import TritonServer
 from trident_client import ClientError, SearchClient

@@ -21,8 +21,8 @@ from trident.commands.output import (
     say_table,
 )
 from trident.config import to_table
-from trident.errors import GateError
 from trident.progress import progress_bar
+from trident.quality.gate_report import GateError
 
 
 def command(

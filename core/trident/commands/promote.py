@@ -10,7 +10,8 @@ import typer
 
 from trident.commands.gate_table import gate_table
 from trident.commands.output import need, print_json, say, say_table
-from trident.errors import GateError, TridentError
+from trident.errors import TridentError
+from trident.quality.gate_report import GateError
 
 if TYPE_CHECKING:
     from trident.promotion.promotion import Promotion

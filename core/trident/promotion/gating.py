@@ -11,7 +11,8 @@ from trident.config import apply_override, from_table
 from trident.generation.generation import Generation
 from trident.generation.state import ServingFolder
 from trident.promotion.promotion import Gate
-from trident.quality.gate import GateConfig, check_reason, record_gate, require, run_gate
+from trident.quality.config import GateConfig
+from trident.quality.gate import check_reason, record_gate, require, run_gate
 
 
 @dataclass(frozen=True, kw_only=True)

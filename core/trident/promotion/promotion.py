@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trident.errors import ConfigError, GateError, GenerationError, ServerError, TridentError
+from trident.errors import ConfigError, GenerationError, ServerError, TridentError
 from trident.generation.generation import Generation, generation_by_id
 from trident.generation.state import HistoryEvent
 from trident.probe.golden_check import answering_generation
 from trident.probe.running import RunningServer, find_running
 from trident.promotion.switching import switch, unload_others
+from trident.quality.gate_report import GateError
 from trident.server.runtime_repository import check_configuration, check_identities
 
 log = logging.getLogger(__name__)

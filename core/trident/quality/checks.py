@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from trident.errors import DataError
 from trident.generation.golden import golden_differences, score_tolerance
 from trident.index.exact_search import recall
 from trident.quality.config import GateConfig
+from trident.quality.gate_report import GateCheck
 from trident.quality.generation_scores import LoadedGeneration, distinct_queries, pairs_of, united
 from trident.quality.latency import latency_in_turns
 from trident.quality.metrics import Interval, catalogue_ndcg_by_query, ndcg_by_query, roc_auc
@@ -19,30 +19,6 @@ from trident.quality.paired import mean_change, quality_change
 
 CHECKED_PRODUCTS = 128
 SMALLEST_COSINE = 0.999  # of a stored vector to the graph's: another machine sums in another order
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateCheck:
-    """One check; ``rule`` says in words what ``value`` is and what it must be.
-
-    ``low`` and ``high`` are the ends of the 95% interval of a change, ``candidate`` and ``serving`` the figures that
-    were compared; None where there is no such thing.
-    """
-
-    name: str
-    rule: str
-    value: float
-    bound: float
-    passed: bool
-    low: float | None = None
-    high: float | None = None
-    candidate: float | None = None
-    serving: float | None = None
-
-    def line(self) -> str:
-        """Return name, rule and value in one line."""
-        interval = "" if self.low is None or self.high is None else f" [{self.low:+.4f}, {self.high:+.4f}]"
-        return f"{self.name}: {self.rule}, got {self.value:.4g}{interval}"
 
 
 Checks = tuple[list[GateCheck], list[str]]  # and notes: what could not be checked, and why

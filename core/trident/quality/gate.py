@@ -12,53 +12,20 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from trident.config import to_table
-from trident.errors import ConfigError, GateError
+from trident.errors import ConfigError
 from trident.generation.generation import MANIFEST_FILE, Generation
 from trident.generation.staging import write_text
-from trident.quality.checks import GateCheck, absolute_checks, checks_against
+from trident.quality.checks import absolute_checks, checks_against
 from trident.quality.config import GateConfig
+from trident.quality.gate_report import GateError, GateReport
 from trident.quality.generation_scores import LoadedGeneration
 
-__all__ = ["GateCheck", "GateConfig", "GateReport", "check_reason", "gate_entry", "record_gate", "require", "run_gate"]
-
 REFUSAL_FILE = "refusal.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateReport:
-    """What a candidate was held against, check by check."""
-
-    candidate: str  # id
-    serving: str | None  # id; None where nothing was there to compare with
-    measured_at: str  # ISO 8601, UTC
-    checks: tuple[GateCheck, ...]
-    notes: tuple[str, ...]  # what could not be checked, and why
-    config: dict[str, Any]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every check passed."""
-        return not self.failures()
-
-    def failures(self) -> tuple[GateCheck, ...]:
-        """Return the checks that failed."""
-        return tuple(check for check in self.checks if not check.passed)
-
-    def refusal(self) -> str:
-        """Return the failures in one line."""
-        against = "by itself" if self.serving is None else f"against {self.serving}"
-        lines = "; ".join(check.line() for check in self.failures())
-        return f"the gate refuses generation {self.candidate}, judged {against}: {lines}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON types, with ``passed``."""
-        return {"passed": self.passed, **to_table(self)}
 
 
 def run_gate(candidate: Generation, serving: Generation | None, config: GateConfig) -> GateReport:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trident.data.pairs import Pairs, normalized_query
 from trident.errors import DataError
-
-if TYPE_CHECKING:
-    from trident_train.data.sources import SplitPairs
+from trident_train.data.splits import SplitPairs
 
 EXAMPLES = 5  # of each finding
 

@@ -14,7 +14,7 @@ from trident.data.pairs import Pairs, normalized_query, read_pairs
 from trident.encoder.base_model import find_model
 from trident.encoder.text import TEXT_CONTRACT_FILE, TextContract
 from trident.errors import ConfigError, DataError, nearest
-from trident_train.data.sources import query_hashes, trained_share
+from trident_train.data.splits import query_hashes, trained_share
 from trident_train.judge.evaluate import Row, rank_bm25, rank_encoder, rank_random
 from trident_train.model.encoder import Encoder
 from trident_train.report.run_folder import RECIPE_FILE, TRAINED_QUERIES_FILE, load_run

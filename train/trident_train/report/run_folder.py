@@ -23,7 +23,8 @@ from trident.data.pairs import Pairs
 from trident.encoder.base_model import find_model, weights_fingerprint
 from trident.encoder.text import TextContract
 from trident.errors import ModelError
-from trident_train.data.sources import Source, query_hashes
+from trident_train.data.sources import Source
+from trident_train.data.splits import query_hashes
 from trident_train.model.encoder import Encoder
 from trident_train.recipe import TrainRecipe
 

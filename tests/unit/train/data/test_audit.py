@@ -11,7 +11,8 @@ import pytest
 from trident.data.pairs import Pairs, normalized_query
 from trident.errors import DataError
 from trident_train.data.audit import audit, contradictions
-from trident_train.data.sources import load_sources, split_pairs
+from trident_train.data.sources import load_sources
+from trident_train.data.splits import split_pairs
 from trident_train.recipe import DataRecipe, SourceRecipe
 
 Rows = list[tuple[str, str, int]]
