@@ -1,4 +1,4 @@
 """Tables, labelled pairs and catalogues as people have them.
 
-May import: nothing but the top level.
+Rooms that it may import: none.
 """

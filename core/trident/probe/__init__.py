@@ -1,4 +1,4 @@
 """Asks a running server: control, state, golden answers, health.
 
-May import: data to search, watch, quality.
+Rooms that it may import: data, encoder, index, generation, search, watch, quality.
 """

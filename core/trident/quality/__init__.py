@@ -1,4 +1,4 @@
 """How good rankings and generations are: metrics, intervals, comparisons, the gate.
 
-May import: data to search.
+Rooms that it may import: data, encoder, index, generation, search.
 """

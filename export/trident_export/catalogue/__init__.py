@@ -1,4 +1,4 @@
 """The catalogue's embeddings, made here or by several processes.
 
-May import: merge, graphs and the ground.
+Rooms that it may import: engine, graphs, merge.
 """

@@ -1,4 +1,4 @@
 """TensorRT: plans, their profiles, and the cache of plans.
 
-May import: config.
+Rooms that it may import: none.
 """

@@ -1,4 +1,4 @@
 """ONNX graphs of the encoder, one conversion a file.
 
-May import: engine and the ground.
+Rooms that it may import: engine.
 """

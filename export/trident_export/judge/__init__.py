@@ -1,4 +1,4 @@
 """Proofs: parity with PyTorch, precisions, golden answers, quality.
 
-May import: catalogue to graphs and the ground.
+Rooms that it may import: engine, graphs, merge, catalogue.
 """

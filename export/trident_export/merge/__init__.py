@@ -1,4 +1,4 @@
 """The merged encoder, as transformers and sentence-transformers load it.
 
-May import: graphs and the ground.
+Rooms that it may import: engine, graphs.
 """

@@ -1,4 +1,4 @@
 """Labelled pairs of a recipe: sources, splits, audit, queries made of titles, the bundled sample.
 
-May import: the ground (recipe, processes).
+Rooms that it may import: none.
 """

@@ -1,4 +1,4 @@
 """Ranks and classifies with an encoder and says how well, query by query.
 
-May import: data, model and the ground.
+Rooms that it may import: data, losses, model.
 """

@@ -1,4 +1,4 @@
 """The training loop: batches, steps, checkpoints, selection, memory.
 
-May import: data, losses, model, judge and the ground.
+Rooms that it may import: data, losses, model, judge.
 """

@@ -1,4 +1,4 @@
 """What a run leaves behind: its folder, results, report, model card, comparisons.
 
-May import: data to loop and the ground.
+Rooms that it may import: data, losses, model, judge, loop.
 """
