@@ -118,7 +118,7 @@ def test_batches_are_of_one_size_and_every_version_stays_loaded(path: str) -> No
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if not path.startswith(ENSEMBLES)])
 def test_a_queue_has_no_limit_of_triton_s(path: str) -> None:
-    """With one, Triton forgets requests for half a second (docs/log.md)."""
+    """With one, Triton forgets requests for half a second (docs/log/serving.md)."""
     found = config(path)
     assert found.HasField("dynamic_batching")
     assert not found.dynamic_batching.HasField("default_queue_policy")

@@ -22,7 +22,7 @@ from trident.errors import ModelError
 INPUTS = ("input_ids", "attention_mask")  # (B, L) int64 each, B and L free
 OUTPUT = "embedding"  # (B, D) float32
 FINGERPRINT_KEY = "encoder_fingerprint"  # in the graph's metadata_props
-RUN_TOKENS = 384  # tokens a run, about: fewer stream the weights too often, more leave the cache (docs/log.md)
+RUN_TOKENS = 384  # tokens a run, about: fewer stream the weights too often, more leave the cache (docs/log/serving.md)
 
 Row = TypeVar("Row", bound=Sequence[int])
 
@@ -32,7 +32,7 @@ class OnnxEncoder:
 
     The rows of a batch are dealt out to threads that run side by side, each a whole graph on one core: batches are done
     sooner so than when each operator is cut up among the cores. A lone row, which cannot be dealt out, has a session
-    of its own that does cut up the operators (``docs/log.md``).
+    of its own that does cut up the operators (``docs/log/serving.md``).
 
     Args:
         session: A session on one thread whose inputs and output were checked.

@@ -1,6 +1,6 @@
 """The encoder of short texts on CPUs: the merged model, or its 8-bit form, on Trident's own kernels (``kernels/``).
 
-ONNX Runtime reads the weights of a lone query at a third of what a core can (``docs/log.md``); the kernels fetch them
+ONNX Runtime reads the weights of a lone query at a third of what a core can (``docs/log/``); the kernels fetch them
 ahead, compute no padding, and add up a row's sums in the same order whatever else is in the batch, so that a text has
 the same embedding, to the last bit, in every batch. Which models they run: BERT and RoBERTa with the exact GELU, which
 E5, BGE, GTE and MiniLM are. Others run their graph.

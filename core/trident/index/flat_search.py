@@ -6,7 +6,7 @@ cosine comes within the bound of the k-th best cosine; these few are compared ag
 not depend on the batch, as a sum of floats would.
 
 It beats a graph while the vectors, a byte a number, pass through the processor sooner than a search hops from one to
-the next (``docs/log.md``). Source: "Flat" and "SQ8 with refinement" of Faiss, with a bound instead of a factor.
+the next (``docs/log/index.md``). Source: "Flat" and "SQ8 with refinement" of Faiss, with a bound instead of a factor.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How much of a batch is answered and how much rejected, told without a clock on any request.
 
-Triton's own limits of a queue cost a lone client a wait of half a second now and then (``docs/log.md``). A model can
+Triton's own limits of a queue cost a lone client a wait of half a second now and then (``docs/log/``). A model can
 tell as much by itself: a batch with room left in it took everybody who waited, so that whoever comes in a later batch
 came after it. The time since then is the longest that anybody can have waited. What cannot be answered before the limit
 at the pace of the last batches is rejected now, rather than after a wait. A burst is answered as far as the limit

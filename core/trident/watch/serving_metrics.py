@@ -1,7 +1,7 @@
 """What a generation counts while it serves, on Triton's own metrics port.
 
 A served model adds to plain numbers; a thread hands them to Triton once a second, because each call of Triton's metrics
-costs 20 to 350 microseconds (measured on tritonserver 2.51, docs/log.md).
+costs 20 to 350 microseconds (measured on tritonserver 2.51, docs/log/operations.md).
 
 Every metric carries the labels ``generation``, ``serial`` and ``worker``, the number of the model's process. The last
 one is needed: where two processes hold a metric of the same labels, as while a model is loaded again, the first that

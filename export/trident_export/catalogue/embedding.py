@@ -29,7 +29,7 @@ from trident.generation.staging import write_text
 
 VECTORS_FILE = "vectors.npy"
 TOKENIZED_AT_ONCE = 10_000
-BATCH_TOKENS = 384  # a run on one core; 64 to 2048 were measured (docs/log.md)
+BATCH_TOKENS = 384  # a run on one core; 64 to 2048 were measured (docs/log/export.md)
 BATCH_ROWS = 64
 SAVED_EVERY = 64  # batches
 

@@ -1,7 +1,7 @@
 """Whether float16 holds what a graph computes.
 
 A CPU cannot say so by running the float16 graph: ONNX Runtime computes it in float32 there and never rounds what stands
-between two operators, so that a graph which overflows on a GPU gives perfect answers (docs/log.md, 2026-11-24).
+between two operators, so that a graph which overflows on a GPU gives perfect answers (docs/log/export.md, 2026-11-24).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ the input is divided by its largest value, and the product multiplied by it: a t
 Hence an embedding does not depend on what else is in its batch, as it does with ONNX Runtime's dynamic quantisation.
 
 Both are unsigned. With signed weights a CPU without VNNI adds two products in 16 bits, which overflow: it would answer
-otherwise, and worse, than the CPU that made and proved the graph (measured, ``docs/log.md``). Unsigned products are
+otherwise, and worse, than the CPU that made and proved the graph (measured, ``docs/log/``). Unsigned products are
 added in 32 bits everywhere.
 
 Source: Xiao et al. 2023, SmoothQuant; Yao et al. 2022, ZeroQuant (token-wise activations).
