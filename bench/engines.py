@@ -35,7 +35,7 @@ from trident.encoder.tokenization import TokenBatch
 from trident.errors import ExportError, TridentError
 from trident.generation.plan import Library, load_library
 from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
-from trident_export.engine.engine import EngineOptions, build_plan
+from trident_export.engine.engine import PlanSettings, build_plan
 from trident_export.engine.profiles import Profile
 from trident_export.graphs.fp16 import convert_fp16
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
@@ -105,7 +105,7 @@ def load_plan(library: Library, plan: Path) -> Any:
 def with_tensorrt(library: Library, graph: Path, shapes: Sequence[Shape]) -> Way:
     """Return a plan that is built here for the shapes."""
     plan = graph.with_name(f"{library}.plan")
-    build_plan(graph, plan, make_profiles(shapes), library=library, precision="fp16", options=EngineOptions())
+    build_plan(graph, plan, make_profiles(shapes), PlanSettings(library, "fp16"))
     engine = load_plan(library, plan)
     context = engine.create_execution_context()
     width = engine.get_tensor_shape(EMBEDDING)[-1]
@@ -209,7 +209,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         try:
-            model = options.model or write_random_model(folder / "model", **E5_LARGE)
+            model = options.model or write_random_model(folder / "model", E5_LARGE)
             ways, absent = find_ways(model, folder, shapes)
         except TridentError as error:
             sys.stderr.write(f"bench/engines.py: {error}\n")

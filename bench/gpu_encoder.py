@@ -141,7 +141,7 @@ def served(
 
 def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
     """Return all rows."""
-    model = options.model or write_random_model(folder / "model", **E5_LARGE)
+    model = options.model or write_random_model(folder / "model", E5_LARGE)
     contract = TextContract()
     tokenizer = TextTokenizer.load(model, contract)
     token_ids = tokenizer.token_ids(draw_queries(options.queries, count=options.count), "query")

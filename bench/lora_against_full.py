@@ -33,7 +33,7 @@ from trident_train.loop.batch_memory import Measurement, largest_batch, parse_si
 from trident_train.loop.batches import gather_batch
 from trident_train.loop.single_steps import training_of
 from trident_train.model.arms import trained_weights
-from trident_train.model.random_model import write_random_model
+from trident_train.model.random_model import ModelShape, write_random_model
 from trident_train.recipe import TrainRecipe
 from trident_train.report.report import environment
 
@@ -205,7 +205,7 @@ def main() -> int:
         try:
             if options.config_only:
                 shape = {name: getattr(options, name) for name in ("layers", "width", "heads", "intermediate")}
-                overrides.append(f"base_model={write_random_model(Path(folder), **shape)}")
+                overrides.append(f"base_model={write_random_model(Path(folder), ModelShape(**shape))}")
             recipe = load_recipe(TrainRecipe, options.recipe, overrides)
             result = compare(
                 recipe,

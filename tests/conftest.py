@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from trident.encoder.text import TextContract
 from trident.generation.generation import ENCODER_FOLDER, find_generation
 from trident_export.config import ExportConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
 from trident_train.run import train
@@ -157,14 +157,7 @@ def tiny_run(tiny_recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory)
 def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one generation of the tiny run."""
     folder = tmp_path_factory.mktemp("generations")
-    export_generation(
-        tiny_run,
-        tiny_data / "products.csv",
-        folder,
-        ExportConfig(threads=1),
-        report=lambda _: None,
-        embedding=lambda _: nullcontext(lambda _: None),
-    )
+    export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
     return folder
 
 

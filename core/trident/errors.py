@@ -7,6 +7,7 @@
     |-- VectorIndexError        an index cannot be built, loaded or searched
     |-- ExportError              a stage of the export did not prove itself
     |-- GenerationError          a generation is missing, damaged or inconsistent
+    |   `-- FormatError          it was made by another version of Trident
     |-- GateError                a generation must not take over: a check failed (``trident.quality.gate_report``)
     |-- OverloadError            more is asked of a model than it answers in time
     |-- ServerError              a tritonserver was not found, did not start or died
@@ -49,6 +50,18 @@ class ExportError(TridentError):
 
 class GenerationError(TridentError):
     """A generation is missing, damaged or inconsistent."""
+
+
+class FormatError(GenerationError):
+    """A generation was made by another version of Trident, whose served code this one does not have.
+
+    ``made_in`` is the format that it was made in.
+    """
+
+    def __init__(self, message: str, made_in: int) -> None:
+        """Keep the format beside the message."""
+        super().__init__(message)
+        self.made_in = made_in
 
 
 class OverloadError(TridentError):

@@ -13,7 +13,14 @@ from trident.encoder.served_encoder import ServedEncoder, load_encoder
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import Generation, find_generation
-from trident_export.catalogue.embedding import BATCH_ROWS, SAVED_EVERY, VECTORS_FILE, embed_catalogue, tokenize_titles
+from trident_export.catalogue.embedding import (
+    BATCH_ROWS,
+    SAVED_EVERY,
+    VECTORS_FILE,
+    EmbeddingStore,
+    embed_catalogue,
+    tokenize_titles,
+)
 
 PROGRESS_FILE = "progress.0.json"
 
@@ -67,7 +74,8 @@ def embed(
         if stop_at is not None and sum(done) >= stop_at:
             raise StoppedError
 
-    return embed_catalogue(names, tokenizer, encoder, folder, key=key, threads=2, progress=progress), done
+    store = EmbeddingStore(folder, key)
+    return embed_catalogue(names, tokenizer, encoder, store, threads=2, progress=progress), done
 
 
 def test_vectors_equal_those_of_single_titles(tokenizer: TextTokenizer, encoder: ServedEncoder, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from trident.generation.plan import Gpu, PlanManifest, build_command, check_plan
 from trident.server.runtime_repository import lay_out
 from trident.server.server import free_ports
 from trident_export.engine.cache import CachedPlan, cached_plan
-from trident_export.engine.engine import EngineOptions
+from trident_export.engine.engine import PlanSettings
 from trident_export.engine.profiles import generation_profiles
 
 VERSION = str(tensorrt_rtx.__version__)
@@ -51,9 +51,7 @@ def built(generation: Generation, tmp_path_factory: pytest.TempPathFactory) -> C
         generation.graph("fp16"),
         tmp_path_factory.mktemp("plans"),
         generation_profiles(generation),
-        library="tensorrt_rtx",
-        precision="fp16",
-        options=EngineOptions(),
+        PlanSettings("tensorrt_rtx", "fp16"),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from trident_export.graphs import graphs
 from trident_export.graphs.fp16 import convert_fp16, drop_repeated_casts
 from trident_export.graphs.fuse import fuse_projections
 from trident_export.graphs.int8 import quantize_int8
-from trident_export.judge.parity import probe_batches
+from trident_export.job import ExportOrder
+from trident_export.judge.parity import ProbeTexts
 from trident_export.judge.precisions import Reference, judge_precision, measure_speed
 from trident_export.pipeline import export_generation
 
@@ -62,14 +62,8 @@ def reference(generation: Generation, graph: Path, tokenizer: TextTokenizer, tin
 
 
 def export(run: Path, data: Path, output: Path, precision: PrecisionConfig) -> Generation:
-    return export_generation(
-        run,
-        data / "products.csv",
-        output,
-        ExportConfig(threads=1, precision=precision),
-        report=lambda _: None,
-        embedding=lambda _: nullcontext(lambda _: None),
-    )
+    config = ExportConfig(threads=1, precision=precision)
+    return export_generation(ExportOrder(run, data / "products.csv", output, config))
 
 
 def scaled(source: Path, output: Path, part: str, factor: float) -> Path:
@@ -210,7 +204,7 @@ def test_the_longest_row_must_fit_float16_as_well(graph: Path, tokenizer: TextTo
     texts = ["red sofa"]
     calibration = graphs.calibration_batches(tokenizer, texts)
     graphs.make_graph("fp16", tmp_path / "long.onnx", tmp_path / HALF, calibration)
-    probes = list(probe_batches(tokenizer, texts, texts))
+    probes = list(ProbeTexts(tokenizer, texts, texts).batches())
     assert min(batch.attention_mask.sum(1).min() for batch in probes) == 0  # a row of padding only
     with pytest.raises(ExportError, match=r"float16 holds values up to 65,504, got [\d,]{7,} as \w+"):
         graphs.make_graph("fp16", tmp_path / "long.onnx", tmp_path / HALF, calibration, probes=probes)

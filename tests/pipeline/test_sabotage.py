@@ -6,7 +6,6 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from trident.encoder.text import TextContract
 from trident.errors import ExportError, GenerationError
 from trident.generation.generation import Generation
 from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 from trident_export.progress_rows import Stage
 from trident_train.recipe import DataRecipe, TrainRecipe
@@ -34,14 +34,7 @@ WITH_PLAN = ExportConfig(
 def export(
     run: Path, data: Path, output: Path, config: ExportConfig, report: Callable[[Stage], None] = lambda _: None
 ) -> Generation:
-    return export_generation(
-        run,
-        data / "products.csv",
-        output,
-        config,
-        report=report,
-        embedding=lambda _: nullcontext(lambda _: None),
-    )
+    return export_generation(ExportOrder(run, data / "products.csv", output, config), report=report)
 
 
 def after(stage: str, output: Path, file: str, damage: Callable[[Path], None]) -> Callable[[Stage], None]:

@@ -112,6 +112,16 @@ def test_one_promotion_at_a_time(own: Any, port: int) -> None:
     assert check_serving(own.folder, f"127.0.0.1:{port}").generation == own.b.id
 
 
+def test_one_of_an_earlier_trident_is_not_promoted(run_trident: Callable[..., Any], own: Any, port: int) -> None:
+    manifest = own.b.folder / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 1}))
+    refused = run_trident("promote", own.b.id, "--generations", own.folder, "--http-port", str(port))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.splitlines()[-1] == (
+        f"trident: generation {own.b.id} was made by an earlier Trident (format 1, this one reads 2): export again"
+    )
+
+
 def test_what_serves_is_not_promoted_again(own: Any, port: int) -> None:
     with pytest.raises(GenerationError, match=f"generation {own.a.id} is serving already"):
         promote(own.folder, port, own.a.id, QUIET, report=silent)

@@ -212,6 +212,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "trident_export": (
         ("engine",),
         ("config", "progress_rows"),
+        ("job",),
         ("graphs",),
         ("merge",),
         ("catalogue",),

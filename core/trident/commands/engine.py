@@ -42,15 +42,14 @@ def command(
         raise GenerationError(
             f"generation {found.id} has no {precision} graph: its manifest says why; try another --precision"
         )
-    options = from_set(need("tensorrt", "trident_export.engine.engine").EngineOptions, set_)
+    engine = need("tensorrt", "trident_export.engine.engine")
+    settings = engine.PlanSettings(library, precision, from_set(engine.EngineOptions, set_))
     started = time.monotonic()
     plan = need("tensorrt", "trident_export.engine.cache").cached_plan(
         onnx,
         cache,
         need("serve", "trident_export.engine.profiles").generation_profiles(found),
-        library=library,
-        precision=precision,
-        options=options,
+        settings,
     )
     seconds = time.monotonic() - started
     path = plan.path if out is None else _copy(plan.path, out, plan.manifest)

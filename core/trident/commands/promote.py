@@ -53,7 +53,7 @@ def command(
         unload(generations, http_port, grace_s=grace)
     if retain is not None:
         for removed in retention.prune(generations, keep=retain):
-            say(f"removed generation {removed.id} from disk")
+            say(f"removed generation {removed} from disk")
 
 
 def tell(made: Promotion, *, print_document: bool) -> None:

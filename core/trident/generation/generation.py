@@ -18,6 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from trident.config import from_table
 from trident.encoder.base_model import file_sha256
 from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.encoder.text import TextContract
-from trident.errors import ConfigError, GenerationError, nearest
+from trident.errors import ConfigError, FormatError, GenerationError, nearest
 from trident.generation.golden import GoldenAnswer, load_golden
 
 MANIFEST_FILE = "manifest.json"
@@ -39,7 +40,7 @@ WEIGHTS = "weights"  # in the encoder's version folder of a running server: the 
 ENGINES_FOLDER = "engines"
 QUERY_TOKENS = 16  # of ESCI's queries, half have 6, 99% 13 and the longest 16
 ID_LENGTH = 16
-FORMAT = 1
+FORMAT = 2  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +103,7 @@ class Manifest:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        """Check the format and the serial number."""
-        if self.format != FORMAT:
-            raise ConfigError(f"format must be {FORMAT}, got {self.format}: export again with this version of Trident")
+        """Check the serial number."""
         if self.serial < 1:
             raise ConfigError(f"serial must be >= 1, got {self.serial}")
 
@@ -175,11 +174,14 @@ class Generation:
         """Read the manifest of a generation's folder; files are not checked, see ``verify_files``.
 
         Raises:
+            FormatError: If another version of Trident made it.
             GenerationError: If there is no manifest, or it is damaged.
         """
         if not (folder / MANIFEST_FILE).is_file():
             raise GenerationError(f"{folder} is no generation: it has no {MANIFEST_FILE}; make one with trident export")
-        return cls(folder, _load(Manifest, folder / MANIFEST_FILE))
+        table = _table(folder / MANIFEST_FILE)
+        _require_format(folder, table)
+        return cls(folder, _parse(Manifest, table, folder / MANIFEST_FILE))
 
     def verify_files(self) -> None:
         """Check every file against the manifest.
@@ -222,12 +224,33 @@ def is_id(name: str) -> bool:
 def list_generations(folder: Path) -> list[Generation]:
     """Return the complete generations of a folder, lowest serial number first; a copy under another name is none.
 
+    Those of another version of Trident are left out; ``other_formats`` returns them.
+
     Raises:
         GenerationError: If a manifest is damaged.
     """
-    paths = [path.parent for path in folder.glob(f"*/{MANIFEST_FILE}") if is_id(path.parent.name)]
-    found = [generation for generation in map(Generation.load, paths) if generation.id == generation.folder.name]
+    found = []
+    for path in _folders(folder):
+        with suppress(FormatError):
+            generation = Generation.load(path)
+            if generation.id == path.name:
+                found.append(generation)
     return sorted(found, key=lambda generation: generation.serial)
+
+
+def other_formats(folder: Path) -> dict[Path, FormatError]:
+    """Return the generations of a folder that another version of Trident made, and what is said of each.
+
+    Raises:
+        GenerationError: If a manifest is damaged.
+    """
+    refused = {}
+    for path in _folders(folder):
+        try:
+            Generation.load(path)
+        except FormatError as error:
+            refused[path] = error
+    return refused
 
 
 def find_generation(folder: Path, generation: str | None = None) -> Generation:
@@ -238,9 +261,13 @@ def find_generation(folder: Path, generation: str | None = None) -> Generation:
         generation: A whole id, or None for the one with the highest serial number.
 
     Raises:
+        FormatError: If it, or everything that is there, was made by another version of Trident.
         GenerationError: If there is none.
     """
     found = list_generations(folder)
+    others = {path.name: error for path, error in other_formats(folder).items()}
+    if generation in others or (generation is None and not found and others):
+        raise others[generation or min(others)]
     if not found:
         raise GenerationError(
             f"{folder} holds no generation: make one with trident export RUN --catalogue FILE --out {folder}"
@@ -298,10 +325,34 @@ def walk(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"*/{MANIFEST_FILE}") if is_id(path.parent.name))
+
+
+def _require_format(folder: Path, table: Any) -> None:
+    made_in = table.get("format", FORMAT) if isinstance(table, dict) else FORMAT
+    if made_in == FORMAT or not isinstance(made_in, int):
+        return  # what is no number is damage, which parsing names
+    whose = "an earlier" if made_in < FORMAT else "a later"
+    formats = f"format {made_in}, this one reads {FORMAT}"
+    raise FormatError(f"generation {folder.name} was made by {whose} Trident ({formats}): export again", made_in)
+
+
 def _load(cls: Any, path: Path) -> Any:
+    return _parse(cls, _table(path), path)
+
+
+def _table(path: Path) -> Any:
     try:
-        return from_table(cls, json.loads(path.read_text(encoding="utf-8")), where=str(path))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise GenerationError(f"{path} is missing: export again") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, ConfigError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise GenerationError(f"{path} is damaged: {error}; export again") from error
+
+
+def _parse(cls: Any, table: Any, path: Path) -> Any:
+    try:
+        return from_table(cls, table, where=str(path))
+    except ConfigError as error:
         raise GenerationError(f"{path} is damaged: {error}; export again") from error

@@ -6,15 +6,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from trident.errors import ConfigError
-from trident.generation.generation import Generation, list_generations
+from trident.generation.generation import list_generations, other_formats
 from trident.generation.serials import generations_lock
 from trident.generation.staging import scratch_folder
 from trident.generation.state import serving_folders
 from trident.server.runtime_repository import linked_generations
 
 
-def prune(generations: Path, *, keep: int) -> list[Generation]:
-    """Remove all but the newest generations and those that a server needs, and return what was removed.
+def prune(generations: Path, *, keep: int) -> list[str]:
+    """Remove all but the newest generations and those that a server needs, and return the ids that were removed.
+
+    Those that an earlier Trident made go too: nothing but a server that still has them loaded can use them.
 
     Args:
         generations: The folder of generations.
@@ -31,11 +33,12 @@ def prune(generations: Path, *, keep: int) -> list[Generation]:
         for folder in serving_folders(generations):
             stack.enter_context(folder.lock())
         needed = protected_ids(generations)
-        removed = [found for found in list_generations(generations)[:-keep] if found.id not in needed]
+        old = [*other_formats(generations), *(found.folder for found in list_generations(generations)[:-keep])]
+        removed = [path for path in old if path.name not in needed]
         with scratch_folder(generations, "pruned") as bin_folder:  # a kill leaves a whole generation or none
-            for generation in removed:
-                generation.folder.rename(bin_folder / generation.id)
-    return removed
+            for path in removed:
+                path.rename(bin_folder / path.name)
+    return [path.name for path in removed]
 
 
 def check_keep(keep: int) -> None:

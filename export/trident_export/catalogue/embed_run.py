@@ -26,7 +26,7 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError, ModelError
 from trident.generation.staging import write_text
-from trident_export.catalogue.embedding import VECTORS_FILE, Process, embed_catalogue, tokenize_titles
+from trident_export.catalogue.embedding import VECTORS_FILE, EmbeddingStore, Process, embed_catalogue, tokenize_titles
 from trident_export.graphs.onnx_graph import EncoderGraph
 from trident_export.merge.merge import load_backbone, merge
 
@@ -96,11 +96,9 @@ def embed_run(
         catalogue.titles,
         tokenizer,
         embedder,
-        folder,
-        key=f"{fingerprint}:{accelerator.device.type}",
+        EmbeddingStore(folder, f"{fingerprint}:{accelerator.device.type}", process),
         threads=1,
         progress=progress,
-        process=process,
     )
     record = EmbeddingsRecord(
         encoder_fingerprint=fingerprint,

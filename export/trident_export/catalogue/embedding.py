@@ -103,16 +103,29 @@ class TokenizedTitles:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class EmbeddingStore:
+    """Where a catalogue's embeddings are kept while they are made, and by whom.
+
+    Attributes:
+        folder: Made if it is not there. Embedding goes on from what it holds if that is of the same titles and key.
+        key: What else the vectors depend on, such as the hash of the graph.
+        process: Each takes every ``count``-th batch; all must be given the same folder.
+    """
+
+    folder: Path
+    key: str
+    process: Process = ALONE
+
+
 def embed_catalogue(
     titles: Sequence[str],
     tokenizer: TextTokenizer,
     encoder: Embedder,
-    folder: Path,
+    store: EmbeddingStore,
     *,
-    key: str,
     threads: int,
     progress: Callable[[int], None],
-    process: Process = ALONE,
 ) -> NDArray[np.float32]:
     """Return the embeddings (N, D) of N titles, mapped from ``vectors.npy``.
 
@@ -120,15 +133,14 @@ def embed_catalogue(
         titles: The products.
         tokenizer: With the text contract.
         encoder: What embeds a batch; runs in several threads.
-        folder: Made if it is not there. Goes on from what it holds if that is of the same titles and key.
-        key: What else the vectors depend on, such as the hash of the graph.
+        store: Where they are kept.
         threads: Batches that run at the same time.
         progress: Called with the number of products that this process has done since the last call.
-        process: Each takes every ``count``-th batch; all must be given the same folder.
     """
+    folder, process = store.folder, store.process
     folder.mkdir(parents=True, exist_ok=True)
     tokens = tokenize_titles(titles, tokenizer, folder / process.tokens_file)
-    identity = hashlib.sha256(f"{key}:{process.count}:{tokens.fingerprint}".encode()).hexdigest()
+    identity = hashlib.sha256(f"{store.key}:{process.count}:{tokens.fingerprint}".encode()).hexdigest()
     done = _begin(folder, identity, (len(titles), encoder.dimension), process)
     vectors: NDArray[np.float32] = open_memmap(folder / VECTORS_FILE, mode="r+")  # (N, D)
     copies = np.bincount(tokens.same_as, minlength=len(titles))  # (N,) titles that a distinct one stands for

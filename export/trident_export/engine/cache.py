@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import GenerationError, TridentError
-from trident.generation.plan import PLAN_FILE, Gpu, Library, PlanManifest, check_plan, find_gpu, plans_of
+from trident.generation.plan import PLAN_FILE, Gpu, PlanManifest, check_plan, find_gpu, plans_of
 from trident.generation.staging import staged_folder
-from trident_export.engine.engine import EngineOptions, build_plan, describe_plan
+from trident_export.engine.engine import PlanSettings, build_plan, describe_plan
 from trident_export.engine.profiles import Profile
 
 
@@ -26,15 +26,7 @@ class CachedPlan:
     built: bool  # now; False: it was there
 
 
-def cached_plan(
-    onnx: Path,
-    cache: Path,
-    profiles: Sequence[Profile],
-    *,
-    library: Library,
-    precision: str,
-    options: EngineOptions,
-) -> CachedPlan:
+def cached_plan(onnx: Path, cache: Path, profiles: Sequence[Profile], settings: PlanSettings) -> CachedPlan:
     """Return the plan of a graph for the library and GPU that are here, built if the cache has none that is whole.
 
     Two builders at once build once: the cache is locked while one builds. A failed build leaves no file.
@@ -45,15 +37,15 @@ def cached_plan(
         ExportError: If the graph cannot be built.
         TridentError: If the cache cannot be written.
     """
-    here = describe_plan(onnx, profiles, library=library, precision=precision, options=options)
-    folder = plans_of(cache, library, here.onnx_sha256) / here.identity[:32]
+    here = describe_plan(onnx, profiles, settings)
+    folder = plans_of(cache, settings.library, here.onnx_sha256) / here.identity[:32]
     with _locked(folder.parent):
         if folder.exists():
             try:
                 found = check_plan(
                     folder / PLAN_FILE,
                     onnx_sha256=here.onnx_sha256,
-                    library=library,
+                    library=settings.library,
                     version=here.version,
                     gpu=here.gpu,
                 )
@@ -65,9 +57,7 @@ def cached_plan(
                 onnx,
                 staging / PLAN_FILE,
                 profiles,
-                library=library,
-                precision=precision,
-                options=options,
+                settings,
                 timing_cache=folder.parents[1] / _timing_name(here.version, find_gpu()),
             )
     return CachedPlan(folder / PLAN_FILE, manifest, built=True)

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,16 @@ class EngineOptions:
                 raise ConfigError(f"{name} is an option of {other}, got {getattr(self, name)!r} for {library}")
 
 
-def describe_plan(
-    onnx: Path, profiles: Sequence[Profile], *, library: Library, precision: str, options: EngineOptions
-) -> PlanManifest:
+@dataclass(frozen=True)
+class PlanSettings:
+    """What builds a plan of a graph, and how."""
+
+    library: Library
+    precision: str  # of the graph, for the manifest
+    options: EngineOptions = field(default_factory=EngineOptions)
+
+
+def describe_plan(onnx: Path, profiles: Sequence[Profile], settings: PlanSettings) -> PlanManifest:
     """Return the manifest that a plan built here would have, its size and hash left out; see ``build_plan``.
 
     Raises:
@@ -74,6 +81,7 @@ def describe_plan(
         ConfigError: If the library does not have an option.
         ExportError: If ``tensorrt`` is to build on a machine without a GPU.
     """
+    library, options = settings.library, settings.options
     options.check(library)
     version = str(load_library(library).__version__)
     gpu = find_gpu() if library == "tensorrt" else None  # tensorrt_rtx builds for kinds of GPUs, not for one
@@ -83,7 +91,7 @@ def describe_plan(
     return PlanManifest(
         library=library,
         version=version,
-        precision=precision,
+        precision=settings.precision,
         onnx_sha256=file_sha256(onnx),
         plan_sha256="",
         size_bytes=0,
@@ -100,10 +108,8 @@ def build_plan(
     onnx: Path,
     output: Path,
     profiles: Sequence[Profile],
+    settings: PlanSettings,
     *,
-    library: Library,
-    precision: str,
-    options: EngineOptions,
     timing_cache: Path | None = None,
 ) -> PlanManifest:
     """Build the plan of a graph, write it with its manifest beside it, and return the manifest.
@@ -112,9 +118,7 @@ def build_plan(
         onnx: The graph; its types are taken as they are.
         output: The plan's file.
         profiles: One or more; Triton takes the one that fits a batch best.
-        library: That builds it.
-        precision: Of the graph, for the manifest.
-        options: How.
+        settings: What builds it, and how.
         timing_cache: Keeps what ``tensorrt`` measured, for the next build; ``tensorrt_rtx`` measures nothing.
 
     Raises:
@@ -122,7 +126,8 @@ def build_plan(
         ConfigError: If the library does not have an option.
         ExportError: In the library's own words, if the graph or a profile cannot be built.
     """
-    described = describe_plan(onnx, profiles, library=library, precision=precision, options=options)
+    library, options = settings.library, settings.options
+    described = describe_plan(onnx, profiles, settings)
     trt = load_library(library)
     log = _logger(trt)
     builder = trt.Builder(log)

@@ -37,12 +37,40 @@ class ParityProof:
     largest_difference: float
 
 
+@dataclass(frozen=True)
+class ProbeTexts:
+    """Real texts that an encoder is held against its reference with, and the tokenizer of the same export."""
+
+    tokenizer: TextTokenizer
+    queries: Sequence[str]
+    titles: Sequence[str]
+
+    def first(self, count: int) -> ProbeTexts:
+        """Return these with at most ``count`` of each side."""
+        return ProbeTexts(self.tokenizer, self.queries[:count], self.titles[:count])
+
+    def batches(self) -> Iterator[TokenBatch]:
+        """Yield batches of the texts, unicode, every length, every batch size, and a row of padding only."""
+        tokenizer = self.tokenizer
+        for start in range(0, len(self.queries), BATCH_SIZE):
+            yield tokenizer.encode(self.queries[start : start + BATCH_SIZE], "query")
+        for start in range(0, len(self.titles), BATCH_SIZE):
+            yield tokenizer.encode(self.titles[start : start + BATCH_SIZE], "product")
+        yield tokenizer.encode(UNICODE_PROBES, "query")
+        longest, short = tokenizer.token_ids(["word " * 1000, "word"], "product")
+        lengths = [longest[:length] for length in range(1, len(longest) + 1)]
+        for row in lengths:
+            yield pad([row], pad_id=tokenizer.pad_id)
+        yield pad(lengths, pad_id=tokenizer.pad_id)
+        for size in range(1, LARGEST_BATCH + 1):
+            yield pad([short] * size, pad_id=tokenizer.pad_id)
+        yield pad([short, []], pad_id=tokenizer.pad_id)
+
+
 def prove_parity(
     encoder: ServedEncoder,
     expected_of: Callable[[TokenBatch], NDArray[np.float32]],
-    tokenizer: TextTokenizer,
-    queries: Sequence[str],
-    titles: Sequence[str],
+    probes: ProbeTexts,
     *,
     what: str = "the ONNX graph",
     reference: str = "PyTorch",
@@ -57,9 +85,7 @@ def prove_parity(
     Args:
         encoder: The graph, or what stands in its place.
         expected_of: Returns the reference's embeddings (B, D) of a padded batch.
-        tokenizer: Of the same export.
-        queries: Real ones.
-        titles: The same.
+        probes: Real texts.
         what: Names the encoder in errors.
         reference: Names what it must equal.
         smallest_cosine: That any text may have.
@@ -70,7 +96,7 @@ def prove_parity(
     cosines: list[float] = []
     differences: list[float] = []
     texts = 0
-    for batch in probe_batches(tokenizer, queries, titles):
+    for batch in probes.batches():
         found, expected = encoder.embed(batch), expected_of(batch)  # (B, D) each
         if not np.isfinite(found).all():
             raise ExportError(f"{what} must give finite values, got NaN or infinity for {batch.input_ids.shape}")
@@ -92,20 +118,3 @@ def torch_embeddings(graph: EncoderGraph, batch: TokenBatch) -> NDArray[np.float
     with torch.inference_mode():
         embedding = graph(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask))
     return np.asarray(embedding.numpy(), dtype=np.float32)
-
-
-def probe_batches(tokenizer: TextTokenizer, queries: Sequence[str], titles: Sequence[str]) -> Iterator[TokenBatch]:
-    """Yield batches of real texts, unicode, every length, every batch size, and a row of padding only."""
-    for start in range(0, len(queries), BATCH_SIZE):
-        yield tokenizer.encode(queries[start : start + BATCH_SIZE], "query")
-    for start in range(0, len(titles), BATCH_SIZE):
-        yield tokenizer.encode(titles[start : start + BATCH_SIZE], "product")
-    yield tokenizer.encode(UNICODE_PROBES, "query")
-    longest, short = tokenizer.token_ids(["word " * 1000, "word"], "product")
-    lengths = [longest[:length] for length in range(1, len(longest) + 1)]
-    for row in lengths:
-        yield pad([row], pad_id=tokenizer.pad_id)
-    yield pad(lengths, pad_id=tokenizer.pad_id)
-    for size in range(1, LARGEST_BATCH + 1):
-        yield pad([short] * size, pad_id=tokenizer.pad_id)
-    yield pad([short, []], pad_id=tokenizer.pad_id)

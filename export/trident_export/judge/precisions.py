@@ -17,7 +17,7 @@ from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError, ModelError
 from trident.index.exact_search import exact_search
 from trident.quality.paired import QualityChange, quality_change
-from trident_export.judge.parity import probe_batches
+from trident_export.judge.parity import ProbeTexts
 from trident_export.judge.quality import pair_scores
 
 K = 10
@@ -171,7 +171,7 @@ def _reasons() -> Iterator[None]:
 def _smallest_cosine(encoder: ServedEncoder, reference: Reference) -> float:
     smallest = 1.0
     queries, titles = reference.pairs.queries[:64], reference.pairs.titles[:64]
-    for batch in probe_batches(reference.tokenizer, queries, titles):
+    for batch in ProbeTexts(reference.tokenizer, queries, titles).batches():
         found, expected = encoder.embed(batch), reference.encoder.embed(batch)  # (B, D) each
         if not np.isfinite(found).all():
             raise ExportError(f"it must give finite values, got NaN or infinity for a batch of {batch.input_ids.shape}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.data.catalogue import CATALOGUE_FILE, Catalogue
+from trident.data.catalogue import CATALOGUE_FILE
 from trident.encoder.base_model import file_sha256
 from trident.encoder.kernel_encoder import KernelEncoder
 from trident.encoder.served_encoder import load_encoder
@@ -21,13 +21,10 @@ from trident.generation.staging import held_alone
 from trident.index.exact_search import Neighbours, exact_search, recall
 from trident.index.index import VectorIndex
 from trident_export.catalogue.embed_run import take_over
-from trident_export.catalogue.embedding import embed_catalogue
-from trident_export.config import ExportConfig
+from trident_export.catalogue.embedding import EmbeddingStore, embed_catalogue
 from trident_export.graphs.flat_graph import write_flat
-from trident_export.progress_rows import Stages
-from trident_export.stages.encoder import Encoder
-
-EmbeddingProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+from trident_export.job import EmbeddingProgress, ExportJob
+from trident_export.stages.encoder import RECALL_QUERIES, Encoder
 
 
 @contextmanager
@@ -48,25 +45,17 @@ def embeddings_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def embed_products(
-    stages: Stages,
-    encoder: Encoder,
-    catalogue: Catalogue,
-    parts: Path,
-    folder: Path,
-    config: ExportConfig,
-    embedding: EmbeddingProgress,
-    ready: Path | None,
-) -> NDArray[np.float32]:
+def embed_products(job: ExportJob, encoder: Encoder, folder: Path, embedding: EmbeddingProgress) -> NDArray[np.float32]:
     """Embed the catalogue in float32, (N, D), going on from what a killed export left in ``folder``.
 
-    The kernels embed where they run the model, else the graph does. Where ``ready`` is given, the embeddings that
-    ``trident embed`` left there are taken over instead.
+    The kernels embed where they run the model, else the graph does. Where the order names ``vectors``, the embeddings
+    that ``trident embed`` left there are taken over instead.
     """
-    with stages.stage("catalogue") as notes:
+    catalogue, ready = job.catalogue, job.order.vectors
+    with job.stages.stage("catalogue") as notes:
         started = time.perf_counter()
-        catalogue.save(parts / CATALOGUE_FILE)
-        notes.path = parts / CATALOGUE_FILE
+        catalogue.save(job.parts / CATALOGUE_FILE)
+        notes.path = job.parts / CATALOGUE_FILE
         if ready is not None:
             vectors = take_over(ready, catalogue, encoder.tokenizer, encoder.graph, fingerprint=encoder.fingerprint)
             notes.proof = f"{len(catalogue):,} embeddings of {ready}, some held against the graph"
@@ -84,9 +73,8 @@ def embed_products(
                 catalogue.titles,
                 encoder.tokenizer,
                 embedder,
-                folder,
-                key=f"{file_sha256(encoder.graph.path)}:{means}",
-                threads=config.threads,
+                EmbeddingStore(folder, key=f"{file_sha256(encoder.graph.path)}:{means}"),
+                threads=job.config.threads,
                 progress=count,
             )
         before, now = counts[0], sum(counts[1:])  # by an earlier export that did not end, and by this one
@@ -97,22 +85,16 @@ def embed_products(
     return vectors
 
 
-def export_index(
-    stages: Stages,
-    encoder: Encoder,
-    vectors: NDArray[np.float32],
-    queries: list[str],
-    parts: Path,
-    config: ExportConfig,
-) -> VectorIndex:
+def export_index(job: ExportJob, encoder: Encoder, vectors: NDArray[np.float32]) -> VectorIndex:
     """Build the index, save it, load it again and prove its recall.
 
     Raises:
         ExportError: If recall is below the target.
     """
-    with stages.stage("index") as notes:
+    config, queries = job.config, job.queries[:RECALL_QUERIES]
+    with job.stages.stage("index") as notes:
         index = VectorIndex.build(vectors, config=config.index, encoder_fingerprint=encoder.fingerprint)
-        folder = parts / "index"
+        folder = job.parts / "index"
         folder.mkdir()
         index.save(folder)
         if index.unique_count <= config.exact_up_to:

@@ -9,25 +9,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.data.catalogue import Catalogue
-from trident.data.pairs import Pairs
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.fingerprint import encoder_fingerprint, part_fingerprints
-from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
+from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError
-from trident_export.config import ExportConfig
 from trident_export.graphs.graphs import calibration_batches, make_graph
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
-from trident_export.judge.parity import probe_batches, prove_parity, torch_embeddings
+from trident_export.job import ExportJob
+from trident_export.judge.parity import ProbeTexts, prove_parity, torch_embeddings
 from trident_export.judge.precisions import PrecisionProof, Reference, judge_precision, measure_speed
 from trident_export.merge.merge import load_backbone, merge
-from trident_export.progress_rows import Stages
 from trident_export.stages.kernels import export_codes, prove_kernels
 from trident_export.stages.unpadded import export_unpadded
 
 PARITY_TEXTS = 128  # of each side
+RECALL_QUERIES = 1000  # held-out ones that precisions and the index are asked
 
 
 @dataclass(frozen=True)
@@ -41,16 +39,15 @@ class Encoder:
     tokenizer: TextTokenizer
 
 
-def export_encoder(
-    stages: Stages, run: Path, merged: Path, parts: Path, pairs: Pairs, catalogue: Catalogue, config: ExportConfig
-) -> Encoder:
+def export_encoder(job: ExportJob) -> Encoder:
     """Merge, convert and prove the encoder of a run.
 
     Raises:
         TridentError: If a stage does not prove itself.
     """
+    stages, merged, parts = job.stages, job.merged, job.parts
     with stages.stage("merge") as notes:
-        proof = merge(run, merged)
+        proof = merge(job.order.run, merged)
         notes.path = merged
         notes.proof = (
             f"differs from base by {proof.difference_to_base:.2g}, "
@@ -68,14 +65,12 @@ def export_encoder(
         notes.path = parts / ONNX_FILE
         notes.proof = f"checked, {len(model.graph.node)} nodes, opset {model.opset_import[0].version}"
     with stages.stage("parity") as notes:
-        encoder = load_graph(parts / ONNX_FILE, fingerprint, config.threads)
-        queries = list(dict.fromkeys(pairs.queries))[:PARITY_TEXTS]
-        titles = catalogue.titles[:PARITY_TEXTS]
-        parity = prove_parity(encoder, partial(torch_embeddings, graph), tokenizer, queries, titles)
+        encoder = load_graph(parts / ONNX_FILE, fingerprint, job.config.threads)
+        probes = ProbeTexts(tokenizer, job.queries, job.catalogue.titles).first(PARITY_TEXTS)
+        parity = prove_parity(encoder, partial(torch_embeddings, graph), probes)
         notes.proof = f"cosine to PyTorch >= {parity.smallest_cosine:.7f} over {parity.texts} texts"
-    output = parts / UNPADDED_FILES["fp32"]
-    encoder = export_unpadded(stages, "fp32", encoder, output, tokenizer, queries, titles)
-    prove_kernels(stages, merged, encoder, tokenizer, queries, titles)
+    encoder = export_unpadded(stages, "fp32", encoder, parts / UNPADDED_FILES["fp32"], probes)
+    prove_kernels(job, encoder, probes)
     return Encoder(merged, fingerprint, fingerprints, encoder, tokenizer)
 
 
@@ -84,33 +79,25 @@ def load_graph(path: Path, fingerprint: str, threads: int) -> OnnxEncoder:
     return OnnxEncoder.load(path, threads=threads, encoder_fingerprint=fingerprint)
 
 
-def export_precisions(
-    stages: Stages,
-    encoder: Encoder,
-    pairs: Pairs,
-    queries: list[str],
-    vectors: NDArray[np.float32],
-    catalogue: Catalogue,
-    parts: Path,
-    config: ExportConfig,
-) -> list[PrecisionProof]:
+def export_precisions(job: ExportJob, encoder: Encoder, vectors: NDArray[np.float32]) -> list[PrecisionProof]:
     """Make and judge the graphs of lower precision; what fails is left out, or refuses the export if it is needed.
 
     Raises:
         ExportError: If a precision that is required or served fails.
     """
-    reference = Reference(encoder.graph, encoder.tokenizer, pairs, queries, vectors)
-    calibration = calibration_batches(encoder.tokenizer, catalogue.titles)
+    pairs, titles, parts, config = job.pairs, job.catalogue.titles, job.parts, job.config
+    reference = Reference(encoder.graph, encoder.tokenizer, pairs, job.queries[:RECALL_QUERIES], vectors)
+    calibration = calibration_batches(encoder.tokenizer, titles)
     proofs = []
     for name in config.precision.made:
-        with stages.stage(name) as notes:
+        with job.stages.stage(name) as notes:
             path = parts / GRAPH_FILES[name]
             proof = judge_precision(
                 name,
                 partial(
                     make_graph,
                     *(name, parts / ONNX_FILE, path, calibration),
-                    probes=probe_batches(encoder.tokenizer, pairs.queries[:64], pairs.titles[:64]),
+                    probes=ProbeTexts(encoder.tokenizer, pairs.queries, pairs.titles).first(64).batches(),
                     threads=config.threads,
                 ),
                 reference,
@@ -133,16 +120,13 @@ def export_precisions(
             proofs.append(proof)
         if proof.shipped and name in UNPADDED_FILES:
             padded = load_graph(path, encoder.fingerprint, config.threads)
-            output = parts / UNPADDED_FILES[name]
-            unpadded = export_unpadded(
-                *(stages, name, padded, output, encoder.tokenizer),
-                *(pairs.queries, catalogue.titles),
-            )
-            export_codes(stages, path, encoder.folder, parts / CODES_FILE, unpadded, reference, config)
+            probes = ProbeTexts(encoder.tokenizer, pairs.queries, titles)
+            unpadded = export_unpadded(job.stages, name, padded, parts / UNPADDED_FILES[name], probes)
+            export_codes(job, path, unpadded, reference)
     return proofs
 
 
-def served_graph(parts: Path, config: ExportConfig) -> Path:
+def served_graph(job: ExportJob) -> Path:
     """Return the graph of the precision that is served, as a CPU runs it."""
-    name = config.precision.served
-    return next(file for files in (UNPADDED_FILES, GRAPH_FILES) if (file := parts / files[name]).is_file())
+    name = job.config.precision.served
+    return next(file for files in (UNPADDED_FILES, GRAPH_FILES) if (file := job.parts / files[name]).is_file())

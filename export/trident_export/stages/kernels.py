@@ -2,59 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.graph_files import CODES_FILE
 from trident.encoder.kernel_encoder import KernelEncoder, kernels_fault
 from trident.encoder.served_encoder import ServedEncoder
-from trident.encoder.tokenization import TextTokenizer
-from trident_export.config import ExportConfig
 from trident_export.graphs.int8_codes import write_codes
-from trident_export.judge.parity import prove_parity
+from trident_export.job import ExportJob
+from trident_export.judge.parity import ProbeTexts, prove_parity
 from trident_export.judge.precisions import Reference, judge_precision, measure_speed
-from trident_export.progress_rows import Stages
 
 TEXTS = 64  # of each side
 
 
-def prove_kernels(
-    stages: Stages,
-    merged: Path,
-    graph: OnnxEncoder,
-    tokenizer: TextTokenizer,
-    queries: Sequence[str],
-    titles: Sequence[str],
-) -> None:
+def prove_kernels(job: ExportJob, graph: OnnxEncoder, probes: ProbeTexts) -> None:
     """Hold the kernels of each instruction set that this processor has against the graph; nothing is written.
 
     Args:
-        stages: Takes the row of this stage.
-        merged: The folder of the merged model.
+        job: The export, with a merged model.
         graph: The same encoder in float32.
-        tokenizer: Of the same export.
-        queries: Texts to compare with.
-        titles: The same.
+        probes: Texts to compare with.
 
     Raises:
         ExportError: If they embed a text otherwise.
         ModelError: If they cannot run what they say they can.
     """
-    with stages.stage("kernels") as notes:
-        fault = kernels_fault(merged)
+    with job.stages.stage("kernels") as notes:
+        fault = kernels_fault(job.merged)
         if fault is not None:
             notes.proof = f"not used, the graph is served: {fault}"
             return
         import trident_kernels  # here: there is a fault where it is not installed
 
         encoders = [
-            KernelEncoder.load(merged, tokenizer.contract, threads=graph.threads, instructions=name)
+            KernelEncoder.load(job.merged, probes.tokenizer.contract, threads=graph.threads, instructions=name)
             for name in trident_kernels.instructions()  # the fastest first, which is what serves
         ]
         cosines = []
         for kernels in encoders:
             parity = prove_parity(
-                *(kernels, graph.embed, tokenizer, queries[:TEXTS], titles[:TEXTS]),
+                *(kernels, graph.embed, probes.first(TEXTS)),
                 what=f"what the kernels of {kernels.instructions} compute",
                 reference="the graph",
             )
@@ -63,39 +51,29 @@ def prove_kernels(
         notes.speed = _speed(graph, encoders[0])
 
 
-def export_codes(
-    stages: Stages,
-    graph: Path,
-    merged: Path,
-    output: Path,
-    unpadded: OnnxEncoder,
-    reference: Reference,
-    config: ExportConfig,
-) -> None:
+def export_codes(job: ExportJob, graph: Path, unpadded: OnnxEncoder, reference: Reference) -> None:
     """Write the integers of the 8-bit graph for the kernels, where these find and rank what float32 does.
 
     They are judged as the graph was: sums in another order round to other integers, so that embeddings are as near to
-    those of float32 as the graph's are, but not the same.
+    those of float32 as the graph's are, but not the same. The file is not there afterwards where the kernels cannot run
+    it, or fail.
 
     Args:
-        stages: Takes the row of this stage.
+        job: The export, with a merged model; its configuration has the targets, and threads.
         graph: The padded 8-bit graph.
-        merged: The folder of the merged model.
-        output: The file to write; not there afterwards where the kernels cannot run it, or fail.
         unpadded: The 8-bit encoder that is served without them.
         reference: What float32 finds.
-        config: The targets, and threads.
     """
-    contract = reference.tokenizer.contract
+    contract, output, config = reference.tokenizer.contract, job.parts / CODES_FILE, job.config
 
     def make() -> Path:
-        write_codes(graph, merged, output)
+        write_codes(graph, job.merged, output)
         return output
 
     def load(codes: Path) -> ServedEncoder:
-        return KernelEncoder.load(merged, contract, codes=codes, threads=config.threads)
+        return KernelEncoder.load(job.merged, contract, codes=codes, threads=config.threads)
 
-    with stages.stage("int8 kernels") as notes:
+    with job.stages.stage("int8 kernels") as notes:
         proof = judge_precision(
             *("int8", make, reference),
             load=load,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from trident.encoder.encoder import OnnxEncoder
-from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError, ModelError
 from trident_export.graphs.unpad import convert_unpadded
-from trident_export.judge.parity import SMALLEST_COSINE, SMALLEST_COSINE_INT8, prove_parity
+from trident_export.judge.parity import SMALLEST_COSINE, SMALLEST_COSINE_INT8, ProbeTexts, prove_parity
 from trident_export.judge.precisions import measure_speed
 from trident_export.progress_rows import Stages
 
@@ -17,13 +15,7 @@ TEXTS = 64  # of each side
 
 
 def export_unpadded(
-    stages: Stages,
-    precision: str,
-    padded: OnnxEncoder,
-    output: Path,
-    tokenizer: TextTokenizer,
-    queries: Sequence[str],
-    titles: Sequence[str],
+    stages: Stages, precision: str, padded: OnnxEncoder, output: Path, probes: ProbeTexts
 ) -> OnnxEncoder:
     """Return the encoder by its unpadded graph, or as it was where it has none that embeds alike.
 
@@ -32,16 +24,14 @@ def export_unpadded(
         precision: Of the graph.
         padded: The encoder.
         output: The file to write.
-        tokenizer: Of the same export.
-        queries: Texts to compare with.
-        titles: The same.
+        probes: Texts to compare with.
     """
     with stages.stage("unpadded" if precision == "fp32" else f"{precision} unpadded") as notes:
         try:
             operators = convert_unpadded(padded.path, output)
             unpadded = OnnxEncoder.load(output, threads=padded.threads, encoder_fingerprint=padded.encoder_fingerprint)
             parity = prove_parity(
-                *(unpadded, padded.embed, tokenizer, queries[:TEXTS], titles[:TEXTS]),
+                *(unpadded, padded.embed, probes.first(TEXTS)),
                 reference="the padded graph",
                 smallest_cosine=SMALLEST_COSINE_INT8 if precision == "int8" else SMALLEST_COSINE,
             )
