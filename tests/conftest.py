@@ -19,7 +19,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from trident.encoder.text import TextContract
-from trident.generation.generation import ENCODER_FOLDER, find_generation
+from trident.encoder.tokenization import TextTokenizer
+from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation
 from trident_export.config import ExportConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
@@ -159,6 +160,18 @@ def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("generations")
     export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def generation(tiny_generations: Path) -> Generation:
+    """Return the generation of the tiny run; ``version_folder`` says where its served files are."""
+    return find_generation(tiny_generations)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(generation: Generation) -> TextTokenizer:
+    """Return its tokenizer."""
+    return TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from trident.encoder.served_encoder import ServedEncoder, load_encoder
-from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import Generation
 from trident_export.catalogue.embedding import (
     BATCH_ROWS,
     SAVED_EVERY,
@@ -25,17 +24,6 @@ from trident_export.catalogue.embedding import (
 PROGRESS_FILE = "progress.0.json"
 
 THINGS = ("sofa", "lamp", "kettle", "novel")
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
-
-
-@pytest.fixture
-def tokenizer(generation: Generation) -> TextTokenizer:
-    folder = generation.folder / "encoder"
-    return TextTokenizer.load(folder, TextContract.load(folder))
 
 
 @pytest.fixture(params=["on", "off"])

@@ -20,7 +20,7 @@ from trident.encoder.base_model import file_sha256
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ConfigError, ExportError, GenerationError, TridentError
-from trident.generation.generation import Generation, Identity, find_generation
+from trident.generation.generation import Generation, Identity
 from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
 from trident_export.engine.cache import cached_plan
 from trident_export.engine.engine import EngineOptions, PlanSettings, build_plan
@@ -36,11 +36,6 @@ for name in ("torch", "transformers", "peft", "onnx", "onnxscript", "accelerate"
     sys.modules[name] = None
 runpy.run_module("trident", run_name="__main__")
 """
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 def build(onnx_file: Path, output: Path, profiles: list[Profile] | None = None, **options: Any) -> Any:

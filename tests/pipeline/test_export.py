@@ -50,17 +50,12 @@ def export(
 
 
 @pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
-
-
-@pytest.fixture
 def run_copy(tiny_run: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_run, tmp_path / "run"))
 
 
 def served(generation: Generation, model: str) -> Path:
-    return generation.repository / model / str(generation.serial)
+    return generation.version_folder(model)
 
 
 def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None:

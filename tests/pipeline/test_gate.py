@@ -29,11 +29,6 @@ AGAINST = [
 
 
 @pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
-
-
-@pytest.fixture
 def copy(generation: Generation, tmp_path: Path) -> Generation:
     return Generation.load(Path(shutil.copytree(generation.folder, tmp_path / generation.id)))
 

@@ -17,7 +17,7 @@ import tensorrt_rtx
 
 from trident.config import to_table
 from trident.errors import GenerationError
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import Generation
 from trident.generation.plan import Gpu, PlanManifest, build_command, check_plan, manifest_path, served_plan
 from trident.server.runtime_repository import lay_out
 from trident.server.server import free_ports
@@ -38,11 +38,6 @@ from trident.generation.generation import Generation
 from trident.generation.plan import served_plan
 print(served_plan(Generation.load(Path(sys.argv[1])), Path(sys.argv[2])))
 """
-
-
-@pytest.fixture(scope="module")
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.fixture(scope="module")

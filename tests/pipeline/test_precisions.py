@@ -15,10 +15,9 @@ from onnx import numpy_helper
 from trident.data.catalogue import read_catalogue
 from trident.data.pairs import read_pairs
 from trident.encoder.encoder import OnnxEncoder
-from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ConfigError, ExportError
-from trident.generation.generation import Generation, Identity, find_generation
+from trident.generation.generation import Generation, Identity
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.graphs import graphs
 from trident_export.graphs.fp16 import convert_fp16, drop_repeated_casts
@@ -33,23 +32,12 @@ HALF, BYTE = "model.fp16.onnx", "model.int8.onnx"
 
 
 def folder_of(generation: Generation) -> Path:
-    return generation.repository / "encoder" / str(generation.serial)
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
+    return generation.version_folder("encoder")
 
 
 @pytest.fixture
 def graph(generation: Generation) -> Path:
     return folder_of(generation) / "model.onnx"
-
-
-@pytest.fixture
-def tokenizer(generation: Generation) -> TextTokenizer:
-    folder = generation.folder / "encoder"
-    return TextTokenizer.load(folder, TextContract.load(folder))
 
 
 @pytest.fixture

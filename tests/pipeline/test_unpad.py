@@ -15,7 +15,7 @@ from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, TokenBatch, pad
 from trident.errors import ExportError
-from trident.generation.generation import Generation, Identity, find_generation
+from trident.generation.generation import Generation, Identity
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
 from trident_export.graphs.unpad import convert_unpadded
 from trident_export.judge.parity import ProbeTexts
@@ -34,16 +34,6 @@ ARCHITECTURES = {
     "mpnet": MPNetConfig(**SMALL, **LAYERS),
     "xlm-roberta": XLMRobertaConfig(**SMALL, **LAYERS, pad_token_id=1),
 }
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
-
-
-@pytest.fixture
-def tokenizer(generation: Generation) -> TextTokenizer:
-    return TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
 
 
 def mixed_batch(pad_id: int = 0) -> TokenBatch:

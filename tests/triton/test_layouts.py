@@ -16,7 +16,7 @@ import tritonclient.grpc as triton_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from trident.encoder.kernel_encoder import KernelEncoder
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import Generation
 from trident.search.admission import PAUSE_S
 from trident.search.searcher import Searcher
 from trident.server.runtime_repository import lay_out
@@ -27,11 +27,6 @@ from trident_client import SearchClient, ServerOverloadedError
 TURNS = 40
 ASKED = 200
 BETWEEN_S = 0.02  # between a lone client's queries: Triton notices an idle instance a moment after its answer
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.mark.parametrize("variant", ["stages", "torch"])  # torch without a GPU computes in float32

@@ -38,7 +38,7 @@ def refusal(generation: Generation) -> str:
 
 
 def identity_path(generation: Generation, model: str) -> Path:
-    return generation.repository / model / str(generation.serial) / "generation.json"
+    return generation.version_folder(model) / "generation.json"
 
 
 @pytest.mark.parametrize("model", ["retriever", "encoder"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -114,28 +114,42 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
     with folder.serve_lock():
         folder.remove_server()  # of one that was killed
         TritonServer(server_config(folder, options, key="")).check_ports()
-        plan = plan_of(generation, options.variant, options.plans)
+        plan_of(generation, options.variant, options.plans)  # before anything is written
         server = TritonServer(server_config(folder, options, key=folder.make_key()))
         try:
-            lay_out(
-                folder.models,
-                generation,
-                variant=options.variant,
-                cache=options.cache,
-                plan=plan,
-                tuning=options.tuning,
-            )
-            with server:
-                prove(server, generation, options)
-                state = folder.state()
-                if state is None or state.serving != generation.id:
-                    folder.write_state(generation.id, None if state is None else state.serving)
-                announce(folder, server, options)
-                yield server
+            start_serving(server, folder, generation, options)
+            yield server
         finally:
+            server.stop()
             folder.remove_server()
             folder.key_path.unlink(missing_ok=True)
             remove_repository(folder.models)
+
+
+def start_serving(server: TritonServer, folder: ServingFolder, generation: Generation, options: ServeOptions) -> None:
+    """Start a stopped server with a generation, prove it, and write down that it serves and where it listens.
+
+    Raises:
+        GenerationError: If a plan is to be served and there is none that fits.
+        ServerError: If it does not start, or answers the golden queries otherwise than stored; it is stopped again.
+    """
+    lay_out(
+        folder.models,
+        generation,
+        variant=options.variant,
+        cache=options.cache,
+        plan=plan_of(generation, options.variant, options.plans),
+        tuning=options.tuning,
+    )
+    with ExitStack() as undo:
+        undo.callback(server.stop)
+        server.start()
+        prove(server, generation, options)
+        state = folder.state()
+        if state is None or state.serving != generation.id:
+            folder.write_state(generation.id, None if state is None else state.serving)
+        announce(folder, server, options)
+        undo.pop_all()
 
 
 def prove(server: TritonServer, generation: Generation, options: ServeOptions) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import ConfigError, ServerError, TridentError
 from trident.generation.generation import generation_by_id
 from trident.generation.state import ServingFolder
-from trident.server.runtime_repository import lay_out
 from trident.server.server import TritonServer
-from trident.server.serving import ServeOptions, announce, plan_of, prove
+from trident.server.serving import ServeOptions, start_serving
 from trident.server.tritonserver import error_lines
 
 LOG_LINES = 1000
@@ -104,19 +102,5 @@ def restart(server: TritonServer, generations: Path, options: ServeOptions) -> s
         if state is None:
             raise ServerError(f"{folder.path} has no state.json: start trident serve again")
         generation = generation_by_id(generations, state.serving)
-        plan = plan_of(generation, options.variant, options.plans)
-        lay_out(
-            folder.models,
-            generation,
-            variant=options.variant,
-            cache=options.cache,
-            plan=plan,
-            tuning=options.tuning,
-        )
-        with ExitStack() as undo:
-            undo.callback(server.stop)
-            server.start()
-            prove(server, generation, options)
-            announce(folder, server, options)
-            undo.pop_all()
+        start_serving(server, folder, generation, options)
     return generation.id

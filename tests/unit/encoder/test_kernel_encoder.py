@@ -20,7 +20,7 @@ from trident.encoder.served_encoder import load_encoder
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ConfigError, ModelError
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import Generation
 
 SIZES = {"vocab_size": 90, "num_hidden_layers": 3, "max_position_embeddings": 80}
 # Widths that fill panels and vectors, and widths that do not; heads narrower than a vector.
@@ -97,16 +97,6 @@ def test_large_and_small_numbers_pass_through_the_activations(tmp_path: Path) ->
     found = KernelEncoder.load(folder, TextContract()).embed_ids(rows, pad_id=0)
     cosines = (found * by_pytorch(folder, rows, TextContract())).sum(1)
     assert cosines.min() > 0.9999  # sums of thousands lose digits in any order
-
-
-@pytest.fixture(scope="module")
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(generation: Generation) -> TextTokenizer:
-    return TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
 
 
 def test_a_padded_batch_embeds_as_the_graph_does(

@@ -11,16 +11,11 @@ import torch
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.tokenization import pad
 from trident.errors import ModelError
-from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation
+from trident.generation.generation import ENCODER_FOLDER, Generation
 from trident_gpu.buckets import ROWS, Buckets
 from trident_gpu.encoder import TorchEncoder
 
 TOKENS = (8, 16, 20)
-
-
-@pytest.fixture(scope="module")
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.fixture(scope="module")

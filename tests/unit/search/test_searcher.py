@@ -14,16 +14,11 @@ from trident.bench.yardstick import Yardstick
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.kernel_encoder import KernelEncoder
 from trident.errors import DataError, ModelError
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import Generation
 from trident.generation.golden import golden_differences
 from trident.index.exact_search import exact_search
 from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.fixture

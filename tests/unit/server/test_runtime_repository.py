@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, find_generation
+from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation
 from trident.server.runtime_repository import add_components, remove_components
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 def test_the_merged_model_is_linked_and_survives_its_links(generation: Generation, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trident.errors import GenerationError, ServerError
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import Generation
 from trident.generation.plan import Gpu, find_gpu
 from trident.server.serving import plan_of
 from trident.server.variant import choose_variant, ensure_plan, find_variant, ready_variant
@@ -83,11 +83,6 @@ def test_what_pytorch_needs_is_named() -> None:
     assert done.stdout == (
         "--variant torch needs torch, which is not installed: pip install 'trident-search[serve,gpu]'\n"
     )
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 def test_a_plan_is_built_once_and_found_again(generation: Generation, tmp_path: Path, capfd) -> None:

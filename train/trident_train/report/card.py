@@ -15,7 +15,7 @@ from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from trident.encoder.text import TEXT_CONTRACT_FILE
 from trident.errors import ConfigError, ModelError
 from trident.generation.staging import staged_folder
-from trident_train.report.card_text import card_text, describe_base
+from trident_train.report.card_text import PublishedModel, card_text, describe_base
 from trident_train.report.run_folder import (
     ADAPTER_FOLDER,
     BASE_FILE,
@@ -82,9 +82,9 @@ def build_upload(
             _edit(staging / ADAPTER_CONFIG_FILE, base_model_name_or_path=base.hub_id)
         public = public_report({**report, "base_model": base.name})
         write_json(staging / REPORT_FILE, public)
-        text = card_text(
-            repo_id or run.resolve().name, recipe, public, base, place=repo_id or ".", adapter=adapter, licence=licence
-        )
+        name = repo_id or run.resolve().name
+        model = PublishedModel(name=name, place=repo_id or ".", adapter=adapter, licence=licence)
+        text = card_text(model, recipe, public, base)
         (staging / CARD_FILE).write_text(text, encoding="utf-8")
     return folder
 

@@ -73,26 +73,24 @@ def describe_base(spec: str, fingerprint: str) -> BaseModel:
     return BaseModel(name=spec, hub_id=spec, argument=python_source(spec))
 
 
-def card_text(
-    name: str,
-    recipe: TrainRecipe,
-    report: Table,
-    base: BaseModel,
-    *,
-    place: str,
-    adapter: bool,
-    licence: str | None = None,
-) -> str:
+@dataclass(frozen=True, kw_only=True)
+class PublishedModel:
+    """A model as its card names it."""
+
+    name: str
+    place: str  # what the code loads it from
+    adapter: bool  # whether the weights are adapters
+    licence: str | None = None  # identifier of a licence; None leaves it out
+
+
+def card_text(model: PublishedModel, recipe: TrainRecipe, report: Table, base: BaseModel) -> str:
     """Return a model card in Markdown with its YAML metadata.
 
     Args:
-        name: Of the model.
+        model: What is published.
         recipe: Of the run.
         report: Of the run, without rows.
         base: The base model.
-        place: What the code loads the model from.
-        adapter: Whether the weights are adapters.
-        licence: Identifier of a licence, None to leave it out.
     """
     environment = jinja2.Environment(  # noqa: S701 - Markdown: nothing to escape
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
@@ -100,19 +98,19 @@ def card_text(
     environment.filters["python"] = python_source
     sources = {source: public_name(one.pairs) for source, one in recipe.data.by_name().items()}
     trained = report["trained"]
-    packages = ["torch", "transformers", *(["peft", base.package] if adapter else [])]
+    packages = ["torch", "transformers", *(["peft", base.package] if model.adapter else [])]
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        metadata=_metadata(name, recipe, report, base, adapter=adapter, licence=licence).to_yaml(),
-        name=name,
+        metadata=_metadata(model, recipe, report, base).to_yaml(),
+        name=model.name,
         what=_what(recipe, report, base),
         improved=report["improved"],
         best_score=None if trained is None else trained["best_score"],
         pretrained_score=report["pretrained_validation"]["value"],
         packages=" ".join(package for package in packages if package),
         base=base,
-        base_note=base.note if adapter else "",
-        adapter=adapter,
-        place=place,
+        base_note=base.note if model.adapter else "",
+        adapter=model.adapter,
+        place=model.place,
         text=recipe.text,
         tables=[_results(rows, sources[source] if source else "") for source, rows in _by_source(report).items()],
         splits=_splits(report["audits"], sources),
@@ -122,19 +120,17 @@ def card_text(
     )
 
 
-def _metadata(
-    name: str, recipe: TrainRecipe, report: Table, base: BaseModel, *, adapter: bool, licence: str | None
-) -> ModelCardData:
+def _metadata(model: PublishedModel, recipe: TrainRecipe, report: Table, base: BaseModel) -> ModelCardData:
     specs = [source.pairs for source in recipe.data.by_name().values()]
-    relation: Table = {} if base.hub_id is None else {"base_model_relation": "adapter" if adapter else "finetune"}
+    relation: Table = {} if base.hub_id is None else {"base_model_relation": "adapter" if model.adapter else "finetune"}
     return ModelCardData(
-        model_name=name,
-        license=licence,
+        model_name=model.name,
+        license=model.licence,
         base_model=base.hub_id,
         datasets=[spec for spec in specs if not _is_file(spec)] or None,
-        library_name="peft" if adapter else "transformers",
+        library_name="peft" if model.adapter else "transformers",
         pipeline_tag="feature-extraction",
-        tags=["product-search", "bi-encoder", "sentence-similarity", "trident", *(["lora"] if adapter else [])],
+        tags=["product-search", "bi-encoder", "sentence-similarity", "trident", *(["lora"] if model.adapter else [])],
         eval_results=[result for row in report["test"] for result in _eval_results(row, recipe, report["method"])],
         **relation,
     )
