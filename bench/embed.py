@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from trident.catalogue import read_catalogue
-from trident.generation import ENCODER_FOLDER, Generation
-from trident.served_encoder import KERNELS, load_encoder
-from trident.text import SLOT, TextContract
-from trident.tokenization import TextTokenizer
-from trident_export.embedding import embed_catalogue
+from trident.data.catalogue import read_catalogue
+from trident.encoder.served_encoder import KERNELS, load_encoder
+from trident.encoder.text import SLOT, TextContract
+from trident.encoder.tokenization import TextTokenizer
+from trident.generation.generation import ENCODER_FOLDER, Generation
+from trident_export.catalogue.embedding import EmbeddingStore, embed_catalogue
 
 TITLES = 4000
 ROUNDS = 3
@@ -52,7 +52,12 @@ def ways(generation: Generation, threads: int, kernels: str) -> dict[str, Way]:
             with tempfile.TemporaryDirectory() as scratch:
                 return np.array(
                     embed_catalogue(
-                        titles, tokenizer, encoder, Path(scratch), key="", threads=threads, progress=lambda _: None
+                        titles,
+                        tokenizer,
+                        encoder,
+                        EmbeddingStore(Path(scratch), ""),
+                        threads=threads,
+                        progress=lambda _: None,
                     )
                 )
 

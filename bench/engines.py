@@ -28,21 +28,21 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModel
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.onnx_session import CPU
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TokenBatch
 from trident.errors import ExportError, TridentError
-from trident.onnx_session import CPU
-from trident.plan import Library, load_library
-from trident.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
-from trident.text import TextContract
-from trident.tokenization import TokenBatch
-from trident_export.engine import EngineOptions, build_plan
-from trident_export.engine_profiles import Profile
-from trident_export.fp16 import convert_fp16
-from trident_export.merge import load_backbone
-from trident_export.onnx_graph import EncoderGraph, export_onnx
+from trident.generation.plan import Library, load_library
+from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident_export.engine.engine import PlanSettings, build_plan
+from trident_export.engine.profiles import Profile
+from trident_export.graphs.fp16 import convert_fp16
+from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
+from trident_export.merge.merge import load_backbone
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
-from trident_train.random_model import E5_LARGE, write_random_model
+from trident_train.model.random_model import E5_LARGE, write_random_model
 
 CUDA = "CUDAExecutionProvider"
 VOCABULARY = 100  # every one has a hundred tokens
@@ -105,7 +105,7 @@ def load_plan(library: Library, plan: Path) -> Any:
 def with_tensorrt(library: Library, graph: Path, shapes: Sequence[Shape]) -> Way:
     """Return a plan that is built here for the shapes."""
     plan = graph.with_name(f"{library}.plan")
-    build_plan(graph, plan, make_profiles(shapes), library=library, precision="fp16", options=EngineOptions())
+    build_plan(graph, plan, make_profiles(shapes), PlanSettings(library, "fp16"))
     engine = load_plan(library, plan)
     context = engine.create_execution_context()
     width = engine.get_tensor_shape(EMBEDDING)[-1]
@@ -209,7 +209,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         try:
-            model = options.model or write_random_model(folder / "model", **E5_LARGE)
+            model = options.model or write_random_model(folder / "model", E5_LARGE)
             ways, absent = find_ways(model, folder, shapes)
         except TridentError as error:
             sys.stderr.write(f"bench/engines.py: {error}\n")

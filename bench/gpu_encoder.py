@@ -26,15 +26,15 @@ import torch
 
 from trident.bench.perf_analyzer import Load, PerfAnalyzer, Target, find_perf_analyzer
 from trident.bench.queries import draw_queries, write_rows_input
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ModelError, TridentError
-from trident.generation import QUERY_TOKENS, Identity
-from trident.runtime_repository import WEIGHTS
-from trident.server import ServerConfig, TritonServer, free_ports
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
+from trident.generation.generation import QUERY_TOKENS, Identity
+from trident.server.runtime_repository import WEIGHTS
+from trident.server.server import ServerConfig, TritonServer, free_ports
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
-from trident_train.random_model import E5_LARGE, write_random_model
+from trident_train.model.random_model import E5_LARGE, write_random_model
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "model_repository"
 ENCODER = "encoder"
@@ -141,7 +141,7 @@ def served(
 
 def measure(options: argparse.Namespace, folder: Path) -> list[Row]:
     """Return all rows."""
-    model = options.model or write_random_model(folder / "model", **E5_LARGE)
+    model = options.model or write_random_model(folder / "model", E5_LARGE)
     contract = TextContract()
     tokenizer = TextTokenizer.load(model, contract)
     token_ids = tokenizer.token_ids(draw_queries(options.queries, count=options.count), "query")

@@ -23,7 +23,7 @@ from trident.bench.served import started
 from trident.commands.bench import print_report
 from trident.commands.output import say
 from trident.errors import TridentError
-from trident.generation import Generation
+from trident.generation.generation import Generation
 
 STAGES = "stages"
 

@@ -12,30 +12,27 @@ original found LoRA 1.35 times as fast an epoch, with twice the batch.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import sys
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
+from program import parser_of, run, wait_for_device
 from rich.console import Console
 from rich.table import Table
 
 from trident.config import load_recipe
-from trident.errors import ConfigError, TridentError
-from trident_train.arms import trained_weights
-from trident_train.batch_memory import Measurement, largest_batch, parse_size, step_memory
-from trident_train.batches import gather_batch
-from trident_train.random_model import write_random_model
+from trident.errors import ConfigError
+from trident_train.loop.batch_memory import Measurement, largest_batch, parse_size, step_memory
+from trident_train.loop.batches import gather_batch
+from trident_train.loop.single_steps import training_of
+from trident_train.model.arms import trained_weights
+from trident_train.model.random_model import ModelShape, write_random_model
 from trident_train.recipe import TrainRecipe
-from trident_train.report import environment
-from trident_train.single_steps import training_of
+from trident_train.report.report import environment
 
 RECIPE = Path(__file__).parents[1] / "train" / "recipes" / "esci-e5-large-v2.toml"
 Method = Literal["lora", "full"]
@@ -71,10 +68,10 @@ class Stepper:
 
     def step(self) -> None:
         """Take a step and its time."""
-        _wait_for_device()
+        wait_for_device()
         started = time.perf_counter()
         self.training.run_step([self.batch])
-        _wait_for_device()
+        wait_for_device()
         self.seconds.append(time.perf_counter() - started)
 
 
@@ -172,14 +169,9 @@ def show(result: dict[str, Any]) -> None:
         )
 
 
-def _wait_for_device() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def main() -> int:
     """Read the options, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--set", action="append", default=[], help="key=value on top of the recipe")
     parser.add_argument(
@@ -194,33 +186,25 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20, help="timed, of each arm")
     parser.add_argument("--checkpointing", choices=tuple(CHECKPOINTING), default="both", help="of activations")
     parser.add_argument("--memory-limit", type=parse_size, help="such as 16GiB; also finds the largest batch under it")
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     options = parser.parse_args()
     overrides = list(options.set)
     if options.precision:
         overrides.append(f"optimizer.mixed_precision={options.precision}")
     if options.batch_size:
         overrides.append(f"optimizer.batch_size={options.batch_size}")
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            if options.config_only:
-                shape = {name: getattr(options, name) for name in ("layers", "width", "heads", "intermediate")}
-                overrides.append(f"base_model={write_random_model(Path(folder), **shape)}")
-            recipe = load_recipe(TrainRecipe, options.recipe, overrides)
-            result = compare(
-                recipe,
-                steps=options.steps,
-                limit_bytes=options.memory_limit,
-                checkpointing=CHECKPOINTING[options.checkpointing],
-            )
-        except TridentError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    else:
-        show(result)
-    return 0
+
+    def measure(folder: Path) -> dict[str, Any]:
+        if options.config_only:
+            shape = {name: getattr(options, name) for name in ("layers", "width", "heads", "intermediate")}
+            overrides.append(f"base_model={write_random_model(folder, ModelShape(**shape))}")
+        return compare(
+            load_recipe(TrainRecipe, options.recipe, overrides),
+            steps=options.steps,
+            limit_bytes=options.memory_limit,
+            checkpointing=CHECKPOINTING[options.checkpointing],
+        )
+
+    return 1 if run(measure, show, as_json=options.json) is None else 0
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModel, get_scheduler
 
-from trident.base_model import find_model
-from trident.tokenization import TextTokenizer, pad
-from trident_train.batches import BatchPlan, TokenizedPairs
-from trident_train.encoder import Encoder
+from trident.encoder.base_model import find_model
+from trident.encoder.tokenization import TextTokenizer, pad
+from trident_train.loop.batches import BatchPlan, TokenizedPairs
+from trident_train.model.encoder import Encoder
 from trident_train.recipe import TrainRecipe
 
 Precision = Literal["no", "fp16", "bf16"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from trident_train.batches import BatchPlan, TokenizedPairs, gather_batch
-from trident_train.encoder import Encoder, length_groups
+from trident_train.loop.batches import BatchPlan, TokenizedPairs, gather_batch
+from trident_train.loop.single_steps import training_of
+from trident_train.model.encoder import Encoder, length_groups
 from trident_train.recipe import TrainRecipe
-from trident_train.single_steps import training_of
 
 
 class OurWay:

@@ -30,7 +30,7 @@ from trident.bench.process_tree import tree_usage
 from trident.bench.queries import draw_queries
 from trident.bench.served import Served, started
 from trident.errors import BenchError, TridentError
-from trident.generation import find_generation
+from trident.generation.generation import find_generation
 from trident_client import ClientError, SearchClient
 
 HERE = Path(__file__).resolve().parent

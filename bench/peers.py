@@ -42,8 +42,8 @@ from trident.bench.run import BenchConfig, run_bench
 from trident.commands.bench import print_report
 from trident.commands.output import say
 from trident.errors import BenchError, TridentError
-from trident.generation import ENCODER_FOLDER, Generation
-from trident.server import free_ports
+from trident.generation.generation import ENCODER_FOLDER, Generation
+from trident.server.server import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SERVERS = REPOSITORY / "bench" / "peer_servers"

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from trident.catalogue import CATALOGUE_FILE, Catalogue
-from trident.exact_search import exact_search
-from trident.generation import ENCODER_FOLDER, Generation, find_generation
-from trident.pairs import read_pairs
-from trident.text import TextContract
+from trident.data.catalogue import CATALOGUE_FILE, Catalogue
+from trident.data.pairs import read_pairs
+from trident.encoder.text import TextContract
+from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation
+from trident.index.exact_search import exact_search
 from trident_client import SearchClient
-from trident_train.encoder import Encoder
+from trident_train.model.encoder import Encoder
 
 QUERIES = 200
 K = 10

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from trident.bench.process_tree import tree_usage
-from trident.generation import Generation, list_generations
-from trident.pairs import read_pairs
-from trident.promotion import PromoteOptions, Promotion, promote, retire
-from trident.searcher import Searcher
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, serve
+from trident.data.pairs import read_pairs
+from trident.generation.generation import Generation, list_generations
+from trident.promotion.promotion import PromoteOptions, Promotion, promote, retire
+from trident.search.searcher import Searcher
+from trident.server.server import TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
 from trident_client import ClientError, SearchClient, SearchResult
 
 CLIENTS = ("grpc", "http") * 4

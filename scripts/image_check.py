@@ -22,7 +22,7 @@ NEEDS_THE_IMAGE = ("apt-get", "ldconfig")
 PROOF = """
 import importlib.metadata, importlib.util, sys
 import hnswlib, numpy, onnxruntime, tokenizers, trident, trident_client, trident_kernels
-import trident_export.engine_cache, trident_export.repository
+import trident_export.engine.cache, trident_export.repository
 assert sys.version_info[:2] == (3, 12), f"the image has Python 3.12, got {sys.version}"
 assert int(numpy.__version__.split(".")[0]) < 2, f"Triton's Python backend needs numpy<2, got {numpy.__version__}"
 assert importlib.util.find_spec("torch") is None, "an image that serves has no torch"

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +18,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from trident.generation import ENCODER_FOLDER, find_generation
-from trident.text import TextContract
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
+from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation
 from trident_export.config import ExportConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
 from trident_train.run import train
@@ -157,15 +158,20 @@ def tiny_run(tiny_recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory)
 def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one generation of the tiny run."""
     folder = tmp_path_factory.mktemp("generations")
-    export_generation(
-        tiny_run,
-        tiny_data / "products.csv",
-        folder,
-        ExportConfig(threads=1),
-        report=lambda _: None,
-        embedding=lambda _: nullcontext(lambda _: None),
-    )
+    export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def generation(tiny_generations: Path) -> Generation:
+    """Return the generation of the tiny run; ``version_folder`` says where its served files are."""
+    return find_generation(tiny_generations)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(generation: Generation) -> TextTokenizer:
+    """Return its tokenizer."""
+    return TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.generation import Generation
-from trident.requests import SearchKnobs
-from trident.retriever import Hits, Retriever
+from trident.generation.generation import Generation
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import Hits, Retriever
 
 K = 10
 

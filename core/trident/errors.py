@@ -7,7 +7,8 @@
     |-- VectorIndexError        an index cannot be built, loaded or searched
     |-- ExportError              a stage of the export did not prove itself
     |-- GenerationError          a generation is missing, damaged or inconsistent
-    |-- GateError                a generation must not take over: a check of the gate failed
+    |   `-- FormatError          it was made by another version of Trident
+    |-- GateError                a generation must not take over: a check failed (``trident.quality.gate_report``)
     |-- OverloadError            more is asked of a model than it answers in time
     |-- ServerError              a tritonserver was not found, did not start or died
     |-- BenchError               a measurement could not be made, or does not keep the budget
@@ -21,10 +22,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from trident.gate import GateReport
 
 
 class TridentError(Exception):
@@ -55,13 +52,16 @@ class GenerationError(TridentError):
     """A generation is missing, damaged or inconsistent."""
 
 
-class GateError(TridentError):
-    """A generation must not take over: a check of the gate failed; ``report`` has the numbers."""
+class FormatError(GenerationError):
+    """A generation was made by another version of Trident, whose served code this one does not have.
 
-    def __init__(self, message: str, report: GateReport) -> None:
-        """Keep the report beside the message."""
+    ``made_in`` is the format that it was made in.
+    """
+
+    def __init__(self, message: str, made_in: int) -> None:
+        """Keep the format beside the message."""
         super().__init__(message)
-        self.report = report
+        self.made_in = made_in
 
 
 class OverloadError(TridentError):

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trident.errors import ConfigError
-from trident.gate_config import GateConfig
-from trident.index import IndexConfig
-from trident.plan import Library
-from trident_export.engine import EngineOptions
+from trident.generation.plan import Library
+from trident.index.index import IndexConfig
+from trident.quality.config import GateConfig
+from trident_export.engine.engine import EngineOptions
 
 LowPrecision = Literal["fp16", "int8"]
 

@@ -5,35 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from trident.base_model import file_sha256
-from trident.catalogue import CATALOGUE_FILE
 from trident.config import to_table
-from trident.generation import GOLDEN_FILE, Identity, unpadded_part, walk
-from trident.graph_files import CODES_FILE, GRAPH_FILES, UNPADDED_FILES
-from trident.plan import PlanManifest
-from trident.text import TEXT_CONTRACT_FILE
-from trident.tokenization import TOKENIZER_FILE
-from trident_export.config import ExportConfig
-from trident_export.encoder_stages import Encoder
-from trident_export.engine_profiles import Profile
+from trident.data.catalogue import CATALOGUE_FILE
+from trident.encoder.base_model import file_sha256
+from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES, UNPADDED_FILES
+from trident.encoder.text import TEXT_CONTRACT_FILE
+from trident.encoder.tokenization import TOKENIZER_FILE
+from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identity, unpadded_part, walk
+from trident.generation.plan import PlanManifest
+from trident_export.engine.profiles import Profile
+from trident_export.job import ExportJob
 from trident_export.repository import assemble, template_folder
+from trident_export.stages.encoder import Encoder
 
 
 def part_hashes(
-    folder: Path,
-    parts: Path,
-    encoder: Encoder,
-    profiles: Sequence[Profile],
-    plan: PlanManifest | None,
-    config: ExportConfig,
+    job: ExportJob, encoder: Encoder, profiles: Sequence[Profile], plan: PlanManifest | None
 ) -> dict[str, str]:
     """Return the hash of every part that an answer depends on; not of the report, which holds times.
 
     Of a plan it is the hash of what it is made of: the same inputs need not give the same bytes.
     """
-    templates = template_folder()
+    parts, templates = job.parts, template_folder()
     graphs = {f"onnx/{name}": file for name, file in GRAPH_FILES.items()}
     graphs |= {unpadded_part(name): file for name, file in UNPADDED_FILES.items()}
     graphs["codes/int8"] = CODES_FILE
@@ -41,19 +35,19 @@ def part_hashes(
     return {
         "encoder": encoder.fingerprint,
         **{name: file_sha256(parts / file) for name, file in graphs.items() if (parts / file).is_file()},
-        "served": config.precision.served,
+        "served": job.config.precision.served,
         "profiles": hashlib.sha256(json.dumps([to_table(each) for each in profiles]).encode()).hexdigest(),
         **({} if plan is None else {f"engine/{plan.library}/{plan.precision}": plan.identity}),
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
-        "golden": file_sha256(folder / GOLDEN_FILE),
+        "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
         **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index")},
     }
 
 
-def fill_repository(repository: Path, parts: Path, merged: Path, identity: Identity, dimension: int) -> None:
+def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
     """Assemble the model repository and move the parts into it."""
-    folders = assemble(repository, identity, dimension=dimension)
+    folders, parts = assemble(job.folder / REPOSITORY_FOLDER, identity, dimension=dimension), job.parts
     for file in (*GRAPH_FILES.values(), *UNPADDED_FILES.values(), CODES_FILE):
         if (parts / file).is_file():
             (parts / file).rename(folders["encoder"] / file)
@@ -61,4 +55,4 @@ def fill_repository(repository: Path, parts: Path, merged: Path, identity: Ident
     for path in walk(parts / "index"):
         path.rename(folders["retriever"] / path.name)
     for name in (TOKENIZER_FILE, TEXT_CONTRACT_FILE):
-        (folders["tokenizer"] / name).write_bytes((merged / name).read_bytes())
+        (folders["tokenizer"] / name).write_bytes((job.merged / name).read_bytes())

@@ -13,17 +13,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-from trident.base_model import file_sha256
-from trident.catalogue import read_catalogue
 from trident.config import to_table
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import read_pairs
+from trident.encoder.base_model import file_sha256
+from trident.encoder.served_encoder import load_encoder
 from trident.errors import ModelError
-from trident.gate import check_reason
-from trident.generation import (
-    ENCODER_FOLDER,
-    GOLDEN_FILE,
+from trident.generation.generation import (
     REPOSITORY_FOLDER,
     TEST_PAIRS_FILE,
     Generation,
@@ -32,25 +29,20 @@ from trident.generation import (
     generation_id,
     write_manifest,
 )
-from trident.golden import save_golden
-from trident.pairs import read_pairs
-from trident.serials import generations_lock, next_serial
-from trident.served_encoder import load_encoder
-from trident.staging import scratch_folder
-from trident_export.catalogue_stages import EmbeddingProgress, embed_products, embeddings_folder, export_index
-from trident_export.config import ExportConfig
-from trident_export.encoder_stages import export_encoder, export_precisions, served_graph
-from trident_export.engine_profiles import make_profiles
-from trident_export.engine_stage import export_engine, place_engine
-from trident_export.gate_stage import pass_gate
-from trident_export.golden import golden_answers
+from trident.generation.serials import generations_lock, next_serial
+from trident.generation.staging import scratch_folder
+from trident.quality.gate import check_reason
+from trident_export.engine.profiles import make_profiles
+from trident_export.job import EmbeddingProgress, ExportJob, ExportOrder
 from trident_export.parts import fill_repository, part_hashes
-from trident_export.quality import measure_quality
-from trident_export.stages import Stage, Stages
+from trident_export.progress_rows import Stage, Stages
+from trident_export.stages.answers import answer_golden, judge_quality
+from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
+from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
+from trident_export.stages.engine import export_engine, place_engine
+from trident_export.stages.gate import pass_gate, require_comparable
 
 BASE_FILE = "base.json"
-RECALL_QUERIES = 1000
-GOLDEN_QUERIES = 50
 VERSIONS_OF = (
     "trident-search",
     "torch",
@@ -65,73 +57,57 @@ VERSIONS_OF = (
 
 
 def export_generation(
-    run: Path,
-    catalogue_path: Path,
-    output: Path,
-    config: ExportConfig,
+    order: ExportOrder,
     *,
-    report: Callable[[Stage], None],
-    embedding: EmbeddingProgress,
-    vectors: Path | None = None,
-    force: str | None = None,
+    report: Callable[[Stage], None] = lambda _: None,
+    embedding: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
 ) -> Generation:
     """Return the generation made of a run and a catalogue; the one that is there when it exists already.
 
     Args:
-        run: A run folder of ``trident train``.
-        catalogue_path: The products.
-        output: The folder of generations.
-        config: Index, precisions, engine, targets, threads.
+        order: What is asked for.
         report: Called after each stage.
         embedding: Called with the number of products; its context manager yields a progress function.
-        vectors: A folder of ``trident embed`` whose embeddings are taken over; None embeds here.
-        force: Why a refusal of the gate is overruled, kept in the manifest; None: it is not.
 
     Raises:
-        GateError: If the gate refuses the generation; ``output`` is as it was then, but for ``refusal.json``.
-        TridentError: If an input cannot be used or a stage does not prove itself; ``output`` is as it was then.
+        GateError: If the gate refuses the generation; the output is as it was then, but for ``refusal.json``.
+        TridentError: If an input cannot be used or a stage does not prove itself; the output is as it was then.
     """
-    check_reason(force)
-    if not run.is_dir():
-        raise ModelError(f"run folder {run} does not exist: make one with trident train RECIPE --out {run}")
-    for name in (BASE_FILE, TEST_PAIRS_FILE):
-        if not (run / name).is_file():
-            raise ModelError(f"{run} is no run folder: it has no {name}; make one with trident train")
-    catalogue = read_catalogue(catalogue_path, config.columns)
-    pairs = read_pairs(run / TEST_PAIRS_FILE)
-    stages = Stages(report)
-    own = embeddings_folder(output) if vectors is None else nullcontext(output)  # the latter is not looked at
+    _check(order)
+    pairs, output = read_pairs(order.run / TEST_PAIRS_FILE), order.output
+    own = embeddings_folder(output) if order.vectors is None else nullcontext(output)  # the latter is not looked at
     with scratch_folder(output, "export") as staging, own as embeddings:
-        folder, parts = staging / "generation", staging / "parts"
-        for made in (folder / ENCODER_FOLDER, parts):
-            made.mkdir(parents=True)
-        encoder = export_encoder(stages, run, folder / ENCODER_FOLDER, parts, pairs, catalogue, config)
-        queries = list(dict.fromkeys(pairs.queries))
-        products = embed_products(stages, encoder, catalogue, parts, embeddings, config, embedding, vectors)
-        index = export_index(stages, encoder, products, queries[:RECALL_QUERIES], parts, config)
-        proofs = export_precisions(stages, encoder, pairs, queries[:RECALL_QUERIES], products, catalogue, parts, config)
-        profiles = make_profiles(encoder.tokenizer, queries, catalogue.titles)
-        plan = export_engine(stages, parts, profiles, config.engine)
-        graph = served_graph(parts, config)
-        served = load_encoder(
-            graph, encoder.folder, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=config.threads
+        job = ExportJob(
+            order=order,
+            catalogue=read_catalogue(order.catalogue, order.config.columns),
+            pairs=pairs,
+            queries=list(dict.fromkeys(pairs.queries)),
+            folder=staging / "generation",
+            parts=staging / "parts",
+            stages=Stages(report),
         )
-        with stages.stage("golden") as notes:
-            answers = golden_answers(queries[:GOLDEN_QUERIES], served, encoder.tokenizer, index, catalogue)
-            save_golden(answers, folder / GOLDEN_FILE)
-            notes.path, notes.proof = folder / GOLDEN_FILE, f"{len(answers)} queries answered"
-        with stages.stage("quality") as notes:
-            pairs.save(folder / TEST_PAIRS_FILE)
-            quality = measure_quality(pairs, served, encoder.tokenizer, index, catalogue)
-            notes.path, notes.proof = folder / TEST_PAIRS_FILE, _quality_line(quality)
+        for made in (job.merged, job.parts):
+            made.mkdir(parents=True)
+        encoder = export_encoder(job)
+        products = embed_products(job, encoder, embeddings, embedding)
+        index = export_index(job, encoder, products)
+        proofs = export_precisions(job, encoder, products)
+        profiles = make_profiles(encoder.tokenizer, job.queries, job.catalogue.titles)
+        plan = export_engine(job, profiles)
+        graph = served_graph(job)
+        served = load_encoder(
+            graph, job.merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=job.config.threads
+        )
+        answer_golden(job, served, encoder.tokenizer, index)
+        quality = judge_quality(job, served, encoder.tokenizer, index)
         if plan is not None:
-            place_engine(folder, parts, plan, config.engine)
-        hashes = part_hashes(folder, parts, encoder, profiles, plan, config)
+            place_engine(job, plan)
+        hashes = part_hashes(job, encoder, profiles, plan)
         identity_of_parts = generation_id(hashes)
         with generations_lock(output):
             target = output / identity_of_parts
             if target.exists():
-                with stages.stage("generation") as notes:
+                with job.stages.stage("generation") as notes:
                     notes.path, notes.proof = target, f"{identity_of_parts} was there already"
                 return Generation.load(target)
             identity = Identity(
@@ -141,9 +117,9 @@ def export_generation(
                 graph=graph.name,
                 query_tokens=profiles[0].opt[1],
             )
-            with stages.stage("repository") as notes:
-                fill_repository(folder / REPOSITORY_FOLDER, parts, folder / ENCODER_FOLDER, identity, index.dimension)
-                notes.path, notes.proof = folder / REPOSITORY_FOLDER, f"serial {identity.serial}"
+            with job.stages.stage("repository") as notes:
+                fill_repository(job, identity, index.dimension)
+                notes.path, notes.proof = job.folder / REPOSITORY_FOLDER, f"serial {identity.serial}"
             manifest = Manifest(
                 id=identity.id,
                 serial=identity.serial,
@@ -151,35 +127,38 @@ def export_generation(
                 encoder_fingerprint=encoder.fingerprint,
                 fingerprints=encoder.fingerprints,
                 parts=hashes,
-                parents=_parents(run, catalogue_path),
+                parents=_parents(order),
                 text=to_table(encoder.tokenizer.contract),
-                index={**to_table(config.index), "dimension": index.dimension},
-                products=len(catalogue),
+                index={**to_table(order.config.index), "dimension": index.dimension},
+                products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,
                 precisions=[to_table(proof) for proof in proofs],
                 profiles=[to_table(profile) for profile in profiles],
                 versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
             )
-            manifest = pass_gate(stages, folder, manifest, output, config, force=force)
-            write_manifest(folder, replace(manifest, stages=[asdict(row) for row in stages.rows]))
-            folder.rename(target)
+            manifest = pass_gate(job, manifest)
+            write_manifest(job.folder, replace(manifest, stages=[asdict(row) for row in job.stages.rows]))
+            job.folder.rename(target)
     return Generation.load(target)
 
 
-def _parents(run: Path, catalogue_path: Path) -> dict[str, str]:
-    base = json.loads((run / BASE_FILE).read_text(encoding="utf-8"))
+def _check(order: ExportOrder) -> None:
+    """Refuse before any work what cannot become a generation here."""
+    check_reason(order.force)
+    if not order.run.is_dir():
+        raise ModelError(f"run folder {order.run} does not exist: make one with trident train RECIPE --out {order.run}")
+    for name in (BASE_FILE, TEST_PAIRS_FILE):
+        if not (order.run / name).is_file():
+            raise ModelError(f"{order.run} is no run folder: it has no {name}; make one with trident train")
+    require_comparable(order.output, force=order.force)
+
+
+def _parents(order: ExportOrder) -> dict[str, str]:
+    base = json.loads((order.run / BASE_FILE).read_text(encoding="utf-8"))
     return {
-        "run": run.name,
+        "run": order.run.name,
         "base_model": base["base_model"],
         "base_weights": base["weights_fingerprint"],
-        "catalogue": f"{catalogue_path.name} sha256:{file_sha256(catalogue_path)}",
+        "catalogue": f"{order.catalogue.name} sha256:{file_sha256(order.catalogue)}",
     }
-
-
-def _quality_line(quality: dict[str, Any]) -> str:
-    judged = quality["judged"]
-    line = f"held-out ROC-AUC {judged['roc_auc']['value']:.4f}, NDCG@10 {judged['ndcg_at_10']:.4f}"
-    if "catalogue" in quality:
-        line += f"; whole catalogue NDCG@10 {quality['catalogue']['ndcg_at_10']:.4f}"
-    return line

@@ -14,8 +14,8 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.errors import ExportError
-from trident.generation import Identity
-from trident.tensors import EMBEDDING
+from trident.generation.generation import Identity
+from trident.search.tensors import EMBEDDING
 
 MODELS = ("tokenizer", "encoder", "retriever", "pipeline", "embed", "search")
 TEMPLATE_VERSION = "1"

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModel
 
+from trident.encoder.onnx_session import first_line
+from trident.encoder.pooling import normalize, pool
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TokenBatch
 from trident.errors import ModelError
-from trident.onnx_session import first_line
-from trident.pooling import normalize, pool
-from trident.text import TextContract
-from trident.tokenization import TokenBatch
 from trident_gpu.buckets import Buckets, Run, Shape
 
 AUTO = "auto"  # a GPU where PyTorch has one, else the CPU

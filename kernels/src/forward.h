@@ -35,7 +35,7 @@ inline float sum_of(Vector vector) {
 inline void store(float *to, Vector vector) { std::memcpy(to, &vector, sizeof vector); }
 
 // Floats between a weight that is used and the one that is fetched: those of a lone query come from afar and are used
-// once. 16 KiB ahead took 0.75 ms for a query of MiniLM, nothing 1.2 (docs/log.md).
+// once. 16 KiB ahead took 0.75 ms for a query of MiniLM, nothing 1.2 (docs/log/kernels.md).
 constexpr int kAhead = 4096;
 
 // y[r] = x[r] W + b for R rows and a panel's columns.

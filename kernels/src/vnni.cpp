@@ -1,7 +1,7 @@
 // Products in 8 bits, for processors with AVX-512 VNNI: each row of the input is rounded to 0 to 255 by its own range,
 // the weights are integers from -128 to 127 with a scale for each output, and sums are exact in 32 bits.
 //
-// The integers are those of the 8-bit graph (trident_export.int8), so that both differ by the rounding of floats only.
+// The integers are those of the 8-bit graph (trident_export.graphs.int8): both differ by the rounding of floats only.
 #include "model.h"
 
 #include <algorithm>

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 
 
@@ -29,13 +29,6 @@ def two_generations(
 ) -> Path:
     """Return a folder with the tiny generation, serial 1, and that of the worse run, serial 2."""
     folder = Path(shutil.copytree(tiny_generations, tmp_path_factory.mktemp("two") / "generations"))
-    export_generation(
-        worse_run,
-        tiny_data / "products.csv",
-        folder,
-        ExportConfig(threads=1, precision=PrecisionConfig(made=())),
-        report=lambda _: None,
-        embedding=lambda _: nullcontext(lambda _: None),
-        force="a worse one is needed",
-    )
+    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    export_generation(ExportOrder(worse_run, tiny_data / "products.csv", folder, config, force="a worse one is needed"))
     return folder

@@ -14,10 +14,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModel
 
-from trident.pairs import read_pairs
-from trident_train.arms import arm_of
-from trident_train.data import load_sources
-from trident_train.encoder import Encoder
+from trident.data.pairs import read_pairs
+from trident_train.data.sources import load_sources
+from trident_train.model.arms import arm_of
+from trident_train.model.encoder import Encoder
 from trident_train.recipe import (
     DataRecipe,
     LoraRecipe,
@@ -26,8 +26,8 @@ from trident_train.recipe import (
     SourceRecipe,
     TrainRecipe,
 )
+from trident_train.report.run_folder import load_run
 from trident_train.run import train
-from trident_train.run_folder import load_run
 
 QUICK = OptimizerRecipe(epochs=2, batch_size=16, learning_rate=1e-2)
 

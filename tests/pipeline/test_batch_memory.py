@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError
-from trident.text import TextContract
-from trident_train.batch_memory import ALLOCATION_FAILED, Measurement, largest_batch, parse_size, step_memory
-from trident_train.batches import gather_batch, plan_epoch
-from trident_train.random_model import write_random_model
+from trident_train.loop.batch_memory import ALLOCATION_FAILED, Measurement, largest_batch, parse_size, step_memory
+from trident_train.loop.batches import gather_batch, plan_epoch
+from trident_train.loop.single_steps import random_pairs
+from trident_train.model.random_model import ModelShape, write_random_model
 from trident_train.recipe import DataRecipe, LossRecipe, NegativesRecipe, OptimizerRecipe, TrainRecipe
-from trident_train.single_steps import random_pairs
+
+SMALL = ModelShape(layers=2, width=64, heads=4, intermediate=256)
 
 
 @pytest.fixture(scope="module")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_random_model(tmp_path_factory.mktemp("small"), layers=2, width=64, heads=4, intermediate=256)
+    return write_random_model(tmp_path_factory.mktemp("small"), SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -133,4 +135,4 @@ def test_infonce_batches_hold_their_negatives(recipe: TrainRecipe, tmp_path: Pat
 )
 def test_impossible_shapes_are_refused(change: dict[str, int], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        write_random_model(tmp_path, **{"layers": 2, "width": 64, "heads": 4, "intermediate": 256, **change})
+        write_random_model(tmp_path, dataclasses.replace(SMALL, **change))

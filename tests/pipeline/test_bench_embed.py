@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.generation import Generation, find_generation
+from trident.generation.generation import Generation, find_generation
 
 BENCH = Path(__file__).parents[2] / "bench" / "embed.py"
 

@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError, ModelError, TridentError
-from trident.text import TextContract
-from trident_train.card import build_upload
 from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
+from trident_train.report.card import build_upload
+from trident_train.report.run_folder import load_run
 from trident_train.run import train
-from trident_train.run_folder import load_run
 
 TEXTS = ["crimson kettle", "  Navy   SOFA ", "a query that is much longer than the few tokens which its side may have"]
 UPLOAD = """
@@ -34,7 +34,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from trident.errors import TridentError
-from trident_train.hub import upload
+from trident_train.model.hub import upload
 try:
     upload(Path(sys.argv[1]), "shop/tiny")
 except TridentError as error:

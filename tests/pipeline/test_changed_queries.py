@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.pairs import Pairs
-from trident_train.changed_queries import changed_queries, ndcg_by_query
-from trident_train.results import read_results
+from trident.data.pairs import Pairs
+from trident_train.judge.changed_queries import changed_queries, ndcg_by_query
+from trident_train.report.results import read_results
 
 
 def independent_ndcg(pairs: Pairs, scores: np.ndarray, query: str) -> float:

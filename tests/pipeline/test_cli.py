@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import trident
-from trident.generation import find_generation
-from trident.server import free_ports
+from trident.generation.generation import find_generation
+from trident.server.server import free_ports
 
 RECIPE = """
 base_model = "{model}"

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from trident.config import to_table
+from trident.data.pairs import Pairs, read_pairs
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError, DataError, ModelError, TridentError
-from trident.pairs import Pairs, read_pairs
-from trident.text import TextContract
-from trident_train.compare import compare_runs
-from trident_train.comparison_plot import save_plot
 from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
+from trident_train.report.compare import compare_runs
+from trident_train.report.comparison_plot import save_plot
 from trident_train.run import train
 
 

@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from trident.data.pairs import Pairs, normalized_query, read_pairs
 from trident.errors import ConfigError, DataError
-from trident.metrics import catalogue_ndcg_by_query, ndcg_by_query
-from trident.pairs import Pairs, normalized_query, read_pairs
+from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident_train.cross_validation import CrossValidation, cross_validate
-from trident_train.data import load_sources
-from trident_train.evaluate import rank_encoder
+from trident_train.data.sources import load_sources
+from trident_train.judge.evaluate import rank_encoder
 from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
-from trident_train.run_folder import load_run
+from trident_train.report.run_folder import load_run
 
 FOLDS = 3
 

@@ -13,16 +13,16 @@ import pytest
 from accelerate.utils import set_seed
 
 from trident.config import load_recipe
-from trident.pairs import Pairs
-from trident_train.arms import arm_of, trained_weights
-from trident_train.batches import gather_batch, tokenize_pairs
-from trident_train.data import load_sources
-from trident_train.encoder import Encoder
-from trident_train.loop import Training
+from trident.data.pairs import Pairs
+from trident_train.data.sources import load_sources
+from trident_train.loop.batches import gather_batch, tokenize_pairs
+from trident_train.loop.loop import Training
+from trident_train.loop.selection import Score
+from trident_train.model.arms import arm_of, trained_weights
+from trident_train.model.encoder import Encoder
+from trident_train.model.random_model import E5_LARGE, write_random_model
 from trident_train.processes import accelerator_of
-from trident_train.random_model import write_random_model
 from trident_train.recipe import TrainRecipe
-from trident_train.selection import Score
 
 RECIPE = Path(__file__).parents[2] / "train" / "recipes" / "esci-e5-large-v2.toml"
 ADAPTED = 24 * 3  # query, key and value of 24 layers
@@ -30,7 +30,7 @@ ADAPTED = 24 * 3  # query, key and value of 24 layers
 
 @pytest.fixture(scope="module")
 def e5_large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = write_random_model(tmp_path_factory.mktemp("e5-large"), layers=24, width=1024, heads=16, intermediate=4096)
+    folder = write_random_model(tmp_path_factory.mktemp("e5-large"), E5_LARGE)
     yield folder
     (folder / "model.safetensors").unlink()  # 1.3 GB that no other test reads
 

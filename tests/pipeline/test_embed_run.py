@@ -7,16 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from trident.errors import ExportError, ModelError
-from trident.generation import Generation, find_generation
-from trident.server import free_ports
+from trident.generation.generation import Generation, find_generation
+from trident.server.server import free_ports
 from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 
 
@@ -62,15 +62,8 @@ def changed(vectors: Path, tmp_path: Path) -> Path:
 
 
 def export(run: Path, catalogue: Path, output: Path, vectors: Path) -> Generation:
-    return export_generation(
-        run,
-        catalogue,
-        output,
-        ExportConfig(threads=1, precision=PrecisionConfig(made=())),
-        report=lambda _: None,
-        embedding=lambda _: nullcontext(lambda _: None),
-        vectors=vectors,
-    )
+    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    return export_generation(ExportOrder(run, catalogue, output, config, vectors=vectors))
 
 
 def test_two_processes_embed_what_one_does(tiny_run: Path, tiny_data: Path, vectors: Path, tmp_path: Path) -> None:

@@ -9,26 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.generation import Generation, find_generation
-from trident.served_encoder import ServedEncoder, load_encoder
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
-from trident_export.embedding import BATCH_ROWS, SAVED_EVERY, VECTORS_FILE, embed_catalogue, tokenize_titles
+from trident.encoder.served_encoder import ServedEncoder, load_encoder
+from trident.encoder.tokenization import TextTokenizer
+from trident.generation.generation import Generation
+from trident_export.catalogue.embedding import (
+    BATCH_ROWS,
+    SAVED_EVERY,
+    VECTORS_FILE,
+    EmbeddingStore,
+    embed_catalogue,
+    tokenize_titles,
+)
 
 PROGRESS_FILE = "progress.0.json"
 
 THINGS = ("sofa", "lamp", "kettle", "novel")
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
-
-
-@pytest.fixture
-def tokenizer(generation: Generation) -> TextTokenizer:
-    folder = generation.folder / "encoder"
-    return TextTokenizer.load(folder, TextContract.load(folder))
 
 
 @pytest.fixture(params=["on", "off"])
@@ -67,7 +62,8 @@ def embed(
         if stop_at is not None and sum(done) >= stop_at:
             raise StoppedError
 
-    return embed_catalogue(names, tokenizer, encoder, folder, key=key, threads=2, progress=progress), done
+    store = EmbeddingStore(folder, key)
+    return embed_catalogue(names, tokenizer, encoder, store, threads=2, progress=progress), done
 
 
 def test_vectors_equal_those_of_single_titles(tokenizer: TextTokenizer, encoder: ServedEncoder, tmp_path: Path) -> None:

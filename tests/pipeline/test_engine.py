@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,17 @@ import onnx
 import pytest
 import tensorrt_rtx
 
-from trident.base_model import file_sha256
+from trident.data.pairs import read_pairs
+from trident.encoder.base_model import file_sha256
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ConfigError, ExportError, GenerationError, TridentError
-from trident.generation import Generation, Identity, find_generation
-from trident.pairs import read_pairs
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
+from trident.generation.generation import Generation, Identity
 from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
-from trident_export.engine import EngineOptions, build_plan
-from trident_export.engine_cache import cached_plan
-from trident_export.engine_profiles import Profile, generation_profiles, length_of_share
+from trident_export.engine.cache import cached_plan
+from trident_export.engine.engine import EngineOptions, PlanSettings, build_plan
+from trident_export.engine.profiles import Profile, generation_profiles, length_of_share
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 
 PROFILES = [Profile(name="query", min=(1, 1), opt=(8, 6), max=(64, 16))]
@@ -38,19 +38,12 @@ runpy.run_module("trident", run_name="__main__")
 """
 
 
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
-
-
 def build(onnx_file: Path, output: Path, profiles: list[Profile] | None = None, **options: Any) -> Any:
     return build_plan(
         onnx_file,
         output,
         profiles or PROFILES,
-        library="tensorrt_rtx",
-        precision="fp32",
-        options=EngineOptions(**options),
+        PlanSettings("tensorrt_rtx", "fp32", EngineOptions(**options)),
     )
 
 
@@ -59,14 +52,7 @@ def test_an_export_builds_the_plan(tiny_run: Path, tiny_data: Path, tmp_path: Pa
         threads=1, precision=PrecisionConfig(made=("fp16",)), engine=EngineConfig(library="tensorrt_rtx")
     )
     made, again = (
-        export_generation(
-            tiny_run,
-            tiny_data / "products.csv",
-            tmp_path / "generations",
-            config,
-            report=lambda _: None,
-            embedding=lambda _: nullcontext(lambda _: None),
-        )
+        export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", tmp_path / "generations", config))
         for _ in range(2)
     )
     assert (made.id, made.serial) == (again.id, again.serial)
@@ -164,9 +150,7 @@ def test_a_plan_is_built_once_and_again_when_it_is_damaged(generation: Generatio
             generation.graph("fp16"),
             cache,
             PROFILES,
-            library="tensorrt_rtx",
-            precision="fp16",
-            options=EngineOptions(**options),
+            PlanSettings("tensorrt_rtx", "fp16", EngineOptions(**options)),
         )
 
     first, second = cached(), cached()
@@ -193,9 +177,7 @@ def test_a_failed_build_leaves_nothing_in_the_cache(generation: Generation, tmp_
             tmp_path / "cut.onnx",
             cache,
             PROFILES,
-            library="tensorrt_rtx",
-            precision="fp32",
-            options=EngineOptions(),
+            PlanSettings("tensorrt_rtx", "fp32"),
         )
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
@@ -266,7 +248,7 @@ def test_profiles_must_be_there(generation: Generation) -> None:
 
 
 def test_lengths_are_those_of_a_sample_where_there_are_many(generation: Generation) -> None:
-    from trident_export.engine_profiles import SAMPLE, make_profiles
+    from trident_export.engine.profiles import SAMPLE, make_profiles
 
     tokenizer = TextTokenizer.load(generation.folder / "encoder", TextContract.load(generation.folder / "encoder"))
     titles = [*["sofa"] * (2 * SAMPLE), *["red sofa of Alba"] * (SAMPLE // 2)]

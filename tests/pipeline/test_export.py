@@ -7,7 +7,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,23 +19,24 @@ import trident_kernels
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from trident.base_model import weights_fingerprint
-from trident.catalogue import read_catalogue
-from trident.encoder import OnnxEncoder
-from trident.errors import ConfigError, DataError, ExportError, GenerationError, ModelError, TridentError
-from trident.exact_search import exact_search
-from trident.generation import Generation, find_generation, list_generations
-from trident.index import VectorIndex
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
+from trident.data.catalogue import read_catalogue
+from trident.encoder.base_model import weights_fingerprint
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
+from trident.errors import ConfigError, DataError, ExportError, FormatError, GenerationError, ModelError, TridentError
+from trident.generation.generation import Generation, find_generation, list_generations
+from trident.index.exact_search import exact_search
+from trident.index.index import VectorIndex
 from trident_export.config import ExportConfig, PrecisionConfig
-from trident_export.merge import load_backbone, merge, require_equal
-from trident_export.onnx_graph import EncoderGraph, check_graph, export_onnx
-from trident_export.parity import prove_parity, torch_embeddings
+from trident_export.graphs.onnx_graph import EncoderGraph, check_graph, export_onnx
+from trident_export.job import ExportOrder
+from trident_export.judge.parity import ProbeTexts, prove_parity, torch_embeddings
+from trident_export.merge.merge import load_backbone, merge, require_equal
 from trident_export.pipeline import export_generation
+from trident_export.progress_rows import Stage
 from trident_export.repository import render
-from trident_export.stages import Stage
-from trident_train.run_folder import load_run
+from trident_train.report.run_folder import load_run
 
 
 def export(
@@ -46,19 +46,7 @@ def export(
     config: ExportConfig | None = None,
     report: Callable[[Stage], None] = lambda _: None,
 ) -> Generation:
-    return export_generation(
-        run,
-        catalogue,
-        output,
-        config or ExportConfig(threads=1),
-        report=report,
-        embedding=lambda _: nullcontext(lambda _: None),
-    )
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
+    return export_generation(ExportOrder(run, catalogue, output, config or ExportConfig(threads=1)), report=report)
 
 
 @pytest.fixture
@@ -67,7 +55,7 @@ def run_copy(tiny_run: Path, tmp_path: Path) -> Path:
 
 
 def served(generation: Generation, model: str) -> Path:
-    return generation.repository / model / str(generation.serial)
+    return generation.version_folder(model)
 
 
 def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None:
@@ -102,7 +90,7 @@ def test_merged_model_equals_base_plus_adapter_and_not_base(generation: Generati
     tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
     found = onnx_encoder.embed_ids(tokenizer.token_ids(texts, "query"), pad_id=tokenizer.pad_id)
     np.testing.assert_allclose(found, trained, atol=1e-5)
-    proof = prove_parity(onnx_encoder, partial(torch_embeddings, graph), tokenizer, texts, texts)
+    proof = prove_parity(onnx_encoder, partial(torch_embeddings, graph), ProbeTexts(tokenizer, texts, texts))
     assert proof.smallest_cosine > 0.99999
 
 
@@ -173,9 +161,7 @@ def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) 
         prove_parity(
             OnnxEncoder.load(tmp_path / "model.onnx"),
             partial(torch_embeddings, EncoderGraph(load_backbone(folder), contract)),
-            TextTokenizer.load(folder, contract),
-            ["crimson kettle"],
-            ["Alba sofa red"],
+            ProbeTexts(TextTokenizer.load(folder, contract), ["crimson kettle"], ["Alba sofa red"]),
         )
 
 
@@ -189,7 +175,7 @@ def test_a_graph_that_gives_no_number_breaks_parity(generation: Generation, tmp_
     tokenizer = TextTokenizer.load(folder, contract := TextContract.load(folder))
     graph, encoder = EncoderGraph(load_backbone(folder), contract), OnnxEncoder.load(tmp_path / "model.onnx")
     with pytest.raises(ExportError, match=r"the ONNX graph must give finite values, got NaN or infinity for \(1, "):
-        prove_parity(encoder, partial(torch_embeddings, graph), tokenizer, ["sofa"], ["sofa"])
+        prove_parity(encoder, partial(torch_embeddings, graph), ProbeTexts(tokenizer, ["sofa"], ["sofa"]))
 
 
 def test_a_merge_that_rounds_too_much_is_refused(run_copy: Path, tmp_path: Path) -> None:
@@ -269,7 +255,7 @@ def test_embeddings_are_of_one_export_at_a_time_and_the_next_one_goes_on(
 
 
 def test_low_recall_is_refused(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
-    from trident.index import IndexConfig
+    from trident.index.index import IndexConfig
 
     config = ExportConfig(index=IndexConfig(m=2, ef_construction=2, ef=1), recall_target=1.0, threads=1)
     with pytest.raises(
@@ -335,6 +321,10 @@ def test_damaged_manifests_are_named(generation: Generation, tmp_path: Path) -> 
     with pytest.raises(GenerationError, match="is damaged"):
         Generation.load(folder)
     table = json.loads((generation.folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**table, "format": 99}))
-    with pytest.raises(GenerationError, match="format must be 1, got 99: export again"):
+    for made_in, whose in ((1, "an earlier"), (99, "a later")):
+        (folder / "manifest.json").write_text(json.dumps({**table, "format": made_in}))
+        with pytest.raises(FormatError, match=rf"was made by {whose} Trident \(format {made_in}, .*\): export again"):
+            Generation.load(folder)
+    (folder / "manifest.json").write_text(json.dumps({**table, "format": "new"}))
+    with pytest.raises(GenerationError, match=r"is damaged: .*format"):
         Generation.load(folder)

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from trident.generation import list_generations
+from trident.generation.generation import list_generations
 
 STAGES = (
     "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "engine", "golden", "quality", "repository",
@@ -14,10 +14,10 @@ STAGES = (
 )  # fmt: skip
 EXPORT = """
 import os, signal, sys
-from contextlib import nullcontext
 from pathlib import Path
 import torch
 from trident_export.config import EngineConfig, ExportConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 torch.set_num_threads(1)
 config = ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx"))
@@ -25,10 +25,7 @@ run, catalogue, output, last = sys.argv[1:]
 def report(stage):
     if stage.stage == last:
         os.kill(os.getpid(), signal.SIGKILL)
-export_generation(
-    Path(run), Path(catalogue), Path(output), config,
-    report=report, embedding=lambda _: nullcontext(lambda _: None),
-)
+export_generation(ExportOrder(Path(run), Path(catalogue), Path(output), config), report=report)
 """
 
 

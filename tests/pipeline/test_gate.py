@@ -13,22 +13,19 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from trident.errors import ConfigError, GateError, GenerationError
-from trident.gate import GateConfig, GateReport, record_gate, require, run_gate
-from trident.generation import Generation, find_generation
-from trident.golden import save_golden
-from trident.pairs import Pairs, read_pairs
+from trident.data.pairs import Pairs, read_pairs
+from trident.errors import ConfigError, GenerationError
+from trident.generation.generation import Generation, find_generation
+from trident.generation.golden import save_golden
+from trident.quality.config import GateConfig
+from trident.quality.gate import record_gate, require, run_gate
+from trident.quality.gate_report import GateError, GateReport
 
 CONFIG = GateConfig(threads=1, latency_ratio=50.0)  # how long things take is tested apart
 ABSOLUTE = ["golden", "index_vectors", "recall_at_10", "overlap_at_10"]
 AGAINST = [
     "roc_auc", "ndcg_at_10", "golden_roc_auc", "golden_ndcg_at_10", "catalogue_ndcg_at_10", "latency_ratio",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.fixture

@@ -6,16 +6,17 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from trident.errors import ConfigError, GateError
-from trident.gate import GateConfig
-from trident.generation import Generation, find_generation, list_generations
-from trident.index import IndexConfig
+from trident.errors import ConfigError
+from trident.generation.generation import Generation, find_generation, list_generations
+from trident.index.index import IndexConfig
+from trident.quality.config import GateConfig
+from trident.quality.gate_report import GateError
 from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 
 PLAIN = ExportConfig(threads=1, precision=PrecisionConfig(made=()), gate=GateConfig(threads=1, latency_ratio=50.0))
@@ -25,15 +26,7 @@ BLUNT = IndexConfig(m=2, ef_construction=2, ef=1)
 def export(
     run: Path, data: Path, output: Path, config: ExportConfig = PLAIN, *, force: str | None = None
 ) -> Generation:
-    return export_generation(
-        run,
-        data / "products.csv",
-        output,
-        config,
-        report=lambda _: None,
-        embedding=lambda _: nullcontext(lambda _: None),
-        force=force,
-    )
+    return export_generation(ExportOrder(run, data / "products.csv", output, config, force=force))
 
 
 @pytest.fixture
@@ -113,3 +106,47 @@ def test_the_gate_is_no_part_of_the_id(
 def test_an_empty_reason_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--force needs a reason"):
         export(tmp_path / "none", tmp_path, tmp_path / "g", force=" ")
+
+
+def made_earlier(generation: Generation) -> None:
+    """Make a generation one of the format before."""
+    path = generation.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+
+
+def test_beside_a_generation_of_an_earlier_trident_an_export_needs_a_reason(
+    tiny_run: Path, tiny_data: Path, generations: Path, run_warm: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (serving,) = list_generations(generations)
+    made_earlier(serving)
+    arguments = ("export", tiny_run, "--catalogue", tiny_data / "products.csv", "--out", generations)
+    arguments = (*arguments, "--set", "threads=1", "--set", "precision.made=[]", "--set", "index.ef_construction=150")
+    refused = run_warm(*arguments)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    (line,) = refused.stderr.splitlines()
+    assert line == (
+        f"trident: the gate cannot compare with what serves from {generations}: generation {serving.id} was made by "
+        "an earlier Trident (format 1, this one reads 2); export into another folder, or overrule with "
+        '--force "reason"'
+    )
+    forced = run_warm(*arguments, "--force", "the format is new", "--json")
+    assert forced.returncode == 0, forced.stderr
+    (entry,) = find_generation(generations).manifest.gate
+    assert (entry["forced"], entry["passed"]) == ("the format is new", False)
+    (failed,) = [check for check in entry["checks"] if not check["passed"]]
+    assert (failed["name"], failed["value"], failed["bound"]) == ("format", 1, 2)
+    assert failed["rule"].startswith(f"generation {serving.id} was made by an earlier Trident")
+
+
+def test_a_generation_of_an_earlier_trident_is_not_served(
+    generations: Path, run_warm: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (found,) = list_generations(generations)
+    made_earlier(found)
+    words = f"generation {found.id} was made by an earlier Trident (format 1, this one reads 2): export again"
+    for options in ((), ("--generation", found.id)):
+        refused = run_warm("serve", "--generations", generations, *options)
+        assert (refused.returncode, refused.stderr.splitlines()[-1]) == (1, f"trident: {words}")
+    listed = run_warm("generations", "--generations", generations, "--json")
+    (row,) = json.loads(listed.stdout)["generations"]
+    assert (row["id"], row["damage"]) == (found.id, words)

@@ -13,23 +13,18 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 from transformers import AutoModel, BertConfig
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.graph_files import CODES_FILE
+from trident.encoder.kernel_encoder import WEIGHTS_FILE, KernelEncoder, codes_fingerprint, kernels_fault
+from trident.encoder.pooling import normalize, pool
+from trident.encoder.served_encoder import load_encoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError, ModelError
-from trident.generation import Generation, find_generation
-from trident.graph_files import CODES_FILE
-from trident.kernel_encoder import WEIGHTS_FILE, KernelEncoder, codes_fingerprint, kernels_fault
-from trident.pooling import normalize, pool
-from trident.served_encoder import load_encoder
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer
-from trident_export.int8_codes import write_codes
+from trident.generation.generation import Generation
+from trident_export.graphs.int8_codes import write_codes
 
 VOCABULARY = 90
-
-
-@pytest.fixture(scope="module")
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.fixture
@@ -167,14 +162,15 @@ def test_integers_that_do_not_fit_are_refused(tiny_merged: Path, codes: Path, tm
         KernelEncoder.load(tiny_merged, TextContract(), codes=other)
 
 
-def test_integers_of_another_encoder_are_refused(generation: Generation, tiny_merged: Path, tmp_path: Path) -> None:
+def test_integers_of_another_encoder_are_refused(
+    generation: Generation, tokenizer: TextTokenizer, tiny_merged: Path, tmp_path: Path
+) -> None:
     """Whatever the manifest says: the file itself names its encoder."""
     shutil.copytree(generation.version_folder("encoder"), tmp_path, dirs_exist_ok=True)
     graph, codes = tmp_path / generation.cpu_graph("int8").name, tmp_path / CODES_FILE
     write_codes(generation.graph("int8"), tiny_merged, codes)
     fingerprint = generation.manifest.encoder_fingerprint
     assert codes_fingerprint(codes) == fingerprint
-    tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
     if refused_here(tiny_merged, codes):
         return
     assert isinstance(load_encoder(graph, tiny_merged, tokenizer, fingerprint=fingerprint), KernelEncoder)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from trident.generation import find_generation
-from trident.text import Side, TextContract
-from trident_export.merge import merge
-from trident_train.encoder import Encoder
+from trident.encoder.text import Side, TextContract
+from trident.generation.generation import find_generation
+from trident_export.merge.merge import merge
+from trident_train.model.encoder import Encoder
 from trident_train.recipe import TrainRecipe
 from trident_train.run import train
 

@@ -17,13 +17,13 @@ import tensorrt_rtx
 
 from trident.config import to_table
 from trident.errors import GenerationError
-from trident.generation import Generation, find_generation
-from trident.plan import Gpu, PlanManifest, build_command, check_plan, manifest_path, served_plan
-from trident.runtime_repository import lay_out
-from trident.server import free_ports
-from trident_export.engine import EngineOptions
-from trident_export.engine_cache import CachedPlan, cached_plan
-from trident_export.engine_profiles import generation_profiles
+from trident.generation.generation import Generation
+from trident.generation.plan import Gpu, PlanManifest, build_command, check_plan, manifest_path, served_plan
+from trident.server.runtime_repository import lay_out
+from trident.server.server import free_ports
+from trident_export.engine.cache import CachedPlan, cached_plan
+from trident_export.engine.engine import PlanSettings
+from trident_export.engine.profiles import generation_profiles
 
 VERSION = str(tensorrt_rtx.__version__)
 H100 = Gpu(name="NVIDIA H100 80GB HBM3", compute_capability="9.0")
@@ -34,15 +34,10 @@ SMI = "#!/bin/sh\necho '{gpu.name}, {gpu.compute_capability}'\n"
 SERVED = """
 import sys
 from pathlib import Path
-from trident.generation import Generation
-from trident.plan import served_plan
+from trident.generation.generation import Generation
+from trident.generation.plan import served_plan
 print(served_plan(Generation.load(Path(sys.argv[1])), Path(sys.argv[2])))
 """
-
-
-@pytest.fixture(scope="module")
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +46,7 @@ def built(generation: Generation, tmp_path_factory: pytest.TempPathFactory) -> C
         generation.graph("fp16"),
         tmp_path_factory.mktemp("plans"),
         generation_profiles(generation),
-        library="tensorrt_rtx",
-        precision="fp16",
-        options=EngineOptions(),
+        PlanSettings("tensorrt_rtx", "fp16"),
     )
 
 

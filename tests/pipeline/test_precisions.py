@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -12,43 +11,32 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from trident.catalogue import read_catalogue
-from trident.encoder import OnnxEncoder
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import read_pairs
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ConfigError, ExportError
-from trident.generation import Generation, Identity, find_generation
-from trident.pairs import read_pairs
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer, pad
-from trident_export import graphs
+from trident.generation.generation import Generation, Identity
 from trident_export.config import ExportConfig, PrecisionConfig
-from trident_export.fp16 import convert_fp16, drop_repeated_casts
-from trident_export.fuse import fuse_projections
-from trident_export.int8 import quantize_int8
-from trident_export.parity import probe_batches
+from trident_export.graphs import graphs
+from trident_export.graphs.fp16 import convert_fp16, drop_repeated_casts
+from trident_export.graphs.fuse import fuse_projections
+from trident_export.graphs.int8 import quantize_int8
+from trident_export.job import ExportOrder
+from trident_export.judge.parity import ProbeTexts
+from trident_export.judge.precisions import Reference, judge_precision, measure_speed
 from trident_export.pipeline import export_generation
-from trident_export.precisions import Reference, judge_precision, measure_speed
 
 HALF, BYTE = "model.fp16.onnx", "model.int8.onnx"
 
 
 def folder_of(generation: Generation) -> Path:
-    return generation.repository / "encoder" / str(generation.serial)
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
+    return generation.version_folder("encoder")
 
 
 @pytest.fixture
 def graph(generation: Generation) -> Path:
     return folder_of(generation) / "model.onnx"
-
-
-@pytest.fixture
-def tokenizer(generation: Generation) -> TextTokenizer:
-    folder = generation.folder / "encoder"
-    return TextTokenizer.load(folder, TextContract.load(folder))
 
 
 @pytest.fixture
@@ -61,14 +49,8 @@ def reference(generation: Generation, graph: Path, tokenizer: TextTokenizer, tin
 
 
 def export(run: Path, data: Path, output: Path, precision: PrecisionConfig) -> Generation:
-    return export_generation(
-        run,
-        data / "products.csv",
-        output,
-        ExportConfig(threads=1, precision=precision),
-        report=lambda _: None,
-        embedding=lambda _: nullcontext(lambda _: None),
-    )
+    config = ExportConfig(threads=1, precision=precision)
+    return export_generation(ExportOrder(run, data / "products.csv", output, config))
 
 
 def scaled(source: Path, output: Path, part: str, factor: float) -> Path:
@@ -207,7 +189,7 @@ def test_the_longest_row_must_fit_float16_as_well(graph: Path, tokenizer: TextTo
     texts = ["red sofa"]
     calibration = graphs.calibration_batches(tokenizer, texts)
     graphs.make_graph("fp16", tmp_path / "long.onnx", tmp_path / HALF, calibration)
-    probes = list(probe_batches(tokenizer, texts, texts))
+    probes = list(ProbeTexts(tokenizer, texts, texts).batches())
     assert min(batch.attention_mask.sum(1).min() for batch in probes) == 0  # a row of padding only
     with pytest.raises(ExportError, match=r"float16 holds values up to 65,504, got [\d,]{7,} as \w+"):
         graphs.make_graph("fp16", tmp_path / "long.onnx", tmp_path / HALF, calibration, probes=probes)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trident.server import free_ports
+from trident.server.server import free_ports
 
 RECIPE = """
 base_model = "{model}"

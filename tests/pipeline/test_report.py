@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from trident.data.pairs import Pairs, read_pairs
 from trident.errors import ModelError, TridentError
-from trident.pairs import Pairs, read_pairs
 from trident_train.recipe import DataRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
-from trident_train.report_figures import save_figures
-from trident_train.report_page import write_report_page
-from trident_train.results import read_results
+from trident_train.report.figures import save_figures
+from trident_train.report.page import write_report_page
+from trident_train.report.results import read_results
 from trident_train.run import train
 
 VOID = {"meta", "link", "br", "img", "input"}

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from trident.errors import TridentError
-from trident_train.checkpoints import Checkpoint, CheckpointFolder
-from trident_train.loop import Step
+from trident_train.loop.checkpoints import Checkpoint, CheckpointFolder
+from trident_train.loop.loop import Step
 from trident_train.recipe import CheckpointRecipe, LoraRecipe, OptimizerRecipe, TrainRecipe
 from trident_train.run import Event, train
 
@@ -36,7 +36,7 @@ FULL_DISK = """
 import resource, signal, sys, torch
 from pathlib import Path
 from trident.errors import TridentError
-from trident_train.checkpoints import Checkpoint, CheckpointFolder
+from trident_train.loop.checkpoints import Checkpoint, CheckpointFolder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 checkpoints = CheckpointFolder(Path(sys.argv[1]))
 checkpoints.open({"recipe": "a", "data": "b"}, restart=False)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from trident.errors import ConfigError, ServerError
-from trident.generation import Generation, generation_id, list_generations
-from trident.inventory import inventory
-from trident.retention import prune
-from trident.runtime_repository import add_components
-from trident.serials import generations_lock, next_serial
-from trident.state import ServingFolder
+from trident.generation.generation import Generation, find_generation, generation_id, list_generations
+from trident.generation.serials import generations_lock, next_serial
+from trident.generation.state import ServingFolder
+from trident.promotion.inventory import inventory
+from trident.promotion.retention import prune
+from trident.server.runtime_repository import add_components
 
 
 @pytest.fixture
@@ -44,10 +44,18 @@ def ids(folder: Path) -> list[str]:
 
 
 def test_the_newest_stay(five: list[Generation], tmp_path: Path) -> None:
-    assert [found.serial for found in prune(tmp_path, keep=2)] == [1, 2, 3]
+    assert prune(tmp_path, keep=2) == [five[0].id, five[1].id, five[2].id]
     assert ids(tmp_path) == [five[3].id, five[4].id]
     assert not list(tmp_path.glob(".pruned*"))
     assert prune(tmp_path, keep=2) == []
+
+
+def test_those_of_an_earlier_trident_go_first(five: list[Generation], tmp_path: Path) -> None:
+    path = five[4].folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
+    assert find_generation(tmp_path).id == five[3].id
+    assert prune(tmp_path, keep=4) == [five[4].id]
+    assert len(ids(tmp_path)) == 4
 
 
 def test_what_serves_served_before_or_is_loaded_stays(five: list[Generation], tmp_path: Path) -> None:
@@ -57,7 +65,7 @@ def test_what_serves_served_before_or_is_loaded_stays(five: list[Generation], tm
     one.write_state(five[0].id, five[1].id)
     (other.models / "retriever").mkdir(parents=True)
     add_components(other.models, five[2], plan=None)
-    assert [found.serial for found in prune(tmp_path, keep=1)] == [4]
+    assert prune(tmp_path, keep=1) == [five[3].id]
     assert ids(tmp_path) == [five[number].id for number in (0, 1, 2, 4)]
     with one.lock(), pytest.raises(ServerError, match="another promotion or rollback is under way"):
         prune(tmp_path, keep=1)

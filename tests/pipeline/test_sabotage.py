@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +14,13 @@ import torch
 from transformers import BertModel
 
 from trident.config import from_table
+from trident.encoder.text import TextContract
 from trident.errors import ExportError, GenerationError
-from trident.generation import Generation
-from trident.text import TextContract
+from trident.generation.generation import Generation
 from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
-from trident_export.stages import Stage
+from trident_export.progress_rows import Stage
 from trident_train.recipe import DataRecipe, TrainRecipe
 from trident_train.run import train
 
@@ -33,14 +33,7 @@ WITH_PLAN = ExportConfig(
 def export(
     run: Path, data: Path, output: Path, config: ExportConfig, report: Callable[[Stage], None] = lambda _: None
 ) -> Generation:
-    return export_generation(
-        run,
-        data / "products.csv",
-        output,
-        config,
-        report=report,
-        embedding=lambda _: nullcontext(lambda _: None),
-    )
+    return export_generation(ExportOrder(run, data / "products.csv", output, config), report=report)
 
 
 def after(stage: str, output: Path, file: str, damage: Callable[[Path], None]) -> Callable[[Stage], None]:

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.base_model import find_model
-from trident.catalogue import read_catalogue
-from trident.exact_search import exact_search
-from trident_train.data import load_sources
-from trident_train.encoder import Encoder
-from trident_train.negatives import NegativeMiner
+from trident.data.catalogue import read_catalogue
+from trident.encoder.base_model import find_model
+from trident.index.exact_search import exact_search
+from trident_train.data.sources import load_sources
+from trident_train.loop.selection import validation_score
+from trident_train.model.encoder import Encoder
+from trident_train.model.negatives import NegativeMiner
 from trident_train.recipe import LossRecipe, NegativesRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
+from trident_train.report.run_folder import load_run
 from trident_train.run import train
-from trident_train.run_folder import load_run
-from trident_train.selection import validation_score
 
 WORSE = """
 base_model = "{model}"

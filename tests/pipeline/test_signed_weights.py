@@ -9,19 +9,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from trident.encoder import INPUTS, OUTPUT, OnnxEncoder
+from trident.encoder.encoder import INPUTS, OUTPUT, OnnxEncoder
+from trident.encoder.graph_files import INT8_FILES
+from trident.encoder.onnx_session import open_session
+from trident.encoder.signed_weights import has_vnni, runs_signed, with_signed_weights
 from trident.errors import ModelError
-from trident.generation import Generation, find_generation
-from trident.graph_files import INT8_FILES
-from trident.onnx_session import open_session
-from trident.signed_weights import has_vnni, runs_signed, with_signed_weights
+from trident.generation.generation import Generation
 
 FLAGS = "processor\t: 0\nmodel name\t: a processor\nflags\t\t: fpu sse4_2 avx2 {}\n"
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.fixture(params=sorted(INT8_FILES))

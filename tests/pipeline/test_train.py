@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, BertConfig, BertModel
 
+from trident.data.pairs import read_pairs
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError, DataError, ModelError, TridentError
-from trident.pairs import read_pairs
-from trident.text import TextContract
-from trident_train.arms import add_adapters
-from trident_train.encoder import Encoder, PretrainedEncoder
-from trident_train.evaluate import rank_encoder
+from trident_train.judge.evaluate import rank_encoder
+from trident_train.model.arms import add_adapters
+from trident_train.model.encoder import Encoder, PretrainedEncoder
 from trident_train.recipe import DataRecipe, LoraRecipe, LossRecipe, OptimizerRecipe, TrainRecipe
+from trident_train.report.run_folder import load_run, read_recipe
 from trident_train.run import train
-from trident_train.run_folder import load_run, read_recipe
 
 
 def test_run_folder_says_what_happened(tiny_run: Path, tiny_recipe: TrainRecipe) -> None:
@@ -41,7 +41,7 @@ def test_run_folder_says_what_happened(tiny_run: Path, tiny_recipe: TrainRecipe)
 
 
 def test_the_test_split_was_not_trained_on(tiny_run: Path) -> None:
-    from trident_train.data import trained_share
+    from trident_train.data.splits import trained_share
 
     held_out = read_pairs(tiny_run / "test.parquet")
     assert trained_share(held_out.queries, np.load(tiny_run / "trained_queries.npy")) == 0.0

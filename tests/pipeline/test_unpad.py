@@ -11,15 +11,16 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig, DistilBertConfig, MPNetConfig, PreTrainedConfig, XLMRobertaConfig
 
-from trident.encoder import OnnxEncoder
+from trident.encoder.encoder import OnnxEncoder
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer, TokenBatch, pad
 from trident.errors import ExportError
-from trident.generation import Generation, Identity, find_generation
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer, TokenBatch, pad
-from trident_export.onnx_graph import EncoderGraph, export_onnx
-from trident_export.stages import Stages
-from trident_export.unpad import convert_unpadded
-from trident_export.unpadded_stage import export_unpadded
+from trident.generation.generation import Generation, Identity
+from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
+from trident_export.graphs.unpad import convert_unpadded
+from trident_export.judge.parity import ProbeTexts
+from trident_export.progress_rows import Stages
+from trident_export.stages.unpadded import export_unpadded
 
 WIDTH = 16
 SMALL = {"vocab_size": 60, "hidden_size": WIDTH, "num_attention_heads": 2, "max_position_embeddings": 40}
@@ -33,16 +34,6 @@ ARCHITECTURES = {
     "mpnet": MPNetConfig(**SMALL, **LAYERS),
     "xlm-roberta": XLMRobertaConfig(**SMALL, **LAYERS, pad_token_id=1),
 }
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
-
-
-@pytest.fixture
-def tokenizer(generation: Generation) -> TextTokenizer:
-    return TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
 
 
 def mixed_batch(pad_id: int = 0) -> TokenBatch:
@@ -145,8 +136,8 @@ def test_an_encoder_without_layers_runs_with_its_padding(
     with pytest.raises(ExportError, match="no matrix product of this encoder can run over tokens without padding"):
         convert_unpadded(path, tmp_path / "other.onnx")
     padded, stages = OnnxEncoder.load(path), Stages(lambda _: None)
-    output = tmp_path / "model.unpadded.onnx"
-    assert export_unpadded(stages, "fp32", padded, output, tokenizer, ["red sofa"], ["Alba sofa"]) is padded
+    output, probes = tmp_path / "model.unpadded.onnx", ProbeTexts(tokenizer, ["red sofa"], ["Alba sofa"])
+    assert export_unpadded(stages, "fp32", padded, output, probes) is padded
     assert stages.rows[0].proof.startswith("not made, batches run with their padding: no matrix product of this")
     assert not output.exists()
 
@@ -164,7 +155,7 @@ def test_a_graph_that_embeds_otherwise_is_not_served(
     values[:, 0] += 1.0
     weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     onnx.save(model, str(path))
-    output = tmp_path / "model.unpadded.onnx"
-    assert export_unpadded(stages, "fp32", padded, output, tokenizer, ["red sofa"], ["Alba sofa"]) is padded
+    output, probes = tmp_path / "model.unpadded.onnx", ProbeTexts(tokenizer, ["red sofa"], ["Alba sofa"])
+    assert export_unpadded(stages, "fp32", padded, output, probes) is padded
     assert "batches run with their padding: the ONNX graph must equal the padded graph" in stages.rows[0].proof
     assert not output.exists()

@@ -9,22 +9,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from trident.generation import Generation, find_generation, generation_by_id
-from trident.promotion import PromoteOptions, promote, retire
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, serve
-from trident.state import ServingFolder
+from trident.generation.generation import Generation, find_generation, generation_by_id
+from trident.generation.state import ServingFolder
+from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.server.server import TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
 from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
+from trident_train.data.sample import write_sample
 from trident_train.recipe import DataRecipe, TrainRecipe
 from trident_train.run import train
-from trident_train.sample import write_sample
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -87,16 +87,7 @@ def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_fac
         catalogue = folder / f"products-{letter}.csv"
         header, *rows = (tiny_data / "products.csv").read_text().splitlines()
         catalogue.write_text("\n".join([header, *(letter + row for row in rows)]) + "\n")
-        made.append(
-            export_generation(
-                run,
-                catalogue,
-                folder / "generations",
-                config,
-                report=lambda _: None,
-                embedding=lambda _: nullcontext(lambda _: None),
-            )
-        )
+        made.append(export_generation(ExportOrder(run, catalogue, folder / "generations", config)))
     return Pair(folder / "generations", a=made[1], b=made[0])
 
 
@@ -124,14 +115,8 @@ def sample_generations(sample_data: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("sample")
     recipe = TrainRecipe(method="none", data=DataRecipe(pairs=str(sample_data / "pairs.csv")))
     train(recipe, folder / "run")
-    export_generation(
-        folder / "run",
-        sample_data / "products.csv",
-        folder / "generations",
-        ExportConfig(precision=PrecisionConfig(made=())),  # float32 is served
-        report=lambda _: None,
-        embedding=lambda _: nullcontext(lambda _: None),
-    )
+    config = ExportConfig(precision=PrecisionConfig(made=()))  # float32 is served
+    export_generation(ExportOrder(folder / "run", sample_data / "products.csv", folder / "generations", config))
     return folder / "generations"
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from trident.errors import GenerationError
-from trident.generation import Generation, Identity, generation_id, write_manifest
-from trident.golden_check import check_serving
-from trident.promotion import PromoteOptions, promote, retire
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, serve
+from trident.generation.generation import Generation, Identity, generation_id, write_manifest
+from trident.probe.golden_check import check_serving
+from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.server.server import TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
 from trident_client import SearchClient, SearchResult
 
 KNOBS = [

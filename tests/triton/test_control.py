@@ -14,11 +14,11 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
-from trident.control import ModelControl
 from trident.errors import ServerError
-from trident.promotion import PromoteOptions, check_user, promote, retire, rollback
-from trident.server import TritonServer
-from trident.state import ServingFolder
+from trident.generation.state import ServingFolder
+from trident.probe.control import ModelControl
+from trident.promotion.promotion import PromoteOptions, check_user, promote, retire, rollback
+from trident.server.server import TritonServer
 from trident_client import SearchClient
 
 QUIET = PromoteOptions()
@@ -72,7 +72,7 @@ def test_a_key_that_cannot_be_read_is_named(server: TritonServer, own: Any, port
     try:
         with pytest.raises(ServerError, match=r"the key .*/key cannot be read \(No such file"):
             promote(own.folder, port, own.b.id, QUIET, report=silent)
-        program = "import sys; from pathlib import Path; from trident.running import find_running\n"
+        program = "import sys; from pathlib import Path; from trident.probe.running import find_running\n"
         program += "print(len(find_running(Path(sys.argv[1]), int(sys.argv[2])).control.index()))"
         command = [sys.executable, "-c", program, str(own.folder), str(port)]
         environment = os.environ | {"TRIDENT_KEY": aside.read_text()}

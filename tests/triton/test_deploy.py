@@ -15,11 +15,11 @@ import promql_parser
 import pytest
 import yaml
 
-from trident import serving_metrics
-from trident.generation import find_generation
-from trident.server import ServerConfig, TritonServer, free_ports
-from trident.serving_metrics import MetricInfo
-from trident.watch_options import WatchOptions
+from trident.generation.generation import find_generation
+from trident.server.server import ServerConfig, TritonServer, free_ports
+from trident.watch import serving_metrics
+from trident.watch.options import WatchOptions
+from trident.watch.serving_metrics import MetricInfo
 from trident_client import SearchClient
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.catalogue import read_catalogue
-from trident.exact_search import exact_search
-from trident.generation import find_generation
-from trident.pairs import read_pairs
-from trident.server import ModelStatistics, TritonServer
-from trident.text import TextContract
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import read_pairs
+from trident.encoder.text import TextContract
+from trident.generation.generation import find_generation
+from trident.index.exact_search import exact_search
+from trident.server.server import ModelStatistics, TritonServer
 from trident_client import SearchClient
-from trident_train.encoder import Encoder
+from trident_train.model.encoder import Encoder
 
 CLIENTS = 24
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from trident.generation import Generation, find_generation
-from trident.server import free_ports
-from trident.state import ServingFolder
+from trident.generation.generation import Generation, find_generation
+from trident.generation.state import ServingFolder
+from trident.server.server import free_ports
 from trident_client import SearchClient
 
 WAIT_S = 60.0

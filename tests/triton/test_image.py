@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trident.generation import GOLDEN_FILE
-from trident.server import free_ports
+from trident.generation.generation import GOLDEN_FILE
+from trident.server.server import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCKERFILE = (REPOSITORY / "Dockerfile.triton").read_text(encoding="utf-8")

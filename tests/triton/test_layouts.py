@@ -15,23 +15,18 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from trident.admission import PAUSE_S
-from trident.generation import Generation, find_generation
-from trident.kernel_encoder import KernelEncoder
-from trident.runtime_repository import lay_out
-from trident.searcher import Searcher
-from trident.server import ServerConfig, TritonServer, free_ports
-from trident.serving import ServeOptions, serve
+from trident.encoder.kernel_encoder import KernelEncoder
+from trident.generation.generation import Generation
+from trident.search.admission import PAUSE_S
+from trident.search.searcher import Searcher
+from trident.server.runtime_repository import lay_out
+from trident.server.server import ServerConfig, TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
 from trident_client import SearchClient, ServerOverloadedError
 
 TURNS = 40
 ASKED = 200
 BETWEEN_S = 0.02  # between a lone client's queries: Triton notices an idle instance a moment after its answer
-
-
-@pytest.fixture
-def generation(tiny_generations: Path) -> Generation:
-    return find_generation(tiny_generations)
 
 
 @pytest.mark.parametrize("variant", ["stages", "torch"])  # torch without a GPU computes in float32

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from trident.generation import Identity
-from trident.server import ServerConfig, TritonServer, free_ports
+from trident.generation.generation import Identity
+from trident.server.server import ServerConfig, TritonServer, free_ports
 
 CONFIG = """
 backend: "python"
@@ -28,8 +28,8 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
-from trident.generation import Identity
-from trident.serving_metrics import RETRIEVER_METRICS, SEARCHES, ServingMetrics
+from trident.generation.generation import Identity
+from trident.watch.serving_metrics import RETRIEVER_METRICS, SEARCHES, ServingMetrics
 
 
 class TritonPythonModel:

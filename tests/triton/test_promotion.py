@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from trident.errors import ConfigError, GateError, GenerationError, ServerError
-from trident.generation import find_generation, generation_by_id
-from trident.golden_check import check_golden, check_serving, port_of
-from trident.promotion import PromoteOptions, check_grace, promote, retire, rollback
-from trident.running import find_running
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, prepare, serve
-from trident.state import ServingFolder
-from trident.switching import unload_others
+from trident.errors import ConfigError, GenerationError, ServerError
+from trident.generation.generation import find_generation, generation_by_id
+from trident.generation.state import ServingFolder
+from trident.probe.golden_check import check_golden, check_serving, port_of
+from trident.probe.running import find_running
+from trident.promotion.promotion import PromoteOptions, check_grace, promote, retire, rollback
+from trident.promotion.switching import unload_others
+from trident.quality.gate_report import GateError
+from trident.server.server import TritonServer, free_ports
+from trident.server.serving import ServeOptions, prepare, serve
 from trident_client import SearchClient
 
 QUIET = PromoteOptions()
@@ -109,6 +110,16 @@ def test_one_promotion_at_a_time(own: Any, port: int) -> None:
     with pytest.raises(GenerationError, match=f"generation {own.a.id} served when promote began, now {own.b.id} does"):
         promote(own.folder, port, own.b.id, PromoteOptions(gate=promoting), report=silent)
     assert check_serving(own.folder, f"127.0.0.1:{port}").generation == own.b.id
+
+
+def test_one_of_an_earlier_trident_is_not_promoted(run_trident: Callable[..., Any], own: Any, port: int) -> None:
+    manifest = own.b.folder / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 1}))
+    refused = run_trident("promote", own.b.id, "--generations", own.folder, "--http-port", str(port))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.splitlines()[-1] == (
+        f"trident: generation {own.b.id} was made by an earlier Trident (format 1, this one reads 2): export again"
+    )
 
 
 def test_what_serves_is_not_promoted_again(own: Any, port: int) -> None:

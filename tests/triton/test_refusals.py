@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from trident.errors import ConfigError, GenerationError, ServerError
-from trident.generation import Generation, find_generation, list_generations, write_manifest
-from trident.server import ServerConfig, TritonServer, free_ports
-from trident.serving import ServeOptions, prepare, serve
-from trident.tritonserver import find_tritonserver
+from trident.generation.generation import Generation, find_generation, list_generations, write_manifest
+from trident.server.server import ServerConfig, TritonServer, free_ports
+from trident.server.serving import ServeOptions, prepare, serve
+from trident.server.tritonserver import find_tritonserver
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def refusal(generation: Generation) -> str:
 
 
 def identity_path(generation: Generation, model: str) -> Path:
-    return generation.repository / model / str(generation.serial) / "generation.json"
+    return generation.version_folder(model) / "generation.json"
 
 
 @pytest.mark.parametrize("model", ["retriever", "encoder"])

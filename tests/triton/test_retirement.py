@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from trident.errors import ServerError
-from trident.promotion import PromoteOptions, promote, retire
-from trident.running import find_running
-from trident.runtime_repository import add_candidate, point_ensembles
-from trident.server import TritonServer
+from trident.probe.running import find_running
+from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.server.runtime_repository import add_candidate, point_ensembles
+from trident.server.server import TritonServer
 
 QUIET = PromoteOptions()
 

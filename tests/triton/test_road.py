@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.server import free_ports
+from trident.server.server import free_ports
 
 RECIPE = """
 base_model = "{model}"

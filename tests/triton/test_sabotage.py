@@ -18,17 +18,18 @@ import numpy as np
 import pytest
 
 from trident.config import apply_override
-from trident.errors import GateError, GenerationError, ServerError
-from trident.gating import gate_of
-from trident.generation import Generation, Identity, generation_by_id, write_manifest
-from trident.golden import save_golden
-from trident.golden_check import check_golden, check_serving
-from trident.index import IndexConfig, VectorIndex
-from trident.promotion import PromoteOptions, promote, retire
-from trident.running import find_running
-from trident.searcher import Searcher
-from trident.server import TritonServer
-from trident.state import ServingFolder
+from trident.errors import GenerationError, ServerError
+from trident.generation.generation import Generation, Identity, generation_by_id, write_manifest
+from trident.generation.golden import save_golden
+from trident.generation.state import ServingFolder
+from trident.index.index import IndexConfig, VectorIndex
+from trident.probe.golden_check import check_golden, check_serving
+from trident.probe.running import find_running
+from trident.promotion.gating import gate_of
+from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.quality.gate_report import GateError
+from trident.search.searcher import Searcher
+from trident.server.server import TritonServer
 from trident_client import ClientError, SearchClient
 
 
@@ -355,7 +356,7 @@ def test_what_still_answers_stays_loaded(
 
 def test_disk_full_when_the_candidate_is_written(server: TritonServer, own: Any, b: Generation) -> None:
     program = (
-        "import sys; from pathlib import Path; from trident.promotion import PromoteOptions, promote\n"
+        "import sys; from pathlib import Path; from trident.promotion.promotion import PromoteOptions, promote\n"
         "promote(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], PromoteOptions(), report=print)\n"
     )
     # no file may have a byte: folders and links are made, the first configuration is not

@@ -13,10 +13,10 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from trident.generation import find_generation
-from trident.server import TritonServer
+from trident.generation.generation import find_generation
+from trident.server.server import TritonServer
 from trident_client import ClientError, InvalidRequestError, SearchClient
-from trident_train.run_folder import load_run
+from trident_train.report.run_folder import load_run
 
 OUTPUTS = ("product_id", "score", "title", "count", "generation")
 

@@ -17,8 +17,8 @@ import pytest
 import tritonclient.http as triton_http
 
 from trident.errors import ConfigError, ServerError
-from trident.server import ModelStatistics, ServerConfig, TritonServer, free_ports
-from trident.tritonserver import error_lines
+from trident.server.server import ModelStatistics, ServerConfig, TritonServer, free_ports
+from trident.server.tritonserver import error_lines
 
 Living = Callable[[int], list[int]]
 CONFIG = """
@@ -227,7 +227,7 @@ def test_a_killed_server_leaves_nothing_when_stopped(repository: Path, living: L
 def test_a_killed_parent_takes_the_server_with_it(repository: Path, living: Living) -> None:
     config = configure(repository, "identity")
     program = (
-        "import sys, time; from pathlib import Path; from trident.server import ServerConfig, TritonServer\n"
+        "import sys, time; from pathlib import Path; from trident.server.server import ServerConfig, TritonServer\n"
         "ports = dict(zip(('http_port', 'grpc_port', 'metrics_port'), map(int, sys.argv[2:])))\n"
         "config = ServerConfig(model_repository=Path(sys.argv[1]), load_models=('identity',), **ports)\n"
         "with TritonServer(config) as server:\n    print(server.pid, flush=True)\n    time.sleep(60)\n"

@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 from trident.errors import ConfigError, GenerationError, ServerError
-from trident.golden_check import check_serving
-from trident.promotion import PromoteOptions, promote
-from trident.running import find_running
-from trident.searcher import Searcher
-from trident.server import free_ports
-from trident.serving import ServeOptions, serve
-from trident.state import ServerRecord, ServingFolder
-from trident.supervisor import RestartPolicy, restart, supervise
+from trident.generation.state import ServerRecord, ServingFolder
+from trident.probe.golden_check import check_serving
+from trident.probe.running import find_running
+from trident.promotion.promotion import PromoteOptions, promote
+from trident.search.searcher import Searcher
+from trident.server.server import free_ports
+from trident.server.serving import ServeOptions, serve
+from trident.server.supervisor import RestartPolicy, restart, supervise
 from trident_client import ClientError, SearchClient
 
 QUIET = PromoteOptions()
@@ -170,7 +170,7 @@ def test_a_server_killed_in_the_middle_of_a_promotion(served: Served) -> None:
 
 def test_a_promotion_killed_between_its_switch_and_its_state(served: Served) -> None:
     own, control = served.own, find_running(served.own.folder, served.port).control
-    program = "import sys; from pathlib import Path; from trident.promotion import PromoteOptions, promote\n"
+    program = "import sys; from pathlib import Path; from trident.promotion.promotion import PromoteOptions, promote\n"
     program += "promote(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], PromoteOptions(), report=print)\n"
     command = [sys.executable, "-c", program, str(own.folder), str(served.port), own.b.id]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as promoting:

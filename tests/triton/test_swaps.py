@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from trident.bench.process_tree import tree_usage
-from trident.promotion import PromoteOptions, promote, retire
-from trident.searcher import Searcher
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, serve
+from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.search.searcher import Searcher
+from trident.server.server import TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
 from trident_client import ClientError, SearchClient, SearchResult
 
 PROMOTIONS = 50

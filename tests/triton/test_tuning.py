@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 
 from trident.errors import GenerationError
-from trident.generation import find_generation
-from trident.golden_check import check_serving
-from trident.pbtxt import with_setting
-from trident.promotion import PromoteOptions, promote, rollback
-from trident.server import free_ports
-from trident.state import ServingFolder
-from trident.tuned_settings import Machine, TunedSettings, settings_path
-from trident.tuning import Tuning
+from trident.generation.generation import find_generation
+from trident.generation.pbtxt import with_setting
+from trident.generation.state import ServingFolder
+from trident.generation.tuned_settings import Machine, TunedSettings, settings_path
+from trident.generation.tuning import Tuning
+from trident.probe.golden_check import check_serving
+from trident.promotion.promotion import PromoteOptions, promote, rollback
+from trident.server.server import free_ports
 
 TUNING = Tuning(
     instances=1,

@@ -18,13 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from trident.errors import ConfigError
-from trident.generation import find_generation
-from trident.server import TritonServer, free_ports
-from trident.serving import ServeOptions, serve
-from trident.serving_metrics import BUCKET_LABELS
-from trident.state import ServingFolder
-from trident.tls import TlsFiles, tls_files
-from trident.watch_options import WatchOptions
+from trident.generation.generation import find_generation
+from trident.generation.state import ServingFolder
+from trident.server.server import TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
+from trident.server.tls import TlsFiles, tls_files
+from trident.watch.options import WatchOptions
+from trident.watch.serving_metrics import BUCKET_LABELS
 from trident_client import InvalidRequestError, SearchClient, SearchResult, ServerUnavailableError, Tls
 
 SHOWN_WITHIN_S = 5.0

@@ -12,8 +12,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 import trident_client.tensors
-from trident import encoder, pipeline_instance, tensors
-from trident.model_parameters import NICENESS
+from trident.encoder import encoder
+from trident.search import pipeline_instance, tensors
+from trident.search.model_parameters import NICENESS
 from trident_client import SearchClient
 from trident_export.repository import render
 
@@ -117,7 +118,7 @@ def test_batches_are_of_one_size_and_every_version_stays_loaded(path: str) -> No
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if not path.startswith(ENSEMBLES)])
 def test_a_queue_has_no_limit_of_triton_s(path: str) -> None:
-    """With one, Triton forgets requests for half a second (docs/log.md)."""
+    """With one, Triton forgets requests for half a second (docs/log/serving.md)."""
     found = config(path)
     assert found.HasField("dynamic_batching")
     assert not found.dynamic_batching.HasField("default_queue_policy")

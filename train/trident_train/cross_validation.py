@@ -20,17 +20,18 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow.parquet
 
-from trident.catalogue import read_catalogue
 from trident.config import to_table
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import Pairs, normalized_query, read_pairs
 from trident.errors import ConfigError, DataError
-from trident.metrics import Interval
-from trident.paired import mean_change
-from trident.pairs import Pairs, normalized_query, read_pairs
-from trident_train.data import load_pairs, query_hash, split_pairs
+from trident.quality.metrics import Interval
+from trident.quality.paired import mean_change
+from trident_train.data.sources import load_pairs
+from trident_train.data.splits import query_hash, split_pairs
 from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
-from trident_train.report import CATALOGUE_NDCG, JUDGED_NDCG
+from trident_train.report.report import CATALOGUE_NDCG, JUDGED_NDCG
+from trident_train.report.run_folder import RECIPE_FILE, REPORT_FILE, TEST_QUERIES_FILE, read_json, write_json
 from trident_train.run import Report, train
-from trident_train.run_folder import RECIPE_FILE, REPORT_FILE, TEST_QUERIES_FILE, read_json, write_json
 
 SUMMARY_FILE = "cross_validation.json"
 

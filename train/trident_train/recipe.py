@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError
-from trident.text import TextContract
 
 Metric = Literal["roc_auc", "ndcg_at_10", "mrr_at_10", "catalogue_ndcg_at_10", "catalogue_recall_at_100"]
 

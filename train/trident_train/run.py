@@ -1,4 +1,4 @@
-"""Trains one recipe and leaves a run folder; see ``trident_train.run_folder`` for what is in it.
+"""Trains one recipe and leaves a run folder; see ``trident_train.report.run_folder`` for what is in it.
 
     trident train train/recipes/demo.toml --out runs/demo
     accelerate launch --num_processes 2 -m trident train train/recipes/movies.toml --out runs/movies
@@ -22,21 +22,22 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from trident.base_model import find_model, weights_fingerprint
 from trident.config import to_table
-from trident.staging import staged_folder
-from trident_train.arms import arm_of, trained_weights
-from trident_train.batches import TokenizedPairs, tokenize_pairs
-from trident_train.checkpoints import CheckpointFolder
-from trident_train.data import Source, load_sources
-from trident_train.encoder import Encoder, PretrainedEncoder
-from trident_train.loop import Epoch, Step, Training
-from trident_train.negatives import NegativeMiner
+from trident.encoder.base_model import find_model, weights_fingerprint
+from trident.generation.staging import staged_folder
+from trident_train.data.sources import Source, load_sources
+from trident_train.loop.batches import TokenizedPairs, tokenize_pairs
+from trident_train.loop.checkpoints import CheckpointFolder
+from trident_train.loop.loop import Epoch, Step, Training
+from trident_train.loop.selection import Score, validation_score
+from trident_train.model.arms import arm_of, trained_weights
+from trident_train.model.encoder import Encoder, PretrainedEncoder
+from trident_train.model.negatives import NegativeMiner
 from trident_train.processes import accelerator_of, same_sums, start_tracker
 from trident_train.recipe import TrainRecipe
-from trident_train.report import TestArms, TrainReport, environment, peak_memory_bytes
-from trident_train.report_page import write_report_page
-from trident_train.run_folder import (
+from trident_train.report.page import write_report_page
+from trident_train.report.report import TestArms, TrainReport, environment, peak_memory_bytes
+from trident_train.report.run_folder import (
     METRICS_FILE,
     REPORT_FILE,
     TEST_QUERIES_FILE,
@@ -45,7 +46,6 @@ from trident_train.run_folder import (
     save_run,
     write_json,
 )
-from trident_train.selection import Score, validation_score
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,4 @@
-"""Measures a served generation with perf_analyzer, beside the same parts in one process."""
+"""Measures a server: load by perf_analyzer, figures, budgets, tuning.
+
+Rooms that it may import: data, encoder, index, generation, search, watch, quality, probe, server, promotion.
+"""

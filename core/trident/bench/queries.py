@@ -9,10 +9,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from trident.data.pairs import normalized_query
+from trident.data.tables import read_table, require_text
 from trident.errors import ConfigError
-from trident.pairs import normalized_query
-from trident.tables import read_table, require_text
-from trident.tensors import ATTENTION_MASK, INPUT_IDS, QUERY
+from trident.search.tensors import ATTENTION_MASK, INPUT_IDS, QUERY
 
 Mix = Literal["distinct", "zipf", "log"]
 ZIPF_EXPONENT = 1.0  # of query popularity by rank; logs of search engines lie around it (Baeza-Yates et al., 2007)

@@ -19,10 +19,10 @@ from trident.bench.queries import draw_queries, write_tensor_input
 from trident.bench.served import Served, running, started
 from trident.bench.yardstick import Yardstick, YardstickPoint
 from trident.config import to_table
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import BenchError, ConfigError
-from trident.generation import Generation, find_generation
-from trident.staging import write_text
-from trident.tokenization import TextTokenizer
+from trident.generation.generation import Generation, find_generation
+from trident.generation.staging import write_text
 
 NAME = "trident"
 PROTOCOLS = ("grpc", "http")

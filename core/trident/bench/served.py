@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from trident.errors import BenchError
-from trident.server import free_ports
-from trident.state import ServingFolder
+from trident.generation.state import ServingFolder
+from trident.server.server import free_ports
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0

@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from trident.control import exchange
 from trident.errors import BenchError
+from trident.probe.control import exchange
 
 NANOSECONDS = 1e-6  # in milliseconds
 TIMEOUT_S = 10.0

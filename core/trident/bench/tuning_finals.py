@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import comb
 
 from trident.errors import BenchError
-from trident.tuning import UNTUNED, Tuning
+from trident.generation.tuning import UNTUNED, Tuning
 
 LEVEL = 0.05
 LEAST_GAIN = 0.02  # of throughput

@@ -18,12 +18,12 @@ from trident.bench.tuning_search import Measure, Search, SearchConfig, Trial
 from trident.bench.tuning_space import Settings, axes, changed
 from trident.config import to_table
 from trident.errors import ConfigError
-from trident.generation import find_generation
-from trident.server import free_ports
-from trident.staging import write_text
-from trident.state import now
-from trident.tuned_settings import Machine, TunedSettings, settings_path
-from trident.tuning import KNOBS, UNTUNED, VARIANT, Tuning, exported_settings
+from trident.generation.generation import find_generation
+from trident.generation.staging import write_text
+from trident.generation.state import now
+from trident.generation.tuned_settings import Machine, TunedSettings, settings_path
+from trident.generation.tuning import KNOBS, UNTUNED, VARIANT, Tuning, exported_settings
+from trident.server.server import free_ports
 
 NAME = "trident"
 

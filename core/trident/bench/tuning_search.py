@@ -27,7 +27,7 @@ from trident.bench.tuning_finals import (
 )
 from trident.bench.tuning_space import Axis, Settings, changed
 from trident.errors import BenchError, ConfigError
-from trident.tuning import UNTUNED, Tuning
+from trident.generation.tuning import UNTUNED, Tuning
 
 SCREENING_SHARE = 0.5  # of the time at most; the rest is for the finals
 FINALISTS = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from trident.errors import ConfigError, nearest
-from trident.tuning import KNOBS, Tuning
+from trident.generation.tuning import KNOBS, Tuning
 
 Settings = Mapping[str, int]  # a value for each knob
 Axis = tuple[Settings, ...]

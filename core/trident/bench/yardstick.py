@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 
-from trident.encoder import OnnxEncoder
-from trident.generation import Generation
-from trident.requests import SearchKnobs
-from trident.retriever import Hits
-from trident.searcher import Searcher
+from trident.encoder.encoder import OnnxEncoder
+from trident.generation.generation import Generation
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import Hits
+from trident.search.searcher import Searcher
 
 Search = Callable[[Sequence[str]], object]
 Way = Literal["plain", "tuned"]

@@ -1,1 +1,4 @@
-"""The subcommands of ``trident``, one a module. Each imports what it needs when it runs."""
+"""The command line: one module a subcommand, which imports what it needs when it runs.
+
+Rooms that it may import: data, encoder, index, generation, search, watch, quality, probe, server, promotion, bench.
+"""

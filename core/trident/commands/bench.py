@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from trident.commands.output import need, print_json, print_table, say
+from trident.commands.load_options import (
+    Count,
+    GenerationId,
+    Generations,
+    Json,
+    Mix,
+    Out,
+    Queries,
+    end_with_server,
+    plotting,
+)
+from trident.commands.output import figures_table, need, print_json, print_table, say
 from trident.errors import BenchError, ConfigError
 
 BUSY_SHARE = 0.1  # of the cores that others may use
@@ -21,9 +30,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    queries: Annotated[Path, typer.Option(help="A file with a column query: pairs, or a query log.")],
-    generations: Annotated[Path, typer.Option(help="The folder of generations.")] = Path("generations"),
-    generation: Annotated[str | None, typer.Option(help="Id; the newest by default.")] = None,
+    queries: Queries,
+    generations: Generations = Path("generations"),
+    generation: GenerationId = None,
     server: Annotated[
         Path | None, typer.Option(help="What trident serve --json wrote of a running server; none: one is started.")
     ] = None,
@@ -35,20 +44,18 @@ def command(
     rates: Annotated[str, typer.Option(help="Searches a second that arrive by Poisson, besides.")] = "",
     rounds: Annotated[int, typer.Option(help="Medians are taken over these.")] = 3,
     window: Annotated[float, typer.Option(help="Seconds of a window; a measurement is three.")] = 5.0,
-    count: Annotated[int, typer.Option(help="Queries to draw at most.")] = 10_000,
-    mix: Annotated[str, typer.Option(help="distinct, zipf (popular ones often) or log (as in the file).")] = "distinct",
+    count: Count = 10_000,
+    mix: Mix = "distinct",
     batches: Annotated[str, typer.Option(help="Batch sizes of the yardstick.")] = "1,8,32",
     threads: Annotated[int | None, typer.Option(help="Of the yardstick; the cores by default.")] = None,
     budget: Annotated[Path | None, typer.Option(help="Bounds on ratios; exit status 1 when one is broken.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write latency against throughput as .svg or .png.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the whole report as JSON.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the whole report as one JSON document.")] = False,
+    out: Out = None,
+    json: Json = False,
 ) -> None:
     """Measure a served generation with perf_analyzer, beside the same parts in one process."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # the server that was started is stopped then too
-        signal.signal(ending, signal.default_int_handler)
-    run, plots, budgets = (need("bench", f"trident.bench.{name}") for name in ("run", "plot", "budget"))
-    analyzers = need("bench", "trident.bench.perf_analyzer")
+    end_with_server()
+    run, budgets, analyzers = (need("bench", f"trident.bench.{name}") for name in ("run", "budget", "perf_analyzer"))
     given = {} if threads is None else {"threads": threads}
     config = run.BenchConfig(
         queries=queries,
@@ -66,9 +73,7 @@ def command(
         batches=tuple(int(number) for number in _numbers(batches, "--batches", whole=True)),
         **given,
     )
-    if plot is not None:
-        plots.check_plot_path(plot)
-        need("bench", "matplotlib")
+    plots = plotting(plot)
     kept = None if budget is None else budgets.load_budget(budget)
     report = run.run_bench(analyzers.find_perf_analyzer(), config, say=say)
     if out is not None:
@@ -102,11 +107,11 @@ def print_report(report: BenchReport) -> None:
             "of them than one process, and ratios of throughput and latency say nothing; CPU s/1000 still do",
             style="yellow",
         )
-    yardstick = _table("In one process", "way", "batch", "searches/s", "p50 ms", "p99 ms", "CPU s/1000")
+    yardstick = figures_table("In one process", "way", "batch", "searches/s", "p50 ms", "p99 ms", "CPU s/1000")
     for point in report.yardstick:
         numbers = (point.searches_per_s, point.p50_ms, point.p99_ms, point.cpu_s_per_1000)
         yardstick.add_row(point.way, str(point.batch), *(f"{number:.2f}" for number in numbers))
-    served = _table(
+    served = figures_table(
         f"Served (medians of {report.rows[0].rounds} rounds; ratios to one process in the same round: plain, tuned)",
         "server", "load", "searches/s", "lowest to highest", "ratios", "p50 ms", "ratio", "p90", "p95", "p99",
         "encoder batch", "CPU s/1000", "ratios", "perf_analyzer's", "MiB",
@@ -123,7 +128,7 @@ def print_report(report: BenchReport) -> None:
             f"{row.generator_cpu_s_per_1000:.2f}",
             f"{row.memory_mib:.0f}",
         )  # fmt: skip
-    stages = _table(
+    stages = figures_table(
         "Triton's own statistics, milliseconds a request (round of the median throughput)",
         "server", "load", "model", "queue", "input", "infer", "output", "batch", "failed", "cache hits",
     )  # fmt: skip
@@ -152,10 +157,3 @@ def _numbers(text: str, option: str, *, whole: bool = False) -> list[float]:
     except ValueError as error:
         kind = "whole numbers" if whole else "numbers"
         raise ConfigError(f"{option} takes {kind} such as 1,8,32, got '{text}'") from error
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("server", "load", "model") else "right")
-    return table

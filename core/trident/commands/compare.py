@@ -23,14 +23,14 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Compare runs: quality with random, BM25 and pretrained beside it, and what each cost."""
-    compare = need("train", "trident_train.compare")
-    pictures = need("train", "trident_train.comparison_plot")
+    compare = need("train", "trident_train.report.compare")
+    pictures = need("train", "trident_train.report.comparison_plot")
     quiet_transformers()
     if plot is not None:
         pictures.require_plot_suffix(plot)
     limit = None
     if memory_limit is not None:
-        limit = need("train", "trident_train.batch_memory").parse_size(memory_limit)
+        limit = need("train", "trident_train.loop.batch_memory").parse_size(memory_limit)
     comparison = compare.compare_runs(
         runs, memory_limit_bytes=limit, progress=lambda name: say(f"measuring the largest batch of {name}")
     )

@@ -13,8 +13,8 @@ from rich.table import Table
 from trident.commands.output import need, print_json, print_table, say
 from trident.config import to_table
 from trident.errors import ConfigError
-from trident.generation import find_generation
-from trident.staging import write_text
+from trident.generation.generation import find_generation
+from trident.generation.staging import write_text
 
 CHANGED_IN_TABLE = 10
 
@@ -41,10 +41,10 @@ def command(
         raise ConfigError("compare-serving needs one of --queries, --pairs and --log: where its queries come from")
     if html is not None and not html.parent.is_dir():
         raise ConfigError(f"--html: the folder {html.parent} does not exist")
-    comparing = need("serve", "trident.serving_comparison")
-    reading = need("serve", "trident.compared_queries")
-    page = need("serve", "trident.comparison_page") if html is not None else None
-    judged = None if pairs is None else need("serve", "trident.pairs").read_pairs(pairs)
+    comparing = need("serve", "trident.quality.serving_comparison")
+    reading = need("serve", "trident.quality.compared_queries")
+    page = need("serve", "trident.quality.comparison_page") if html is not None else None
+    judged = None if pairs is None else need("serve", "trident.data.pairs").read_pairs(pairs)
     if judged is not None:
         asked, source = judged.queries, f"the labelled pairs {pairs}"
     elif queries is not None:

@@ -22,7 +22,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Embed a catalogue with PyTorch; under accelerate launch, every process takes its share."""
-    module = need("export", "trident_export.embed_run")
+    module = need("export", "trident_export.catalogue.embed_run")
     quiet_transformers()
     columns = dict(item.split("=", 1) for item in column or [])
     with progress_bar(messages, "embedding, this process's share", None) as progress:

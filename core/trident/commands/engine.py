@@ -14,8 +14,8 @@ from rich.table import Table
 from trident.commands.output import from_set, need, print_json, print_table, say
 from trident.config import to_table
 from trident.errors import GenerationError, TridentError
-from trident.generation import Generation
-from trident.plan import DEFAULT_CACHE, PLAN_FILE, PlanManifest
+from trident.generation.generation import Generation
+from trident.generation.plan import DEFAULT_CACHE, PLAN_FILE, PlanManifest
 
 
 def command(
@@ -42,15 +42,14 @@ def command(
         raise GenerationError(
             f"generation {found.id} has no {precision} graph: its manifest says why; try another --precision"
         )
-    options = from_set(need("tensorrt", "trident_export.engine").EngineOptions, set_)
+    engine = need("tensorrt", "trident_export.engine.engine")
+    settings = engine.PlanSettings(library, precision, from_set(engine.EngineOptions, set_))
     started = time.monotonic()
-    plan = need("tensorrt", "trident_export.engine_cache").cached_plan(
+    plan = need("tensorrt", "trident_export.engine.cache").cached_plan(
         onnx,
         cache,
-        need("serve", "trident_export.engine_profiles").generation_profiles(found),
-        library=library,
-        precision=precision,
-        options=options,
+        need("serve", "trident_export.engine.profiles").generation_profiles(found),
+        settings,
     )
     seconds = time.monotonic() - started
     path = plan.path if out is None else _copy(plan.path, out, plan.manifest)

@@ -30,7 +30,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Judge an encoder: pooled ROC-AUC, NDCG@10, MRR@10, Recall@k; random and BM25 beside it."""
-    judge = need("train", "trident_train.judge")
+    judge = need("train", "trident_train.report.judge")
     quiet_transformers()
     request = judge.Request(
         model=model,

@@ -21,8 +21,8 @@ from trident.commands.output import (
     say_table,
 )
 from trident.config import to_table
-from trident.errors import GateError
 from trident.progress import progress_bar
+from trident.quality.gate_report import GateError
 
 
 def command(
@@ -45,17 +45,14 @@ def command(
     """Merge, convert, prove, embed, index, assemble and judge a generation; print its id."""
     pipeline = need("export", "trident_export.pipeline")
     quiet_transformers()
+    job = need("export", "trident_export.job")
     config = from_set(need("export", "trident_export.config").ExportConfig, set_)
+    order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, force=force)
     try:
         generation = pipeline.export_generation(
-            run,
-            catalogue,
-            out,
-            config,
+            order,
             report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
             embedding=lambda total: progress_bar(messages, "embedding", total),
-            vectors=vectors,
-            force=force,
         )
     except GateError as error:
         say_table(gate_table(error.report))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:  # the gate needs scikit-learn, which a command that only prints does not
-    from trident.gate import GateReport
+if TYPE_CHECKING:
+    from trident.quality.gate_report import GateReport
 
 
 def gate_table(report: GateReport) -> Table:

@@ -25,9 +25,9 @@ def command(
         raise ConfigError("--prune and --keep N go together, got only one of them")
     removed = []
     if keep is not None:
-        removed = [found.id for found in need("serve", "trident.retention").prune(generations, keep=keep)]
+        removed = need("serve", "trident.promotion.retention").prune(generations, keep=keep)
         say(f"removed {', '.join(removed) or 'none'}")
-    rows = need("serve", "trident.inventory").inventory(generations, http_port)
+    rows = need("serve", "trident.promotion.inventory").inventory(generations, http_port)
     if json:
         print_json({"generations": [dataclasses.asdict(row) for row in rows], "removed": removed})
         return

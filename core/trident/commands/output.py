@@ -17,6 +17,7 @@ from rich.table import Table
 from trident.config import apply_override, from_table
 from trident.errors import MissingExtraError
 
+LEFT = ("server", "load", "model", "settings")
 WIDEST = 1000  # columns of a table that is written to a file
 
 T = TypeVar("T")
@@ -33,6 +34,14 @@ def print_json(document: Any) -> None:
     """Print one JSON document on standard output; NaN becomes null."""
     sys.stdout.write(json.dumps(_without_nan(document), ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def figures_table(title: str, *columns: str) -> Table:
+    """Return an empty table of figures, which stand to the right, and of what they are of, in ``LEFT``'s columns."""
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in LEFT else "right")
+    return table
 
 
 def print_table(table: Table) -> None:

@@ -10,10 +10,11 @@ import typer
 
 from trident.commands.gate_table import gate_table
 from trident.commands.output import need, print_json, say, say_table
-from trident.errors import GateError, TridentError
+from trident.errors import TridentError
+from trident.quality.gate_report import GateError
 
 if TYPE_CHECKING:
-    from trident.promotion import Promotion
+    from trident.promotion.promotion import Promotion
 
 
 def command(
@@ -34,9 +35,9 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Make a running server serve another generation; after any failure the old one serves on."""
-    promotion = need("serve", "trident.promotion")
-    gating = need("serve", "trident.gating")
-    retention = need("serve", "trident.retention")
+    promotion = need("serve", "trident.promotion.promotion")
+    gating = need("serve", "trident.promotion.gating")
+    retention = need("serve", "trident.promotion.retention")
     promotion.check_grace(grace)
     if retain is not None:
         retention.check_keep(retain)
@@ -52,7 +53,7 @@ def command(
         unload(generations, http_port, grace_s=grace)
     if retain is not None:
         for removed in retention.prune(generations, keep=retain):
-            say(f"removed generation {removed.id} from disk")
+            say(f"removed generation {removed} from disk")
 
 
 def tell(made: Promotion, *, print_document: bool) -> None:
@@ -69,7 +70,7 @@ def tell(made: Promotion, *, print_document: bool) -> None:
 
 def unload(generations: Path, http_port: int, *, grace_s: float) -> None:
     """Unload what does not serve; a failure of that does not make the promotion one."""
-    promotion = need("serve", "trident.promotion")
+    promotion = need("serve", "trident.promotion.promotion")
     if grace_s:
         say(f"unloading what does not serve in {grace_s:g} s")
     try:

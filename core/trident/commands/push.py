@@ -27,8 +27,8 @@ def command(
     """Put adapter or model, tokenizer, figures and a model card into one folder, and upload it."""
     if to is None and folder is None:
         raise ConfigError("trident push needs --to OWNER/NAME, --folder DIR or both, got neither")
-    card = need("train", "trident_train.card")
-    hub = need("train", "trident_train.hub")
+    card = need("train", "trident_train.report.card")
+    hub = need("train", "trident_train.model.hub")
     quiet_transformers()
     if folder is not None and folder.exists() and not overwrite:
         raise TridentError(f"{folder} exists already: choose another --folder, or add --overwrite")

@@ -20,7 +20,7 @@ def quality_table(title: str, rows: list[dict[str, Any]]) -> Table:
 
     Args:
         title: Above the table.
-        rows: ``trident_train.evaluate.Row`` as plain tables.
+        rows: ``trident_train.judge.evaluate.Row`` as plain tables.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("arm")

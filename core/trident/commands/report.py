@@ -15,9 +15,9 @@ def command(
     figures: Annotated[Path | None, typer.Option(help="Also write the figures here, as SVG files.")] = None,
 ) -> None:
     """Make the report page of a run anew, from what lies in its folder."""
-    report_page = need("train", "trident_train.report_page")
+    report_page = need("train", "trident_train.report.page")
     say(f"wrote {report_page.write_report_page(run)}")
     if figures is not None:
-        report_figures = need("train", "trident_train.report_figures")
+        report_figures = need("train", "trident_train.report.figures")
         paths = report_figures.save_figures(run, figures)
         say(f"wrote {len(paths)} figures into {figures}")

@@ -19,7 +19,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Return a running server to the generation that served before; the gate is not asked."""
-    promotion = need("serve", "trident.promotion")
+    promotion = need("serve", "trident.promotion.promotion")
     promotion.check_grace(grace)
     made = promotion.rollback(generations, http_port, report=say)
     promote.tell(made, print_document=json)

@@ -15,7 +15,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Write a small labelled product search data set, made by Trident itself."""
-    sample = need("train", "trident_train.sample")
+    sample = need("train", "trident_train.data.sample")
     paths = sample.write_sample(out)
     if json:
         print_json({"products": str(paths.products), "pairs": str(paths.pairs)})

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from trident.commands.output import need, print_json, say
-from trident.plan import DEFAULT_CACHE
+from trident.generation.plan import DEFAULT_CACHE
 
 AUTO = "auto"
 
@@ -49,9 +49,9 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Serve a generation until interrupted."""
-    serving, settings = need("serve", "trident.serving"), need("serve", "trident.tuned_settings")
-    folder = need("serve", "trident.state").ServingFolder.of(generations, http_port)
-    watch = need("serve", "trident.watch_options").WatchOptions(
+    serving, settings = need("serve", "trident.server.serving"), need("serve", "trident.generation.tuned_settings")
+    folder = need("serve", "trident.generation.state").ServingFolder.of(generations, http_port)
+    watch = need("serve", "trident.watch.options").WatchOptions(
         canary_share=canary_share, query_log=folder.query_log_path if query_log else None
     )
     options = serving.ServeOptions(
@@ -62,21 +62,21 @@ def command(
         variant="cpu" if variant == AUTO else variant,
         plans=plans,
         cache_size_bytes=None if cache is None else serving.size_bytes(cache),
-        tls=need("serve", "trident.tls").tls_files(tls_cert, tls_key, tls_client_ca),
+        tls=need("serve", "trident.server.tls").tls_files(tls_cert, tls_key, tls_client_ca),
         watch=watch,
     )
     health = None
     if health_port is not None:  # before anything is started: it knows what it cannot be
-        golden = need("serve", "trident.golden_check")
+        golden = need("serve", "trident.probe.golden_check")
         url = serving.urls_of(folder, options).http
         check = partial(golden.check_serving, generations, url)
-        health = need("serve", "trident.health").HealthServer(host, health_port, check, period_s=health_period)
+        health = need("serve", "trident.probe.health").HealthServer(host, health_port, check, period_s=health_period)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = serving.prepare(generations, generation, http_port=http_port)
     say(f"starting generation {found.id} ({found.manifest.products:,} products)")
     try:
         if variant == AUTO:
-            chosen = need("serve", "trident.variant").ready_variant(found, plans, report=say)
+            chosen = need("serve", "trident.server.variant").ready_variant(found, plans, report=say)
             options = replace(options, variant=chosen)
         tuned = settings.choose(generations, tuning, variant=options.variant, machine=settings.Machine.here())
         options = replace(options, tuning=tuned.settings)
@@ -93,6 +93,6 @@ def command(
                 document["tuning"] = options.tuning.changes()
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
             say(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
-            need("serve", "trident.supervisor").supervise(server, generations, options, report=say)
+            need("serve", "trident.server.supervisor").supervise(server, generations, options, report=say)
     except KeyboardInterrupt:
         say("stopped")

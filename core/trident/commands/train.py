@@ -53,7 +53,7 @@ def command(
     if report.improved is None:
         say(f"wrote {out}: the pretrained model as it is")
         return
-    kept = need("train", "trident_train.results").kept_text(table["trained"])
+    kept = need("train", "trident_train.report.results").kept_text(table["trained"])
     say(
         f"wrote {out}: {kept}; {report.trained_weights:,} of {report.total_weights:,} "
         f"weights trained, {report.seconds:.0f} s"

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from trident.commands.output import need, print_json, print_table, say
+from trident.commands.load_options import (
+    Count,
+    GenerationId,
+    Generations,
+    Json,
+    Mix,
+    Out,
+    Queries,
+    end_with_server,
+)
+from trident.commands.output import figures_table, need, print_json, print_table, say
 
 if TYPE_CHECKING:
     from trident.bench.tuning_run import TuneReport
 
 
 def command(
-    queries: Annotated[Path, typer.Option(help="A file with a column query: pairs, or a query log.")],
-    generations: Annotated[Path, typer.Option(help="The folder of generations.")] = Path("generations"),
-    generation: Annotated[str | None, typer.Option(help="Id; the newest by default.")] = None,
+    queries: Queries,
+    generations: Generations = Path("generations"),
+    generation: GenerationId = None,
     minutes: Annotated[float, typer.Option(help="That it may take; Ctrl-C ends it sooner.")] = 10.0,
     p99_ms: Annotated[
         float | None, typer.Option(help="Bound on the 99th percentile of latency; 1.25 times the present by default.")
@@ -27,14 +35,13 @@ def command(
     knob: Annotated[list[str] | None, typer.Option(help="Change this one only; several times: these.")] = None,
     window: Annotated[float, typer.Option(help="Seconds of a window; a measurement is three, a final one six.")] = 1.5,
     rounds: Annotated[int, typer.Option(help="Final rounds at most.")] = 10,
-    count: Annotated[int, typer.Option(help="Queries to draw at most.")] = 10_000,
-    mix: Annotated[str, typer.Option(help="distinct, zipf (popular ones often) or log (as in the file).")] = "distinct",
-    out: Annotated[Path | None, typer.Option(help="Write the whole report as JSON.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the whole report as one JSON document.")] = False,
+    count: Count = 10_000,
+    mix: Mix = "distinct",
+    out: Out = None,
+    json: Json = False,
 ) -> None:
     """Find the fastest serving settings for this machine; trident serve takes them from then on."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # the server that was started is stopped then too
-        signal.signal(ending, signal.default_int_handler)
+    end_with_server()
     runs, searches = (need("bench", f"trident.bench.{name}") for name in ("tuning_run", "tuning_search"))
     knobs = {} if knob is None else {"knobs": tuple(knob)}
     config = runs.TuneConfig(
@@ -58,7 +65,7 @@ def command(
 
 def print_report(report: TuneReport) -> None:
     """Print what was tried and measured as tables, and what came of it as a line."""
-    tried = _table("Tried", "settings", "searches/s", "p50 ms", "p99 ms", "encoder batch", "MiB")
+    tried = figures_table("Tried", "settings", "searches/s", "p50 ms", "p99 ms", "encoder batch", "MiB")
     for trial in report.trials:
         figures = trial.figures
         if trial.round is None and figures is not None:
@@ -69,7 +76,7 @@ def print_report(report: TuneReport) -> None:
             )  # fmt: skip
         elif trial.round is None:
             tried.add_row(str(trial.tuning), "failed", "", "", "", "")
-    finals = _table(
+    finals = figures_table(
         "Finals (medians over rounds; ratio to the settings as exported in the same round)",
         "settings", "searches/s", "lowest to highest", "ratio", "rounds won", "by chance", "p50 ms", "p99 ms",
     )  # fmt: skip
@@ -88,10 +95,3 @@ def print_report(report: TuneReport) -> None:
         say(f"not decided: {verdict.reason}; nothing was written, give it more --minutes", style="yellow")
     else:
         say(f"best: {verdict.best} ({verdict.reason}); written to {report.written}, trident serve takes it")
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "settings" else "right")
-    return table

@@ -18,7 +18,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Ask a running server its golden queries; exit 0 when every answer is right, 1 when one is not."""
-    golden_check = need("serve", "trident.golden_check")
+    golden_check = need("serve", "trident.probe.golden_check")
     report = golden_check.check_serving(generations, url)
     if json:
         print_json({**dataclasses.asdict(report), "passed": report.passed, "url": url})

@@ -1,4 +1,4 @@
-"""Serves ``trident.encoder`` with ONNX Runtime on the CPU; requests of different lengths come in one batch.
+"""Serves ``trident.encoder.encoder`` with ONNX Runtime on the CPU; requests of different lengths come in one batch.
 
 With ``allow_ragged_batch`` each request arrives as it was sent, (B, L) of its own: nothing is joined or padded.
 """
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
-from trident.admission import Admission
-from trident.encoder import OnnxEncoder
-from trident.encoding import RequestEncoder
-from trident.generation import Identity
-from trident.model_parameters import start_model
+from trident.encoder.encoder import OnnxEncoder
+from trident.generation.generation import Identity
+from trident.search.admission import Admission
+from trident.search.encoding import RequestEncoder
+from trident.search.model_parameters import start_model
 
 
 class TritonPythonModel:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
-from trident.admission import Admission
-from trident.encoding import RequestEncoder
-from trident.generation import WEIGHTS, Identity
-from trident.model_parameters import start_model
-from trident.text import TextContract
+from trident.encoder.text import TextContract
+from trident.generation.generation import WEIGHTS, Identity
+from trident.search.admission import Admission
+from trident.search.encoding import RequestEncoder
+from trident.search.model_parameters import start_model
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
 

@@ -1,4 +1,4 @@
-"""Serves ``trident.answering``: texts in; embeddings, products or both out.
+"""Serves ``trident.search.answering``: texts in; embeddings, products or both out.
 
 The parts lie in the version folders of the tokenizer, the encoder and the retriever beside this one.
 """
@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from trident.admission import Admission
-from trident.answering import Asked, answer_together
 from trident.errors import TridentError
-from trident.generation import Identity
-from trident.golden import GOLDEN_REQUEST
-from trident.model_parameters import start_model
-from trident.pipeline_instance import PipelineInstance
-from trident.requests import read_asked, read_knobs
-from trident.serving_metrics import PIPELINE_METRICS
-from trident.tensors import (
+from trident.generation.generation import Identity
+from trident.generation.golden import GOLDEN_REQUEST
+from trident.search.admission import Admission
+from trident.search.answering import Asked, answer_together
+from trident.search.model_parameters import start_model
+from trident.search.pipeline_instance import PipelineInstance
+from trident.search.requests import read_asked, read_knobs
+from trident.search.tensors import (
     COUNT,
     EF,
     EMBEDDING,
@@ -30,7 +29,8 @@ from trident.tensors import (
     TITLE,
     K,
 )
-from trident.watching import QueryWatch, SearchWatch
+from trident.watch.serving_metrics import PIPELINE_METRICS
+from trident.watch.watching import QueryWatch, SearchWatch
 
 
 class TritonPythonModel:

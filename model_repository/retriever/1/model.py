@@ -1,4 +1,4 @@
-"""Serves ``trident.retriever``: embeddings of all requests of a batch are searched together."""
+"""Serves ``trident.search.retriever``: embeddings of all requests of a batch are searched together."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from trident.errors import TridentError
-from trident.golden import GOLDEN_REQUEST
-from trident.model_parameters import start_model
-from trident.requests import read_knobs
-from trident.retriever import Retriever
-from trident.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, TITLE, K
-from trident.watching import SearchWatch
+from trident.generation.golden import GOLDEN_REQUEST
+from trident.search.model_parameters import start_model
+from trident.search.requests import read_knobs
+from trident.search.retriever import Retriever
+from trident.search.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, TITLE, K
+from trident.watch.watching import SearchWatch
 
 
 class TritonPythonModel:

@@ -1,19 +1,19 @@
-"""Serves ``trident.tokenization``: texts of a request -> padded token ids."""
+"""Serves ``trident.encoder.tokenization``: texts of a request -> padded token ids."""
 
 from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import DataError
-from trident.generation import Identity
-from trident.golden import GOLDEN_REQUEST
-from trident.model_parameters import start_model
-from trident.requests import read_asked
-from trident.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
-from trident.text import TextContract
-from trident.tokenization import TextTokenizer, pad
-from trident.watching import QueryWatch
+from trident.generation.generation import Identity
+from trident.generation.golden import GOLDEN_REQUEST
+from trident.search.model_parameters import start_model
+from trident.search.requests import read_asked
+from trident.search.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
+from trident.watch.watching import QueryWatch
 
 
 class TritonPythonModel:

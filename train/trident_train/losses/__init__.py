@@ -1,4 +1,7 @@
-"""Losses, one a file."""
+"""One loss a file, and what a batch gives them.
+
+Rooms that it may import: data.
+"""
 
 from trident_train.losses.batch import EmbeddedBatch
 from trident_train.losses.cosine import cosine_loss

@@ -1,0 +1,4 @@
+"""Changes the generation that serves: promotion, rollback, retention.
+
+Rooms that it may import: data, encoder, index, generation, search, watch, quality, probe, server.
+"""

@@ -1,0 +1,67 @@
+"""Removes old generations from disk; never one that serves, served before, or is loaded."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from trident.errors import ConfigError
+from trident.generation.generation import list_generations, other_formats
+from trident.generation.serials import generations_lock
+from trident.generation.staging import scratch_folder
+from trident.generation.state import serving_folders
+from trident.server.runtime_repository import linked_generations
+
+
+def prune(generations: Path, *, keep: int) -> list[str]:
+    """Remove all but the newest generations and those that a server needs, and return the ids that were removed.
+
+    Those that an earlier Trident made go too: nothing but a server that still has them loaded can use them.
+
+    Args:
+        generations: The folder of generations.
+        keep: How many of the newest stay.
+
+    Raises:
+        ConfigError: If ``keep`` is less than 1.
+        GenerationError: If a manifest is damaged.
+        ServerError: If a promotion is under way.
+    """
+    check_keep(keep)
+    with ExitStack() as stack:
+        stack.enter_context(generations_lock(generations))
+        for folder in serving_folders(generations):
+            stack.enter_context(folder.lock())
+        needed = protected_ids(generations)
+        old = [*other_formats(generations), *(found.folder for found in list_generations(generations)[:-keep])]
+        removed = [path for path in old if path.name not in needed]
+        with scratch_folder(generations, "pruned") as bin_folder:  # a kill leaves a whole generation or none
+            for path in removed:
+                path.rename(bin_folder / path.name)
+    return [path.name for path in removed]
+
+
+def check_keep(keep: int) -> None:
+    """Refuse to keep none.
+
+    Raises:
+        ConfigError: If ``keep`` is less than 1.
+    """
+    if keep < 1:
+        raise ConfigError(f"the number of generations to keep must be >= 1, got {keep}")
+
+
+def protected_ids(generations: Path) -> set[str]:
+    """Return the ids of the generations that a server, running or not, serves, served before, or has loaded.
+
+    Raises:
+        ServerError: If a state is damaged.
+        GenerationError: If an identity in a runtime repository is damaged.
+    """
+    ids: set[str] = set()
+    for folder in serving_folders(generations):
+        state = folder.state()
+        if state is not None:
+            ids |= {state.serving, *([] if state.previous is None else [state.previous])}
+        ids |= set(linked_generations(folder.models).values())
+    return ids

@@ -1,0 +1,208 @@
+"""Loads a generation beside the one that serves, proves it, and switches; or undoes every step."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from trident.errors import GenerationError, ServerError, TridentError
+from trident.generation.generation import Generation
+from trident.probe.control import LOAD_TIMEOUT_S, POLL_S
+from trident.probe.golden_check import GoldenReport, check_golden, fault_of
+from trident.probe.running import RunningServer
+from trident.server.runtime_repository import (
+    CANDIDATE,
+    ENSEMBLES,
+    add_candidate,
+    add_components,
+    ensembles_aside,
+    linked_generations,
+    loaded_components,
+    point_ensembles,
+    remove_candidate,
+    remove_components,
+    restore_ensembles,
+    use_serial,
+)
+from trident.server.serving import plan_of
+
+UNLOAD_TIMEOUT_S = 60.0  # for the requests under way of a version
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switched:
+    """A switch that was made and verified from outside."""
+
+    switch_ms: float  # from asking for the new ensemble to its being ready
+    asked: int  # golden queries
+
+
+def switch(running: RunningServer, serving: Generation, candidate: Generation) -> Switched:
+    """Make a generation the serving one and return how that went; call it under the folder's lock.
+
+    The state is written last. After an error the generation that served serves, and what was loaded is unloaded. Going
+    back writes no byte. Should it fail all the same, the candidate serves and stays loaded, and a warning says so.
+
+    Args:
+        running: The server.
+        serving: The generation that serves.
+        candidate: The generation to serve; its files are checked.
+
+    Raises:
+        GenerationError: If the candidate cannot be loaded or answers the golden queries otherwise than stored.
+        ServerError: If the server does not answer.
+        OSError: If a file cannot be written.
+    """
+    models, control = running.folder.models, running.control
+    use_serial(models, candidate)
+    with ExitStack() as undo:
+        if candidate.serial not in linked_generations(models):
+            undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
+        load_components(running, candidate)
+        with _candidate(running, candidate):
+            report = check_golden(control.url, candidate, model=CANDIDATE, variant=running.record.variant)
+            _prove(report, "before the switch")
+        with ensembles_aside(models) as aside:
+            switched = _switch_over(running, serving, candidate, aside)
+        undo.pop_all()
+    return switched
+
+
+def load_components(running: RunningServer, generation: Generation) -> None:
+    """Load a generation's components and return when each is ready; those of others stay as they are.
+
+    Raises:
+        GenerationError: If one cannot be loaded; the server's reason is in the message.
+        ServerError: If the server does not answer.
+    """
+    plan = plan_of(generation, running.record.variant, Path(running.record.plans))
+    add_components(running.folder.models, generation, plan=plan)
+    for component in loaded_components(running.record.variant):
+        try:
+            running.control.load(component)
+        except ServerError as error:
+            raise GenerationError(f"generation {generation.id} cannot be loaded: {error}") from error
+        running.control.wait_until_ready(component, generation.serial, timeout_s=LOAD_TIMEOUT_S)
+
+
+def unload_others(running: RunningServer, serving: Generation, *, timeout_s: float = UNLOAD_TIMEOUT_S) -> list[int]:
+    """Unload every generation but the serving one, and return their serial numbers when they are gone.
+
+    A ``candidate`` that a killed promotion left goes too.
+
+    Raises:
+        ServerError: If the server does not answer, an ensemble answers with another generation, or a version is still
+            busy after ``timeout_s``.
+    """
+    for ensemble in ENSEMBLES:
+        if not running.control.is_ready(ensemble, serving.serial):
+            raise ServerError(
+                f"'{ensemble}' must answer with version {serving.serial} before others are unloaded, got another: "
+                "promote another generation, or start trident serve again"
+            )
+    if running.control.loaded(CANDIDATE):
+        running.control.unload(CANDIDATE)
+    remove_candidate(running.folder.models)
+    others = sorted(set(linked_generations(running.folder.models)) - {serving.serial})
+    for serial in others:
+        _unload(running, serial)
+    _wait_until_gone(running, others, timeout_s)
+    return others
+
+
+def _switch_over(running: RunningServer, serving: Generation, candidate: Generation, aside: Path) -> Switched:
+    """Have the candidate serve, proven and written down; after any error go back to the ensembles set aside."""
+    try:
+        point_ensembles(running.folder.models, candidate, variant=running.record.variant, cache=running.record.cache)
+        switch_ms = _load_ensembles(running, candidate)
+        report = check_golden(running.control.url, candidate, variant=running.record.variant)
+        _prove(report, "after the switch")
+        running.folder.write_state(candidate.id, serving.id)
+    except BaseException:
+        _undo(f"switch back to {serving.id}", lambda: _go_back(running, serving, aside))
+        raise
+    return Switched(switch_ms=switch_ms, asked=report.asked)
+
+
+@contextmanager
+def _candidate(running: RunningServer, generation: Generation) -> Iterator[None]:
+    """Have ``candidate`` answer as ``search`` will when the generation serves."""
+    models, control = running.folder.models, running.control
+    add_candidate(models, generation, variant=running.record.variant)
+    try:
+        control.load(CANDIDATE)
+        control.wait_until_ready(CANDIDATE, generation.serial)
+        yield
+    finally:
+        _undo("unload the candidate", lambda: control.unload(CANDIDATE))
+        remove_candidate(models)
+
+
+def _load_ensembles(running: RunningServer, generation: Generation) -> float:
+    """Load the ensembles as they are in the repository, and return the milliseconds that ``search`` took."""
+    control = running.control
+    started = time.perf_counter()
+    control.load(ENSEMBLES[0])
+    control.wait_until_ready(ENSEMBLES[0], generation.serial)
+    milliseconds = (time.perf_counter() - started) * 1000
+    for ensemble in ENSEMBLES[1:]:
+        control.load(ensemble)
+    return milliseconds
+
+
+def _go_back(running: RunningServer, serving: Generation, aside: Path) -> None:
+    restore_ensembles(running.folder.models, aside)
+    _load_ensembles(running, serving)
+
+
+def _unload_unless_answering(running: RunningServer, candidate: Generation) -> None:
+    """Unload a generation that was not to serve; one that an ensemble still answers with is needed."""
+    for ensemble in ENSEMBLES:
+        if candidate.serial in running.control.loaded(ensemble):
+            log.warning("generation %s is still what '%s' answers with: it stays loaded", candidate.id, ensemble)
+            return
+    _unload(running, candidate.serial)
+
+
+def _unload(running: RunningServer, serial: int) -> None:
+    remove_components(running.folder.models, serial)
+    for component in loaded_components(running.record.variant):
+        running.control.load(component)  # a version that is no longer in the repository is unloaded
+
+
+def _wait_until_gone(running: RunningServer, serials: list[int], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    components = loaded_components(running.record.variant)
+    while True:
+        there = [
+            row
+            for row in running.control.index()
+            if row.model in components and row.version in serials and row.state in ("READY", "UNLOADING")
+        ]
+        if not there:
+            return
+        if time.monotonic() > deadline:
+            raise ServerError(
+                f"version {there[0].version} of '{there[0].model}' was not unloaded within {timeout_s:g} s"
+            )
+        time.sleep(POLL_S)
+
+
+def _prove(report: GoldenReport, when: str) -> None:
+    fault = fault_of(report, when=when)
+    if fault is not None:
+        raise GenerationError(fault)
+
+
+def _undo(what: str, step: Callable[[], object]) -> None:
+    """Do a step of the way back; its failure must not hide the reason for going back."""
+    try:
+        step()
+    except (TridentError, OSError) as error:
+        log.warning("could not %s: %s", what, error)

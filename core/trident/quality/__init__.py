@@ -1,0 +1,4 @@
+"""How good rankings and generations are: metrics, intervals, comparisons, the gate.
+
+Rooms that it may import: data, encoder, index, generation, search.
+"""

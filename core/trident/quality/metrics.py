@@ -1,0 +1,226 @@
+"""How well an encoder ranks: pooled ROC-AUC, NDCG@10, MRR@10 and Recall@k, one value a query where it has one.
+
+The measures are those of scikit-learn and ir-measures; this module turns pairs and search results into their input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import ir_measures
+import numpy as np
+from ir_measures import RR, R, nDCG
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from trident.data.pairs import Pairs, normalized_query
+from trident.errors import DataError
+
+BOOTSTRAP_RESAMPLES = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean and its 95% bootstrap interval over queries."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedQuality:
+    """Quality over judged pairs: only products with a label are ranked.
+
+    ``roc_auc`` is pooled over all pairs; ``ndcg_at_10`` (linear gain of the grade) and ``mrr_at_10`` are means over
+    the ``queries`` with at least one relevant product.
+    """
+
+    roc_auc: Interval
+    ndcg_at_10: float
+    mrr_at_10: float
+    pairs: int
+    queries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueQuality:
+    """Quality over a whole catalogue: every product is ranked, one without a label counts as irrelevant."""
+
+    ndcg_at_10: float
+    mrr_at_10: float
+    recall_at_10: float
+    recall_at_100: float
+    products: int
+    queries: int
+
+
+def roc_auc(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:
+    """Return the area under the ROC curve, pooled over all pairs.
+
+    Args:
+        labels: (P,) 0 and 1.
+        scores: (P,) higher is more relevant.
+
+    Raises:
+        DataError: If the labels are all equal.
+    """
+    if len(set(labels.tolist())) < 2:
+        raise DataError(
+            f"ROC-AUC needs relevant and irrelevant pairs, got {int(labels.sum())} relevant of {len(labels)}"
+        )
+    return float(roc_auc_score(labels, scores))
+
+
+def ndcg_by_query(pairs: Pairs, scores: NDArray[np.float32]) -> dict[str, float]:
+    """Return NDCG@10 of scores over the judged products of each query with a relevant one, by normalised query.
+
+    Args:
+        pairs: P pairs.
+        scores: (P,) one score a pair, higher is more relevant.
+
+    Raises:
+        DataError: If no query has a relevant product.
+    """
+    judged = _judgements(pairs)
+    return dict(zip(judged, _per_query(judged, _run(pairs, scores), {"ndcg": nDCG @ 10})["ndcg"], strict=True))
+
+
+def judged_quality(pairs: Pairs, scores: NDArray[np.float32]) -> JudgedQuality:
+    """Return the quality of scores over judged pairs.
+
+    Args:
+        pairs: P pairs.
+        scores: (P,) one score a pair, higher is more relevant.
+
+    Raises:
+        DataError: If all labels are equal, or no query has a relevant product.
+    """
+    values = _per_query(_judgements(pairs), _run(pairs, scores), {"ndcg": nDCG @ 10, "mrr": RR @ 10})
+    return JudgedQuality(
+        roc_auc=_auc_interval(pairs, scores),
+        ndcg_at_10=float(np.mean(values["ndcg"])),
+        mrr_at_10=float(np.mean(values["mrr"])),
+        pairs=len(pairs),
+        queries=len(values["ndcg"]),
+    )
+
+
+def catalogue_quality(
+    pairs: Pairs, found: Mapping[str, Sequence[tuple[str, float]]], *, products: int
+) -> CatalogueQuality:
+    """Return the quality of search results over a whole catalogue.
+
+    Args:
+        pairs: The judgements.
+        found: For each distinct query of ``pairs``, (product id, score) of the best 100 products.
+        products: Size of the catalogue.
+
+    Raises:
+        DataError: If no query has a relevant product.
+    """
+    run = {normalized_query(query): dict(hits) for query, hits in found.items()}
+    measures = {"ndcg": nDCG @ 10, "mrr": RR @ 10, "recall_10": R @ 10, "recall_100": R @ 100}
+    values = _per_query(_judgements(pairs), run, measures)
+    return CatalogueQuality(
+        ndcg_at_10=float(np.mean(values["ndcg"])),
+        mrr_at_10=float(np.mean(values["mrr"])),
+        recall_at_10=float(np.mean(values["recall_10"])),
+        recall_at_100=float(np.mean(values["recall_100"])),
+        products=products,
+        queries=len(values["ndcg"]),
+    )
+
+
+def catalogue_ndcg_by_query(pairs: Pairs, found: Mapping[str, Sequence[tuple[str, float]]]) -> dict[str, float]:
+    """Return NDCG@10 of search results over a whole catalogue, by normalised query; see ``catalogue_quality``.
+
+    Args:
+        pairs: The judgements.
+        found: For each distinct query of ``pairs``, (product id, score) of the best 10 products.
+
+    Raises:
+        DataError: If no query has a relevant product.
+    """
+    judged = _judgements(pairs)
+    run = {normalized_query(query): dict(hits) for query, hits in found.items()}
+    return dict(zip(judged, _per_query(judged, run, {"ndcg": nDCG @ 10})["ndcg"], strict=True))
+
+
+def _run(pairs: Pairs, scores: NDArray[np.float32]) -> dict[str, dict[str, float]]:
+    run: dict[str, dict[str, float]] = {}
+    for query, product_id, score in zip(pairs.queries, pairs.product_ids, scores.tolist(), strict=True):
+        run.setdefault(normalized_query(query), {})[product_id] = score
+    return run
+
+
+def _judgements(pairs: Pairs) -> dict[str, dict[str, tuple[int, int]]]:
+    # ir-measures wants whole numbers: grades are ranked (0, 0.5, 1 -> 0, 1, 2) only where they are not whole already.
+    grades = pairs.grades.astype(np.int64)
+    if not np.array_equal(grades, pairs.grades):
+        grades = np.searchsorted(np.unique(pairs.grades), pairs.grades)
+    judged: dict[str, dict[str, tuple[int, int]]] = {}
+    rows = zip(pairs.queries, pairs.product_ids, grades.tolist(), pairs.labels.tolist(), strict=True)
+    for query, product_id, grade, label in rows:
+        judged.setdefault(normalized_query(query), {})[product_id] = (int(grade), int(label))
+    with_relevant = {query: row for query, row in judged.items() if any(label for _, label in row.values())}
+    if not with_relevant:
+        raise DataError(f"ranking needs a query with a relevant product, got none among {len(judged)} queries")
+    return with_relevant
+
+
+def _per_query(
+    judged: dict[str, dict[str, tuple[int, int]]],
+    run: dict[str, dict[str, float]],
+    measures: Mapping[str, ir_measures.Measure],
+) -> dict[str, list[float]]:
+    graded = {query: {product: grade for product, (grade, _) in row.items()} for query, row in judged.items()}
+    binary = {query: {product: label for product, (_, label) in row.items()} for query, row in judged.items()}
+    kept = {query: run.get(query, {}) for query in judged}
+    values = {}
+    for name, measure in measures.items():
+        by_query = dict.fromkeys(judged, 0.0)
+        for metric in ir_measures.iter_calc([measure], graded if name == "ndcg" else binary, kept):
+            by_query[metric.query_id] = metric.value
+        values[name] = list(by_query.values())
+    return values
+
+
+def _auc_interval(pairs: Pairs, scores: NDArray[np.float32]) -> Interval:
+    value = roc_auc(pairs.labels, scores)
+    area = WeightedAuc(pairs, scores)
+    resampled = [found for times in resamples(area.queries) if (found := area.of(times)) is not None]
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Interval(value=value, low=float(low), high=float(high))
+
+
+def resamples(queries: int) -> Iterator[NDArray[np.int64]]:
+    """Yield, for each bootstrap resample, how often each query is in it, (Q,); the same ones every time."""
+    generator = np.random.default_rng(0)
+    for _ in range(BOOTSTRAP_RESAMPLES):
+        yield np.bincount(generator.integers(0, queries, queries), minlength=queries)
+
+
+class WeightedAuc:
+    """Pooled ROC-AUC of pairs whose queries count several times or not at all; ties count half."""
+
+    def __init__(self, pairs: Pairs, scores: NDArray[np.float32]) -> None:
+        """Sort the pairs by score, once."""
+        names = np.array([normalized_query(query) for query in pairs.queries], dtype=object).astype(str)
+        _, query_of = np.unique(names, return_inverse=True)  # (P,)
+        order = np.argsort(scores, kind="stable")
+        self._labels, self._query_of = pairs.labels[order], query_of[order]
+        self._groups = np.concatenate([[0], np.cumsum(np.diff(scores[order]) != 0)])  # equal scores share a group
+        self.queries = int(query_of.max()) + 1
+
+    def of(self, times: NDArray[np.int64]) -> float | None:
+        """Return the area with query q, in the order of their names, ``times[q]`` times; None without a class."""
+        weights = times[self._query_of]  # (P,)
+        positive = np.bincount(self._groups, weights * (self._labels == 1))  # (G,)
+        negative = np.bincount(self._groups, weights * (self._labels == 0))  # (G,)
+        total = positive.sum() * negative.sum()
+        if total == 0:
+            return None
+        below = np.cumsum(negative) - negative
+        return float((positive * (below + 0.5 * negative)).sum() / total)

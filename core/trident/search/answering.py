@@ -1,0 +1,75 @@
+"""Answers the requests of a batch together: all are embedded at once, and those that want products searched at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.encoder.text import Side
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import Hits
+from trident.search.searcher import Searcher
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request of B texts.
+
+    Attributes:
+        texts: Each with its side.
+        knobs: One a text; not looked at where no products are wanted.
+        wants_products: Whether the index is searched.
+        is_live: Whether people asked, and not a check.
+    """
+
+    texts: list[tuple[str, Side]]
+    knobs: list[SearchKnobs]
+    wants_products: bool = True
+    is_live: bool = True
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Embeddings (B, D) float32 of unit length, and the products as wide as the largest k, where they were wanted."""
+
+    embeddings: NDArray[np.float32]
+    hits: Hits | None
+
+
+# Called with the embeddings (S, D), knobs, products and liveness of everything that was searched in a batch.
+Watch = Callable[[NDArray[np.float32], Sequence[SearchKnobs], Hits, Sequence[bool]], None]
+
+
+def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch, *, threads: int = 1) -> list[Answer]:
+    """Return the answer to each request.
+
+    Args:
+        searcher: The parts of one generation.
+        requests: Of a batch, checked.
+        watch: Called where something was searched.
+        threads: Of the search in the index.
+
+    Raises:
+        ModelError: If the encoder cannot run.
+    """
+    if not requests:  # all were rejected
+        return []
+    ends = np.cumsum([len(asked.texts) for asked in requests]).tolist()
+    places = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    embeddings = searcher.embed_each([text for asked in requests for text in asked.texts])  # (B, D)
+    searched = [row for row, asked in enumerate(requests) if asked.wants_products]
+    found: dict[int, Hits] = {}
+    if searched:
+        joined = np.concatenate([embeddings[places[row]] for row in searched])  # (S, D)
+        knobs = [knob for row in searched for knob in requests[row].knobs]
+        hits = searcher.retriever.retrieve(joined, knobs, threads=threads)
+        watch(joined, knobs, hits, [requests[row].is_live for row in searched for _ in requests[row].knobs])
+        start = 0
+        for row in searched:
+            wanted = requests[row].knobs
+            found[row] = hits.rows(start, start + len(wanted), max(knob.k for knob in wanted))
+            start += len(wanted)
+    return [Answer(embeddings[place], found.get(row)) for row, place in enumerate(places)]

@@ -1,0 +1,83 @@
+"""What the encoder's model in a server does with a batch of requests, whatever runs the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.encoder.tokenization import unpadded
+from trident.errors import ModelError, OverloadError
+from trident.generation.golden import GOLDEN_REQUEST
+from trident.search.admission import Admission
+from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+
+PAD_ID = 0  # any would do: the mask hides what pads
+
+Request = tuple[NDArray[np.int64], NDArray[np.int64], bool]  # ids and mask, (B, L); whether a user waits for it
+
+
+class IdsEncoder(Protocol):
+    """What embeds token ids."""
+
+    def embed_ids(self, rows: Sequence[Sequence[int]], *, pad_id: int) -> NDArray[np.float32]:
+        """Return the embeddings (N, D) of N rows; ``ModelError`` for rows that it cannot embed."""
+
+
+class RequestEncoder:
+    """Embeds the requests of a batch together; those that would wait too long are rejected.
+
+    Args:
+        encoder: Embeds the rows of all requests.
+        admission: Of this model's queue.
+    """
+
+    def __init__(self, encoder: IdsEncoder, admission: Admission) -> None:
+        """Keep both."""
+        self._encoder = encoder
+        self._admission = admission
+
+    def execute(self, requests: Sequence[Any], backend: Any) -> list[Any]:
+        """Return Triton's responses to Triton's requests; ``backend`` is its module ``triton_python_backend_utils``."""
+        asked = [
+            (
+                backend.get_input_tensor_by_name(request, INPUT_IDS).as_numpy(),
+                backend.get_input_tensor_by_name(request, ATTENTION_MASK).as_numpy(),
+                request.request_id() != GOLDEN_REQUEST,
+            )
+            for request in requests
+        ]
+        return [_response(answer, backend) for answer in self.answers(asked)]
+
+    def answers(self, requests: Sequence[Request]) -> list[NDArray[np.float32] | ModelError | OverloadError]:
+        """Return for each request its embeddings, (B, D), or why it has none; a bad request fails no other."""
+        live = [number for number, (_, _, is_live) in enumerate(requests) if is_live]
+        admitted = self._admission.admits([len(requests[number][0]) for number in live])
+        rejected = set(live[admitted:])
+        try:
+            embeddings = iter(self._together([each for number, each in enumerate(requests) if number not in rejected]))
+            return [
+                OverloadError(self._admission.reason) if number in rejected else next(embeddings)
+                for number in range(len(requests))
+            ]
+        finally:
+            self._admission.ended()
+
+    def _together(self, requests: Sequence[Request]) -> list[NDArray[np.float32] | ModelError]:
+        rows = [unpadded(ids, mask) for ids, mask, _ in requests]
+        try:
+            embeddings = self._encoder.embed_ids([row for each in rows for row in each], pad_id=PAD_ID)
+        except ModelError as error:
+            if len(requests) > 1:
+                return [answer for request in requests for answer in self._together([request])]
+            return [error]
+        return [*np.split(embeddings, np.cumsum([len(each) for each in rows])[:-1])]
+
+
+def _response(answer: NDArray[np.float32] | ModelError | OverloadError, backend: Any) -> Any:
+    if isinstance(answer, ModelError | OverloadError):
+        code = backend.TritonError.UNAVAILABLE if isinstance(answer, OverloadError) else backend.TritonError.INTERNAL
+        return backend.InferenceResponse(error=backend.TritonError(str(answer), code))
+    return backend.InferenceResponse([backend.Tensor(EMBEDDING, answer)])

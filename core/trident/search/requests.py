@@ -1,0 +1,102 @@
+"""Reads a request's tensors and says in one line what is wrong with them; the served models make it a refusal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.encoder.text import Side
+from trident.errors import DataError
+from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
+
+
+@dataclass(frozen=True)
+class SearchKnobs:
+    """How many products a query wants, how hard to look, and what to leave out."""
+
+    k: int = K_DEFAULT
+    ef: int | None = None  # None: the index's own
+    min_score: float | None = None  # None: everything
+
+
+def read_texts(values: NDArray[np.object_], name: str = QUERY) -> list[str]:
+    """Return the texts of a BYTES tensor.
+
+    Args:
+        values: (B, 1) object array of bytes.
+        name: The tensor, for errors.
+
+    Raises:
+        DataError: If a text is empty, too long or not UTF-8.
+    """
+    texts = []
+    for value in values.reshape(-1):
+        if len(value) > QUERY_MAX_BYTES:
+            raise DataError(f"{name} must have at most {QUERY_MAX_BYTES:,} bytes, got {len(value):,}")
+        try:
+            text = value.decode("utf-8") if isinstance(value, bytes) else str(value)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name} must be UTF-8, got {value[:20]!r} ({error.reason})") from error
+        if not text.strip():
+            raise DataError(f"{name} must not be empty, got {text!r}")
+        texts.append(text)
+    return texts
+
+
+def read_sides(values: NDArray[np.object_] | None, count: int) -> list[Side]:
+    """Return the side of each text of an optional BYTES tensor (B, 1); queries when it is absent.
+
+    Raises:
+        DataError: If a value is neither ``query`` nor ``product``.
+    """
+    if values is None:
+        return ["query"] * count
+    sides: list[Side] = []
+    for value in values.reshape(-1):
+        match value:
+            case b"query" | "query":
+                sides.append("query")
+            case b"product" | "product":
+                sides.append("product")
+            case _:
+                raise DataError(f"{SIDE} must be query or product, got {value!r}")
+    return sides
+
+
+def read_asked(texts: NDArray[np.object_], sides: NDArray[np.object_] | None) -> list[tuple[str, Side]]:
+    """Return the texts of a BYTES tensor (B, 1), each with its side.
+
+    Raises:
+        DataError: As ``read_sides`` and ``read_texts``.
+    """
+    if texts.ndim != 2 or texts.shape[1] != 1:
+        raise DataError(f"{TEXT} must be of shape (B, 1), got {tuple(texts.shape)}")
+    of = read_sides(sides, len(texts))
+    return list(zip(read_texts(texts, name=of[0]), of, strict=True))
+
+
+def read_knobs(
+    k: NDArray[np.int32] | None, ef: NDArray[np.int32] | None, min_score: NDArray[np.float32] | None, count: int
+) -> list[SearchKnobs]:
+    """Return the knobs of each row of a request from its optional tensors, (B, 1) each.
+
+    Raises:
+        DataError: If a value is out of its range.
+    """
+    if k is None and ef is None and min_score is None:
+        return [SearchKnobs()] * count
+    columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in (k, ef, min_score)]
+    return [_knobs(*row) for row in zip(*columns, strict=True)]
+
+
+def _knobs(k: int | None, ef: int | None, min_score: float | None) -> SearchKnobs:
+    if k is not None and not 1 <= k <= K_MAX:
+        raise DataError(f"{K} must be 1 to {K_MAX}, got {k}")
+    if ef is not None and not 1 <= ef <= EF_MAX:
+        raise DataError(f"{EF} must be 1 to {EF_MAX}, got {ef}")
+    if min_score is not None and not (math.isfinite(min_score) and -1 <= min_score <= 1):
+        raise DataError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
+    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score)

@@ -1,0 +1,132 @@
+"""A generation's whole pipeline in this process: tokenizer, encoder, index. What a server answers, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.encoder.served_encoder import ServedEncoder, load_encoder
+from trident.encoder.text import Side, TextContract
+from trident.encoder.tokenization import TextTokenizer
+from trident.errors import GenerationError
+from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
+from trident.generation.golden import GOLDEN_K, GoldenAnswer
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import Hits, Retriever
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """The parts of one generation; ``load`` one."""
+
+    tokenizer: TextTokenizer
+    encoder: ServedEncoder
+    retriever: Retriever
+
+    @classmethod
+    def load(cls, generation: Generation, *, threads: int = 1, precision: str | None = None) -> Searcher:
+        """Return the pipeline of a generation.
+
+        Args:
+            generation: Whose files are read; they are not checked against the manifest.
+            threads: Of the encoder, and of the flat search where the index has one.
+            precision: Of the graph; None: the one that the CPU server runs.
+
+        Raises:
+            TridentError: If a part is missing, damaged or of another encoder.
+        """
+        tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
+        encoder = load_encoder(
+            generation.cpu_graph(precision),
+            generation.folder / ENCODER_FOLDER,
+            tokenizer,
+            fingerprint=generation.manifest.encoder_fingerprint,
+            threads=threads,
+        )
+        return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever"), flat_threads=threads))
+
+    @classmethod
+    def load_parts(
+        cls, repository: Path, identity: Identity, *, threads: int = 1, index_threads: int = 1, kernels: str = "auto"
+    ) -> Searcher:
+        """Return the pipeline of a generation in the repository that a server reads.
+
+        Args:
+            repository: Holds the version folders of the tokenizer, the encoder and the retriever.
+            identity: That all of them must have; it names the version and the graph.
+            threads: Of the encoder.
+            index_threads: Of the flat search, where the index has one.
+            kernels: Whether they embed: ``auto``, ``on`` or ``off``; see ``load_encoder``.
+
+        Raises:
+            TridentError: If a part is missing, damaged or of another generation.
+        """
+        parts = ("tokenizer", "encoder", "retriever")
+        folders = tuple(repository / part / str(identity.serial) for part in parts)
+        for folder in folders:
+            if (found := Identity.load(folder)) != identity:
+                raise GenerationError(
+                    f"{folder} must be of generation {identity.id} (serial {identity.serial}, encoder "
+                    f"{identity.encoder_fingerprint[:12]}), got {found.id} (serial {found.serial}, encoder "
+                    f"{found.encoder_fingerprint[:12]}): export again"
+                )
+        tokenizer = TextTokenizer.load(folders[0], TextContract.load(folders[0]))
+        encoder = load_encoder(
+            folders[1] / identity.graph,
+            folders[1] / WEIGHTS,
+            tokenizer,
+            fingerprint=identity.encoder_fingerprint,
+            threads=threads,
+            kernels=kernels,
+        )
+        return cls(tokenizer, encoder, Retriever.load(folders[2], flat_threads=index_threads))
+
+    def for_lone(self, threads: int) -> Searcher:
+        """Return the same pipeline for a lone query, whose encoder and flat search are cut up among threads.
+
+        Raises:
+            TridentError: If a graph cannot be opened again.
+        """
+        return Searcher(self.tokenizer, self.encoder.for_lone(threads), self.retriever.for_lone(threads))
+
+    def embed(self, texts: Sequence[str], side: Side = "query") -> NDArray[np.float32]:
+        """Return the embeddings (N, D), unit length, of N raw texts."""
+        return self.encoder.embed_ids(self.tokenizer.token_ids(texts, side), pad_id=self.tokenizer.pad_id)
+
+    def embed_each(self, texts: Sequence[tuple[str, Side]]) -> NDArray[np.float32]:
+        """Return the embeddings (N, D), unit length, of N raw texts, each of its own side."""
+        return self.encoder.embed_ids(self.tokenizer.token_ids_each(texts), pad_id=self.tokenizer.pad_id)
+
+    def search(self, queries: Sequence[str], knobs: Sequence[SearchKnobs] | None = None, *, threads: int = 1) -> Hits:
+        """Return the products of each query, each by its own knobs; None: the defaults.
+
+        Raises:
+            DataError: If a query is empty.
+        """
+        chosen = [SearchKnobs()] * len(queries) if knobs is None else knobs
+        return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
+
+    def answers(self, queries: Sequence[str], *, k: int = GOLDEN_K) -> list[GoldenAnswer]:
+        """Return the answers to queries in the form of golden ones."""
+        return answers_of(queries, self.search(queries, [SearchKnobs(k=k)] * len(queries)))
+
+
+def answers_of(queries: Sequence[str], hits: Hits) -> list[GoldenAnswer]:
+    """Return hits in the form of golden answers."""
+    answers = []
+    for row, query in enumerate(queries):
+        count = int(hits.counts[row, 0])
+        ids: list[Any] = hits.product_ids[row, :count].tolist()
+        answers.append(
+            GoldenAnswer(
+                query=query,
+                product_ids=[product.decode() for product in ids],
+                scores=[float(score) for score in hits.scores[row, :count]],
+            )
+        )
+    return answers

@@ -1,0 +1,130 @@
+"""What the served models call so that they are watched: counters, the canary, the query log."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.generation.generation import Identity
+from trident.generation.state import ServingFolder
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import Hits, Retriever
+from trident.watch.canary import RecallCanary
+from trident.watch.options import WatchOptions
+from trident.watch.query_log import QueryLog
+from trident.watch.serving_metrics import (
+    BOUNDS,
+    CANARY_METRICS,
+    EMPTY,
+    QUERY_LOG_METRICS,
+    REJECTED,
+    RETRIEVER_METRICS,
+    SCORE_SUM,
+    SEARCHES,
+    MetricInfo,
+    ServingMetrics,
+)
+
+
+class SearchWatch:
+    """Counts what a retriever answers, and lets the canary draw among it.
+
+    Args:
+        retriever: In service.
+        families: Triton's ``pb_utils.MetricFamily``.
+        model_folder: The model's folder in the repository; ``state.json`` stands beside the repository.
+        more: Other counters of the model.
+    """
+
+    def __init__(
+        self, retriever: Retriever, families: Any, model_folder: Path, *, more: Sequence[MetricInfo] = ()
+    ) -> None:
+        """Read the variables and start counting."""
+        share = WatchOptions.from_environment().canary_share
+        counters = (*RETRIEVER_METRICS, *more, *(CANARY_METRICS if share else ()))
+        state = ServingFolder(model_folder.parents[1])
+        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32]]] = deque()  # found (L,), best score (L,)
+        self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
+        self._canary = RecallCanary(retriever.index, self._metrics, share) if share else None
+
+    def answered(
+        self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits, live: Sequence[bool]
+    ) -> None:
+        """Take the live ones of B answers to embeddings (B, D) with B knobs; the others are to golden queries.
+
+        They are counted when the metrics are handed over: whoever asked does not wait for it.
+        """
+        if not any(live):
+            return
+        counts, scores = hits.counts[:, 0], hits.scores[:, 0]  # (B,)
+        if all(live):
+            self._uncounted.append((counts, scores))
+        else:
+            rows = np.flatnonzero(live)  # (L,)
+            self._uncounted.append((counts[rows], scores[rows]))
+            embeddings, knobs = embeddings[rows], [knobs[row] for row in rows.tolist()]
+        if self._canary is not None:
+            self._canary.answered(embeddings, knobs)
+
+    def _count(self) -> None:
+        """Count what was answered since the last time."""
+        taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
+        if not taken:
+            return
+        counts, scores = (np.concatenate(parts) for parts in zip(*taken, strict=True))  # (L,) each
+        found = counts > 0  # (L,)
+        best = scores[found].astype(np.float64)  # (F,)
+        self._metrics.add_buckets([*((best[:, None] <= BOUNDS).sum(axis=0).tolist()), len(best)])
+        self._metrics.add(
+            {
+                SCORE_SUM: float(np.maximum(best, 0.0).sum()),  # a counter only grows
+                EMPTY: int((~found).sum()),
+                SEARCHES: len(found),  # last: who sees it sees the others
+            }
+        )
+
+    def rejected(self, queries: int) -> None:
+        """Count queries that were turned away."""
+        self._metrics.add({REJECTED: queries})
+
+    def close(self) -> None:
+        """End the canary, and take the metrics off the port."""
+        if self._canary is not None:
+            self._canary.close()
+        self._metrics.close()
+
+
+class QueryWatch:
+    """Writes queries down where that is wanted.
+
+    Args:
+        identity: The generation that answers.
+        families: Triton's ``pb_utils.MetricFamily``.
+    """
+
+    def __init__(self, identity: Identity, families: Any) -> None:
+        """Read the variables."""
+        options = WatchOptions.from_environment()
+        self._metrics: ServingMetrics | None = None
+        self._log: QueryLog | None = None
+        if options.query_log is not None:
+            self._metrics = ServingMetrics(families, identity, QUERY_LOG_METRICS)
+            self._log = QueryLog(
+                options.query_log, identity.id, max_bytes=options.query_log_bytes, metrics=self._metrics
+            )
+
+    def asked(self, queries: Sequence[str]) -> None:
+        """Take the queries of a search."""
+        if self._log is not None:
+            self._log.add(queries)
+
+    def close(self) -> None:
+        """Write what waits."""
+        if self._log is not None and self._metrics is not None:
+            self._log.close()
+            self._metrics.close()

@@ -1,0 +1,134 @@
+"""The merged encoder as one ONNX graph: ``input_ids``, ``attention_mask`` -> ``embedding`` of unit length."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor
+
+from trident.encoder.encoder import FINGERPRINT_KEY
+from trident.encoder.pooling import normalize, pool
+from trident.encoder.text import TextContract
+from trident.errors import ExportError
+from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident_export.graphs.fuse import fuse_projections
+
+OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion
+
+
+class EncoderGraph(torch.nn.Module):
+    """Backbone, pooling and normalisation: what is traced.
+
+    Args:
+        backbone: A transformers model in evaluation mode.
+        contract: Gives the pooling.
+    """
+
+    def __init__(self, backbone: Any, contract: TextContract) -> None:
+        """Keep the parts."""
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = contract.pooling
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return embeddings (B, D) of token ids (B, L) int64 and their mask (B, L) int64."""
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, L, D)
+        embedding: Tensor = normalize(pool(hidden, attention_mask, self.pooling))
+        return embedding
+
+
+def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) -> onnx.ModelProto:
+    """Write the graph with dynamic batch and length, and return it.
+
+    Args:
+        graph: The encoder in float32.
+        output: The ``.onnx`` file.
+        encoder_fingerprint: Kept in the file's metadata, where the server looks for it.
+
+    Raises:
+        ExportError: If the exporter fails or the ONNX checker refuses the graph.
+    """
+    input_ids = torch.randint(0, graph.backbone.config.vocab_size, (2, 7))  # (B, L)
+    attention_mask = torch.ones_like(input_ids)
+    axes = {0: torch.export.Dim("batch", min=1, max=4096), 1: torch.export.Dim("length", min=1, max=_positions(graph))}
+    try:
+        with _quiet():
+            program: Any = torch.onnx.export(
+                graph,
+                (input_ids, attention_mask),
+                input_names=[INPUT_IDS, ATTENTION_MASK],
+                output_names=["graph_output"],
+                dynamic_shapes={INPUT_IDS: axes, ATTENTION_MASK: axes},
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ExportError(f"PyTorch could not export the encoder to ONNX: {str(error).splitlines()[0]}") from error
+    program.save(str(output))
+    model = onnx.load(str(output))
+    _rename(model, {EMBEDDING: f"internal_{EMBEDDING}", "graph_output": EMBEDDING})
+    _strip(model)
+    fuse_projections(model)
+    onnx.helper.set_model_props(model, {FINGERPRINT_KEY: encoder_fingerprint})
+    check_graph(model)
+    onnx.save(model, str(output))
+    return model
+
+
+def check_graph(model: onnx.ModelProto) -> None:
+    """Check a graph, its types and shapes.
+
+    Raises:
+        ExportError: In the ONNX checker's words.
+    """
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the ONNX checker refused the encoder: {str(error).splitlines()[0]}") from error
+
+
+def _positions(graph: EncoderGraph) -> int:
+    return int(getattr(graph.backbone.config, "max_position_embeddings", 512))
+
+
+def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    """Give tensors other names: the exporter's own values would collide with the contract's output name."""
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in [*model.graph.value_info, *model.graph.output]:
+        value.name = names.get(value.name, value.name)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes (stack traces with this machine's paths), so that equal encoders give equal files."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    graph = model.graph
+    del graph.metadata_props[:]
+    for item in [*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]:
+        del item.metadata_props[:]
+        item.doc_string = ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Keep the exporter's progress and its dependencies' deprecation warnings off the screen."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)

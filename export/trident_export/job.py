@@ -1,0 +1,52 @@
+"""What an export is asked for, and what does not change while it runs: made once, handed to every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trident.data.catalogue import Catalogue
+from trident.data.pairs import Pairs
+from trident.generation.generation import ENCODER_FOLDER
+from trident_export.config import ExportConfig
+from trident_export.progress_rows import Stages
+
+# Called with the number of products to embed; its context manager yields a function that counts those embedded.
+EmbeddingProgress = Callable[[int], AbstractContextManager[Callable[[int], None]]]
+
+
+@dataclass(frozen=True)
+class ExportOrder:
+    """What an export is asked for."""
+
+    run: Path  # a run folder of ``trident train``
+    catalogue: Path  # the products
+    output: Path  # the folder of generations
+    config: ExportConfig = field(default_factory=ExportConfig)
+    vectors: Path | None = None  # a folder of ``trident embed`` whose embeddings are taken over; None embeds here
+    force: str | None = None  # why a refusal of the gate is overruled, kept in the manifest; None: it is not
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """An export under way."""
+
+    order: ExportOrder
+    catalogue: Catalogue
+    pairs: Pairs  # the run's held-out ones
+    queries: list[str]  # of these, each once
+    folder: Path  # what will be the generation
+    parts: Path  # what the stages leave until it is moved into ``folder``
+    stages: Stages  # takes the rows
+
+    @property
+    def config(self) -> ExportConfig:
+        """Index, precisions, engine, targets, threads."""
+        return self.order.config
+
+    @property
+    def merged(self) -> Path:
+        """The folder of the merged encoder."""
+        return self.folder / ENCODER_FOLDER

@@ -1,0 +1,79 @@
+"""Requests of a batch are answered together as they would be alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trident.errors import GenerationError
+from trident.generation.generation import Identity, find_generation
+from trident.search.answering import Asked, answer_together
+from trident.search.requests import SearchKnobs
+from trident.search.searcher import Searcher
+
+REQUESTS = [
+    Asked([("crimson kettle", "query"), ("navy sofa", "query")], [SearchKnobs(k=3), SearchKnobs(k=7)]),
+    Asked([("Alba sofa red", "product")], [SearchKnobs()], wants_products=False),
+    Asked([("navy sofa", "query")], [SearchKnobs(k=2, min_score=1.0)], is_live=False),
+]
+
+
+@pytest.fixture
+def searcher(tiny_generations: Path) -> Searcher:
+    return Searcher.load(find_generation(tiny_generations))
+
+
+def nobody(*_: Any) -> None:
+    """Watch nothing."""
+
+
+def test_together_as_alone(searcher: Searcher) -> None:
+    together = answer_together(searcher, REQUESTS, nobody, threads=2)
+    for asked, found in zip(REQUESTS, together, strict=True):
+        (alone,) = answer_together(searcher, [asked], nobody)
+        np.testing.assert_allclose(found.embeddings, alone.embeddings, atol=1e-5)
+        assert found.embeddings.shape == (len(asked.texts), searcher.encoder.dimension)
+        if not asked.wants_products:
+            assert found.hits is None is alone.hits
+            continue
+        assert found.hits is not None
+        assert alone.hits is not None
+        assert found.hits.product_ids.tolist() == alone.hits.product_ids.tolist()
+        assert found.hits.scores.shape == (len(asked.texts), max(knob.k for knob in asked.knobs))
+    np.testing.assert_allclose(
+        together[1].embeddings, searcher.embed(["Alba sofa red"], "product"), atol=1e-5
+    )  # each of its own side
+    assert together[0].hits is not None
+    assert together[0].hits.counts.tolist() == [[3], [7]]
+
+
+def test_a_batch_that_was_rejected_as_a_whole(searcher: Searcher) -> None:
+    assert answer_together(searcher, [], nobody) == []
+
+
+def test_what_was_searched_is_watched_at_once(searcher: Searcher) -> None:
+    seen: list[tuple[Any, ...]] = []
+    answer_together(searcher, REQUESTS, lambda *seen_now: seen.append(seen_now))
+    ((embeddings, knobs, hits, live),) = seen
+    assert embeddings.shape == (3, searcher.encoder.dimension)
+    assert [knob.k for knob in knobs] == [3, 7, 2]
+    assert live == [True, True, False]
+    assert hits.counts.tolist() == [[3], [7], [0]]
+    answer_together(searcher, REQUESTS[1:2], lambda *seen_now: seen.append(seen_now))
+    assert len(seen) == 1  # nothing was searched
+
+
+def test_parts_of_two_generations_are_refused(tiny_generations: Path, tmp_path: Path) -> None:
+    generation = find_generation(tiny_generations)
+    models = Path(shutil.copytree(generation.repository, tmp_path / "models"))
+    identity = Identity.load(generation.version_folder("pipeline"))
+    assert Searcher.load_parts(models, identity).encoder.path.name == "model.unpadded.onnx"
+    path = models / "retriever" / str(generation.serial) / "generation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"id": "0" * 16}))
+    with pytest.raises(GenerationError, match=rf"must be of generation {generation.id} .*, got {'0' * 16} "):
+        Searcher.load_parts(models, identity)

@@ -1,0 +1,4 @@
+"""Labelled pairs of a recipe: sources, splits, audit, queries made of titles, the bundled sample.
+
+Rooms that it may import: none.
+"""

@@ -1,0 +1,163 @@
+"""What a run found out: ``report.json``, and what each arm says of each test pair."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import torch
+from accelerate import Accelerator
+
+from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
+from trident_train.data.audit import Audit
+from trident_train.data.sources import Source
+from trident_train.judge.evaluate import Ranking, Row, rank_bm25, rank_encoder, rank_random
+from trident_train.loop.loop import Trained
+from trident_train.loop.selection import Score
+from trident_train.model.encoder import Encoder
+
+JUDGED_NDCG, CATALOGUE_NDCG = "ndcg_at_10", "catalogue_ndcg_at_10"
+VERSIONS_OF = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """What a run found out; ``report.json`` holds the same.
+
+    Attributes:
+        method: "none", "lora" or "full".
+        base_model: As the recipe names it.
+        test: One row an arm and source: random, BM25, pretrained, and the trained one (named after its method).
+        pretrained_validation: Of the pretrained model.
+        trained: Epochs, the best one, the score of the weights that were kept; None if nothing was trained.
+        improved: Whether the kept weights score better than the pretrained ones; None if nothing was trained.
+        audits: By source.
+        train_pairs: Over all sources.
+        validation_pairs: Over all sources.
+        trained_weights: How many.
+        total_weights: Of the model, adapters not counted.
+        saved_bytes: Size of the weights in the run folder.
+        peak_memory_bytes: Of the GPU where there is one, else resident memory of the whole process.
+        train_seconds: Sum over epochs, without validation.
+        seconds: Wall time of the run since it was last started.
+        resumed_from_step: None if the run was not interrupted.
+        environment: Machine, device, processes and versions.
+    """
+
+    method: str
+    base_model: str
+    test: tuple[Row, ...]
+    pretrained_validation: Score
+    trained: Trained | None
+    improved: bool | None
+    audits: dict[str, Audit]
+    train_pairs: int
+    validation_pairs: int
+    trained_weights: int
+    total_weights: int
+    saved_bytes: int
+    peak_memory_bytes: int
+    train_seconds: float
+    seconds: float
+    resumed_from_step: int | None
+    environment: dict[str, str]
+
+
+@dataclass
+class TestArms:
+    """The arms of the table as they are judged on the test splits."""
+
+    __test__ = False  # no test class, whatever its name starts with
+
+    sources: Sequence[Source]
+    rows: list[Row] = field(default_factory=list)
+    scores: dict[str, list[Ranking]] = field(default_factory=dict)  # by arm, in the order of the sources
+
+    def add(self, name: str, rank: Callable[[Source], Ranking]) -> None:
+        """Judge an arm on every source."""
+        for source in self.sources:
+            pairs, catalogue = source.parts.test, source.ranked_catalogue()
+            ranking = rank(source)
+            self.rows.append(ranking.row(name, pairs, catalogue, data=source.name))
+            self.scores.setdefault(name, []).append(ranking)
+
+    def add_references(self) -> None:
+        """Judge random scores and BM25."""
+        self.add("random", lambda source: rank_random(source.parts.test, source.ranked_catalogue()))
+        self.add("BM25", lambda source: rank_bm25(source.parts.test, source.ranked_catalogue()))
+
+    def add_encoder(self, name: str, encoder: Encoder) -> None:
+        """Judge an encoder."""
+        self.add(name, lambda source: rank_encoder(encoder, source.parts.test, source.ranked_catalogue()))
+
+    def by_source(self) -> tuple[Row, ...]:
+        """Return the rows, source by source."""
+        return tuple(row for source in self.sources for row in self.rows if row.data == source.name)
+
+    def save_scores(self, path: Path) -> None:
+        """Write a Parquet file with a row for each test pair: ``data``, and a float32 column for each arm."""
+        columns = {"data": [source.name for source in self.sources for _ in range(len(source.parts.test))]}
+        arms = {
+            name: np.concatenate([ranking.scores for ranking in rankings]).astype(np.float32)
+            for name, rankings in self.scores.items()
+        }
+        pyarrow.parquet.write_table(pa.table({**columns, **arms}), path, compression="zstd")
+
+    def save_queries(self, path: Path) -> None:
+        """Write a Parquet file with a row for each test query that has a relevant product.
+
+        Beside ``data`` and ``query`` it has the columns ``ARM ndcg_at_10`` and ``ARM catalogue_ndcg_at_10``, float64,
+        for each arm; the latter is null where a source is not ranked against a catalogue.
+        """
+        rows = []
+        for number, source in enumerate(self.sources):
+            pairs = source.parts.test
+            by_query: dict[str, dict[str, float | None]] = {}
+            for arm, rankings in self.scores.items():
+                ranking = rankings[number]
+                whole = {} if ranking.found is None else catalogue_ndcg_by_query(pairs, ranking.found)
+                for query, value in ndcg_by_query(pairs, ranking.scores).items():
+                    figures = {f"{arm} {JUDGED_NDCG}": value, f"{arm} {CATALOGUE_NDCG}": whole.get(query)}
+                    by_query.setdefault(query, {}).update(figures)
+            rows += [{"data": source.name, "query": query, **figures} for query, figures in by_query.items()]
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+
+
+def peak_memory_bytes() -> int:
+    """Return the peak memory so far: of the GPU where there is one, else resident memory of this process."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def environment(accelerator: Accelerator) -> dict[str, str]:
+    """Return what the figures were measured on."""
+    device = str(accelerator.device)
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    found = {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "device": device,
+        "processes": str(accelerator.num_processes),
+        "threads": str(torch.get_num_threads()),
+        "precision": str(accelerator.mixed_precision),
+        "python": platform.python_version(),
+    }
+    return found | {name: importlib.metadata.version(name) for name in VERSIONS_OF}
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

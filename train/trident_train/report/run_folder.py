@@ -1,0 +1,135 @@
+"""The run folder: what a training run leaves, and how the next stage reads it.
+
+``adapter/`` (LoRA) or ``model/`` (full and none), ``text.json``, ``tokenizer.json`` and its companions, ``recipe.json``
+(resolved), ``base.json`` (which base model, and the hash of its weights), ``metrics.jsonl`` (every step and epoch),
+``test.parquet`` (the held-out pairs), ``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet``
+(NDCG@10 of each arm for each query), ``trained_queries.npy`` (hashes of the queries trained on), ``report.json``,
+``report.html``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+
+from trident.config import from_table, to_table
+from trident.data.pairs import Pairs
+from trident.encoder.base_model import find_model, weights_fingerprint
+from trident.encoder.text import TextContract
+from trident.errors import ModelError
+from trident_train.data.sources import Source
+from trident_train.data.splits import query_hashes
+from trident_train.model.encoder import Encoder
+from trident_train.recipe import TrainRecipe
+
+RECIPE_FILE = "recipe.json"
+BASE_FILE = "base.json"
+REPORT_FILE = "report.json"
+METRICS_FILE = "metrics.jsonl"
+TEST_PAIRS_FILE = "test.parquet"
+TEST_SCORES_FILE = "test_scores.parquet"
+TEST_QUERIES_FILE = "test_queries.parquet"
+TRAINED_QUERIES_FILE = "trained_queries.npy"
+ADAPTER_FOLDER = "adapter"
+MODEL_FOLDER = "model"
+TRACKING_FOLDER = "tracking"
+
+
+def save_run(folder: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, sources: Sequence[Source]) -> int:
+    """Write everything but figures into a run folder; return the size of the weights in bytes."""
+    weights: Any = encoder.model.to("cpu", torch.float32)
+    target = folder / (ADAPTER_FOLDER if recipe.method == "lora" else MODEL_FOLDER)
+    # adapters change no embedding layer, and PEFT need not ask the hub whether the vocabulary grew
+    options = {"save_embedding_layers": False} if recipe.method == "lora" else {}
+    weights.save_pretrained(str(target), **options)
+    tokenizer = AutoTokenizer.from_pretrained(str(base))
+    for place in (folder, folder / MODEL_FOLDER):
+        if place.is_dir():
+            tokenizer.save_pretrained(str(place))
+    recipe.text.save(folder)
+    fingerprint = {"base_model": recipe.base_model, "weights_fingerprint": weights_fingerprint(base)}
+    write_json(folder / BASE_FILE, fingerprint)
+    write_json(folder / RECIPE_FILE, to_table(recipe))
+    pooled_test(sources).save(folder / TEST_PAIRS_FILE)
+    trained = [query for source in sources for query in source.parts.train.queries]
+    np.save(folder / TRAINED_QUERIES_FILE, query_hashes(trained if recipe.method != "none" else []))
+    return sum(path.stat().st_size for path in target.glob("*.safetensors"))
+
+
+def pooled_test(sources: Sequence[Source]) -> Pairs:
+    """Return the test pairs of all sources in one; ids of several sources start with ``NAME:``."""
+    if len(sources) == 1:
+        return sources[0].parts.test
+    parts = [(source.name, source.parts.test) for source in sources]
+    return Pairs(
+        queries=[query for _, part in parts for query in part.queries],
+        titles=[title for _, part in parts for title in part.titles],
+        labels=np.concatenate([part.labels for _, part in parts]),
+        grades=np.concatenate([part.grades for _, part in parts]),
+        product_ids=[f"{name}:{product_id}" for name, part in parts for product_id in part.product_ids],
+    )
+
+
+def load_run(folder: Path, *, text: TextContract | None = None) -> Encoder:
+    """Return the trained encoder of a run folder, adapters applied.
+
+    Args:
+        folder: The run folder.
+        text: Taken instead of the text contract that the run was trained with.
+
+    Raises:
+        ModelError: If the folder is no run, or its base model is not the one it was trained on.
+    """
+    from peft import PeftModel  # slow to import
+
+    recipe = read_recipe(folder)
+    contract = text or recipe.text
+    if (folder / MODEL_FOLDER).is_dir():
+        return Encoder.load(folder / MODEL_FOLDER, contract)
+    base = find_model(recipe.base_model)
+    trained_on = read_json(folder / BASE_FILE)["weights_fingerprint"]
+    found = weights_fingerprint(base)
+    if found != trained_on:
+        raise ModelError(
+            f"the adapter of {folder} belongs to weights {trained_on[:12]}, but {recipe.base_model} has {found[:12]}: "
+            "install the base model it was trained on, or train again"
+        )
+    encoder = Encoder.load(base, contract)
+    return Encoder(PeftModel.from_pretrained(encoder.model, str(folder / ADAPTER_FOLDER)), encoder.tokenizer)
+
+
+def read_recipe(folder: Path) -> TrainRecipe:
+    """Return the resolved recipe of a run folder.
+
+    Raises:
+        ModelError: If the folder is no run.
+    """
+    return from_table(TrainRecipe, read_json(folder / RECIPE_FILE), where=str(folder / RECIPE_FILE))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON file of a run folder.
+
+    Raises:
+        ModelError: If it is not there, or no JSON.
+    """
+    try:
+        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path.parent} is no run folder: it has no {path.name}; make one with trident train"
+        ) from error
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error}): train again") from error
+    return table
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON file for people and programs."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
