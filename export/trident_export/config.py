@@ -20,24 +20,15 @@ class PrecisionConfig:
     """Which graphs of lower precision are made beside float32, and what they must prove."""
 
     made: tuple[LowPrecision, ...] = ("fp16", "int8")
-    required: tuple[LowPrecision, ...] = ()  # the export is refused when one of these fails; else it is left out
     served: Literal["fp32", "int8"] = "fp32"  # on CPUs; required when it is int8
     overlap_target: float = 0.95  # of the ten best products with float32's, mean over queries
-    quality_tolerance: float = 0.0  # that a change's 95% interval may lie below zero
 
     def __post_init__(self) -> None:
         """Check the ranges, and that what is needed is made."""
         if not 0 <= self.overlap_target <= 1:
             raise ConfigError(f"precision.overlap_target must be in [0, 1], got {self.overlap_target}")
-        if self.quality_tolerance < 0:
-            raise ConfigError(f"precision.quality_tolerance must be >= 0, got {self.quality_tolerance}")
-        missing = [name for name in self.needed() if name not in self.made]
-        if missing:
-            raise ConfigError(f"precision.made must hold {missing[0]}, which is required or served, got {self.made}")
-
-    def needed(self) -> tuple[str, ...]:
-        """Return the precisions that are required or served."""
-        return tuple(dict.fromkeys([*self.required, *(["int8"] if self.served == "int8" else [])]))
+        if self.served not in ("fp32", *self.made):
+            raise ConfigError(f"precision.made must hold {self.served}, which is served, got {self.made}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +72,8 @@ class ExportConfig:
                 f"got {self.precision.made}"
             )
 
-    def needed(self) -> tuple[str, ...]:
-        """Return the precisions without which there is no generation."""
-        built_from = [self.engine.precision] if self.engine.library is not None else []
-        return tuple(dict.fromkeys([*self.precision.needed(), *built_from]))
+    def needed_for(self, precision: str) -> str:
+        """Return what a precision is needed for, without which there is no generation; nothing if it is not."""
+        if precision == self.precision.served:
+            return "served"
+        return "what the engine is built from" if self.engine.library and precision == self.engine.precision else ""

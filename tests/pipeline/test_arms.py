@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -23,10 +22,8 @@ from trident_train.recipe import (
     DataRecipe,
     LoraRecipe,
     LossRecipe,
-    NegativesRecipe,
     OptimizerRecipe,
     SourceRecipe,
-    TitleWords,
     TrainRecipe,
 )
 from trident_train.report.run_folder import load_run
@@ -89,11 +86,8 @@ def test_float16_on_a_processor_is_refused(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("change", [{"rslora": True}, {"dora": True}, {"targets": ("all-linear",), "dropout": 0.1}])
-def test_adapters_of_every_kind_train_and_load_in_plain_peft(
-    tiny_recipe: TrainRecipe, tmp_path: Path, change: dict[str, object]
-) -> None:
-    lora = LoraRecipe(rank=4, **change)  # type: ignore[arg-type]
+def test_adapters_of_all_layers_train_and_load_in_plain_peft(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    lora = LoraRecipe(rank=4, targets=("all-linear",), dropout=0.1)
     recipe = dataclasses.replace(tiny_recipe, lora=lora, optimizer=QUICK)
     first, second = losses(recipe, tmp_path / "run")
     assert second < first
@@ -107,7 +101,7 @@ def test_adapters_of_every_kind_train_and_load_in_plain_peft(
     assert not np.allclose(expected, untrained, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["cosine", "cosent", "infonce"])
+@pytest.mark.parametrize("name", ["cosine", "infonce"])
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_every_loss_and_schedule_lowers_the_loss(
     tiny_recipe: TrainRecipe, tmp_path: Path, name: str, schedule: str
@@ -119,67 +113,6 @@ def test_every_loss_and_schedule_lowers_the_loss(
     )
     first, second = losses(recipe, tmp_path / "run")
     assert second < first
-
-
-@pytest.mark.parametrize("words", ["common", "kinds", ("drawn", "kinds")])
-def test_distillation_learns_from_labels_title_queries_and_mined_products(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path, words: TitleWords | tuple[TitleWords, ...]
-) -> None:
-    data = dataclasses.replace(
-        tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=20, title_words=words
-    )
-    recipe = dataclasses.replace(
-        tiny_recipe,
-        data=data,
-        loss=LossRecipe(name="distillation", margin=0.5, cosent_weight=0.3),
-        negatives=NegativesRecipe(mined=1, from_rank=1, to_rank=20),
-        optimizer=dataclasses.replace(QUICK, batches="by_query"),
-    )
-    first, second = losses(recipe, tmp_path / "run")
-    assert second < first
-    report = json.loads((tmp_path / "run" / "report.json").read_text())
-    assert report["improved"]
-    assert report["made_pairs"] > 20
-
-
-def test_epochs_that_begin_anew_have_other_queries_made_of_titles(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
-) -> None:
-    data = dataclasses.replace(
-        tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=2, title_words="kinds"
-    )
-    options = dataclasses.replace(QUICK, epochs=3, batch_size=4)
-    for restarts in (False, True):
-        recipe = dataclasses.replace(tiny_recipe, data=data, optimizer=dataclasses.replace(options, restarts=restarts))
-        report = train(recipe, tmp_path / str(restarts))
-        assert report.trained is not None
-        made = report.made_pairs if restarts else 3 * report.made_pairs
-        assert sum(epoch.pairs for epoch in report.trained.epochs) == 3 * report.train_pairs + made
-        entries = [json.loads(line) for line in (tmp_path / str(restarts) / "metrics.jsonl").read_text().splitlines()]
-        steps = [entry for entry in entries if entry["kind"] == "step"]
-        assert [entry["step"] for entry in steps] == list(range(1, steps[-1]["steps"] + 1))
-        (source,) = load_sources(data, turns=recipe.turns)
-        assert len(set(source.made["kinds"].queries)) == (6 if restarts else 2)
-        assert report.made_pairs == len(source.made["kinds"])
-
-
-def test_queries_of_drawn_words_have_negatives_of_their_own_ranks(
-    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path
-) -> None:
-    data = dataclasses.replace(tiny_recipe.data, catalogue=tiny_data / "products.csv", title_queries=40)
-    first_losses = {}
-    for words in ("drawn", "common"):
-        for near, ranks in ((False, {}), (True, {"drawn_from_rank": 1, "drawn_to_rank": 20})):
-            recipe = dataclasses.replace(
-                tiny_recipe,
-                data=dataclasses.replace(data, title_words=words),
-                loss=LossRecipe(name="infonce"),
-                negatives=NegativesRecipe(mined=4, from_rank=100, to_rank=140, **ranks),
-                optimizer=dataclasses.replace(QUICK, epochs=1),
-            )
-            (first_losses[words, near],) = losses(recipe, tmp_path / f"{words}-{near}")
-    assert first_losses["drawn", True] > 1.01 * first_losses["drawn", False]  # the nearest others are the hardest
-    assert first_losses["common", True] == first_losses["common", False]
 
 
 def test_several_sources_are_trained_together_and_judged_apart(

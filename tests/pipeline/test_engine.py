@@ -132,13 +132,10 @@ def test_options(generation: Generation, tmp_path: Path) -> None:
         build(generation.graph("fp32"), tmp_path / "other.plan", compute_capabilities=("5.0",))
     for name, value, message in (
         ("workspace_mib", -1, "workspace_mib must be >= 0, got -1"),
-        ("optimization_level", 6, "optimization_level must be 0 to 5, got 6"),
         ("compute_capabilities", ("sm89",), r"compute_capabilities must be such as 8\.9, got 'sm89'"),
     ):
         with pytest.raises(ConfigError, match=message):
             EngineOptions(**{name: value})
-    with pytest.raises(ConfigError, match="hardware_compatible is an option of tensorrt, got True for tensorrt_rtx"):
-        EngineConfig(library="tensorrt_rtx", options=EngineOptions(hardware_compatible=True))
     with pytest.raises(ConfigError, match=r"compute_capabilities is an option of tensorrt_rtx, got .* for tensorrt"):
         EngineConfig(library="tensorrt", options=EngineOptions(compute_capabilities=("8.9",)))
     with pytest.raises(
@@ -201,9 +198,10 @@ def test_the_command_builds_with_what_a_server_has(generation: Generation, tmp_p
     assert file_sha256(tmp_path / "out" / "model.plan") == made["plan_sha256"]
     assert json.loads((tmp_path / "out" / "model.plan.json").read_text())["onnx_sha256"] == made["onnx_sha256"]
     assert not json.loads(run().stdout)["built"]
-    refused = run("--set", "version_compatible=true")
+    arguments[3] = "tensorrt"
+    refused = run("--set", "compute_capabilities=['8.9']")
     assert refused.returncode == 2
-    assert refused.stderr == "trident: version_compatible is an option of tensorrt, got True for tensorrt_rtx\n"
+    assert refused.stderr == "trident: compute_capabilities is an option of tensorrt_rtx, got ('8.9',) for tensorrt\n"
 
 
 @pytest.mark.parametrize(

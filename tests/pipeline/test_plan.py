@@ -81,10 +81,6 @@ def edit(plan: Path, **values: object) -> None:
         (lambda plan: edit(plan, version="1.0"), rf"was built by tensorrt_rtx 1\.0, here is tensorrt_rtx {VERSION}; "),
         (lambda plan: edit(plan, library="tensorrt"), "was built by tensorrt .*, here is tensorrt_rtx"),
         (lambda plan: edit(plan, gpu=to_table(H100)), r"was built for NVIDIA H100 .*\(.* 9\.0\), here is no GPU; "),
-        (
-            lambda plan: edit(plan, options={"version_compatible": True}),
-            "was built with version_compatible=true, which Triton loads only .*; build it without: trident engine",
-        ),
         (lambda plan: edit(plan, size="3"), "is missing or damaged .*unknown key 'size'"),
         (lambda plan: manifest_path(plan).write_text("{"), "is missing or damaged"),
         (lambda plan: manifest_path(plan).unlink(), "is missing or damaged .*No such file"),
@@ -176,15 +172,11 @@ def manifest(**values: object) -> PlanManifest:
     return replace(made, **values)  # type: ignore[arg-type]
 
 
-def test_compute_capabilities_and_versions() -> None:
+def test_compute_capabilities() -> None:
     assert manifest().runs_on(H100)
     assert not manifest().runs_on(A100)
     assert manifest(compute_capabilities=("8.0+",)).runs_on(replace(H100, compute_capability="12.0"))
     assert not manifest(compute_capabilities=("8.0+",)).runs_on(replace(H100, compute_capability="7.5"))
-    assert manifest().fits("10.9.0.34")
-    assert not manifest().fits("10.10.0.1")
-    compatible = manifest(options={"version_compatible": True})
-    assert [compatible.fits(version) for version in ("10.10.0.1", "10.8.0.1", "11.0.0.1")] == [True, False, False]
 
 
 def test_the_identity_is_what_a_plan_is_made_of() -> None:
@@ -226,7 +218,7 @@ def test_a_plan_of_tensorrt_is_bound_to_its_gpu(
     engine = ("engine", generation.folder, "--library", "tensorrt", "--cache", cache, "--json")
     refused = run_trident(*engine, **none)
     assert "tensorrt builds a plan for the GPU that is here, got none: build where nvidia-smi" in refused.stderr
-    done = run_trident(*engine, "--set", "optimization_level=2", **h100)
+    done = run_trident(*engine, **h100)
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
     assert (made["gpu"], made["compute_capabilities"]) == (to_table(H100), ["9.0"])

@@ -19,7 +19,7 @@ import torch
 from trident.errors import TridentError
 from trident_train.loop.checkpoints import Checkpoint, CheckpointFolder
 from trident_train.loop.loop import Step
-from trident_train.recipe import CheckpointRecipe, LoraRecipe, OptimizerRecipe, SelectionRecipe, TrainRecipe
+from trident_train.recipe import CheckpointRecipe, LoraRecipe, OptimizerRecipe, TrainRecipe
 from trident_train.run import Event, train
 
 RECIPE = """
@@ -28,7 +28,7 @@ data = {{ pairs = "{data}/pairs.csv", validation_share = 0.2, test_share = 0.3 }
 text = {{ query_max_tokens = 16, product_max_tokens = 32 }}
 lora = {{ dropout = 0.1 }}
 optimizer = {{ epochs = 12, batch_size = 8, learning_rate = 1e-2, warmup_share = 0.1 }}
-checkpoint = {{ every_steps = 4, keep = 2 }}
+checkpoint = {{ every_steps = 4 }}
 """
 WEIGHTS = "adapter/adapter_model.safetensors"
 IDENTITY = {"recipe": "a", "data": "b"}
@@ -38,7 +38,7 @@ from pathlib import Path
 from trident.errors import TridentError
 from trident_train.loop.checkpoints import Checkpoint, CheckpointFolder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-checkpoints = CheckpointFolder(Path(sys.argv[1]), 2)
+checkpoints = CheckpointFolder(Path(sys.argv[1]))
 checkpoints.open({"recipe": "a", "data": "b"}, restart=False)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -107,29 +107,6 @@ def interrupted(tiny_recipe: TrainRecipe, tmp_path: Path) -> TrainRecipe:
     return recipe
 
 
-@pytest.mark.parametrize("stop_at", [9, 12, 18, 22])  # 9 steps an epoch
-def test_epochs_that_begin_anew_go_on_as_well(tiny_recipe: TrainRecipe, tmp_path: Path, stop_at: int) -> None:
-    options = OptimizerRecipe(epochs=3, restarts=True, batch_size=16, learning_rate=1e-2, warmup_share=0.2)
-    recipe = dataclasses.replace(
-        tiny_recipe,
-        lora=LoraRecipe(dropout=0.1),
-        optimizer=options,
-        selection=SelectionRecipe(keep="mean"),
-        checkpoint=CheckpointRecipe(every_steps=3),
-    )
-
-    def stop(event: Event) -> None:
-        if isinstance(event, Step) and event.step == stop_at:
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        train(recipe, tmp_path / "stopped", report=stop)
-    resumed = train(recipe, tmp_path / "stopped")
-    train(recipe, tmp_path / "whole")
-    assert resumed.resumed_from_step == (stop_at - 1) // 3 * 3
-    assert (tmp_path / "stopped" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
-
-
 def checkpoint_names(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / ".run.checkpoints").glob("step-*"))
 
@@ -166,7 +143,7 @@ def test_checkpoints_of_another_run_are_refused_until_thrown_away(interrupted: T
 
 
 def test_the_last_ones_are_kept_and_come_back_as_they_were(tmp_path: Path) -> None:
-    checkpoints = CheckpointFolder(tmp_path / "checkpoints", 2)
+    checkpoints = CheckpointFolder(tmp_path / "checkpoints")
     assert checkpoints.open(IDENTITY, restart=False) is None
     for step in (1, 2, 3):
         checkpoints.save(Checkpoint(step, {"now/w": torch.tensor([float(step)])}, {"losses": [0.5] * step}))
@@ -178,7 +155,7 @@ def test_the_last_ones_are_kept_and_come_back_as_they_were(tmp_path: Path) -> No
 
 def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path: Path) -> None:
     folder = tmp_path / "checkpoints"
-    checkpoints = CheckpointFolder(folder, 2)
+    checkpoints = CheckpointFolder(folder)
     checkpoints.open(IDENTITY, restart=False)
     checkpoints.save(Checkpoint(1, {"now/w": torch.ones(10)}, {"step": 1}))
     outcome = subprocess.run([sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True)
@@ -194,4 +171,4 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(TridentError, match="cannot be written: Not a directory"):
-        CheckpointFolder(tmp_path / "file" / "checkpoints", 2).open(IDENTITY, restart=False)
+        CheckpointFolder(tmp_path / "file" / "checkpoints").open(IDENTITY, restart=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -144,10 +143,15 @@ def too_wide_for_8_bits(model: BertModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "precision", "reason"),
+    ("spoil", "precision", "needed", "reason"),
     [
-        (too_large_for_float16, "fp16", r"float16 holds values up to 65,504, got [\d,]{9,} as \w+"),
-        (too_wide_for_8_bits, "int8", r"overlap@10 with float32 must be at least 0\.95, got 0\.\d+"),
+        (
+            too_large_for_float16,
+            "fp16",
+            "what the engine is built from",
+            r"float16 holds values up to 65,504, got [\d,]{9,} as \w+",
+        ),
+        (too_wide_for_8_bits, "int8", "served", r"overlap@10 with float32 must be at least 0\.95, got 0\.\d+"),
     ],
     ids=["fp16 overflows", "int8 ruins ranking"],
 )
@@ -157,25 +161,20 @@ def test_a_precision_that_fails_refuses_the_export_or_is_left_out(
     tmp_path: Path,
     spoil: Callable[[BertModel], None],
     precision: str,
+    needed: str,
     reason: str,
 ) -> None:
     run = spoiled_run(tiny_model, tiny_data, tmp_path, spoil)
     made_only = from_table(PrecisionConfig, {"made": [precision]}, where="test")
-    needed = dataclasses.replace(made_only, required=made_only.made)
+    wanted = WITH_PLAN
+    if needed == "served":
+        wanted = ExportConfig(threads=1, precision=PrecisionConfig(made=("int8",), served="int8"))
     output = tmp_path / "generations"
-    with pytest.raises(ExportError, match=rf"{precision} is required or served, and is not fit for it: {reason}"):
-        export(run, tiny_data, output, ExportConfig(threads=1, precision=needed))
+    with pytest.raises(ExportError, match=rf"{precision} is {needed}, and is not fit for it: {reason}"):
+        export(run, tiny_data, output, wanted)
     assert not output.exists()
     made = export(run, tiny_data, output, ExportConfig(threads=1, precision=made_only))
     (found,) = made.manifest.precisions
     assert not found["shipped"]
     assert not made.graph(precision).exists()
     assert next(row["proof"] for row in made.manifest.stages if row["stage"] == precision).startswith("not shipped: ")
-
-
-def test_an_engine_needs_the_graph_that_it_is_built_from(tiny_model: Path, tiny_data: Path, tmp_path: Path) -> None:
-    run = spoiled_run(tiny_model, tiny_data, tmp_path, too_large_for_float16)
-    output = tmp_path / "generations"
-    with pytest.raises(ExportError, match="fp16 is what the engine is built from, and is not fit for it: float16 hold"):
-        export(run, tiny_data, output, WITH_PLAN)
-    assert not output.exists()

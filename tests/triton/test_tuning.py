@@ -20,6 +20,7 @@ import pytest
 
 from trident.errors import GenerationError
 from trident.generation.generation import find_generation
+from trident.generation.pbtxt import with_setting
 from trident.generation.state import ServingFolder
 from trident.generation.tuned_settings import Machine, TunedSettings, settings_path
 from trident.generation.tuning import Tuning
@@ -30,8 +31,6 @@ from trident.server.server import free_ports
 TUNING = Tuning(
     instances=1,
     threads=2,
-    preferred_batch=8,
-    queue_delay_us=300,
     index_threads=2,
     lone_threads=1,
 )
@@ -57,12 +56,10 @@ def settings_of(http: str) -> Tuning:
     connection.request("GET", "/v2/models/pipeline/config")
     found = json.loads(connection.getresponse().read())
     connection.close()
-    batching, parameters = found["dynamic_batching"], found["parameters"]
+    parameters = found["parameters"]
     return Tuning(
         instances=sum(group["count"] for group in found["instance_group"]),
         threads=int(parameters["threads"]["string_value"]),
-        preferred_batch=next(iter(batching["preferred_batch_size"]), None),
-        queue_delay_us=batching["max_queue_delay_microseconds"],
         index_threads=int(parameters["index_threads"]["string_value"]),
         lone_threads=int(parameters["lone_threads"]["string_value"]),
     )
@@ -113,7 +110,7 @@ def test_a_server_runs_what_was_tuned_through_promotions_and_deaths(pair: Any, t
         assert rollback(own.folder, port, report=lambda _: None).generation == own.a.id
 
         path = folder.models / "pipeline" / "config.pbtxt"
-        path.write_text(path.read_text().replace("preferred_batch_size: 8", "preferred_batch_size: 4"))
+        path.write_text(with_setting(path.read_text(), "parameters.lone_threads", 2))
         with pytest.raises(GenerationError, match=r"its pipeline/config\.pbtxt must be the one that the server runs"):
             promote(own.folder, port, own.b.id, PromoteOptions(), report=lambda _: None)
 
@@ -128,8 +125,6 @@ def test_settings_of_another_machine_are_left_alone(pair: Any, tmp_path: Path) -
         assert settings_of(document["http"]) == Tuning(
             instances=2,
             threads=1,
-            preferred_batch=1024,  # Triton's own default: as many as there may be
-            queue_delay_us=0,
             index_threads=1,
             lone_threads=2,
         )
@@ -150,12 +145,11 @@ QUICK = ("--window", "0.4", "--clients", "4", "--count", "40", "--knob", "index_
 def test_settings_are_searched_proven_and_written(run_trident, own_generations, tiny_data, tmp_path) -> None:
     done = run_trident(
         "tune", "--queries", tiny_data / "pairs.csv", "--generations", own_generations, *QUICK, "--json",
-        "--out", tmp_path / "report.json", "--plot", tmp_path / "plot.svg",
+        "--out", tmp_path / "report.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report == json.loads((tmp_path / "report.json").read_text("utf-8"))
-    assert (tmp_path / "plot.svg").read_bytes().startswith(b"<?xml")
     assert report["decided"]
     path = settings_path(own_generations, HERE)
     assert report["written"] == str(path)
@@ -204,7 +198,6 @@ def test_a_bound_that_nothing_keeps_and_a_search_that_is_interrupted(
         ((), {"TRIDENT_PERF_ANALYZER": "/nowhere"}, 1, "no perf_analyzer that runs (from TRIDENT_PERF_ANALYZER): "),
         (("--p99-ms", "-1"), {}, 2, "--p99-ms must be > 0, got -1"),
         (("--minutes", "0"), {}, 2, "--minutes must be > 0, got 0"),
-        (("--plot", "plot.pdf"), {}, 2, "--plot must end in .svg or .png, got 'plot.pdf'"),
         (("--knob", "ef"), {}, 2, "--knob must be one of instances, "),
     ],
 )

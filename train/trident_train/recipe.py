@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import snowballstemmer
-
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError
-
-# drawn: words of a title, as of a search for that one; common: words that stand together in several titles
-# kinds: words that end a phrase in several titles, as of a search for a kind of product
-TitleWords = Literal["drawn", "common", "kinds"]
 
 Metric = Literal["roc_auc", "ndcg_at_10", "mrr_at_10", "catalogue_ndcg_at_10", "catalogue_recall_at_100"]
 
@@ -29,15 +23,6 @@ class SourceRecipe:
     catalogue: Path | None = None  # gives titles where pairs have ids only; is ranked and mined where asked for
     rank_catalogue: bool = False  # the test split is also ranked against the whole catalogue
     repeat: int = 1  # times that the train split stands in an epoch
-    title_queries: int = 0  # queries made of the words of titles (catalogue's, else train split's) to train on as well
-    title_words: tuple[TitleWords, ...] | TitleWords = (
-        "drawn"  # which words of titles; several: as many queries of each
-    )
-    title_language: str = "english"  # forms of a word count as that word, by the rules of this language
-
-    def words_of_titles(self) -> tuple[TitleWords, ...]:
-        """Return which words of titles queries are made of, each with ``title_queries`` of its own."""
-        return (self.title_words,) if isinstance(self.title_words, str) else self.title_words
 
     def __post_init__(self) -> None:
         """Check what asks for a catalogue."""
@@ -45,13 +30,6 @@ class SourceRecipe:
             raise ConfigError("data.rank_catalogue needs data.catalogue, got none")
         if self.repeat < 1:
             raise ConfigError(f"data.repeat must be >= 1, got {self.repeat}")
-        if self.title_queries < 0:
-            raise ConfigError(f"data.title_queries must be >= 0, got {self.title_queries}")
-        if not self.words_of_titles():
-            raise ConfigError("data.title_words must name one way or more, got none")
-        languages = snowballstemmer.algorithms()
-        if self.title_language not in languages:
-            raise ConfigError(f"data.title_language must be one of {', '.join(languages)}, got '{self.title_language}'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +72,10 @@ class LoraRecipe:
     """Low-rank adapters, as PEFT offers them."""
 
     rank: int = 8
-    alpha: int = 16  # the update is scaled by alpha / rank (alpha / sqrt(rank) with rslora)
+    alpha: int = 16  # the update is scaled by alpha / rank
     dropout: float = 0.0  # on the adapter's input
     targets: tuple[str, ...] = ("query", "key", "value")  # names of linear layers; ("all-linear",) for every one
     top_layers: int | None = None  # only the last so many transformer layers get adapters; None: all
-    rslora: bool = False
-    dora: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -117,12 +93,10 @@ class LoraRecipe:
 class LossRecipe:
     """The loss and its settings."""
 
-    name: Literal["cosine", "infonce", "cosent", "distillation"] = "cosine"
-    temperature: float = 0.05  # of all but cosine: cosines are divided by it
-    hard_negatives: int = 1  # infonce: labelled negatives of the query beside each positive; by_query: all of them
+    name: Literal["cosine", "infonce"] = "cosine"
+    temperature: float = 0.05  # infonce: cosines are divided by it
+    hard_negatives: int = 1  # infonce: labelled negatives of the query beside each positive
     positives_per_query: int | None = None  # infonce: relevant pairs of a query an epoch, drawn anew; None: all
-    margin: float = 0.2  # distillation: cosine that full relevance adds to the pretrained model's
-    cosent_weight: float = 0.0  # infonce, distillation: this much CoSENT over the labelled pairs of the batch is added
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -132,25 +106,15 @@ class LossRecipe:
             raise ConfigError(f"loss.hard_negatives must be >= 0, got {self.hard_negatives}")
         if self.positives_per_query is not None and self.positives_per_query < 1:
             raise ConfigError(f"loss.positives_per_query must be >= 1, got {self.positives_per_query}")
-        if self.cosent_weight < 0:
-            raise ConfigError(f"loss.cosent_weight must be >= 0, got {self.cosent_weight}")
-        if self.cosent_weight and self.name not in ("infonce", "distillation"):
-            raise ConfigError(
-                f"loss.cosent_weight is added to infonce and distillation only, got loss.name '{self.name}'"
-            )
-        if self.margin < 0:
-            raise ConfigError(f"loss.margin must be >= 0, got {self.margin}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NegativesRecipe:
     """Hard negatives mined from the catalogue with an HNSW index of the base model's embeddings."""
 
-    mined: int = 0  # beside each positive (by_query: beside a query's pairs), drawn anew each epoch; 0: none
+    mined: int = 0  # beside each positive, drawn anew each epoch; 0: none
     from_rank: int = 20  # nearer products are left alone: nobody judged them, and many are relevant
     to_rank: int = 100  # products further away are easy
-    drawn_from_rank: int | None = None  # of queries of drawn words, which say which titles are relevant; None: the same
-    drawn_to_rank: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -161,28 +125,10 @@ class NegativesRecipe:
                 "negatives need 1 <= from_rank < to_rank <= 1000, "
                 f"got from_rank {self.from_rank}, to_rank {self.to_rank}"
             )
-        first, last = self._drawn_ranks()
-        if not 1 <= first < last <= 1000:
-            raise ConfigError(
-                "negatives need 1 <= drawn_from_rank < drawn_to_rank <= 1000, "
-                f"got drawn_from_rank {first}, drawn_to_rank {last}"
-            )
-
-    def for_title_queries(self, words: TitleWords) -> NegativesRecipe:
-        """Return what is mined for queries made of these words of titles."""
-        if words != "drawn":
-            return self
-        first, last = self._drawn_ranks()
-        return replace(self, from_rank=first, to_rank=last)
-
-    def _drawn_ranks(self) -> tuple[int, int]:
-        first = self.from_rank if self.drawn_from_rank is None else self.drawn_from_rank
-        return first, self.to_rank if self.drawn_to_rank is None else self.drawn_to_rank
 
 
 # by_product: queries that share a relevant product meet in a batch
-# by_query: whole queries, all their labelled pairs in one batch; batch_size counts pairs
-Batches = Literal["shuffled", "by_product", "by_query"]
+Batches = Literal["shuffled", "by_product"]
 
 
 Precision = Literal["no", "fp16", "bf16", "auto"]  # auto: the fastest that the device computes in
@@ -190,14 +136,12 @@ Precision = Literal["no", "fp16", "bf16", "auto"]  # auto: the fastest that the 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRecipe:
-    """Adam with decoupled weight decay, and its schedule."""
+    """Adam and its schedule."""
 
     epochs: int = 3
-    restarts: bool = False  # each epoch begins at the pretrained weights, with a schedule of its own
     batch_size: int = 64  # units a batch, whatever the number of processes: pairs, or a positive with its negatives
     batches: Batches = "shuffled"
     learning_rate: float = 5e-4
-    weight_decay: float = 0.0
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_share: float = 0.0  # of all steps
     max_gradient_norm: float = 1.0  # gradients are clipped to it
@@ -216,33 +160,16 @@ class OptimizerRecipe:
             raise ConfigError(f"optimizer.warmup_share must be in [0, 1), got {self.warmup_share}")
 
 
-# best: the epoch with the best score; mean: of all epochs' weights, with ``optimizer.restarts`` a model soup
-Keep = Literal["best", "mean"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class SelectionRecipe:
-    """Which weights are kept: never the last by default."""
+    """Which epoch's weights are kept: the best by the validation split."""
 
-    metrics: tuple[Metric, ...] = ("roc_auc",)  # on the validation split; they make the score of an epoch
-    # mean: of the metrics; worst_gain: the least that a metric of a source gained over the pretrained model
-    rule: Literal["mean", "worst_gain"] = "mean"
-    keep: Keep = "best"
-    patience: int | None = None  # epochs without a better score before training stops; None: all epochs run
-    scales: tuple[float, ...] = (1.0,)  # times the learned change, tried on the weights to keep; above 1 goes on
-    catalogue_products: int = 3000  # that stand for the catalogue in catalogue metrics, judged ones included
+    metrics: tuple[Metric, ...] = ("roc_auc",)  # on the validation split; their mean over sources is the score
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not self.metrics:
             raise ConfigError("selection.metrics must name at least one metric, got none")
-        if self.patience is not None and self.patience < 1:
-            raise ConfigError(f"selection.patience must be >= 1, got {self.patience}")
-        wrong = [scale for scale in self.scales if not 0 < scale <= 2]
-        if wrong or not self.scales:
-            raise ConfigError(f"selection.scales must be in (0, 2], got {list(self.scales)}")
-        if self.catalogue_products < 100:
-            raise ConfigError(f"selection.catalogue_products must be >= 100, got {self.catalogue_products}")
 
     def ranks_catalogue(self) -> bool:
         """Return whether a metric ranks a catalogue."""
@@ -254,13 +181,11 @@ class CheckpointRecipe:
     """How often an interrupted run can go on from where it was."""
 
     every_steps: int = 100  # and at the end of each epoch
-    keep: int = 2  # the last ones
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("every_steps", "keep"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"checkpoint.{name} must be >= 1, got {getattr(self, name)}")
+        if self.every_steps < 1:
+            raise ConfigError(f"checkpoint.every_steps must be >= 1, got {self.every_steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,34 +205,14 @@ class TrainRecipe:
     selection: SelectionRecipe = field(default_factory=SelectionRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
 
-    @property
-    def turns(self) -> int:
-        """Epochs that queries made of titles are dealt out to: those that begin anew have others each."""
-        return self.optimizer.epochs if self.optimizer.restarts else 1
-
     def __post_init__(self) -> None:
         """Check the rules that span tables."""
         if self.loss.name == "infonce" and self.optimizer.batch_size < 2:
             raise ConfigError(
                 f"optimizer.batch_size must be >= 2 to have in-batch negatives, got {self.optimizer.batch_size}"
             )
-        if self.selection.patience is not None and (self.optimizer.restarts or self.selection.keep == "mean"):
-            raise ConfigError(
-                "selection.patience waits for a better epoch of one training: it needs selection.keep 'best' and no "
-                f"optimizer.restarts, got '{self.selection.keep}' and {str(self.optimizer.restarts).lower()}"
-            )
-        if self.negatives.mined and self.loss.name not in ("infonce", "distillation"):
-            raise ConfigError(f"negatives.mined needs loss.name 'infonce' or 'distillation', got '{self.loss.name}'")
-        if self.loss.name == "distillation" and self.optimizer.batches != "by_query":
-            raise ConfigError(
-                "loss.name 'distillation' ranks the products of a query: it needs optimizer.batches 'by_query', "
-                f"got '{self.optimizer.batches}'"
-            )
-        if self.loss.positives_per_query is not None and self.optimizer.batches == "by_query":
-            raise ConfigError(
-                "loss.positives_per_query draws from a query's pairs, optimizer.batches 'by_query' "
-                "keeps them together: leave one out"
-            )
+        if self.negatives.mined and self.loss.name != "infonce":
+            raise ConfigError(f"negatives.mined needs loss.name 'infonce', got '{self.loss.name}'")
         catalogues = [source.catalogue for source in self.data.by_name().values()]
         for key, asked in (
             ("negatives.mined", bool(self.negatives.mined)),

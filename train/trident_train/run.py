@@ -23,12 +23,9 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from trident.config import to_table
-from trident.data.pairs import Pairs
 from trident.encoder.base_model import find_model, weights_fingerprint
 from trident.generation.staging import staged_folder
-from trident_train.data.kind_queries import kind_titles
 from trident_train.data.sources import Source, load_sources
-from trident_train.data.title_queries import complete_titles
 from trident_train.loop.batches import TokenizedPairs, tokenize_pairs
 from trident_train.loop.checkpoints import CheckpointFolder
 from trident_train.loop.loop import Epoch, Step, Training
@@ -37,7 +34,7 @@ from trident_train.model.arms import arm_of, trained_weights
 from trident_train.model.encoder import Encoder, PretrainedEncoder
 from trident_train.model.negatives import NegativeMiner
 from trident_train.processes import accelerator_of, same_sums, start_tracker
-from trident_train.recipe import TitleWords, TrainRecipe
+from trident_train.recipe import TrainRecipe
 from trident_train.report.page import write_report_page
 from trident_train.report.report import TestArms, TrainReport, environment, peak_memory_bytes
 from trident_train.report.run_folder import (
@@ -79,10 +76,10 @@ class Run:
         """Where steps and epochs are written while the run is under way."""
         return self.workplace / METRICS_FILE
 
-    def score(self, encoder: Encoder, pretrained: Score | None = None) -> Score:
-        """Return the validation score of an encoder, given the pretrained model's unless it is that."""
+    def score(self, encoder: Encoder) -> Score:
+        """Return the validation score of an encoder."""
         self.report(Stage(name="judging the validation split"))
-        return validation_score(encoder, self.sources, self.recipe.selection, pretrained=pretrained)
+        return validation_score(encoder, self.sources, self.recipe.selection)
 
     def record(self, entry: Step | Epoch) -> None:
         """Write an entry where people and trackers look for it."""
@@ -131,7 +128,7 @@ def train(
             recipe,
             workplace,
             accelerator,
-            load_sources(recipe.data, turns=recipe.turns),
+            load_sources(recipe.data),
             report if main else lambda _: None,
         )
         base = find_model(recipe.base_model)
@@ -142,7 +139,7 @@ def train(
         encoder = Encoder(model, encoder.tokenizer, accelerator)
         before = PretrainedEncoder(model, encoder.tokenizer, accelerator)
         pretrained = run.score(before)
-        training = None if recipe.method == "none" else _training(run, encoder, before, pretrained)
+        training = None if recipe.method == "none" else _training(run, encoder, before)
         arms = TestArms(run.sources)
         run.report(Stage(name="judging the pretrained model"))
         arms.add_references()
@@ -163,7 +160,6 @@ def train(
             improved=None if trained is None else trained.best_score > pretrained.value,
             audits={source.name: source.audit for source in run.sources},
             train_pairs=sum(len(source.parts.train) for source in run.sources),
-            made_pairs=sum(len(pairs) for source in run.sources for pairs in source.made.values()),
             validation_pairs=sum(len(source.parts.validation) for source in run.sources),
             trained_weights=trained_weights(model),
             total_weights=total,
@@ -188,23 +184,16 @@ def train(
     return result
 
 
-def _training(run: Run, encoder: Encoder, before: PretrainedEncoder, pretrained: Score) -> Training:
+def _training(run: Run, encoder: Encoder, before: PretrainedEncoder) -> Training:
     run.report(Stage(name="tokenising"))
-    checkpoints = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
+    checkpoints = CheckpointFolder(run.workplace)
     miners = _miners(run, before)
     return Training(
         accelerator=run.accelerator,
         encoder=encoder,
-        sources=[
-            *(_tokenized(run, source, before, miners.get(source.name)) for source in run.sources),
-            *(
-                _tokenized_made(run, source, words, made, before, miners.get(source.name))
-                for source in run.sources
-                for words, made in source.made.items()
-            ),
-        ],
+        sources=[_tokenized(run, source, before, miners.get(source.name)) for source in run.sources],
         recipe=run.recipe,
-        validate=lambda trained: run.score(trained, pretrained),
+        validate=run.score,
         report=run.record,
         checkpoints=checkpoints,
         mark=lambda: run.metrics_path.stat().st_size,
@@ -221,34 +210,7 @@ def _miners(run: Run, pretrained: PretrainedEncoder) -> dict[str, NegativeMiner]
 
 def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder, miner: NegativeMiner | None) -> TokenizedPairs:
     mined = [] if miner is None else miner.mine(source.parts.train, run.recipe.negatives)
-    pairs = tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
-    return _taught(run, pairs, pretrained)
-
-
-def _tokenized_made(
-    run: Run,
-    source: Source,
-    words: TitleWords,
-    made: Pairs,
-    pretrained: PretrainedEncoder,
-    miner: NegativeMiner | None,
-) -> TokenizedPairs:
-    mined = [] if miner is None else miner.mine(made, run.recipe.negatives.for_title_queries(words))
-    relevant_titles = kind_titles if words == "kinds" else complete_titles
-    known = relevant_titles(made.queries, made.titles + [title for _, title in mined], source.recipe.title_language)
-    return _taught(
-        run, tokenize_pairs(made, pretrained.tokenizer, mined=mined, known=known, turns=run.recipe.turns), pretrained
-    )
-
-
-def _taught(run: Run, pairs: TokenizedPairs, pretrained: PretrainedEncoder) -> TokenizedPairs:
-    """Return the pairs with the pretrained model's embeddings where the loss distils; called before any step."""
-    if run.recipe.loss.name != "distillation":
-        return pairs
-    run.report(Stage(name="embedding with the pretrained model"))
-    return dataclasses.replace(
-        pairs, teacher=(pretrained.embed_rows(pairs.query_rows), pretrained.embed_rows(pairs.product_rows))
-    )
+    return tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
 
 
 def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int | None:
@@ -259,7 +221,7 @@ def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int |
         "base model": weights_fingerprint(base),
         "number of processes": str(run.accelerator.num_processes),
     }
-    folder = CheckpointFolder(run.workplace, run.recipe.checkpoint.keep)
+    folder = CheckpointFolder(run.workplace)
     if run.accelerator.is_main_process:
         checkpoint = folder.open(identity, restart=restart)
         run.accelerator.wait_for_everyone()

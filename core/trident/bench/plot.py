@@ -1,20 +1,13 @@
-"""Latency against throughput as a picture: a line for each server and protocol, or a point for each tuned setting."""
+"""Latency against throughput as a picture: a line for each server and protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trident.bench.figures import Row
-from trident.bench.tuning_finals import Finalist
-from trident.bench.tuning_search import Trial
 from trident.bench.yardstick import YardstickPoint
 from trident.errors import ConfigError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FORMATS = (".svg", ".png")
 SIZE_INCHES = (8.0, 5.0)
@@ -42,74 +35,34 @@ def save_plot(rows: Sequence[Row], yardstick: Sequence[YardstickPoint], path: Pa
     Raises:
         ConfigError: If the file's name says another format.
     """
-    with _picture(path, title=title, latency="latency, ms (solid p50, dotted p99; diamond: knee)") as axes:
-        sweeps: dict[tuple[str, str, bool], list[Row]] = {}
-        for row in rows:
-            sweeps.setdefault((row.subject, row.protocol, row.load.clients is None), []).append(row)
-        for number, ((subject, protocol, is_rate), sweep) in enumerate(sweeps.items()):
-            colour = f"C{number}"
-            throughput = [row.searches_per_s for row in sweep]
-            label = f"{subject} {protocol}{' (Poisson)' if is_rate else ''}"
-            axes.plot(throughput, [row.p50_ms for row in sweep], "o-", color=colour, label=label)
-            axes.plot(throughput, [row.p99_ms for row in sweep], ":", color=colour)
-            for row in sweep:
-                axes.annotate(
-                    str(row.load), (row.searches_per_s, row.p50_ms), (4, 4), textcoords="offset points", size=7
-                )
-                if row.is_knee:
-                    axes.plot(row.searches_per_s, row.p50_ms, "D", color=colour, markersize=11, fillstyle="none")
-        largest = max((point.batch for point in yardstick), default=0)
-        for point in (point for point in yardstick if point.batch == largest):
-            axes.axvline(point.searches_per_s, color="grey", linestyle="--", linewidth=1)
-            axes.annotate(
-                f"one process ({point.way}), batches of {point.batch}", (point.searches_per_s, 1), (-3, -3),
-                rotation=90, size=7, xycoords=("data", "axes fraction"), textcoords="offset points", ha="right",
-                va="top", color="grey",
-            )  # fmt: skip
-        axes.set_yscale("log")
-
-
-def save_tuning_plot(
-    trials: Sequence[Trial], finalists: Sequence[Finalist], path: Path, *, bound_ms: float | None, title: str
-) -> None:
-    """Write the picture of a search: throughput to the right, p99 upwards, the finalists named.
-
-    Args:
-        trials: Those that failed are left out.
-        finalists: Their medians over rounds.
-        path: An ``.svg`` or ``.png`` file; its folder is made.
-        bound_ms: On p99, a horizontal line.
-        title: Above the picture.
-
-    Raises:
-        ConfigError: If the file's name says another format.
-    """
-    with _picture(path, title=title, latency="p99, ms") as axes:
-        for label, marker, is_final in (("screening", "o", False), ("final rounds", ".", True)):
-            found = [trial.figures for trial in trials if trial.figures and (trial.round is not None) == is_final]
-            axes.plot(
-                [each.searches_per_s for each in found], [each.p99_ms for each in found], marker, label=label, alpha=0.5
-            )
-        for each in finalists:
-            axes.plot(each.searches_per_s, each.p99_ms, "D", color="black", markersize=7, fillstyle="none")
-            axes.annotate(
-                str(each.tuning), (each.searches_per_s, each.p99_ms), (4, 4), textcoords="offset points", size=7
-            )
-        if bound_ms is not None:
-            axes.axhline(bound_ms, color="grey", linestyle="--", linewidth=1, label="bound")
-        axes.set_ylim(bottom=0)
-
-
-@contextmanager
-def _picture(path: Path, *, title: str, latency: str) -> Iterator[Axes]:
-    """Yield the axes of a picture of latency against throughput, and write it."""
     from matplotlib.figure import Figure
 
     check_plot_path(path)
     figure = Figure(figsize=SIZE_INCHES, layout="constrained")
     axes = figure.add_subplot()
-    yield axes
-    axes.set(xlabel="searches a second", ylabel=latency, title=title)
+    sweeps: dict[tuple[str, str, bool], list[Row]] = {}
+    for row in rows:
+        sweeps.setdefault((row.subject, row.protocol, row.load.clients is None), []).append(row)
+    for number, ((subject, protocol, is_rate), sweep) in enumerate(sweeps.items()):
+        colour = f"C{number}"
+        throughput = [row.searches_per_s for row in sweep]
+        label = f"{subject} {protocol}{' (Poisson)' if is_rate else ''}"
+        axes.plot(throughput, [row.p50_ms for row in sweep], "o-", color=colour, label=label)
+        axes.plot(throughput, [row.p99_ms for row in sweep], ":", color=colour)
+        for row in sweep:
+            axes.annotate(str(row.load), (row.searches_per_s, row.p50_ms), (4, 4), textcoords="offset points", size=7)
+            if row.is_knee:
+                axes.plot(row.searches_per_s, row.p50_ms, "D", color=colour, markersize=11, fillstyle="none")
+    largest = max((point.batch for point in yardstick), default=0)
+    for point in (point for point in yardstick if point.batch == largest):
+        axes.axvline(point.searches_per_s, color="grey", linestyle="--", linewidth=1)
+        axes.annotate(
+            f"one process ({point.way}), batches of {point.batch}", (point.searches_per_s, 1), (-3, -3),
+            rotation=90, size=7, xycoords=("data", "axes fraction"), textcoords="offset points", ha="right",
+            va="top", color="grey",
+        )  # fmt: skip
+    axes.set_yscale("log")
+    axes.set(xlabel="searches a second", ylabel="latency, ms (solid p50, dotted p99; diamond: knee)", title=title)
     axes.set_xlim(left=0)
     axes.grid(visible=True, alpha=0.3)
     axes.legend()

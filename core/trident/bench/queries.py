@@ -18,15 +18,14 @@ Mix = Literal["distinct", "zipf", "log"]
 ZIPF_EXPONENT = 1.0  # of query popularity by rank; logs of search engines lie around it (Baeza-Yates et al., 2007)
 
 
-def draw_queries(path: Path, *, count: int, mix: str = "distinct", seed: int = 42) -> list[str]:
-    """Return queries for a load, in the order in which they are asked.
+def draw_queries(path: Path, *, count: int, mix: str = "distinct") -> list[str]:
+    """Return queries for a load, in the order in which they are asked, which is the same each time.
 
     Args:
         path: A file with a column ``query``: labelled pairs, or a query log.
         count: Queries to draw, >= 1; a file with fewer gives all it has (``distinct``), or starts again.
         mix: ``distinct``: every query once, shuffled; ``zipf``: drawn by popularity, the n-th with a weight of 1/n;
             ``log``: as the file has them.
-        seed: Of the drawing.
 
     Raises:
         ConfigError: If count < 1 or the mix is unknown.
@@ -42,7 +41,7 @@ def draw_queries(path: Path, *, count: int, mix: str = "distinct", seed: int = 4
     if mix == "log":
         return [logged[row % len(logged)] for row in range(count)]
     distinct = list({normalized_query(query): query for query in logged}.values())
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(42)
     generator.shuffle(distinct)
     if mix == "distinct":
         return distinct[:count]

@@ -44,7 +44,6 @@ class BenchConfig:
     window_s: float = 5.0  # three of them a measurement; one for each batch size of the yardstick
     count: int = 10_000  # queries drawn at most
     mix: str = "distinct"
-    seed: int = 42
     batches: tuple[int, ...] = (1, 8, 32)  # of the yardstick
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))  # of the yardstick
 
@@ -122,7 +121,7 @@ def run_bench(
     Raises:
         BenchError: If the server does not start, another generation is served, or a request fails.
     """
-    queries = draw_queries(config.queries, count=config.count, mix=config.mix, seed=config.seed)
+    queries = draw_queries(config.queries, count=config.count, mix=config.mix)
     attached = None if config.server is None else running(config.server)
     generation = find_generation(config.generations, config.generation or (attached.generation if attached else None))
     if attached is not None and attached.generation != generation.id:

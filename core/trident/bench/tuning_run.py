@@ -40,7 +40,6 @@ class TuneConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     count: int = 10_000  # queries drawn at most
     mix: str = "distinct"
-    seed: int = 42
 
     def __post_init__(self) -> None:
         """Check the clients; queries and knobs are checked where they are used."""
@@ -98,7 +97,7 @@ def run_tuning(analyzer: PerfAnalyzer, config: TuneConfig, *, say: Callable[[str
         BenchError: If the settings as exported cannot be measured, or nothing keeps the bound.
         KeyboardInterrupt: If it came before the first measurement was done.
     """
-    queries = draw_queries(config.queries, count=config.count, mix=config.mix, seed=config.seed)
+    queries = draw_queries(config.queries, count=config.count, mix=config.mix)
     generation = find_generation(config.generations, config.generation)
     machine, exported = Machine.here(), exported_settings(generation.repository)
     space = axes(machine.cores, exported, config.knobs)

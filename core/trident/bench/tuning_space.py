@@ -7,10 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from trident.errors import ConfigError, nearest
 from trident.generation.tuning import KNOBS, Tuning
 
-BATCHES = (8, 16, 32)
-DELAYS_US = (0, 500, 1000, 2000, 5000)
-
-Settings = Mapping[str, int | None]  # a value for each knob; None: Triton's own default
+Settings = Mapping[str, int]  # a value for each knob
 Axis = tuple[Settings, ...]
 
 
@@ -42,8 +39,6 @@ def axes(cores: int, exported: Settings, knobs: Sequence[str] = tuple(KNOBS)) ->
     ]
     every = (
         pairs,
-        [{"preferred_batch": rows} for rows in BATCHES],
-        [{"queue_delay_us": delay} for delay in DELAYS_US if delay or exported["queue_delay_us"]],
         [{"index_threads": threads} for threads in ladder],
         [{"lone_threads": threads} for threads in ladder],
     )
@@ -53,7 +48,7 @@ def axes(cores: int, exported: Settings, knobs: Sequence[str] = tuple(KNOBS)) ->
 
 def changed(tuning: Tuning, settings: Settings, exported: Settings) -> Tuning:
     """Return a tuning with other settings; one that is as exported is left out."""
-    new: dict[str, int | None] = {**tuning.changes(), **settings}
+    new = {**tuning.changes(), **settings}
     return Tuning(**{name: value for name, value in new.items() if value != exported[name]})
 
 

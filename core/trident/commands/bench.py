@@ -16,9 +16,7 @@ from trident.commands.load_options import (
     Mix,
     Out,
     Queries,
-    Seed,
     end_with_server,
-    plotting,
 )
 from trident.commands.output import figures_table, need, print_json, print_table, say
 from trident.errors import BenchError, ConfigError
@@ -47,7 +45,6 @@ def command(
     window: Annotated[float, typer.Option(help="Seconds of a window; a measurement is three.")] = 5.0,
     count: Count = 10_000,
     mix: Mix = "distinct",
-    seed: Seed = 42,
     batches: Annotated[str, typer.Option(help="Batch sizes of the yardstick.")] = "1,8,32",
     threads: Annotated[int | None, typer.Option(help="Of the yardstick; the cores by default.")] = None,
     budget: Annotated[Path | None, typer.Option(help="Bounds on ratios; exit status 1 when one is broken.")] = None,
@@ -72,11 +69,13 @@ def command(
         window_s=window,
         count=count,
         mix=mix,
-        seed=seed,
         batches=tuple(int(number) for number in _numbers(batches, "--batches", whole=True)),
         **given,
     )
-    plots = plotting(plot)
+    plots = need("bench", "trident.bench.plot")
+    if plot is not None:
+        plots.check_plot_path(plot)
+        need("bench", "matplotlib")
     kept = None if budget is None else budgets.load_budget(budget)
     report = run.run_bench(analyzers.find_perf_analyzer(), config, say=say)
     if out is not None:

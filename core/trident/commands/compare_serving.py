@@ -31,7 +31,6 @@ def command(
     ] = None,
     log: Annotated[int | None, typer.Option(metavar="N", min=1, help="The last N queries that were logged.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page.")] = None,
-    shown: Annotated[int, typer.Option(metavar="N", min=0, help="Changed queries that are shown.")] = 20,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Of the encoders; all cores by default.", show_default=False)
     ] = None,
@@ -55,9 +54,7 @@ def command(
     sides = [find_generation(generations, generation) for generation in (old, new)]
     for side in sides:
         side.verify_files()
-    compared = comparing.compare_generations(
-        *sides, asked, pairs=judged, shown=shown, threads=threads or os.cpu_count() or 1
-    )
+    compared = comparing.compare_generations(*sides, asked, pairs=judged, threads=threads or os.cpu_count() or 1)
     if html is not None and page is not None:
         write_text(html, page.render_comparison(compared, source=source))
         say(f"wrote {html}")

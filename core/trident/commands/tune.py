@@ -15,9 +15,7 @@ from trident.commands.load_options import (
     Mix,
     Out,
     Queries,
-    Seed,
     end_with_server,
-    plotting,
 )
 from trident.commands.output import figures_table, need, print_json, print_table, say
 
@@ -39,8 +37,6 @@ def command(
     rounds: Annotated[int, typer.Option(help="Final rounds at most.")] = 10,
     count: Count = 10_000,
     mix: Mix = "distinct",
-    seed: Seed = 42,
-    plot: Annotated[Path | None, typer.Option(help="Write p99 against throughput as .svg or .png.")] = None,
     out: Out = None,
     json: Json = False,
 ) -> None:
@@ -56,17 +52,11 @@ def command(
         search=searches.SearchConfig(limit_s=minutes * 60, window_s=window, rounds=rounds, p99_ms=p99_ms),
         count=count,
         mix=mix,
-        seed=seed,
         **knobs,
     )
-    plots = plotting(plot)
     report = runs.run_tuning(need("bench", "trident.bench.perf_analyzer").find_perf_analyzer(), config, say=say)
     if out is not None:
         report.save(out)
-    if plot is not None:
-        title = f"{clients} clients, {report.machine['cores']} cores"
-        finalists, bound_ms = report.verdict.finalists, report.verdict.bound_ms
-        plots.save_tuning_plot(report.trials, finalists, plot, bound_ms=bound_ms, title=title)
     if json:
         print_json(report.to_json())
     else:
@@ -98,7 +88,7 @@ def print_report(report: TuneReport) -> None:
     print_table(tried)
     if report.verdict.finalists:
         print_table(finals)
-    exported = ", ".join(f"{name} {value}" for name, value in report.exported.items() if value is not None)
+    exported = ", ".join(f"{name} {value}" for name, value in report.exported.items())
     say(f"as exported: {exported}")
     verdict = report.verdict
     if report.written is None:

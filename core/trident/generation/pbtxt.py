@@ -5,8 +5,6 @@ brackets, strings, comments. It finds where a value stands; what the value means
 named by a path of two parts:
 
 - ``parameters.threads``: the ``string_value`` of the parameter ``threads``, which must be there;
-- ``dynamic_batching.max_queue_delay_microseconds``: a field of a message that must be there once; a field that is not
-  there is added;
 - ``instance_group.count``: the instances of all groups together. The last group makes up the number, and goes where the
   others have as many.
 """
@@ -41,33 +39,28 @@ class Field:
         return [field for field in self.fields if field.name == name]
 
 
-def setting(text: str, path: str) -> str | None:
-    """Return the value of a setting without quotes, None where the text does not set it.
+def setting(text: str, path: str) -> str:
+    """Return the value of a setting without quotes.
 
     Raises:
         GenerationError: As ``with_setting``.
     """
     if path == INSTANCES:
         return str(sum(_counts(text, _groups(text))))
-    found = _find(text, path)[1]
-    return None if found is None else text[found.start : found.end].strip("\"'")
+    found = _parameter(text, path)
+    return text[found.start : found.end].strip("\"'")
 
 
 def with_setting(text: str, path: str, value: int) -> str:
     """Return the text with one setting of another value.
 
     Raises:
-        GenerationError: If the text is no configuration, or lacks the parameter or the message, or has the message or
-            the field twice.
+        GenerationError: If the text is no configuration, or has not the parameter once.
     """
     if path == INSTANCES:
         return _with_instances(text, value)
-    message, field = _find(text, path)
-    if field is None:
-        at = message.start + 1
-        return f"{text[:at]} {path.partition('.')[2]}: {value}{text[at:]}"
-    written = f'"{value}"' if path.startswith(f"{PARAMETERS}.") else str(value)
-    return text[: field.start] + written + text[field.end :]
+    field = _parameter(text, path)
+    return f'{text[: field.start]}"{value}"{text[field.end :]}'
 
 
 def read_fields(text: str) -> tuple[Field, ...]:
@@ -87,25 +80,15 @@ def read_fields(text: str) -> tuple[Field, ...]:
     return tuple(_Reader(tokens).fields())
 
 
-def _find(text: str, path: str) -> tuple[Field, Field | None]:
-    """Return the message that holds a setting, and the setting where it is there."""
-    outer, _, inner = path.partition(".")
+def _parameter(text: str, path: str) -> Field:
+    name = path.removeprefix(f"{PARAMETERS}.")
     root = Field("", 0, len(text), read_fields(text))
-    if outer == PARAMETERS:
-        entries = [entry for entry in root.named(PARAMETERS) if _value_of(text, entry, "key") == inner]
-        values = [value for entry in entries for value in entry.named("value")]
-        found = [field for value in values for field in value.named("string_value")]
-        if len(found) != 1:
-            raise GenerationError(f"a model configuration must have the parameter '{inner}' once, got {len(found)}")
-        return values[0], found[0]
-    messages = root.named(outer)
-    fields = [field for message in messages for field in message.named(inner)]
-    if len(messages) != 1 or len(fields) > 1:
-        raise GenerationError(
-            f"a model configuration must have '{outer}' once and '{inner}' in it at most once, got {len(messages)} and "
-            f"{len(fields)}"
-        )
-    return messages[0], fields[0] if fields else None
+    entries = [entry for entry in root.named(PARAMETERS) if _value_of(text, entry, "key") == name]
+    values = [value for entry in entries for value in entry.named("value")]
+    found = [field for value in values for field in value.named("string_value")]
+    if len(found) != 1:
+        raise GenerationError(f"a model configuration must have the parameter '{name}' once, got {len(found)}")
+    return found[0]
 
 
 def _groups(text: str) -> list[Field]:

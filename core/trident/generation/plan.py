@@ -68,13 +68,6 @@ class PlanManifest:
             have >= numbers(each) if each.endswith("+") else have == numbers(each) for each in self.compute_capabilities
         )
 
-    def fits(self, version: str) -> bool:
-        """Return whether a version of the library loads the plan: its own, or, if built so, a later one."""
-        if not self.options.get("version_compatible"):
-            return version == self.version
-        here, built = numbers(version), numbers(self.version)
-        return here[:1] == built[:1] and here >= built
-
     def save(self, plan: Path) -> None:
         """Write the manifest beside its plan."""
         write_text(manifest_path(plan), json.dumps(to_table(self), indent=2) + "\n")
@@ -172,7 +165,7 @@ def check_plan(
         raise GenerationError(
             f"plan {plan} was built from graph {manifest.onnx_sha256[:16]}, here is {onnx_sha256[:16]}; {again}"
         )
-    if manifest.library != library or not manifest.fits(version):
+    if (manifest.library, manifest.version) != (library, version):
         raise GenerationError(
             f"plan {plan} was built by {manifest.library} {manifest.version}, here is {library} {version}; {again}"
         )
@@ -217,12 +210,7 @@ def served_plan(generation: Generation, cache: Path = DEFAULT_CACHE, *, library:
     refusals = []
     for plan, (sha256, command) in found.items():
         try:
-            made = check_plan(plan, onnx_sha256=sha256, library=library, version=version, gpu=gpu, rebuild=command)
-            if made.options.get("version_compatible"):
-                raise GenerationError(
-                    f"plan {plan} was built with version_compatible=true, which Triton loads only with a setting that "
-                    f"trident serve does not give; build it without: {command}"
-                )
+            check_plan(plan, onnx_sha256=sha256, library=library, version=version, gpu=gpu, rebuild=command)
         except GenerationError as error:
             refusals.append(error)
         else:

@@ -38,8 +38,6 @@ class Tuning:
 
     instances: int | None = _knob("instance_group.count", 1, 256)  # each has its own copy of graph and index
     threads: int | None = _knob("parameters.threads", 1, MOST_THREADS)  # of the encoder, each instance
-    preferred_batch: int | None = _knob("dynamic_batching.preferred_batch_size", 1, 1024)  # rows
-    queue_delay_us: int | None = _knob("dynamic_batching.max_queue_delay_microseconds", 0, 1_000_000)
     index_threads: int | None = _knob("parameters.index_threads", 1, MOST_THREADS)  # that search the index for a batch
     lone_threads: int | None = _knob("parameters.lone_threads", 1, MOST_THREADS)  # for a query that is alone
 
@@ -79,17 +77,16 @@ KNOBS: dict[str, Knob] = {each.name: each.metadata["knob"] for each in fields(Tu
 UNTUNED = Tuning()
 
 
-def exported_settings(repository: Path) -> dict[str, int | None]:
-    """Return the value of each knob in a generation's model repository; None where Triton's own default holds.
+def exported_settings(repository: Path) -> dict[str, int]:
+    """Return the value of each knob in a generation's model repository.
 
     Raises:
         GenerationError: If a file is missing, damaged, or has no place for a knob.
     """
-    found: dict[str, int | None] = {}
+    found: dict[str, int] = {}
     for name, knob in KNOBS.items():
         try:
-            value = setting((repository / knob.file).read_text(encoding="utf-8"), knob.setting)
-            found[name] = None if value is None else int(value)
+            found[name] = int(setting((repository / knob.file).read_text(encoding="utf-8"), knob.setting))
         except (OSError, ValueError, GenerationError) as error:
             raise GenerationError(
                 f"{name} cannot be read in {repository / knob.file}: {error}; export again"

@@ -70,15 +70,16 @@ class ServingComparison:
     best_score: Interval
     mean_score: Interval
     ndcg_at_10: Interval | None
-    changed: tuple[ComparedQuery, ...]  # the most changed first
+    changed: tuple[ComparedQuery, ...]  # the most changed first, SHOWN at most
 
 
+SHOWN = 20  # changed queries, at most
 Found = tuple[str, str, float]  # product id, title, score
 Labels = dict[str, dict[str, bool]]  # of the judged products of each normalised query
 
 
 def compare_generations(
-    old: Generation, new: Generation, queries: Sequence[str], *, pairs: Pairs | None = None, shown: int, threads: int
+    old: Generation, new: Generation, queries: Sequence[str], *, pairs: Pairs | None = None, threads: int
 ) -> ServingComparison:
     """Return how the answers of two generations to the same queries differ.
 
@@ -87,7 +88,6 @@ def compare_generations(
         new: Another.
         queries: Asked once each, however often they stand there.
         pairs: Judgements of the queries; a product without one counts as irrelevant. None: nothing is judged.
-        shown: How many changed queries to return at most.
         threads: Of the encoders, where many queries are asked at once.
 
     Raises:
@@ -117,7 +117,7 @@ def compare_generations(
         best_score=_score_change(asked, answers["new"], answers["old"], depth=1),
         mean_score=_score_change(asked, answers["new"], answers["old"], depth=K),
         ndcg_at_10=_gain_change(gains["new"], gains["old"]),
-        changed=tuple(changed[:shown]),
+        changed=tuple(changed[:SHOWN]),
     )
 
 

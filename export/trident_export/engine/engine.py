@@ -35,17 +35,12 @@ class EngineOptions:
     """How a plan is built."""
 
     workspace_mib: int = 0  # most GPU memory that a layer may use while it runs; 0: all
-    optimization_level: int = 3  # 0 to 5: how long faster kernels are looked for; tensorrt only
-    hardware_compatible: bool = False  # runs on every GPU from Ampere on, somewhat slower; tensorrt only
-    version_compatible: bool = False  # loaded by later versions of the same major too; tensorrt only
     compute_capabilities: tuple[str, ...] = ()  # tensorrt_rtx only, such as 8.9; empty: 8.0 and later
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.workspace_mib < 0:
             raise ConfigError(f"workspace_mib must be >= 0, got {self.workspace_mib}")
-        if not 0 <= self.optimization_level <= 5:
-            raise ConfigError(f"optimization_level must be 0 to 5, got {self.optimization_level}")
         for capability in self.compute_capabilities:
             if not re.fullmatch(r"\d+\.\d", capability):
                 raise ConfigError(f"compute_capabilities must be such as 8.9, got '{capability}'")
@@ -56,12 +51,10 @@ class EngineOptions:
         Raises:
             ConfigError: If it has not.
         """
-        default = EngineOptions()
-        others = ("optimization_level", "hardware_compatible", "version_compatible")
-        for name in others if library == "tensorrt_rtx" else ("compute_capabilities",):
-            if getattr(self, name) != getattr(default, name):
-                other = "tensorrt" if library == "tensorrt_rtx" else "tensorrt_rtx"
-                raise ConfigError(f"{name} is an option of {other}, got {getattr(self, name)!r} for {library}")
+        if self.compute_capabilities and library != "tensorrt_rtx":
+            raise ConfigError(
+                f"compute_capabilities is an option of tensorrt_rtx, got {self.compute_capabilities!r} for {library}"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,6 @@ def describe_plan(onnx: Path, profiles: Sequence[Profile], settings: PlanSetting
     gpu = find_gpu() if library == "tensorrt" else None  # tensorrt_rtx builds for kinds of GPUs, not for one
     if library == "tensorrt" and gpu is None:
         raise ExportError("tensorrt builds a plan for the GPU that is here, got none: build where nvidia-smi shows one")
-    bound = gpu is not None and not options.hardware_compatible
     return PlanManifest(
         library=library,
         version=version,
@@ -96,9 +88,9 @@ def describe_plan(onnx: Path, profiles: Sequence[Profile], settings: PlanSetting
         plan_sha256="",
         size_bytes=0,
         compute_capabilities=(
-            (gpu.compute_capability,) if gpu is not None and bound else options.compute_capabilities or AMPERE_AND_LATER
+            (gpu.compute_capability,) if gpu is not None else options.compute_capabilities or AMPERE_AND_LATER
         ),
-        gpu=gpu if bound else None,
+        gpu=gpu,
         profiles=tuple(to_table(profile) for profile in profiles),
         options=to_table(options),
     )
@@ -177,12 +169,6 @@ def _configure(trt: Any, builder: Any, options: EngineOptions) -> Any:
     config = builder.create_builder_config()
     if options.workspace_mib:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * 2**20)
-    if options.optimization_level != EngineOptions().optimization_level:
-        config.builder_optimization_level = options.optimization_level
-    if options.hardware_compatible:
-        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
-    if options.version_compatible:
-        config.set_flag(trt.BuilderFlag.VERSION_COMPATIBLE)
     if options.compute_capabilities:
         config.num_compute_capabilities = len(options.compute_capabilities)
     for number, capability in enumerate(options.compute_capabilities):

@@ -89,7 +89,6 @@ def judge_precision(
     *,
     load: Callable[[Path], ServedEncoder],
     overlap_target: float,
-    quality_tolerance: float,
 ) -> PrecisionProof:
     """Return the proof of a graph of lower precision, or why it is not shipped.
 
@@ -101,7 +100,6 @@ def judge_precision(
         reference: What float32 finds.
         load: Opens the graph.
         overlap_target: Smallest mean overlap of the ten best products.
-        quality_tolerance: The upper end of a change's 95% interval must not be further below zero.
     """
     try:
         with _reasons():
@@ -119,8 +117,8 @@ def judge_precision(
     reason = ""
     if overlap < overlap_target:
         reason = f"overlap@{K} with float32 must be at least {overlap_target}, got {overlap:.4f}"
-    elif change.worst() < -quality_tolerance:
-        reason = f"its quality is below float32's by more than {quality_tolerance:g} beyond chance"
+    elif change.worst() < 0:
+        reason = "its quality is below float32's beyond chance"
     return PrecisionProof(
         precision=name,
         shipped=not reason,

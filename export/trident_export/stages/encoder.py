@@ -83,7 +83,7 @@ def export_precisions(job: ExportJob, encoder: Encoder, vectors: NDArray[np.floa
     """Make and judge the graphs of lower precision; what fails is left out, or refuses the export if it is needed.
 
     Raises:
-        ExportError: If a precision that is required or served fails.
+        ExportError: If a precision that is served or built from fails.
     """
     pairs, titles, parts, config = job.pairs, job.catalogue.titles, job.parts, job.config
     reference = Reference(encoder.graph, encoder.tokenizer, pairs, job.queries[:RECALL_QUERIES], vectors)
@@ -103,12 +103,10 @@ def export_precisions(job: ExportJob, encoder: Encoder, vectors: NDArray[np.floa
                 reference,
                 load=partial(load_graph, fingerprint=encoder.fingerprint, threads=config.threads),
                 overlap_target=config.precision.overlap_target,
-                quality_tolerance=config.precision.quality_tolerance,
             )
             if not proof.shipped:
                 path.unlink(missing_ok=True)
-                if name in config.needed():
-                    why = "required or served" if name in config.precision.needed() else "what the engine is built from"
+                if why := config.needed_for(name):
                     raise ExportError(f"{name} is {why}, and is not fit for it: {proof.reason}")
             else:
                 one = load_graph(parts / ONNX_FILE, encoder.fingerprint, config.threads)

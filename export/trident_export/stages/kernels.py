@@ -78,7 +78,6 @@ def export_codes(job: ExportJob, graph: Path, unpadded: OnnxEncoder, reference: 
             *("int8", make, reference),
             load=load,
             overlap_target=config.precision.overlap_target,
-            quality_tolerance=config.precision.quality_tolerance,
         )
         notes.path, notes.proof = output, proof.line()
         if proof.shipped:

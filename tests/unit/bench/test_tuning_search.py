@@ -26,14 +26,12 @@ from trident.generation.tuning import UNTUNED, Tuning
 EXPORTED = {
     "instances": 1,
     "threads": 2,
-    "preferred_batch": None,
-    "queue_delay_us": None,
     "index_threads": 1,
     "lone_threads": 2,
 }
-AXES = axes(2, EXPORTED, [knob for knob in EXPORTED if knob != "lone_threads"])  # which a lone client alone notices
+AXES = axes(2, EXPORTED)
 TWO = Tuning(instances=2, threads=1)
-BEST = Tuning(instances=2, threads=1, preferred_batch=16)
+BEST = Tuning(instances=2, threads=1, index_threads=2)
 SECONDS = 10.0  # that a measurement takes
 
 
@@ -72,10 +70,10 @@ def hilly(tuning: Tuning) -> Figures:
     """Return figures whose best is two steps from the exported settings, with nothing better on the way by one knob."""
     throughput = 400.0
     if (tuning.instances, tuning.threads) == (2, 1):
-        throughput = 450.0 + (50.0 if tuning.preferred_batch == 16 else 0.0)
+        throughput = 450.0 + (50.0 if tuning.index_threads == 2 else 0.0)
     elif tuning.instances or tuning.threads:
         throughput = 300.0
-    if tuning.queue_delay_us or tuning.index_threads:
+    if tuning.lone_threads:
         throughput -= 40.0
     return figures(throughput)
 
@@ -113,7 +111,7 @@ def test_a_drifting_machine_does_not_decide() -> None:
 
 
 def test_of_settings_that_are_alike_the_fewest_win() -> None:
-    more = replace(BEST, index_threads=2)
+    more = replace(BEST, lone_threads=1)
     rounds = [{UNTUNED: figures(400.0), BEST: figures(500.0), more: figures(503.0), TWO: figures(450.0)}] * 6
     assert judge(rounds, p99_ms=None).best == BEST
 

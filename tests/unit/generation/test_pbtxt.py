@@ -37,11 +37,6 @@ def test_each_setting_of_the_repository_is_changed_and_nothing_else() -> None:
         if wanted.instance_group:
             text = with_setting(text, "instance_group.count", 3)
             wanted.instance_group[-1].count = 3 - sum(group.count for group in wanted.instance_group[:-1])
-        if wanted.HasField("dynamic_batching"):
-            text = with_setting(text, "dynamic_batching.max_queue_delay_microseconds", 1234)
-            wanted.dynamic_batching.max_queue_delay_microseconds = 1234
-            text = with_setting(text, "dynamic_batching.preferred_batch_size", 16)
-            wanted.dynamic_batching.preferred_batch_size[:] = [16]
         assert parsed(text) == wanted, path
 
 
@@ -49,19 +44,11 @@ def test_comments_strings_lists_and_separators_are_read_as_protobuf_does() -> No
     wanted, text = parsed(AWKWARD), AWKWARD
     assert setting(text, "parameters.threads") == wanted.parameters["threads"].string_value == "2"
     assert setting(text, "instance_group.count") == "1"
-    assert setting(text, "dynamic_batching.max_queue_delay_microseconds") is None
-    for path, value in (
-        ("parameters.threads", 4),
-        ("instance_group.count", 2),
-        ("dynamic_batching.max_queue_delay_microseconds", 0),
-        ("dynamic_batching.preferred_batch_size", 32),
-    ):
+    for path, value in (("parameters.threads", 4), ("instance_group.count", 2)):
         text = with_setting(text, path, value)
         assert setting(text, path) == str(value)
     wanted.parameters["threads"].string_value = "4"
     wanted.instance_group[0].count = 2
-    wanted.dynamic_batching.max_queue_delay_microseconds = 0
-    wanted.dynamic_batching.preferred_batch_size[:] = [32]
     assert parsed(text) == wanted
     assert [line for line in text.splitlines() if "#" in line] == [line for line in AWKWARD.splitlines() if "#" in line]
 
@@ -94,7 +81,7 @@ def test_the_last_group_of_instances_makes_up_the_number(text: str, instances: i
 )
 def test_what_is_no_configuration_is_refused(text: str, message: str) -> None:
     with pytest.raises(GenerationError, match=message):
-        setting(text, "dynamic_batching.preferred_batch_size")
+        setting(text, "parameters.threads")
 
 
 @pytest.mark.parametrize(
@@ -102,10 +89,8 @@ def test_what_is_no_configuration_is_refused(text: str, message: str) -> None:
     [
         ("", "parameters.threads", "must have the parameter 'threads' once, got 0"),
         ('parameters { key: "a" value { string_value: "1" } }', "parameters.threads", "'threads' once, got 0"),
-        ("", "dynamic_batching.preferred_batch_size", "must have 'dynamic_batching' once and .* got 0 and 0"),
         ("", "instance_group.count", "must have 'instance_group', .* got 0 groups"),
         ("instance_group [ { count: 1 }, { } ]", "instance_group.count", "'count' in each once, got 2 groups"),
-        ("a { b: 1 b: 2 }", "a.b", "'a' once and 'b' in it at most once, got 1 and 2"),
     ],
 )
 def test_a_setting_without_a_place_of_its_own_is_refused(text: str, path: str, message: str) -> None:

@@ -20,7 +20,7 @@ from trident.server.serving import ServeOptions
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "model_repository"
 HERE = Machine(cores=4, cpu="Abacus 9")
-TUNING = Tuning(instances=1, threads=2, preferred_batch=16, queue_delay_us=500)
+TUNING = Tuning(instances=1, threads=2)
 FOUND = TunedSettings(
     settings=TUNING, variant="cpu", machine=HERE, generation="0" * 16, tuned_at="2026-11-25T12:00:00Z", measured={}
 )
@@ -35,8 +35,6 @@ def test_every_knob_has_a_place_in_the_repository() -> None:
     assert exported_settings(TEMPLATES) == {
         "instances": 2,
         "threads": 1,
-        "preferred_batch": None,
-        "queue_delay_us": None,
         "index_threads": 1,
         "lone_threads": 2,
     }
@@ -58,8 +56,6 @@ def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_
     wanted.parameters["threads"].string_value = "2"
     wanted.parameters["index_threads"].string_value = "3"
     wanted.parameters["lone_threads"].string_value = "4"
-    wanted.dynamic_batching.preferred_batch_size[:] = [16]
-    wanted.dynamic_batching.max_queue_delay_microseconds = 500
     assert config(tuned / PIPELINE_CONFIG) == wanted
     assert {name: exported_settings(tuned)[name] for name in FULL.changes()} == FULL.changes()
 
@@ -75,8 +71,6 @@ def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_
     [
         ({"instances": 0}, "instances must be 1 to 256, got 0"),
         ({"threads": 5000}, "threads must be 1 to 1,024, got 5000"),
-        ({"preferred_batch": 1025}, "preferred_batch must be 1 to 1,024, got 1025"),
-        ({"queue_delay_us": -1}, "queue_delay_us must be 0 to 1,000,000, got -1"),
         ({"index_threads": 0}, "index_threads must be 1 to 1,024, got 0"),
     ],
 )
@@ -152,12 +146,12 @@ EXPORTED = exported_settings(TEMPLATES)
 
 @pytest.mark.parametrize("cores", [1, 2, 6, 64])
 def test_the_encoder_s_threads_are_about_the_cores(cores: int) -> None:
-    pairs, batches, delays, threads, lone = axes(cores, EXPORTED)
-    shares = [pair["instances"] * pair["threads"] / cores for pair in pairs]  # type: ignore[operator]
+    pairs, threads, lone = axes(cores, EXPORTED)
+    shares = [pair["instances"] * pair["threads"] / cores for pair in pairs]
     assert {1} <= set(shares) <= {share for share in shares if 0.5 <= share <= 2}
     assert {"instances": cores, "threads": 1} in pairs
-    assert [next(iter(each)) for axis in (batches, delays, threads, lone) for each in axis[:1]] == list(KNOBS)[2:]
-    for settings in (*pairs, *batches, *delays, *threads, *lone):
+    assert [next(iter(each)) for axis in (threads, lone) for each in axis[:1]] == list(KNOBS)[2:]
+    for settings in (*pairs, *threads, *lone):
         changed(UNTUNED, settings, EXPORTED)  # all are in range
 
 

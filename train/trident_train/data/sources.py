@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,38 +13,29 @@ from trident.data.pairs import Pairs, normalized_query, pairs_from_table, read_p
 from trident.data.tables import as_contract
 from trident.errors import DataError
 from trident_train.data.audit import Audit, audit, contradictions, require_consistent
-from trident_train.data.kind_queries import kind_queries
 from trident_train.data.splits import SplitPairs, require_classes, split_pairs, without
-from trident_train.data.title_queries import title_queries
-from trident_train.recipe import DataRecipe, SourceRecipe, TitleWords
+from trident_train.recipe import DataRecipe, SourceRecipe
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Source:
-    """One source of pairs, ready to train on.
-
-    ``name`` is empty when there is one source only; ``made`` are pairs of queries made of titles, by which words of
-    them, that are trained on beside the train split.
-    """
+    """One source of pairs, ready to train on; ``name`` is empty when there is one source only."""
 
     name: str
     recipe: SourceRecipe
     parts: SplitPairs
     catalogue: Catalogue | None
     audit: Audit
-    made: dict[TitleWords, Pairs] = field(default_factory=dict)
 
     def ranked_catalogue(self) -> Catalogue | None:
         """Return the catalogue that the test split is ranked against, None if the recipe asks for none."""
         return self.catalogue if self.recipe.rank_catalogue else None
 
 
-def load_sources(recipe: DataRecipe, *, turns: int = 1) -> list[Source]:
+def load_sources(recipe: DataRecipe) -> list[Source]:
     """Return the sources of a recipe, split by query and audited.
-
-    Queries are made of titles as often as ``turns`` says: epochs that begin anew have others each.
 
     A train query that another source holds out is left out of training, so that no source's figures profit from it.
 
@@ -75,32 +66,15 @@ def load_sources(recipe: DataRecipe, *, turns: int = 1) -> list[Source]:
         parts = SplitPairs(train, parts.validation, parts.test)
         require_classes(train, "train", source.pairs)
         report = audit(pairs, parts, leaked=leaked, dropped=dropped)
-        made = {}
-        if source.title_queries:
-            titles = train.titles if catalogue is None else catalogue.titles
-            unseen = frozenset().union(*held_out.values())
-            for words in source.words_of_titles():
-                count = source.title_queries * turns
-                made[words] = _made(titles, words, source, count, held_out=unseen, seed=recipe.split_seed)
-        sources.append(Source(name, source, parts, catalogue, report, made))
+        sources.append(Source(name, source, parts, catalogue, report))
         logger.info(
-            "%s: train %d, validation %d, test %d pairs, %d made of titles",
+            "%s: train %d, validation %d, test %d pairs",
             name or "pairs",
             len(train),
             len(parts.validation),
             len(parts.test),
-            sum(len(pairs) for pairs in made.values()),
         )
     return sources
-
-
-def _made(
-    titles: list[str], words: TitleWords, source: SourceRecipe, count: int, *, held_out: frozenset[str], seed: int
-) -> Pairs:
-    language = source.title_language
-    if words == "kinds":
-        return kind_queries(titles, count, held_out=held_out, seed=seed, language=language)
-    return title_queries(titles, count, held_out=held_out, seed=seed, kind=words, language=language)
 
 
 def load_pairs(recipe: SourceRecipe, catalogue: Catalogue | None) -> Pairs:

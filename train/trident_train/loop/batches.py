@@ -14,7 +14,7 @@ from trident.data.pairs import Pairs
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError
 from trident_train.losses import EmbeddedBatch
-from trident_train.recipe import Batches, LossRecipe
+from trident_train.recipe import LossRecipe, OptimizerRecipe
 
 UNJUDGED = -1.0  # the label of a mined negative: nobody said that it is irrelevant
 
@@ -29,11 +29,8 @@ class TokenizedPairs:
         pair_query: (P,) int64 into ``query_rows``.
         pair_product: (P,) int64 into ``product_rows``.
         labels: (P,) float32, 1 and 0, ``UNJUDGED`` for mined negatives.
-        grades: (P,) float32, from 0, the lowest of these pairs, to 1, the highest; the labels if all are the same.
         positives: Every (query, product) called relevant.
         repeat: Times that these pairs stand in an epoch.
-        turns: Epochs that the queries are dealt out to, one after another.
-        teacher: Embeddings of ``query_rows`` and of ``product_rows`` by the pretrained model; None unless distilled.
     """
 
     query_rows: list[list[int]]
@@ -41,11 +38,8 @@ class TokenizedPairs:
     pair_query: NDArray[np.int64]
     pair_product: NDArray[np.int64]
     labels: NDArray[np.float32]
-    grades: NDArray[np.float32]
     positives: frozenset[tuple[int, int]]
     repeat: int = 1
-    turns: int = 1
-    teacher: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +51,7 @@ class TokenizedBatch:
     pair_query: Tensor
     pair_product: Tensor
     labels: Tensor
-    grades: Tensor
     positives: Tensor
-    teacher: Tensor | None = None
 
     def embedded(self, queries: Tensor, products: Tensor) -> EmbeddedBatch:
         """Return what the loss sees, on the device of the embeddings."""
@@ -70,9 +62,7 @@ class TokenizedBatch:
             pair_query=self.pair_query.to(device),
             pair_product=self.pair_product.to(device),
             labels=self.labels.to(device),
-            grades=self.grades.to(device),
             positives=self.positives.to(device),
-            teacher=None if self.teacher is None else self.teacher.to(device),
         )
 
 
@@ -89,9 +79,7 @@ def tokenize_pairs(
     tokenizer: TextTokenizer,
     *,
     mined: Sequence[tuple[int, str]] = (),
-    known: Sequence[tuple[int, int]] = (),
     repeat: int = 1,
-    turns: int = 1,
 ) -> TokenizedPairs:
     """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
 
@@ -99,9 +87,7 @@ def tokenize_pairs(
         pairs: The judged pairs.
         tokenizer: With the text contract.
         mined: (row of a pair, title): unjudged negatives of that pair's query.
-        known: (row of a pair, row of a pair): the query of the first is known to want the product of the second.
         repeat: Times that the pairs stand in an epoch.
-        turns: Epochs that the queries are dealt out to.
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
@@ -114,62 +100,49 @@ def tokenize_pairs(
         pair_query=pair_query,
         pair_product=pair_product,
         labels=np.concatenate([pairs.labels.astype(np.float32), np.full(len(mined), UNJUDGED, dtype=np.float32)]),
-        grades=np.concatenate([_shares_of_highest(pairs), np.zeros(len(mined))]).astype(np.float32),
-        positives=frozenset(
-            (int(pair_query[one]), int(pair_product[other]))
-            for one, other in [*zip(relevant, relevant, strict=True), *known]
-        ),
+        positives=frozenset((int(pair_query[row]), int(pair_product[row])) for row in relevant),
         repeat=repeat,
-        turns=turns,
     )
 
 
 def plan_epoch(
     sources: Sequence[TokenizedPairs],
     loss: LossRecipe,
+    optimizer: OptimizerRecipe,
     *,
-    batch_size: int,
     seed: int,
     epoch: int,
     mined: int = 0,
-    batches: Batches = "shuffled",
 ) -> list[BatchPlan]:
     """Return the batches of an epoch, shuffled; each holds ``batch_size`` units of one source, the last may be smaller.
 
-    A unit is what stays in one batch. With the cosine and CoSENT losses it is a pair. With InfoNCE it is a relevant
-    pair with labelled and mined negatives of its query, drawn anew each epoch. In batches ``by_query`` it is a query
-    with all its labelled pairs and a draw of its mined negatives, and a batch is full with ``batch_size`` pairs.
+    A unit is what stays in one batch. With the cosine loss it is a pair. With InfoNCE it is a relevant pair with
+    labelled and mined negatives of its query, drawn anew each epoch. With batches ``by_product`` queries that share a
+    relevant product meet in a batch: fewer distinct products are embedded then, and in-batch negatives are harder.
 
     Args:
         sources: The tokenised train splits.
         loss: Which, and how many positives and negatives.
-        batch_size: Units a batch.
+        optimizer: Gives the size and the kind of batches.
         seed: Of the recipe.
         epoch: Its number; another epoch is shuffled otherwise.
         mined: Mined negatives beside each positive.
-        batches: ``by_product``: queries that share a relevant product meet in a batch. Fewer distinct products are
-            embedded then, and in-batch negatives are harder. ``by_query``: the loss sees the products of a query side
-            by side, which is what ranks them.
 
     Raises:
         DataError: If InfoNCE is asked for and no pair is relevant.
     """
+    batch_size, batches = optimizer.batch_size, optimizer.batches
     generator = np.random.default_rng([seed, epoch])
     plans = []
     for number, pairs in enumerate(sources):
-        turn = pairs.pair_query % pairs.turns == epoch % pairs.turns  # (P,)
         for _ in range(pairs.repeat):
-            if batches == "by_query":
-                units = _whole_queries(pairs, turn, mined, generator)
-            else:
-                units = _units(pairs, turn, loss, mined, generator)
+            units = _units(pairs, loss, mined, generator)
             order = generator.permutation(len(units))
             if batches == "by_product":
                 order = order[np.argsort(_product_places(pairs, units, generator)[order], kind="stable")]
-            sizes = [len(units[place]) if batches == "by_query" else 1 for place in order]
             plans += [
-                BatchPlan(number, tuple(pair for place in run for pair in units[order[place]]))
-                for run in _filled(sizes, batch_size)
+                BatchPlan(number, tuple(pair for place in order[start : start + batch_size] for pair in units[place]))
+                for start in range(0, len(order), batch_size)
             ]
     if len(sources) == 1 and batches != "by_product":
         return plans  # shuffled already
@@ -184,59 +157,30 @@ def gather_batch(pairs: TokenizedPairs, plan: BatchPlan) -> TokenizedBatch:
     positives = np.array(
         [[(query, product) in pairs.positives for product in products.tolist()] for query in queries.tolist()]
     )
-    teacher = None
-    if pairs.teacher is not None:
-        teacher = torch.from_numpy(pairs.teacher[0][queries] @ pairs.teacher[1][products].T)
     return TokenizedBatch(
         query_rows=[pairs.query_rows[number] for number in queries],
         product_rows=[pairs.product_rows[number] for number in products],
         pair_query=torch.from_numpy(pair_query),
         pair_product=torch.from_numpy(pair_product),
         labels=torch.from_numpy(pairs.labels[numbers]),
-        grades=torch.from_numpy(pairs.grades[numbers]),
         positives=torch.from_numpy(positives),
-        teacher=teacher,
     )
 
 
-def _units(
-    pairs: TokenizedPairs, turn: NDArray[np.bool_], loss: LossRecipe, mined: int, generator: np.random.Generator
-) -> list[list[int]]:
+def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.random.Generator) -> list[list[int]]:
     if loss.name != "infonce":
-        return [[number] for number in np.flatnonzero(turn & (pairs.labels != UNJUDGED)).tolist()]
+        return [[number] for number in np.flatnonzero(pairs.labels != UNJUDGED).tolist()]
     if not (pairs.labels == 1).any():
         raise DataError("infonce needs relevant pairs, got none in the train split: use the cosine loss")
-    positives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 1)))  # none: fewer queries than turns
-    negatives = _by_query(pairs, np.flatnonzero(turn & (pairs.labels == 0)))
+    positives = _by_query(pairs, np.flatnonzero(pairs.labels == 1))
+    negatives = _by_query(pairs, np.flatnonzero(pairs.labels == 0))
     unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))
     units = []
     for query, relevant in positives.items():
         for number in _draw(relevant, loss.positives_per_query or len(relevant), generator):
             hard = _draw(negatives.get(query, []), loss.hard_negatives, generator)
             units.append([number, *hard, *_draw(unjudged.get(query, []), mined, generator)])
-    if loss.cosent_weight:  # queries without a relevant product still order pairs
-        units += [[number] for query in sorted(negatives.keys() - positives.keys()) for number in negatives[query]]
     return units
-
-
-def _whole_queries(
-    pairs: TokenizedPairs, turn: NDArray[np.bool_], mined: int, generator: np.random.Generator
-) -> list[list[int]]:
-    judged = _by_query(pairs, np.flatnonzero(turn & (pairs.labels != UNJUDGED)))
-    unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))
-    return [[*numbers, *_draw(unjudged.get(query, []), mined, generator)] for query, numbers in judged.items()]
-
-
-def _filled(sizes: Sequence[int], batch_size: int) -> list[range]:
-    """Return runs of positions, each as short as gives a sum of sizes of at least the batch size; the last may not."""
-    runs = []
-    start = filled = 0
-    for position, size in enumerate(sizes):
-        filled += size
-        if filled >= batch_size or position == len(sizes) - 1:
-            runs.append(range(start, position + 1))
-            start, filled = position + 1, 0
-    return runs
 
 
 def _product_places(
@@ -267,11 +211,6 @@ def _draw(numbers: list[int], count: int, generator: np.random.Generator) -> lis
     if count >= len(numbers):
         return numbers
     return [] if not count else [int(number) for number in generator.choice(numbers, size=count, replace=False)]
-
-
-def _shares_of_highest(pairs: Pairs) -> NDArray[np.float32]:
-    span = np.ptp(pairs.grades) if len(pairs) else 0.0
-    return (pairs.grades - pairs.grades.min()) / span if span else pairs.labels.astype(np.float32)
 
 
 def _distinct(rows: list[list[int]]) -> tuple[list[list[int]], NDArray[np.int64]]:

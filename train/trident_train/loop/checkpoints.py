@@ -21,6 +21,7 @@ IDENTITY_FILE = "identity.json"
 TENSORS_FILE = "weights.safetensors"
 STATE_FILE = "state.pt"
 SUMS_FILE = "sha256.json"
+KEPT = 2  # of which the older one serves where the newer is damaged
 DAMAGE = (OSError, ValueError, KeyError, RuntimeError, EOFError, safetensors.SafetensorError)
 
 logger = logging.getLogger(__name__)
@@ -37,10 +38,9 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class CheckpointFolder:
-    """The checkpoints of one run, in ``folder/step-N``; ``keep`` of them stay."""
+    """The checkpoints of one run, in ``folder/step-N``; the last two stay."""
 
     folder: Path
-    keep: int
 
     def open(self, identity: dict[str, str], *, restart: bool) -> Checkpoint | None:
         """Return the newest whole checkpoint of this very run, None if there is none.
@@ -73,7 +73,7 @@ class CheckpointFolder:
         return None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint and remove the oldest beyond ``keep``.
+        """Write a checkpoint and remove all but the last two.
 
         Raises:
             TridentError: If it cannot be written in full; the earlier ones are what they were.
@@ -95,12 +95,8 @@ class CheckpointFolder:
                 f"checkpoint {target} could not be written ({reason}); {kept}: "
                 "free space and run the same command again"
             ) from error
-        for old in self._folders()[: -self.keep]:
+        for old in self._folders()[:-KEPT]:
             shutil.rmtree(old)
-
-    def discard(self) -> None:
-        """Remove all checkpoints."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest(self) -> Checkpoint | None:
         for folder in reversed(self._folders()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,37 +13,31 @@ from trident_train.judge.evaluate import rank_encoder
 from trident_train.model.encoder import Encoder
 from trident_train.recipe import SelectionRecipe
 
-AS_GOOD_AS_ONE = 0.995
+CATALOGUE_PRODUCTS = 3000  # that stand for the catalogue, judged ones included
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """``value`` says how good, by the recipe's rule; names of ``metrics`` start with their source's if it has one."""
+    """``value`` says how good; names of ``metrics`` start with their source's if it has one."""
 
     value: float
     metrics: dict[str, float]
 
 
-def validation_score(
-    encoder: Encoder, sources: Sequence[Source], recipe: SelectionRecipe, *, pretrained: Score | None = None
-) -> Score:
-    """Return the score of an encoder on the validation splits.
-
-    By the rule ``mean`` it is the mean over sources of the mean over metrics. By ``worst_gain`` it is the least that a
-    metric of a source gained over the pretrained model: above 0 if none fell.
+def validation_score(encoder: Encoder, sources: Sequence[Source], recipe: SelectionRecipe) -> Score:
+    """Return the score of an encoder on the validation splits: the mean over sources of the mean over metrics.
 
     Args:
         encoder: Judged as it is.
         sources: Their validation splits; one without a catalogue is scored by the other metrics.
-        recipe: Which metrics, by which rule, and how large a part of a catalogue stands for it.
-        pretrained: The pretrained model's score; None: the encoder is that model.
+        recipe: Which metrics.
     """
     metrics: dict[str, float] = {}
     means = []
     for source in sources:
         catalogue = None
         if recipe.ranks_catalogue() and source.catalogue is not None:
-            catalogue = _part_of(source.catalogue, source.parts.validation.product_ids, recipe.catalogue_products)
+            catalogue = _part_of(source.catalogue, source.parts.validation.product_ids, CATALOGUE_PRODUCTS)
         pairs = source.parts.validation
         row = rank_encoder(encoder, pairs, catalogue).row("validation", pairs, catalogue)
         found: dict[str, float] = {
@@ -58,19 +52,7 @@ def validation_score(
         means.append(float(np.mean(list(chosen.values()))))
         prefix = f"{source.name}/" if source.name else ""
         metrics |= {prefix + name: value for name, value in chosen.items()}
-    if recipe.rule == "worst_gain":
-        before = metrics if pretrained is None else pretrained.metrics
-        return Score(value=worst_gain(before, metrics), metrics=metrics)
     return Score(value=float(np.mean(means)), metrics=metrics)
-
-
-def worst_gain(before: Mapping[str, float], after: Mapping[str, float]) -> float:
-    """Return the least that a metric gained; one that was and is as good as 1 has nothing to gain, and is left out.
-
-    NDCG of queries with a single judged product, for instance, is always 1; where nearly all are relevant, nearly so.
-    """
-    gains = [value - before[name] for name, value in after.items() if min(value, before[name]) < AS_GOOD_AS_ONE]
-    return min(gains, default=0.0)
 
 
 def _part_of(catalogue: Catalogue, judged: list[str], size: int) -> Catalogue:

@@ -48,10 +48,6 @@ def random_pairs(recipe: TrainRecipe, vocabulary: int) -> TokenizedPairs:
         labels = np.array([1.0, *beside] * units)
     generator = np.random.default_rng(recipe.seed)
     products = units * rows_a_unit
-    teacher = None
-    if recipe.loss.name == "distillation":  # cosines are all that matters of it
-        cosine = np.float32(0.5**0.5)
-        teacher = (np.full((units, 1), cosine), np.full((products, 1), cosine))
     pair_query = np.repeat(np.arange(units), rows_a_unit)
     return TokenizedPairs(
         query_rows=generator.integers(vocabulary, size=(units, recipe.text.query_max_tokens)).tolist(),
@@ -59,7 +55,5 @@ def random_pairs(recipe: TrainRecipe, vocabulary: int) -> TokenizedPairs:
         pair_query=pair_query,
         pair_product=np.arange(products),
         labels=labels.astype(np.float32),
-        grades=(labels == 1).astype(np.float32),
         positives=frozenset((int(pair_query[row]), row) for row in np.flatnonzero(labels == 1).tolist()),
-        teacher=teacher,
     )

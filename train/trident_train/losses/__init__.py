@@ -4,9 +4,7 @@ Rooms that it may import: data.
 """
 
 from trident_train.losses.batch import EmbeddedBatch
-from trident_train.losses.cosent import cosent_loss
 from trident_train.losses.cosine import cosine_loss
-from trident_train.losses.distillation import distillation_loss
 from trident_train.losses.infonce import infonce_loss
 
-__all__ = ["EmbeddedBatch", "cosent_loss", "cosine_loss", "distillation_loss", "infonce_loss"]
+__all__ = ["EmbeddedBatch", "cosine_loss", "infonce_loss"]

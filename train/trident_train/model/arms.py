@@ -71,8 +71,6 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
         layers_to_transform=None if recipe.top_layers is None else list(range(layers - top, layers)),
         exclude_modules=rf".*{UNREACHED}.*",
         bias="none",
-        use_rslora=recipe.rslora,
-        use_dora=recipe.dora,
     )
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = base_model  # PEFT writes this machine's path

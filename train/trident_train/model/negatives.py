@@ -36,7 +36,7 @@ class NegativeMiner:
         ranks.
 
         Args:
-            pairs: The train split, or pairs made of titles.
+            pairs: The train split.
             recipe: Which ranks.
             most: Products of all queries together.
 

@@ -69,14 +69,12 @@ def arm_colour(arm: str) -> str:
 
 
 def training_drawings(results: RunResults) -> list[Drawing]:
-    """Return loss and validation curves, and the scales tried if there were several; nothing without training."""
+    """Return loss and validation curves; nothing without training."""
     trained = results.report["trained"]
     if trained is None:
         return []
     drawings = [_loss(results.losses, trained["epochs"])] if results.losses.size else []
     drawings.append(_validation(trained, results.report["pretrained_validation"]))
-    if len(trained["scales"]) > 1:
-        drawings.append(_scales(trained, results.report["pretrained_validation"]["value"]))
     return drawings
 
 
@@ -186,19 +184,6 @@ def _validation(trained: Table, pretrained: Table) -> Drawing:
         f"pretrained {pretrained['value']:.4f}.",
         figure=figure,
     )
-
-
-def _scales(trained: Table, pretrained: float) -> Drawing:
-    figure, axes = new_panel()
-    scales = {float(scale): score for scale, score in trained["scales"].items()}
-    places = sorted(scales)
-    axes.plot(places, [scales[place] for place in places], "o-", color=PALETTE["trained"], label="validation score")
-    axes.axhline(pretrained, color=PALETTE["pretrained"], linestyle="--", linewidth=1.1, label="pretrained")
-    axes.axvline(trained["best_scale"], color=INK, linestyle=":", linewidth=1.2, label="kept")
-    axes.set(xlabel="share of the learned change", ylabel="validation score", xlim=(0, 1.05))
-    _legend_below(axes)
-    words = ", ".join(f"{place:g}: {scales[place]:.4f}" for place in places)
-    return Drawing("scales", "Shares of the learned change", f"Validation score by share: {words}.", figure)
 
 
 def _legend_below(axes: Axes) -> None:

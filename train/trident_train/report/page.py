@@ -141,7 +141,6 @@ def _costs(report: Table) -> dict[str, str]:
         "Weights saved": size_text(report["saved_bytes"]),
         "Peak memory": size_text(report["peak_memory_bytes"]),
         "Train pairs": f"{report['train_pairs']:,}",
-        **({"Pairs made of titles": f"{report['made_pairs']:,}"} if report.get("made_pairs") else {}),
         "Validation pairs": f"{report['validation_pairs']:,}",
     }
     if report["trained"] is not None:

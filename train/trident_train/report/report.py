@@ -41,7 +41,6 @@ class TrainReport:
         improved: Whether the kept weights score better than the pretrained ones; None if nothing was trained.
         audits: By source.
         train_pairs: Over all sources.
-        made_pairs: Of queries made of titles, trained on beside those; over all sources.
         validation_pairs: Over all sources.
         trained_weights: How many.
         total_weights: Of the model, adapters not counted.
@@ -61,7 +60,6 @@ class TrainReport:
     improved: bool | None
     audits: dict[str, Audit]
     train_pairs: int
-    made_pairs: int = 0
     validation_pairs: int
     trained_weights: int
     total_weights: int

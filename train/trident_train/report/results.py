@@ -108,10 +108,7 @@ def read_report(folder: Path) -> Table:
 
 def kept_text(trained: Table) -> str:
     """Return which weights a run kept, such as ``epoch 2 of 4, the best by the validation split``."""
-    epochs = len(trained["epochs"])
-    if trained.get("keep") == "mean":
-        return f"the mean of the weights of {epochs} epochs"
-    return f"epoch {trained['best_epoch']} of {epochs}, the best by the validation split"
+    return f"epoch {trained['best_epoch']} of {len(trained['epochs'])}, the best by the validation split"
 
 
 def read_test_split(folder: Path) -> tuple[Pairs, list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from trident.errors import DataError
 from trident_train.data.splits import SplitPairs, query_hashes, split_pairs, trained_share
 from trident_train.loop.batches import UNJUDGED, BatchPlan, TokenizedPairs, gather_batch, plan_epoch, tokenize_pairs
 from trident_train.model.encoder import length_groups
-from trident_train.recipe import Batches, DataRecipe, LossRecipe
+from trident_train.recipe import Batches, DataRecipe, LossRecipe, OptimizerRecipe
 
 RECIPE = DataRecipe(pairs="pairs.csv", validation_share=0.2, test_share=0.3)
 
@@ -84,9 +86,12 @@ def tokenizer(tiny_model: object) -> TextTokenizer:
     return TextTokenizer.load(tiny_model, TextContract())  # type: ignore[arg-type]
 
 
-def plan(sources: list[TokenizedPairs], loss: LossRecipe | None = None, **options: int) -> list[BatchPlan]:
-    settings = {"batch_size": 8, "seed": 1, "epoch": 1, **options}
-    return plan_epoch(sources, loss or LossRecipe(), **settings)  # type: ignore[arg-type]
+def plan(
+    sources: list[TokenizedPairs], loss: LossRecipe | None = None, *, seed: int = 1, epoch: int = 1, **options: Any
+) -> list[BatchPlan]:
+    mined = options.pop("mined", 0)
+    optimizer = OptimizerRecipe(**{"batch_size": 8, **options})
+    return plan_epoch(sources, loss or LossRecipe(), optimizer, seed=seed, epoch=epoch, mined=mined)
 
 
 def test_batches_hold_each_text_once_and_every_pair(tokenizer: TextTokenizer) -> None:
@@ -159,38 +164,6 @@ def test_a_batch_is_of_one_source_and_a_source_may_repeat(tokenizer: TextTokeniz
     assert [item.source for item in plans] != sorted(item.source for item in plans)
 
 
-@pytest.mark.parametrize("loss", [LossRecipe(), LossRecipe(name="infonce")])
-@pytest.mark.parametrize("batches", ["shuffled", "by_query"])
-def test_queries_are_dealt_out_to_epochs(tokenizer: TextTokenizer, loss: LossRecipe, batches: Batches) -> None:
-    tokenized = tokenize_pairs(make_pairs(20), tokenizer, turns=3)
-    seen = []
-    for epoch in (1, 2, 3, 4):
-        plans = plan_epoch([tokenized], loss, batch_size=8, seed=1, epoch=epoch, batches=batches)
-        numbers = [pair for item in plans for pair in item.pairs]
-        assert len(numbers) == len(set(numbers))
-        seen.append(set(tokenized.pair_query[numbers].tolist()))
-    assert sorted(len(queries) for queries in seen[:3]) == [6, 7, 7]
-    assert set.union(*seen[:3]) == set(range(20))
-    assert seen[3] == seen[0]
-
-
-@pytest.mark.parametrize("batches", ["shuffled", "by_product", "by_query"])
-def test_fewer_queries_than_epochs_leave_some_epochs_without(tokenizer: TextTokenizer, batches: Batches) -> None:
-    tokenized = tokenize_pairs(make_pairs(2), tokenizer, turns=3)
-    loss = LossRecipe(name="infonce")
-    plans = [plan_epoch([tokenized], loss, batch_size=8, seed=1, epoch=epoch, batches=batches) for epoch in (1, 2, 3)]
-    assert sorted(len(of_epoch) for of_epoch in plans) == [0, 1, 1]
-
-
-def test_cosent_beside_infonce_sees_queries_without_a_relevant_product(tokenizer: TextTokenizer) -> None:
-    pairs = make_pairs(3).take([0, 1, 2])  # the second query has an irrelevant product only
-    tokenized = tokenize_pairs(pairs, tokenizer)
-    alone = plan([tokenized], LossRecipe(name="infonce"))
-    beside = plan([tokenized], LossRecipe(name="infonce", cosent_weight=0.1))
-    assert sorted(pair for item in alone for pair in item.pairs) == [0, 1]
-    assert sorted(pair for item in beside for pair in item.pairs) == [0, 1, 2]
-
-
 def test_rows_of_similar_length_are_run_together() -> None:
     lengths = [5, 60, 6, 58, 7, 59] * 40
     groups = length_groups(lengths)
@@ -208,39 +181,14 @@ def test_queries_that_share_products_meet_in_a_batch(tokenizer: TextTokenizer) -
 
     def products(batches: Batches) -> list[int]:
         loss = LossRecipe(name="infonce")
-        plans = plan_epoch([tokenized], loss, batch_size=20, seed=1, epoch=1, batches=batches)
+        plans = plan([tokenized], loss, batch_size=20, batches=batches)
         assert sorted(pair for item in plans for pair in item.pairs) == list(range(200))
         return [len(gather_batch(tokenized, item).product_rows) for item in plans]
 
     assert products("by_product") == [2] * 10
     assert min(products("shuffled")) > 8
     meets = [
-        {
-            frozenset(item.pairs)
-            for item in plan_epoch([tokenized], LossRecipe(), batch_size=20, seed=1, epoch=epoch, batches="by_product")
-        }
+        {frozenset(item.pairs) for item in plan([tokenized], epoch=epoch, batch_size=20, batches="by_product")}
         for epoch in (1, 2)
     ]
     assert meets[0] != meets[1]
-
-
-def test_a_query_stands_whole_in_a_batch(tokenizer: TextTokenizer) -> None:
-    queries = [f"words {number % 40}" for number in range(200)]  # five pairs a query, of 40 queries
-    titles = [f"title {number}" for number in range(200)]
-    labels = np.array([number < 80 for number in range(200)], dtype=np.int8)
-    pairs = Pairs(queries, titles, labels, labels.astype(np.float32), titles)
-    tokenized = tokenize_pairs(pairs, tokenizer, mined=[(number, f"mined {number}") for number in range(120)])
-    for loss in (LossRecipe(name="infonce"), LossRecipe(name="cosent")):
-        plans = [
-            plan_epoch([tokenized], loss, batch_size=24, seed=1, epoch=epoch, mined=1, batches="by_query")
-            for epoch in (1, 2)
-        ]
-        for plan in plans:
-            judged = [[pair for pair in item.pairs if pair < 200] for item in plan]
-            assert sorted(pair for numbers in judged for pair in numbers) == list(range(200))
-            assert [len(item.pairs) for item in plan] == [24] * 10  # four queries of five pairs and a mined one
-            for numbers in judged:
-                assert len({number % 40 for number in numbers}) * 5 == len(numbers)
-        assert {frozenset(item.pairs) for item in plans[0]} != {frozenset(item.pairs) for item in plans[1]}
-    uneven = plan_epoch([tokenized], LossRecipe(), batch_size=16, seed=1, epoch=1, batches="by_query")
-    assert [len(item.pairs) for item in uneven] == [20] * 10  # full with the query that reaches 16

@@ -11,13 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from trident_train.loop.loop import loss_of
-from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, distillation_loss, infonce_loss
-from trident_train.recipe import LossRecipe
+from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss
 
 TEMPERATURE = 0.1
-MARGIN = 0.3
-TEACHER = torch.tensor([[0.9, 0.1, 0.4, 0.2], [0.3, 0.5, 0.6, 0.1], [0.2, 0.2, 0.7, -0.1]], dtype=torch.float64)
 
 
 def unit(rows: int, columns: int, seed: int) -> Tensor:
@@ -36,9 +32,7 @@ def batch(queries: Tensor, products: Tensor) -> EmbeddedBatch:
         pair_query=torch.tensor([0, 0, 1, 2, 2]),
         pair_product=torch.tensor([0, 1, 2, 3, 0]),
         labels=torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64),
-        grades=torch.tensor([1.0, 0.5, 0.5, 0.25, 0.0]),
         positives=positives,
-        teacher=TEACHER,
     )
 
 
@@ -80,66 +74,9 @@ def test_infonce_equals_the_formula_with_known_positives_masked() -> None:
     assert found.item() == pytest.approx(sum(expected) / len(expected))
 
 
-def test_cosent_equals_the_formula_over_all_pairs_of_different_grade() -> None:
-    sample = batch(unit(3, 6, 0), unit(4, 6, 1))
-    cosines, grades = sample.similarities().tolist(), sample.grades.tolist()
-    total = 1.0
-    for high, better in zip(cosines, grades, strict=True):
-        for low, worse in zip(cosines, grades, strict=True):
-            if better > worse:
-                total += math.exp((low - high) / TEMPERATURE)
-    assert cosent_loss(sample, temperature=TEMPERATURE).item() == pytest.approx(math.log(total))
-
-
-def test_distillation_is_the_mean_divergence_from_the_shifted_teacher() -> None:
-    queries, products = unit(3, 6, 0), unit(4, 6, 1)
-    relevance = [[1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.25]]
-    learned, taught = (queries @ products.T).tolist(), TEACHER.tolist()
-    expected = []
-    for row in range(3):
-        student = [math.exp(value / TEMPERATURE) for value in learned[row]]
-        shifted = zip(taught[row], relevance[row], strict=True)
-        teacher = [math.exp((value + MARGIN * gain) / TEMPERATURE) for value, gain in shifted]
-        wanted = [value / sum(teacher) for value in teacher]
-        found = [value / sum(student) for value in student]
-        expected.append(sum(p * math.log(p / q) for p, q in zip(wanted, found, strict=True)))
-    loss = distillation_loss(batch(queries, products), margin=MARGIN, temperature=TEMPERATURE)
-    assert loss.item() == pytest.approx(sum(expected) / 3)
-
-
-def test_a_model_that_equals_its_teacher_has_nothing_to_learn_without_a_margin() -> None:
-    queries, products = unit(3, 6, 0), unit(4, 6, 1)
-    sample = replace(batch(queries, products), teacher=(queries @ products.T).detach())
-    distillation_loss(sample, margin=0.0, temperature=TEMPERATURE).backward()
-    assert queries.grad is not None
-    torch.testing.assert_close(queries.grad, torch.zeros_like(queries))
-
-
-def test_relevance_is_the_grade_of_a_judged_pair_and_1_for_others_known_to_be_relevant() -> None:
-    sample = batch(unit(3, 6, 0), unit(4, 6, 1))
-    sample.positives[2, 1] = True  # of a pair that is not in the batch
-    mined = replace(sample, labels=torch.tensor([1.0, 1.0, 1.0, -1.0, 0.0], dtype=torch.float64))
-    expected = [[1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0], [0.0, 1.0, 0.0, 1.0]]
-    assert mined.relevance().tolist() == expected
-
-
-def test_distillation_without_a_teacher_is_refused() -> None:
-    sample = replace(batch(unit(3, 6, 0), unit(4, 6, 1)), teacher=None)
-    with pytest.raises(ValueError, match="needs the teacher's cosines, got none"):
-        distillation_loss(sample, margin=MARGIN, temperature=TEMPERATURE)
-
-
 LOSSES: dict[str, Callable[[EmbeddedBatch], Tensor]] = {
     "cosine": cosine_loss,
     "infonce": lambda sample: infonce_loss(sample, temperature=TEMPERATURE),
-    "cosent": lambda sample: cosent_loss(sample, temperature=TEMPERATURE),
-    "distillation": lambda sample: distillation_loss(sample, margin=MARGIN, temperature=TEMPERATURE),
-    "distillation and cosent": lambda sample: loss_of(
-        sample, LossRecipe(name="distillation", margin=MARGIN, temperature=TEMPERATURE, cosent_weight=0.3)
-    ),
-    "infonce and cosent": lambda sample: loss_of(
-        sample, LossRecipe(name="infonce", temperature=TEMPERATURE, cosent_weight=0.3)
-    ),
 }
 
 
@@ -162,27 +99,21 @@ def test_gradients_equal_central_differences(name: str) -> None:
     assert products.grad[place].item() == pytest.approx((swapped(moved[0]) - swapped(moved[1])) / (2 * step), abs=1e-6)
 
 
-def test_mined_negatives_push_but_are_never_judged() -> None:
+def test_mined_negatives_push() -> None:
     queries, products = unit(3, 6, 0), unit(4, 6, 1)
     whole = batch(queries, products)
     mined = replace(whole, labels=torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0], dtype=torch.float64))
     assert infonce_loss(mined, temperature=TEMPERATURE).item() == pytest.approx(
         infonce_loss(whole, temperature=TEMPERATURE).item()
     )
-    assert mined.judged().labels.tolist() == [1.0] * 4
-    assert mined.judged().grades.tolist() == [1.0, 0.5, 0.5, 0.25]
 
 
 def test_batches_without_anything_to_learn_cost_nothing_and_break_nothing() -> None:
     queries, products = unit(3, 6, 0), unit(4, 6, 1)
     sample = batch(queries, products)
-    negatives = replace(sample, labels=torch.zeros(5), grades=torch.ones(5))
-    for loss in (
-        infonce_loss(negatives, temperature=TEMPERATURE),
-        cosent_loss(negatives, temperature=TEMPERATURE),
-    ):
-        loss.backward(retain_graph=True)
-        assert loss.item() == 0.0
+    loss = infonce_loss(replace(sample, labels=torch.zeros(5)), temperature=TEMPERATURE)
+    loss.backward()
+    assert loss.item() == 0.0
     assert queries.grad is not None
     assert not queries.grad.abs().any()
 
@@ -196,7 +127,6 @@ def test_irrelevant_pairs_below_zero_cost_nothing() -> None:
         pair_query=torch.tensor([0]),
         pair_product=torch.tensor([0]),
         labels=torch.tensor([0.0]),
-        grades=torch.tensor([0.0]),
         positives=torch.zeros(1, 1, dtype=torch.bool),
     )
     assert cosine_loss(sample).item() == 0.0

@@ -49,7 +49,7 @@ def generate(*, seed: int = DEFAULT_SEED) -> Sample:
     return Sample(products=tuple(item.product for item in items), pairs=tuple(pairs))
 
 
-def write_sample(folder: Path, *, seed: int = DEFAULT_SEED) -> SamplePaths:
+def write_sample(folder: Path) -> SamplePaths:
     """Write ``products.csv`` and ``pairs.csv`` into a folder of their own, and return their paths.
 
     The files are written beside the folder and take its place in one go; an earlier sample there is replaced whole.
@@ -58,7 +58,7 @@ def write_sample(folder: Path, *, seed: int = DEFAULT_SEED) -> SamplePaths:
         DataError: If the folder holds anything but an earlier sample, or is a file.
     """
     _require_own_folder(folder)
-    sample = generate(seed=seed)
+    sample = generate()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as staging:
         new, old = Path(staging) / "new", Path(staging) / "old"
