@@ -59,7 +59,7 @@ check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflo
 	$(BIN)/mypy
 	$(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
-	$(BIN)/shellcheck scripts/*.sh .ci/run
+	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run
 	$(BIN)/hadolint Dockerfile.triton
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
