@@ -19,6 +19,8 @@ URL ?=
 PYTEST_ARGS ?=
 # Processes that run tests side by side; each computes on one thread.
 WORKERS ?= 2
+# Of the long forms' randomness; empty: another one each time.
+SEED ?=
 
 # The first interpreter that runs and is 3.11 or 3.12 (a name on PATH alone proves nothing: pyenv's shims); `make PYTHON=…` overrides.
 FIND_PYTHON = for name in python3 python3.12 python3.11; do \
@@ -43,6 +45,13 @@ test: export OMP_NUM_THREADS := 1
 test: $(VENV)/.dev-installed ## Run all tests (PYTEST_ARGS='-k index' for some)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+.PHONY: test-slow
+test-slow: export HF_HUB_OFFLINE := 1
+test-slow: export OMP_NUM_THREADS := 1
+test-slow: $(VENV)/.dev-installed ## Run the long forms of tests, which print their seed (SEED=… repeats one)
+	PATH="$(CURDIR)/$(BIN):$$PATH" TRIDENT_TEST_SEED="$(SEED)" $(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile \
+		--no-loadscope-reorder $(PYTEST_ARGS)
+
 .PHONY: check
 check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflows, hooks, alert rules and what describes the image
 	$(BIN)/ruff format --check .
@@ -50,7 +59,7 @@ check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflo
 	$(BIN)/mypy
 	$(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
-	$(BIN)/shellcheck scripts/*.sh .ci/run
+	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run
 	$(BIN)/hadolint Dockerfile.triton
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml

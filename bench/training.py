@@ -98,7 +98,7 @@ def compare(recipe: TrainRecipe, options: argparse.Namespace, progress: Progress
     held_out = [parts.validation, parts.test]  # nothing is chosen by either
     pairs = tokenize_pairs(train, TextTokenizer.load(find_model(recipe.base_model), recipe.text))
     plans = [
-        plan_epoch([pairs], recipe.loss, batch_size=options.batch_size, seed=recipe.seed, epoch=epoch)
+        plan_epoch([pairs], recipe.loss, recipe.optimizer, seed=recipe.seed, epoch=epoch)
         for epoch in range(1, options.epochs + 1)
     ]
     blocks = [plan[first : first + options.block] for plan in plans for first in range(0, len(plan), options.block)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -33,6 +34,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     folder = Path(__file__).parent
     order = ("triton", "pipeline", "unit")
     items.sort(key=lambda item: order.index(item.path.relative_to(folder).parts[0]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the seed of the long forms once, for every process that runs tests."""
+    if not os.environ.get("TRIDENT_TEST_SEED"):
+        os.environ["TRIDENT_TEST_SEED"] = str(random.SystemRandom().randrange(2**31))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say the seed where long forms run."""
+    if config.option.markexpr != "slow":
+        return None
+    return f"seed {os.environ['TRIDENT_TEST_SEED']} (make test-slow SEED={os.environ['TRIDENT_TEST_SEED']} repeats it)"
+
+
+@pytest.fixture(scope="session")
+def slow_seed() -> int:
+    """Return the seed that a long form draws from; it stands at the head of the run."""
+    return int(os.environ["TRIDENT_TEST_SEED"])
 
 
 COLOURS = {"red": "crimson", "blue": "navy", "green": "olive", "black": "ebony", "white": "ivory", "steel": "chrome"}

@@ -16,6 +16,7 @@ from trident_client.results import Hit, SearchResult, ServerInfo
 from trident_client.tensors import (
     COUNT,
     EMBEDDING,
+    FOUND,
     GENERATION,
     K_DEFAULT,
     MAX_BATCH,
@@ -93,7 +94,12 @@ class SearchClient:
         return self._transport.server_info(SEARCH)
 
     def search(
-        self, query: str, *, k: int = K_DEFAULT, ef: int | None = None, min_score: float | None = None
+        self,
+        query: str,
+        *,
+        k: int = K_DEFAULT,
+        ef: int | None = None,
+        min_score: float | None = None,
     ) -> SearchResult:
         """Return the products found for a query.
 
@@ -113,16 +119,21 @@ class SearchClient:
         return self.search_many([query], k=k, ef=ef, min_score=min_score)[0]
 
     def search_many(
-        self, queries: Sequence[str], *, k: int = K_DEFAULT, ef: int | None = None, min_score: float | None = None
+        self,
+        queries: Sequence[str],
+        *,
+        k: int = K_DEFAULT,
+        ef: int | None = None,
+        min_score: float | None = None,
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
         check_list(queries, "query")
-        values = knobs(k, ef, min_score)
+        values = knobs(k=k, ef=ef, min_score=min_score)
         results = []
         for part in _parts(queries):
             inputs: dict[str, NDArray[Any]] = {QUERY: text_tensor(part)}
             inputs |= {name: np.full((len(part), 1), value) for name, value in values.items()}
-            answer = self._transport.infer(SEARCH, inputs, (PRODUCT_ID, SCORE, TITLE, COUNT, GENERATION))
+            answer = self._transport.infer(SEARCH, inputs, (*FOUND, GENERATION))
             results += _results(part, answer)
         return results
 

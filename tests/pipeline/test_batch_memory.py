@@ -117,7 +117,7 @@ def test_infonce_batches_hold_their_negatives(recipe: TrainRecipe, tmp_path: Pat
         optimizer=OptimizerRecipe(batch_size=5),
     )
     pairs = random_pairs(infonce, 1000)
-    plan = plan_epoch([pairs], infonce.loss, batch_size=5, seed=0, epoch=1, mined=1)
+    plan = plan_epoch([pairs], infonce.loss, infonce.optimizer, seed=0, epoch=1, mined=1)
     batch = gather_batch(pairs, plan[0])
     assert len(plan) == 1
     assert (len(batch.query_rows), len(batch.product_rows)) == (5, 20)

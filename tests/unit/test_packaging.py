@@ -34,6 +34,29 @@ PACKAGE_ROOTS = {
     "trident_client": "client/trident_client",
 }
 DATA_ROOTS = {"trident_export/model_repository": "model_repository", "trident_train/recipes": "train/recipes"}
+# What the wheel holds beside Python: moving a module must not leave behind what it reads.
+DATA_FILES = {
+    "trident": "py.typed quality/templates/comparison.html.j2 templates/page.css",
+    "trident_client": "py.typed",
+    "trident_export": (
+        "py.typed model_repository/embed/config.pbtxt model_repository/embed/configs/cpu.pbtxt "
+        "model_repository/encoder/config.pbtxt model_repository/encoder/configs/onnxruntime.pbtxt "
+        "model_repository/encoder/configs/stages.pbtxt model_repository/encoder/configs/torch.pbtxt "
+        "model_repository/pipeline/config.pbtxt model_repository/retriever/config.pbtxt "
+        "model_repository/search/config.pbtxt model_repository/search/configs/cpu.pbtxt "
+        "model_repository/tokenizer/config.pbtxt model_repository/tokenizer/configs/stages.pbtxt "
+        "model_repository/tokenizer/configs/torch.pbtxt"
+    ),
+    "trident_gpu": "py.typed",
+    "trident_train": (
+        "py.typed recipes/demo.toml recipes/esci-e5-large-v2.toml recipes/esci.toml recipes/general.toml "
+        "recipes/icecat.toml recipes/movies.toml report/templates/card.md.j2 report/templates/report.html.j2"
+    ),
+}
+VOCABULARY = (
+    "attributes baby beauty books car clothing computers electronics furniture garden groceries kitchen music office "
+    "pets shoes sports tools toys"
+)
 ALL_REQUIREMENTS = [
     pytest.param(Requirement(line), id=f"{extra}: {line}")
     for extra, lines in {"bare": PROJECT["dependencies"], **EXTRAS}.items()
@@ -170,8 +193,11 @@ def test_the_wheel_holds_the_four_packages_and_their_data(built):
         files = source_files(REPOSITORY / root)
         assert files, f"nothing under {root}"
         assert {f"{target}/{file}" for file in files} <= names
-    assert {f"{package}/py.typed" for package in PACKAGE_ROOTS} <= names
-    assert "trident_train/recipes/demo.toml" in names
+    data = {name for name in names if not name.endswith(".py") and ".dist-info/" not in name}
+    assert data == {
+        *(f"{package}/{file}" for package, files in DATA_FILES.items() for file in files.split()),
+        *(f"trident_train/data/sample/vocabulary/{name}.toml" for name in VOCABULARY.split()),
+    }
 
 
 def test_the_sdist_builds_what_the_wheel_holds(built):

@@ -17,7 +17,6 @@ from trident.commands.load_options import (
     Out,
     Queries,
     end_with_server,
-    plotting,
 )
 from trident.commands.output import figures_table, need, print_json, print_table, say
 from trident.errors import BenchError, ConfigError
@@ -73,7 +72,10 @@ def command(
         batches=tuple(int(number) for number in _numbers(batches, "--batches", whole=True)),
         **given,
     )
-    plots = plotting(plot)
+    plots = need("bench", "trident.bench.plot")
+    if plot is not None:
+        plots.check_plot_path(plot)
+        need("bench", "matplotlib")
     kept = None if budget is None else budgets.load_budget(budget)
     report = run.run_bench(analyzers.find_perf_analyzer(), config, say=say)
     if out is not None:

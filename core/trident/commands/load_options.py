@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-
-from trident.commands.output import need
 
 Queries = Annotated[Path, typer.Option(help="A file with a column query: pairs, or a query log.")]
 Generations = Annotated[Path, typer.Option(help="The folder of generations.")]
@@ -23,17 +21,3 @@ def end_with_server() -> None:
     """Let SIGTERM and SIGHUP end the command as Ctrl-C does, so that the server that it started is stopped too."""
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
-
-
-def plotting(plot: Path | None) -> Any:
-    """Return ``trident.bench.plot``, after checking before any measurement that a plot can be written if one is asked.
-
-    Raises:
-        BenchError: If the file's ending is none that is written.
-        MissingExtraError: If matplotlib is not installed.
-    """
-    plots = need("bench", "trident.bench.plot")
-    if plot is not None:
-        plots.check_plot_path(plot)
-        need("bench", "matplotlib")
-    return plots

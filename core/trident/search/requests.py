@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder.text import Side
 from trident.errors import DataError
-from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
+from trident.search.tensors import K_DEFAULT, KNOBS, QUERY, QUERY_MAX_BYTES, SIDE, TEXT
 
 
 @dataclass(frozen=True)
@@ -78,25 +79,24 @@ def read_asked(texts: NDArray[np.object_], sides: NDArray[np.object_] | None) ->
     return list(zip(read_texts(texts, name=of[0]), of, strict=True))
 
 
-def read_knobs(
-    k: NDArray[np.int32] | None, ef: NDArray[np.int32] | None, min_score: NDArray[np.float32] | None, count: int
-) -> list[SearchKnobs]:
-    """Return the knobs of each row of a request from its optional tensors, (B, 1) each.
+def read_knobs(tensor: Callable[[str], NDArray[Any] | None], count: int) -> list[SearchKnobs]:
+    """Return the knobs of each row of a request.
+
+    Args:
+        tensor: Called with the name of each knob; its optional tensor, (B, 1).
+        count: B.
 
     Raises:
         DataError: If a value is out of its range.
     """
-    if k is None and ef is None and min_score is None:
+    columns: dict[str, list[Any]] = {}
+    for name, (_, low, high, meaning) in KNOBS.items():
+        if (values := tensor(name)) is None:
+            continue
+        columns[name] = values.reshape(-1).tolist()
+        for value in columns[name]:
+            if not low <= value <= high:  # NaN is nowhere
+                raise DataError(f"{name} must be {low} to {high}{meaning}, got {value}")
+    if not columns:
         return [SearchKnobs()] * count
-    columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in (k, ef, min_score)]
-    return [_knobs(*row) for row in zip(*columns, strict=True)]
-
-
-def _knobs(k: int | None, ef: int | None, min_score: float | None) -> SearchKnobs:
-    if k is not None and not 1 <= k <= K_MAX:
-        raise DataError(f"{K} must be 1 to {K_MAX}, got {k}")
-    if ef is not None and not 1 <= ef <= EF_MAX:
-        raise DataError(f"{EF} must be 1 to {EF_MAX}, got {ef}")
-    if min_score is not None and not (math.isfinite(min_score) and -1 <= min_score <= 1):
-        raise DataError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
-    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score)
+    return [SearchKnobs(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]

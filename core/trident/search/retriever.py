@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
 from trident.index.index import VectorIndex
 from trident.search.requests import SearchKnobs
+from trident.search.tensors import COUNT, PRODUCT_ID, SCORE, TITLE
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Hits:
     scores: NDArray[np.float32]
     titles: NDArray[np.object_]
     counts: NDArray[np.int32]
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return what is answered, by tensor."""
+        return {PRODUCT_ID: self.product_ids, SCORE: self.scores, TITLE: self.titles, COUNT: self.counts}
 
     def rows(self, start: int, stop: int, width: int) -> Hits:
         """Return some of the rows, cut to a width."""

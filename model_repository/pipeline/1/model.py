@@ -16,19 +16,7 @@ from trident.search.answering import Asked, answer_together
 from trident.search.model_parameters import start_model
 from trident.search.pipeline_instance import PipelineInstance
 from trident.search.requests import read_asked, read_knobs
-from trident.search.tensors import (
-    COUNT,
-    EF,
-    EMBEDDING,
-    GENERATION,
-    MIN_SCORE,
-    PRODUCT_ID,
-    SCORE,
-    SIDE,
-    TEXT,
-    TITLE,
-    K,
-)
+from trident.search.tensors import EMBEDDING, FOUND, GENERATION, SIDE, TEXT
 from trident.watch.serving_metrics import PIPELINE_METRICS
 from trident.watch.watching import QueryWatch, SearchWatch
 
@@ -71,10 +59,10 @@ class TritonPythonModel:
     def read(self, request):
         try:
             texts = read_asked(self.tensor(request, TEXT), self.tensor(request, SIDE))
-            knobs = read_knobs(*(self.tensor(request, name) for name in (K, EF, MIN_SCORE)), len(texts))
+            knobs = read_knobs(lambda name: self.tensor(request, name), len(texts))
         except TridentError as error:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
-        searches = not {PRODUCT_ID, SCORE, TITLE, COUNT}.isdisjoint(request.requested_output_names())
+        searches = not set(FOUND).isdisjoint(request.requested_output_names())
         is_live = request.request_id() != GOLDEN_REQUEST
         if searches and is_live:
             self.query_watch.asked([text for text, _ in texts])
@@ -89,8 +77,7 @@ class TritonPythonModel:
         id_of_all = np.full((len(answer.embeddings), 1), self.identity.id.encode(), dtype=np.object_)
         tensors = {GENERATION: id_of_all, EMBEDDING: answer.embeddings}
         if answer.hits is not None:
-            hits = answer.hits
-            tensors |= {PRODUCT_ID: hits.product_ids, SCORE: hits.scores, TITLE: hits.titles, COUNT: hits.counts}
+            tensors |= answer.hits.tensors()
         wanted = request.requested_output_names()
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, tensors[name]) for name in tensors if name in wanted])
 

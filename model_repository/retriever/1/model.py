@@ -10,7 +10,7 @@ from trident.generation.golden import GOLDEN_REQUEST
 from trident.search.model_parameters import start_model
 from trident.search.requests import read_knobs
 from trident.search.retriever import Retriever
-from trident.search.tensors import COUNT, EF, EMBEDDING, GENERATION, MIN_SCORE, PRODUCT_ID, SCORE, TITLE, K
+from trident.search.tensors import EMBEDDING, GENERATION
 from trident.watch.watching import SearchWatch
 
 
@@ -32,7 +32,7 @@ class TritonPythonModel:
         for request in requests:
             embedding = pb_utils.get_input_tensor_by_name(request, EMBEDDING).as_numpy()  # (B, D)
             try:
-                wanted = read_knobs(*(self.tensor(request, name) for name in (K, EF, MIN_SCORE)), len(embedding))
+                wanted = read_knobs(lambda name, of=request: self.tensor(of, name), len(embedding))
                 self.retriever.check(embedding)
             except TridentError as error:
                 refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
@@ -50,7 +50,7 @@ class TritonPythonModel:
         return [self.response(hits.rows(*place)) if isinstance(place, tuple) else place for place in answers]
 
     def response(self, hits):
-        tensors = {PRODUCT_ID: hits.product_ids, SCORE: hits.scores, TITLE: hits.titles, COUNT: hits.counts}
+        tensors = hits.tensors()
         tensors[GENERATION] = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])
 

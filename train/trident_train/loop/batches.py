@@ -14,7 +14,7 @@ from trident.data.pairs import Pairs
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError
 from trident_train.losses import EmbeddedBatch
-from trident_train.recipe import Batches, LossRecipe
+from trident_train.recipe import LossRecipe, OptimizerRecipe
 
 UNJUDGED = -1.0  # the label of a mined negative: nobody said that it is irrelevant
 
@@ -108,31 +108,30 @@ def tokenize_pairs(
 def plan_epoch(
     sources: Sequence[TokenizedPairs],
     loss: LossRecipe,
+    optimizer: OptimizerRecipe,
     *,
-    batch_size: int,
     seed: int,
     epoch: int,
     mined: int = 0,
-    batches: Batches = "shuffled",
 ) -> list[BatchPlan]:
     """Return the batches of an epoch, shuffled; each holds ``batch_size`` units of one source, the last may be smaller.
 
     A unit is what stays in one batch. With the cosine loss it is a pair. With InfoNCE it is a relevant pair with
-    labelled and mined negatives of its query, drawn anew each epoch.
+    labelled and mined negatives of its query, drawn anew each epoch. With batches ``by_product`` queries that share a
+    relevant product meet in a batch: fewer distinct products are embedded then, and in-batch negatives are harder.
 
     Args:
         sources: The tokenised train splits.
         loss: Which, and how many positives and negatives.
-        batch_size: Units a batch.
+        optimizer: Gives the size and the kind of batches.
         seed: Of the recipe.
         epoch: Its number; another epoch is shuffled otherwise.
         mined: Mined negatives beside each positive.
-        batches: ``by_product``: queries that share a relevant product meet in a batch. Fewer distinct products are
-            embedded then, and in-batch negatives are harder.
 
     Raises:
         DataError: If InfoNCE is asked for and no pair is relevant.
     """
+    batch_size, batches = optimizer.batch_size, optimizer.batches
     generator = np.random.default_rng([seed, epoch])
     plans = []
     for number, pairs in enumerate(sources):

@@ -116,14 +116,9 @@ class Training:
 
     def plan(self, epoch: int) -> list[BatchPlan]:
         """Return the batches of an epoch."""
+        recipe = self.recipe
         return plan_epoch(
-            self.sources,
-            self.recipe.loss,
-            batch_size=self.recipe.optimizer.batch_size,
-            seed=self.recipe.seed,
-            epoch=epoch,
-            mined=self.recipe.negatives.mined,
-            batches=self.recipe.optimizer.batches,
+            self.sources, recipe.loss, recipe.optimizer, seed=recipe.seed, epoch=epoch, mined=recipe.negatives.mined
         )
 
     def run(self) -> Trained:

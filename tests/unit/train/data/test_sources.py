@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from trident.errors import DataError
 from trident_train.data.splits import SplitPairs, query_hashes, split_pairs, trained_share
 from trident_train.loop.batches import UNJUDGED, BatchPlan, TokenizedPairs, gather_batch, plan_epoch, tokenize_pairs
 from trident_train.model.encoder import length_groups
-from trident_train.recipe import Batches, DataRecipe, LossRecipe
+from trident_train.recipe import Batches, DataRecipe, LossRecipe, OptimizerRecipe
 
 RECIPE = DataRecipe(pairs="pairs.csv", validation_share=0.2, test_share=0.3)
 
@@ -84,9 +86,12 @@ def tokenizer(tiny_model: object) -> TextTokenizer:
     return TextTokenizer.load(tiny_model, TextContract())  # type: ignore[arg-type]
 
 
-def plan(sources: list[TokenizedPairs], loss: LossRecipe | None = None, **options: int) -> list[BatchPlan]:
-    settings = {"batch_size": 8, "seed": 1, "epoch": 1, **options}
-    return plan_epoch(sources, loss or LossRecipe(), **settings)  # type: ignore[arg-type]
+def plan(
+    sources: list[TokenizedPairs], loss: LossRecipe | None = None, *, seed: int = 1, epoch: int = 1, **options: Any
+) -> list[BatchPlan]:
+    mined = options.pop("mined", 0)
+    optimizer = OptimizerRecipe(**{"batch_size": 8, **options})
+    return plan_epoch(sources, loss or LossRecipe(), optimizer, seed=seed, epoch=epoch, mined=mined)
 
 
 def test_batches_hold_each_text_once_and_every_pair(tokenizer: TextTokenizer) -> None:
@@ -176,17 +181,14 @@ def test_queries_that_share_products_meet_in_a_batch(tokenizer: TextTokenizer) -
 
     def products(batches: Batches) -> list[int]:
         loss = LossRecipe(name="infonce")
-        plans = plan_epoch([tokenized], loss, batch_size=20, seed=1, epoch=1, batches=batches)
+        plans = plan([tokenized], loss, batch_size=20, batches=batches)
         assert sorted(pair for item in plans for pair in item.pairs) == list(range(200))
         return [len(gather_batch(tokenized, item).product_rows) for item in plans]
 
     assert products("by_product") == [2] * 10
     assert min(products("shuffled")) > 8
     meets = [
-        {
-            frozenset(item.pairs)
-            for item in plan_epoch([tokenized], LossRecipe(), batch_size=20, seed=1, epoch=epoch, batches="by_product")
-        }
+        {frozenset(item.pairs) for item in plan([tokenized], epoch=epoch, batch_size=20, batches="by_product")}
         for epoch in (1, 2)
     ]
     assert meets[0] != meets[1]
