@@ -1,10 +1,13 @@
-"""An export that is killed at a stage boundary leaves no generation, and the next one succeeds."""
+"""An export that is killed, at a stage boundary or anywhere, leaves no generation, and the next one succeeds."""
 
 from __future__ import annotations
 
+import random
 import signal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from trident.generation.generation import list_generations
 
@@ -12,8 +15,10 @@ STAGES = (
     "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "engine", "golden", "quality", "repository",
     "gate",
 )  # fmt: skip
+# Where something begins to be kept: the first files, embeddings that outlive the export, the serial number, the last.
+FEW = ("merge", "catalogue", "repository", "gate")
 EXPORT = """
-import os, signal, sys
+import os, signal, sys, threading
 from pathlib import Path
 import torch
 from trident_export.config import EngineConfig, ExportConfig
@@ -22,19 +27,26 @@ from trident_export.pipeline import export_generation
 torch.set_num_threads(1)
 config = ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx"))
 run, catalogue, output, last = sys.argv[1:]
+def end():
+    os.kill(os.getpid(), signal.SIGKILL)
 def report(stage):
     if stage.stage == last:
-        os.kill(os.getpid(), signal.SIGKILL)
+        end()
+if last.endswith(" s"):
+    threading.Timer(float(last[:-2]), end).start()
 export_generation(ExportOrder(Path(run), Path(catalogue), Path(output), config), report=report)
 """
 
 
-def test_a_kill_at_every_stage_boundary_leaves_nothing(
-    warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "stages", [FEW, pytest.param(STAGES, id="every", marks=pytest.mark.slow)], ids=["few", "every"]
+)
+def test_a_kill_at_a_stage_boundary_leaves_nothing(
+    warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path, stages: tuple[str, ...]
 ) -> None:
     generations = tmp_path / "generations"
     arguments = ("-c", EXPORT, tiny_run, tiny_data / "products.csv", generations)
-    for stage in STAGES:
+    for stage in stages:
         killed = warm_python.run(*arguments, stage)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert [path for path in generations.iterdir() if not path.name.startswith(".")] == []
@@ -45,3 +57,27 @@ def test_a_kill_at_every_stage_boundary_leaves_nothing(
     assert made.serial == 3  # those of the exports that were killed after they had theirs are not given again
     assert sorted(path.name for path in generations.iterdir() if path.is_dir()) == [made.id]
     assert not (tmp_path / ".generations.embeddings").exists()
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_nothing(
+    warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path, slow_seed: int
+) -> None:
+    generations = tmp_path / "generations"
+    arguments = ("-c", EXPORT, tiny_run, tiny_data / "products.csv", generations)
+    moments = random.Random(slow_seed)
+    killed = 0
+    for _ in range(20):
+        done = warm_python.run(*arguments, f"{moments.uniform(0.1, 12):.2f} s")
+        made = list_generations(generations)
+        if done.returncode == 0:  # it was faster than its end
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        killed += 1
+        for each in made:  # killed after its rename: whole
+            each.verify_files()
+    assert killed
+    assert warm_python.run(*arguments, "none").returncode == 0
+    (one,) = list_generations(generations)
+    one.verify_files()
+    assert not list(generations.glob(".export*"))
