@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,11 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["TRIDENT_TEST_SEED"] = str(random.SystemRandom().randrange(2**31))
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say the seed where long forms run."""
-    if config.option.markexpr != "slow":
-        return None
-    return f"seed {os.environ['TRIDENT_TEST_SEED']} (make test-slow SEED={os.environ['TRIDENT_TEST_SEED']} repeats it)"
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say the seed where long forms ran."""
+    if config.option.markexpr == "slow":
+        seed = os.environ["TRIDENT_TEST_SEED"]
+        terminalreporter.write_line(f"seed {seed}: make test-slow SEED={seed} repeats what was drawn")
 
 
 @pytest.fixture(scope="session")
