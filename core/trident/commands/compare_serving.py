@@ -15,6 +15,7 @@ from trident.config import to_table
 from trident.errors import ConfigError
 from trident.generation.generation import find_generation
 from trident.generation.staging import write_text
+from trident.rights import require_writable
 
 CHANGED_IN_TABLE = 10
 
@@ -42,6 +43,8 @@ def command(
         raise ConfigError("compare-serving needs one of --queries, --pairs and --log: where its queries come from")
     if html is not None and not html.parent.is_dir():
         raise ConfigError(f"--html: the folder {html.parent} does not exist")
+    if html is not None:
+        require_writable(html)
     comparing = need("serve", "trident.quality.serving_comparison")
     reading = need("serve", "trident.quality.compared_queries")
     page = need("serve", "trident.quality.comparison_page") if html is not None else None

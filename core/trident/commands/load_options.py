@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from trident.commands.output import need
+from trident.rights import require_writable
 
 Queries = Annotated[Path, typer.Option(help="A file with a column query: pairs, or a query log.")]
 Generations = Annotated[Path, typer.Option(help="The folder of generations.")]
@@ -36,5 +37,6 @@ def plotting(plot: Path | None) -> Any:
     plots = need("bench", "trident.bench.plot")
     if plot is not None:
         plots.check_plot_path(plot)
+        require_writable(plot)
         need("bench", "matplotlib")
     return plots

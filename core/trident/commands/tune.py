@@ -20,6 +20,7 @@ from trident.commands.load_options import (
     plotting,
 )
 from trident.commands.output import figures_table, need, print_json, print_table, say
+from trident.rights import require_writable
 
 if TYPE_CHECKING:
     from trident.bench.tuning_run import TuneReport
@@ -60,6 +61,8 @@ def command(
         **knobs,
     )
     plots = plotting(plot)
+    if out is not None:
+        require_writable(out)
     report = runs.run_tuning(need("bench", "trident.bench.perf_analyzer").find_perf_analyzer(), config, say=say)
     if out is not None:
         report.save(out)
