@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from trident.commands.output import need, print_json, print_table, say
@@ -99,6 +98,6 @@ def _changed(rows: list[dict[str, Any]]) -> Table:
     for name in ("query", "overlap@10", "RBO", "first product of old", "first product of new"):
         table.add_column(name, justify="right" if name in ("overlap@10", "RBO") else "left")
     for row in rows:
-        first = [escape(side[0]["title"]) if side else "-" for side in (row["old"], row["new"])]
-        table.add_row(escape(row["query"]), f"{row['overlap_at_10']:.2f}", f"{row['rbo']:.2f}", *first)
+        first = [side[0]["title"] if side else "-" for side in (row["old"], row["new"])]
+        table.add_row(row["query"], f"{row['overlap_at_10']:.2f}", f"{row['rbo']:.2f}", *first)
     return table
