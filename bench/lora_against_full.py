@@ -159,7 +159,7 @@ def show(result: dict[str, Any]) -> None:
             f"{row.peak_bytes / 2**30:.2f}",
             "-" if row.largest_batch is None else str(row.largest_batch),
         )
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(table)
     for name, ratio in result["full_over_lora"].items():
         console.print(

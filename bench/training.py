@@ -210,7 +210,7 @@ def show(result: dict[str, Any]) -> None:
             f"{row.roc_auc:.4f}",
             f"{row.roc_auc_difference:+.4f}",
         )
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(table)
     for line in result["missed"] or ["both targets met"]:
         console.print(line, highlight=False)
@@ -269,7 +269,7 @@ def main() -> int:
                 max_gradient_norm=math.inf,  # the original clips nothing
             ),
         )
-        with Progress(console=Console(stderr=True)) as progress:
+        with Progress(console=Console(stderr=True, markup=False)) as progress:
             return compare(recipe, options, progress)
 
     result = run(measure, show, as_json=options.json)

@@ -32,6 +32,7 @@ from trident.commands import (
     verify,
 )
 from trident.errors import ConfigError, TridentError
+from trident.rights import path_error
 
 app = typer.Typer(
     name="trident",
@@ -78,6 +79,12 @@ def run() -> int:
     except TridentError as error:
         sys.stderr.write(f"trident: {error}\n")
         return 2 if isinstance(error, ConfigError) else 1
+    except OSError as error:
+        line = path_error(error)
+        if line is None:
+            raise
+        sys.stderr.write(f"trident: {line}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("trident: interrupted\n")
         return 130

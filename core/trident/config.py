@@ -31,6 +31,15 @@ def load_recipe(recipe_class: type[T], recipe_path: Path, overrides: Sequence[st
     Raises:
         ConfigError: If the file is missing or no TOML, a key is unknown, a value has the wrong type or breaks a rule.
     """
+    return from_table(recipe_class, read_recipe_table(recipe_path, overrides), where=f"recipe {recipe_path}")
+
+
+def read_recipe_table(recipe_path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what a TOML file says, and nothing else, with ``key.subkey=value`` overrides applied.
+
+    Raises:
+        ConfigError: If the file is missing or no TOML, or an override has no ``=`` or a parent that is no table.
+    """
     try:
         table = tomllib.loads(recipe_path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -39,7 +48,7 @@ def load_recipe(recipe_class: type[T], recipe_path: Path, overrides: Sequence[st
         raise ConfigError(f"recipe {recipe_path} is not a TOML file: {error}") from error
     for override in overrides:
         apply_override(table, override)
-    return from_table(recipe_class, table, where=f"recipe {recipe_path}")
+    return table
 
 
 def from_table(config_class: type[T], table: Mapping[str, Any], *, where: str) -> T:

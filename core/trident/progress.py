@@ -1,4 +1,4 @@
-"""Progress of long work on standard error: a bar on a terminal, nothing when it is not one or is switched off."""
+"""Consoles that take texts as they are, and the progress of long work: a bar on a terminal, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+def plain_console(*, stderr: bool, width: int | None = None) -> Console:
+    """Return a console that shows texts as they are: queries, titles and names of files have brackets and colons.
+
+    Args:
+        stderr: Whether it writes to standard error, else to standard output.
+        width: Columns; None: those of the terminal.
+    """
+    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
@@ -19,10 +29,10 @@ def progress_bar(console: Console, label: str, total: int | None) -> Iterator[Ca
         total: Items in all; None when it is not known.
     """
     columns = [
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]

@@ -32,6 +32,7 @@ from trident.generation.generation import (
 from trident.generation.serials import generations_lock, next_serial
 from trident.generation.staging import scratch_folder
 from trident.quality.gate import check_reason
+from trident.rights import give_rights
 from trident_export.engine.profiles import make_profiles
 from trident_export.job import EmbeddingProgress, ExportJob, ExportOrder
 from trident_export.parts import fill_repository, part_hashes
@@ -139,6 +140,7 @@ def export_generation(
             )
             manifest = pass_gate(job, manifest)
             write_manifest(job.folder, replace(manifest, stages=[asdict(row) for row in job.stages.rows]))
+            give_rights(job.folder)
             job.folder.rename(target)
     return Generation.load(target)
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModel
 
-from trident.encoder.onnx_session import first_line
 from trident.encoder.pooling import normalize, pool
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TokenBatch
-from trident.errors import ModelError
+from trident.encoder.weights import load_model, usable_positions
+from trident.errors import ModelError, first_line
 from trident_gpu.buckets import Buckets, Run, Shape
 
 AUTO = "auto"  # a GPU where PyTorch has one, else the CPU
@@ -82,13 +82,18 @@ class TorchEncoder:
         if chosen == "cuda" and not gpu:
             raise ModelError("device cuda needs a GPU that PyTorch can use, got none: check nvidia-smi, or take cpu")
         dtype = dtype or (torch.float16 if chosen == "cuda" else torch.float32)
-        try:
-            backbone = AutoModel.from_pretrained(
-                str(folder), dtype=dtype, trust_remote_code=False, attn_implementation="sdpa"
-            )
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise ModelError(f"model folder {folder} cannot be loaded: {first_line(error)}") from error
-        positions = getattr(backbone.config, "max_position_embeddings", None)
+        backbone = load_model(
+            folder,
+            lambda: AutoModel.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # load_model refuses them, by name
+            ),
+        )
+        positions = usable_positions(backbone)
         if positions is not None and buckets.tokens[-1] > positions:
             raise ModelError(
                 f"buckets must be <= {positions} tokens, the positions of {folder}, got {buckets.tokens[-1]}"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from trident.data.pairs import Pairs
-from trident_train.judge.changed_queries import changed_queries, ndcg_by_query
+from trident.quality.metrics import ndcg_by_query
+from trident_train.judge.changed_queries import changed_queries
 from trident_train.report.results import read_results
 
 
@@ -64,5 +65,5 @@ def test_fractional_grades_and_queries_without_a_relevant_product() -> None:
         product_ids=["1", "2", "3", "1"],
     )
     values = ndcg_by_query(pairs, np.array([0.9, 0.5, 0.1, 0.3], dtype=np.float32))
-    expected = (1 / math.log2(3) + 2 / math.log2(4)) / (2 + 1 / math.log2(3))  # grades 0, 0.5, 1 count as 0, 1, 2
+    expected = (0.5 / math.log2(3) + 1 / math.log2(4)) / (1 + 0.5 / math.log2(3))
     assert values == {"a": pytest.approx(expected)}

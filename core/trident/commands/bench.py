@@ -20,6 +20,7 @@ from trident.commands.load_options import (
 )
 from trident.commands.output import figures_table, need, print_json, print_table, say
 from trident.errors import BenchError, ConfigError
+from trident.rights import require_writable
 
 BUSY_SHARE = 0.1  # of the cores that others may use
 
@@ -75,7 +76,10 @@ def command(
     plots = need("bench", "trident.bench.plot")
     if plot is not None:
         plots.check_plot_path(plot)
+        require_writable(plot)
         need("bench", "matplotlib")
+    if out is not None:
+        require_writable(out)
     kept = None if budget is None else budgets.load_budget(budget)
     report = run.run_bench(analyzers.find_perf_analyzer(), config, say=say)
     if out is not None:

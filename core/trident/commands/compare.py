@@ -11,6 +11,7 @@ from rich.table import Table
 from trident.commands.output import need, print_json, print_table, quiet_transformers, say
 from trident.commands.quality_table import quality_table
 from trident.config import to_table
+from trident.rights import require_writable
 
 
 def command(
@@ -28,6 +29,7 @@ def command(
     quiet_transformers()
     if plot is not None:
         pictures.require_plot_suffix(plot)
+        require_writable(plot)
     limit = None
     if memory_limit is not None:
         limit = need("train", "trident_train.loop.batch_memory").parse_size(memory_limit)

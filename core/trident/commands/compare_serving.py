@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from trident.commands.output import need, print_json, print_table, say
@@ -15,6 +14,7 @@ from trident.config import to_table
 from trident.errors import ConfigError
 from trident.generation.generation import find_generation
 from trident.generation.staging import write_text
+from trident.rights import require_writable
 
 CHANGED_IN_TABLE = 10
 
@@ -41,6 +41,8 @@ def command(
         raise ConfigError("compare-serving needs one of --queries, --pairs and --log: where its queries come from")
     if html is not None and not html.parent.is_dir():
         raise ConfigError(f"--html: the folder {html.parent} does not exist")
+    if html is not None:
+        require_writable(html)
     comparing = need("serve", "trident.quality.serving_comparison")
     reading = need("serve", "trident.quality.compared_queries")
     page = need("serve", "trident.quality.comparison_page") if html is not None else None
@@ -93,6 +95,6 @@ def _changed(rows: list[dict[str, Any]]) -> Table:
     for name in ("query", "overlap@10", "RBO", "first product of old", "first product of new"):
         table.add_column(name, justify="right" if name in ("overlap@10", "RBO") else "left")
     for row in rows:
-        first = [escape(side[0]["title"]) if side else "-" for side in (row["old"], row["new"])]
-        table.add_row(escape(row["query"]), f"{row['overlap_at_10']:.2f}", f"{row['rbo']:.2f}", *first)
+        first = [side[0]["title"] if side else "-" for side in (row["old"], row["new"])]
+        table.add_row(row["query"], f"{row['overlap_at_10']:.2f}", f"{row['rbo']:.2f}", *first)
     return table

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from trident.commands.output import need, print_json, print_table, quiet_transformers, say
+from trident.commands.output import first_process, need, print_json, print_table, quiet_transformers, say
 from trident.commands.train_progress import progress_bar, show
-from trident.config import load_recipe, to_table
+from trident.config import to_table
 
 
 def command(
@@ -28,9 +28,11 @@ def command(
     The test split takes no part: choose settings by these figures, and look at the test split once.
     """
     cross_validation = need("train", "trident_train.cross_validation")
-    recipes = need("train", "trident_train.recipe")
+    recipes = need("train", "trident_train.model.recipe_file")
     quiet_transformers()
-    config = load_recipe(recipes.TrainRecipe, recipe, set_ or [])
+    config, said = recipes.read_train_recipe(recipe, set_ or [])
+    if said is not None and first_process():
+        say(said)
     with progress_bar() as progress:
         result = cross_validation.cross_validate(
             config,

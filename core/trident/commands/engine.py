@@ -16,6 +16,7 @@ from trident.config import to_table
 from trident.errors import GenerationError, TridentError
 from trident.generation.generation import Generation
 from trident.generation.plan import DEFAULT_CACHE, PLAN_FILE, PlanManifest
+from trident.rights import path_error
 
 
 def command(
@@ -70,7 +71,7 @@ def _copy(plan: Path, out: Path, manifest: PlanManifest) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):  # it need not be there
             staging.unlink()
-        raise TridentError(f"{out} cannot be written: {error.strerror or error}") from error
+        raise TridentError(path_error(error) or f"{out} cannot be written: {error.strerror or error}") from error
     return out
 
 

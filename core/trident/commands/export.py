@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from trident.commands.gate_table import gate_table
@@ -71,5 +70,5 @@ def _stage_table(manifest: dict[str, Any]) -> Table:
         table.add_column(name, justify="right" if name in ("time", "size") else "left")
     for row in manifest["stages"]:
         size = f"{row['size_bytes'] / 2**20:,.1f} MiB" if row["size_bytes"] else "-"
-        table.add_row(row["stage"], f"{row['seconds']:.1f} s", size, escape(row["proof"]), row["speed"])
+        table.add_row(row["stage"], f"{row['seconds']:.1f} s", size, row["proof"], row["speed"])
     return table

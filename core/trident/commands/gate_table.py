@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -20,6 +19,6 @@ def gate_table(report: GateReport) -> Table:
     for check in report.checks:
         interval = "" if check.low is None else f"{check.low:+.4f} to {check.high:+.4f}"
         passed = "yes" if check.passed else "NO"
-        table.add_row(check.name, f"{check.value:.4f}", interval, f"{check.bound:g}", passed, escape(check.rule))
-    table.caption = escape("\n".join(report.notes)) or None
+        table.add_row(check.name, f"{check.value:.4f}", interval, f"{check.bound:g}", passed, check.rule)
+    table.caption = "\n".join(report.notes) or None
     return table

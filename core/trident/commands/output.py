@@ -11,18 +11,18 @@ import warnings
 from types import ModuleType
 from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.table import Table
 
 from trident.config import apply_override, from_table
 from trident.errors import MissingExtraError
+from trident.progress import plain_console
 
 LEFT = ("server", "load", "model", "settings")
 WIDEST = 1000  # columns of a table that is written to a file
 
 T = TypeVar("T")
 
-messages = Console(stderr=True, highlight=False)
+messages = plain_console(stderr=True)
 
 
 def first_process() -> bool:
@@ -55,9 +55,10 @@ def say_table(table: Table) -> None:
 
 
 def _print(table: Table, *, stderr: bool) -> None:
-    console = Console(highlight=False, stderr=stderr)
+    console = plain_console(stderr=stderr)
     if not console.is_terminal:
-        console = Console(highlight=False, stderr=stderr, width=Console(width=WIDEST).measure(table).maximum)
+        widest = plain_console(stderr=stderr, width=WIDEST).measure(table).maximum
+        console = plain_console(stderr=stderr, width=widest)
     console.print(table)
 
 
@@ -71,7 +72,7 @@ def from_set(config_class: type[T], items: list[str] | None) -> T:
 
 def say(text: str, style: str | None = None) -> None:
     """Print a line on standard error as it is, never broken into several."""
-    messages.print(text, style=style, soft_wrap=True, markup=False)
+    messages.print(text, style=style, soft_wrap=True)
 
 
 def need(extra: str, module: str) -> ModuleType:

@@ -10,7 +10,7 @@ import typer
 from trident.commands.output import first_process, need, print_json, print_table, quiet_transformers, say
 from trident.commands.quality_table import by_data, quality_table
 from trident.commands.train_progress import progress_bar, show
-from trident.config import load_recipe, to_table
+from trident.config import to_table
 from trident.errors import TridentError
 
 
@@ -34,9 +34,11 @@ def command(
     An interrupted run goes on from its last checkpoint when the same command is given again.
     """
     run = need("train", "trident_train.run")
-    recipes = need("train", "trident_train.recipe")
+    recipes = need("train", "trident_train.model.recipe_file")
     quiet_transformers()
-    config = load_recipe(recipes.TrainRecipe, recipe, set_ or [])
+    config, said = recipes.read_train_recipe(recipe, set_ or [])
+    if said is not None and first_process():
+        say(said)
     if out.exists() and not overwrite:
         raise TridentError(f"{out} exists already: choose another --out, or add --overwrite")
     with progress_bar() as progress:

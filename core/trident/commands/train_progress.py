@@ -13,10 +13,10 @@ from trident.commands.output import messages, say
 def progress_bar() -> Progress:
     """Return the line that shows how far a training is; none where nobody looks."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeRemainingColumn(),
         console=messages,
         transient=True,

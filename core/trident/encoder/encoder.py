@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from trident.encoder.onnx_session import CPU, first_line, open_session
+from trident.encoder.onnx_session import CPU, open_session
 from trident.encoder.signed_weights import runs_signed, with_signed_weights
 from trident.encoder.tokenization import TokenBatch, pad
-from trident.errors import ModelError
+from trident.errors import ModelError, first_line
 
 INPUTS = ("input_ids", "attention_mask")  # (B, L) int64 each, B and L free
 OUTPUT = "embedding"  # (B, D) float32

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from trident.errors import ModelError
+from trident.errors import ModelError, first_line
 
 CPU = "CPUExecutionProvider"
 
@@ -53,8 +53,3 @@ def open_session(
     if session.get_providers()[0] != providers[0]:  # ONNX Runtime falls back to the CPU with a log line only
         raise ModelError(f"{what} {path} must run on {providers[0]}, ONNX Runtime chose {session.get_providers()[0]}")
     return session
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

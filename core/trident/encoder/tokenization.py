@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ class TextTokenizer:
         """Read ``tokenizer.json`` of a model folder.
 
         Raises:
-            ModelError: If the file is missing or cannot be parsed, or the tokenizer has no padding token.
+            ModelError: If the file is missing or cannot be parsed, the tokenizer has no padding token, or it has more
+                tokens than the model of the folder.
         """
         path = folder / TOKENIZER_FILE
         if not path.is_file():
@@ -64,6 +66,7 @@ class TextTokenizer:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the Rust side raises bare Exception for a file it cannot parse
             raise ModelError(f"tokenizer {path} cannot be parsed: {error}") from error
+        _require_vocabulary(tokenizer, path)
         return cls(tokenizer, contract, pad_id=_padding_id(tokenizer, path))
 
     def token_ids(self, texts: Sequence[str], side: Side) -> list[list[int]]:
@@ -141,6 +144,23 @@ def pad(rows: Sequence[Sequence[int]], *, pad_id: int, length: int | None = None
         input_ids[number, : len(row)] = row
         attention_mask[number, : len(row)] = 1
     return TokenBatch(input_ids, attention_mask)
+
+
+def _require_vocabulary(tokenizer: Tokenizer, path: Path) -> None:
+    """Hold the tokenizer against the model beside it: a token id past its embedding ends in an error, or in garbage."""
+    try:
+        size = json.loads((path.parent / "config.json").read_text(encoding="utf-8")).get("vocab_size")
+    except FileNotFoundError:  # a run's tokenizer lies beside its adapter
+        return
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"model configuration {path.parent / 'config.json'} cannot be read: {error}") from error
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    token = max(vocabulary, key=vocabulary.__getitem__)
+    if isinstance(size, int) and vocabulary[token] >= size:
+        raise ModelError(
+            f"tokenizer {path} must fit the {size:,} embeddings of the model (vocab_size in config.json), got token "
+            f"{token!r} with id {vocabulary[token]}: take the tokenizer that belongs to the weights"
+        )
 
 
 def _padding_id(tokenizer: Tokenizer, path: Path) -> int:

@@ -12,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trident.errors import TridentError
+from trident.rights import give_rights, path_error, umask
 
 
 @contextmanager
 def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside ``target`` that becomes ``target`` when the block ends without an error.
 
-    After an error the staging folder is removed and ``target`` is what it was. What a killed process left behind is
+    Files have the rights that the umask gives, whatever wrote them. After an error the staging folder is removed and
+    ``target`` is what it was. What a killed process left behind is
     removed the next time.
 
     Args:
@@ -32,6 +34,7 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         if target.exists() and not overwrite:  # asked now that what a killed process retired is back in its place
             raise TridentError(f"{target} exists already: choose another --out, or add --overwrite")
         yield staging
+        give_rights(staging)
         _replace(staging, target)
 
 
@@ -51,9 +54,9 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(parent, name)
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}.staging-{os.getpid()}-", dir=parent))
-        scratch.chmod(0o755)
+        scratch.chmod(0o777 & ~umask())
     except OSError as error:
-        raise TridentError(f"{parent} cannot be written: {error.strerror or error}") from error
+        raise TridentError(path_error(error) or f"{parent} cannot be written: {error.strerror or error}") from error
     try:
         yield scratch
     finally:
@@ -76,7 +79,7 @@ def held_alone(lock: Path, busy: str) -> Iterator[None]:
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise TridentError(f"{lock} cannot be written: {error.strerror or error}") from error
+        raise TridentError(path_error(error) or f"{lock} cannot be written: {error.strerror or error}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

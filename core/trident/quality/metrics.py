@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import ir_measures
 import numpy as np
 from ir_measures import RR, R, nDCG
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from trident.data.pairs import Pairs, normalized_query
 from trident.errors import DataError
+from trident.quality.ranked import judgements, of_each_query, ranked_products, require_numbers, search_results
 
 BOOTSTRAP_RESAMPLES = 500
 
@@ -33,8 +33,8 @@ class Interval:
 class JudgedQuality:
     """Quality over judged pairs: only products with a label are ranked.
 
-    ``roc_auc`` is pooled over all pairs; ``ndcg_at_10`` (linear gain of the grade) and ``mrr_at_10`` are means over
-    the ``queries`` with at least one relevant product.
+    ``roc_auc`` is pooled over all pairs, ties count half; ``ndcg_at_10`` (the grade is the gain) and ``mrr_at_10`` are
+    means over the ``queries`` with at least one relevant product.
     """
 
     roc_auc: Interval
@@ -64,8 +64,9 @@ def roc_auc(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:
         scores: (P,) higher is more relevant.
 
     Raises:
-        DataError: If the labels are all equal.
+        DataError: If the labels are all equal, or a score is no number.
     """
+    require_numbers(scores)
     if len(set(labels.tolist())) < 2:
         raise DataError(
             f"ROC-AUC needs relevant and irrelevant pairs, got {int(labels.sum())} relevant of {len(labels)}"
@@ -83,8 +84,7 @@ def ndcg_by_query(pairs: Pairs, scores: NDArray[np.float32]) -> dict[str, float]
     Raises:
         DataError: If no query has a relevant product.
     """
-    judged = _judgements(pairs)
-    return dict(zip(judged, _per_query(judged, _run(pairs, scores), {"ndcg": nDCG @ 10})["ndcg"], strict=True))
+    return of_each_query(judgements(pairs), ranked_products(pairs, scores), {"ndcg": nDCG @ 10})["ndcg"]
 
 
 def judged_quality(pairs: Pairs, scores: NDArray[np.float32]) -> JudgedQuality:
@@ -97,11 +97,11 @@ def judged_quality(pairs: Pairs, scores: NDArray[np.float32]) -> JudgedQuality:
     Raises:
         DataError: If all labels are equal, or no query has a relevant product.
     """
-    values = _per_query(_judgements(pairs), _run(pairs, scores), {"ndcg": nDCG @ 10, "mrr": RR @ 10})
+    values = of_each_query(judgements(pairs), ranked_products(pairs, scores), {"ndcg": nDCG @ 10, "mrr": RR @ 10})
     return JudgedQuality(
         roc_auc=_auc_interval(pairs, scores),
-        ndcg_at_10=float(np.mean(values["ndcg"])),
-        mrr_at_10=float(np.mean(values["mrr"])),
+        ndcg_at_10=_mean(values["ndcg"]),
+        mrr_at_10=_mean(values["mrr"]),
         pairs=len(pairs),
         queries=len(values["ndcg"]),
     )
@@ -114,20 +114,20 @@ def catalogue_quality(
 
     Args:
         pairs: The judgements.
-        found: For each distinct query of ``pairs``, (product id, score) of the best 100 products.
+        found: For each distinct query of ``pairs``, (product id, score) of the best 100 products; equal scores are
+            taken in the order in which they stand there.
         products: Size of the catalogue.
 
     Raises:
-        DataError: If no query has a relevant product.
+        DataError: If no query has a relevant product, or a score is no number.
     """
-    run = {normalized_query(query): dict(hits) for query, hits in found.items()}
     measures = {"ndcg": nDCG @ 10, "mrr": RR @ 10, "recall_10": R @ 10, "recall_100": R @ 100}
-    values = _per_query(_judgements(pairs), run, measures)
+    values = of_each_query(judgements(pairs), search_results(found), measures)
     return CatalogueQuality(
-        ndcg_at_10=float(np.mean(values["ndcg"])),
-        mrr_at_10=float(np.mean(values["mrr"])),
-        recall_at_10=float(np.mean(values["recall_10"])),
-        recall_at_100=float(np.mean(values["recall_100"])),
+        ndcg_at_10=_mean(values["ndcg"]),
+        mrr_at_10=_mean(values["mrr"]),
+        recall_at_10=_mean(values["recall_10"]),
+        recall_at_100=_mean(values["recall_100"]),
         products=products,
         queries=len(values["ndcg"]),
     )
@@ -143,48 +143,11 @@ def catalogue_ndcg_by_query(pairs: Pairs, found: Mapping[str, Sequence[tuple[str
     Raises:
         DataError: If no query has a relevant product.
     """
-    judged = _judgements(pairs)
-    run = {normalized_query(query): dict(hits) for query, hits in found.items()}
-    return dict(zip(judged, _per_query(judged, run, {"ndcg": nDCG @ 10})["ndcg"], strict=True))
+    return of_each_query(judgements(pairs), search_results(found), {"ndcg": nDCG @ 10})["ndcg"]
 
 
-def _run(pairs: Pairs, scores: NDArray[np.float32]) -> dict[str, dict[str, float]]:
-    run: dict[str, dict[str, float]] = {}
-    for query, product_id, score in zip(pairs.queries, pairs.product_ids, scores.tolist(), strict=True):
-        run.setdefault(normalized_query(query), {})[product_id] = score
-    return run
-
-
-def _judgements(pairs: Pairs) -> dict[str, dict[str, tuple[int, int]]]:
-    # ir-measures wants whole numbers: grades are ranked (0, 0.5, 1 -> 0, 1, 2) only where they are not whole already.
-    grades = pairs.grades.astype(np.int64)
-    if not np.array_equal(grades, pairs.grades):
-        grades = np.searchsorted(np.unique(pairs.grades), pairs.grades)
-    judged: dict[str, dict[str, tuple[int, int]]] = {}
-    rows = zip(pairs.queries, pairs.product_ids, grades.tolist(), pairs.labels.tolist(), strict=True)
-    for query, product_id, grade, label in rows:
-        judged.setdefault(normalized_query(query), {})[product_id] = (int(grade), int(label))
-    with_relevant = {query: row for query, row in judged.items() if any(label for _, label in row.values())}
-    if not with_relevant:
-        raise DataError(f"ranking needs a query with a relevant product, got none among {len(judged)} queries")
-    return with_relevant
-
-
-def _per_query(
-    judged: dict[str, dict[str, tuple[int, int]]],
-    run: dict[str, dict[str, float]],
-    measures: Mapping[str, ir_measures.Measure],
-) -> dict[str, list[float]]:
-    graded = {query: {product: grade for product, (grade, _) in row.items()} for query, row in judged.items()}
-    binary = {query: {product: label for product, (_, label) in row.items()} for query, row in judged.items()}
-    kept = {query: run.get(query, {}) for query in judged}
-    values = {}
-    for name, measure in measures.items():
-        by_query = dict.fromkeys(judged, 0.0)
-        for metric in ir_measures.iter_calc([measure], graded if name == "ndcg" else binary, kept):
-            by_query[metric.query_id] = metric.value
-        values[name] = list(by_query.values())
-    return values
+def _mean(by_query: Mapping[str, float]) -> float:
+    return float(np.mean(list(by_query.values())))
 
 
 def _auc_interval(pairs: Pairs, scores: NDArray[np.float32]) -> Interval:

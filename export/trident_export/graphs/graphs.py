@@ -6,9 +6,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from trident.encoder.onnx_session import first_line
 from trident.encoder.tokenization import TextTokenizer, TokenBatch
-from trident.errors import ExportError
+from trident.errors import ExportError, first_line
 from trident_export.graphs.fp16 import convert_fp16
 from trident_export.graphs.fp16_range import check_range
 from trident_export.graphs.int8 import quantize_int8

@@ -16,6 +16,7 @@ from torch import Tensor
 from trident.encoder.encoder import FINGERPRINT_KEY
 from trident.encoder.pooling import normalize, pool
 from trident.encoder.text import TextContract
+from trident.encoder.weights import usable_positions
 from trident.errors import ExportError
 from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident_export.graphs.fuse import fuse_projections
@@ -97,7 +98,7 @@ def check_graph(model: onnx.ModelProto) -> None:
 
 
 def _positions(graph: EncoderGraph) -> int:
-    return int(getattr(graph.backbone.config, "max_position_embeddings", 512))
+    return usable_positions(graph.backbone) or 512
 
 
 def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:

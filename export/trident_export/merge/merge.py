@@ -15,11 +15,13 @@ from transformers import AutoModel
 
 from trident.encoder.base_model import find_model, require_model, weights_fingerprint
 from trident.encoder.text import TextContract
+from trident.encoder.weights import load_model, require_whole
 from trident.errors import ExportError, ModelError
 from trident_export.merge.sentence_transformers import write_modules
 
 PROBE_SHAPE = (4, 12)  # texts, tokens
 TOLERANCE = 1e-4  # largest difference of a hidden value between merged and base + adapter, in float32
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 
@@ -66,17 +68,20 @@ def load_backbone(folder: Path) -> Any:
     """Return the transformers model of a folder in float32 and evaluation mode; custom code is never run.
 
     Raises:
-        ModelError: If transformers cannot load it.
+        ModelError: If transformers cannot load it, or its weights do not fit its architecture.
     """
-    try:
+
+    def load() -> Any:
         return AutoModel.from_pretrained(
             str(folder),
             dtype=torch.float32,
             trust_remote_code=False,
             attn_implementation="eager",  # traced, it has a quarter fewer nodes than scaled_dot_product_attention
-        ).eval()
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"model folder {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # load_model refuses them, by name
+        )
+
+    return load_model(folder, load).eval()
 
 
 def _merge_adapter(run: Path) -> tuple[Any, MergeProof]:
@@ -88,6 +93,7 @@ def _merge_adapter(run: Path) -> tuple[Any, MergeProof]:
             f"the adapter of {run} belongs to weights {expected[:12]}, but {base_record['base_model']} has "
             f"{found[:12]}: install the base model it was trained on, or train again"
         )
+    require_whole(run / "adapter" / ADAPTER_WEIGHTS)
     base = load_backbone(base_folder)
     of_base = _hidden(base)
     with warnings.catch_warnings():

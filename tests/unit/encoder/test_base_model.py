@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -52,7 +53,10 @@ def test_a_folder_is_taken_as_it_is(model: Path) -> None:
     ("missing", "message"),
     [
         ("config.json", r"model has no config\.json: it is no transformers model$"),
-        ("model.safetensors", r"model has no weights: expected one of model\.safetensors, .*, pytorch_model\.bin$"),
+        (
+            "model.safetensors",
+            r"model has no weights: expected one of model\.safetensors, .*, pytorch_model\.bin\.index\.json$",
+        ),
         ("tokenizer.json", r"model has no tokenizer \(tokenizer\.json\): save a fast one there, for example AutoTok"),
     ],
 )
@@ -62,10 +66,13 @@ def test_a_folder_that_lacks_a_part_names_it(model: Path, missing: str, message:
         find_model(str(model))
 
 
-@pytest.mark.parametrize("weights", ["model.safetensors.index.json", "pytorch_model.bin"])
-def test_weights_come_in_several_files_and_formats(model: Path, weights: str) -> None:
-    (model / "model.safetensors").rename(model / weights)
-    assert find_model(str(model)) == model
+def test_a_folder_that_names_one_inside_of_it(model: Path) -> None:
+    inside = model / "0_Transformer"
+    inside.mkdir()
+    for path in [path for path in model.iterdir() if path.is_file()]:
+        path.rename(inside / path.name)
+    (model / "modules.json").write_text(json.dumps([{"type": "a.models.Transformer", "path": "0_Transformer"}]))
+    assert find_model(str(model)) == inside
 
 
 def test_a_package_with_a_model_inside(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import ir_measures
-import numpy as np
-from ir_measures import nDCG
-
 from trident.data.pairs import Pairs, normalized_query
+from trident.quality.metrics import ndcg_by_query
+from trident.quality.ranked import best_first
 from trident_train.judge.evaluate import Scores
 
 SHOWN_QUERIES = 5  # that gained, and as many that lost
@@ -91,36 +89,10 @@ def changed_queries(pairs: Pairs, before: Scores, after: Scores) -> Changes:
     )
 
 
-def ndcg_by_query(pairs: Pairs, scores: Scores) -> dict[str, float]:
-    """Return NDCG@10 of each normalised query that has a relevant product; their mean is the table's figure.
-
-    Args:
-        pairs: P pairs.
-        scores: (P,) higher is more relevant.
-    """
-    grades = pairs.grades.astype(np.int64)
-    if not np.array_equal(grades, pairs.grades):  # ir-measures wants whole numbers, as in trident.quality.metrics
-        grades = np.searchsorted(np.unique(pairs.grades), pairs.grades)
-    judged: dict[str, dict[str, int]] = {}
-    run: dict[str, dict[str, float]] = {}
-    relevant: dict[str, dict[str, int]] = {}
-    rows = zip(pairs.queries, pairs.product_ids, grades.tolist(), pairs.labels.tolist(), scores.tolist(), strict=True)
-    for text, product_id, grade, label, score in rows:
-        query = normalized_query(text)
-        judged.setdefault(query, {})[product_id] = int(grade)
-        relevant.setdefault(query, {})[product_id] = int(label)
-        run.setdefault(query, {})[product_id] = score
-    kept = {query: row for query, row in judged.items() if any(relevant[query].values())}
-    values = dict.fromkeys(kept, 0.0)
-    for metric in ir_measures.iter_calc([nDCG @ 10], kept, {query: run[query] for query in kept}):
-        values[metric.query_id] = metric.value
-    return values
-
-
 def _ranking(part: Pairs, scores: Scores) -> list[RankedProduct]:
-    last = {product_id: row for row, product_id in enumerate(part.product_ids)}  # a pair that stands there twice
-    # equal scores: by id, backwards, as trec_eval does
-    rows = sorted(last.values(), key=lambda row: (float(scores[row]), part.product_ids[row]), reverse=True)
+    rows: dict[str, int] = {}
+    for row in best_first(part, scores):
+        rows.setdefault(part.product_ids[row], row)  # a pair may stand there twice
     return [
         RankedProduct(
             rank=rank,
@@ -129,5 +101,5 @@ def _ranking(part: Pairs, scores: Scores) -> list[RankedProduct]:
             relevant=bool(part.labels[row]),
             score=float(scores[row]),
         )
-        for rank, row in enumerate(rows, start=1)
+        for rank, row in enumerate(rows.values(), start=1)
     ]

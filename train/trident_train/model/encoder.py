@@ -17,6 +17,7 @@ from transformers import AutoModel
 from trident.encoder.pooling import normalize, pool
 from trident.encoder.text import Side, TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
+from trident.encoder.weights import load_model, usable_positions
 from trident.errors import ModelError
 from trident_train.processes import gather_rows, share_of
 
@@ -42,10 +43,13 @@ class Encoder:
             ModelError: If the folder cannot be loaded, or is too short for the contract.
         """
         model = load_backbone(folder)
-        positions = getattr(model.config, "max_position_embeddings", None)
+        positions = usable_positions(model)
         longest = max(contract.query_max_tokens, contract.product_max_tokens)
         if positions is not None and longest > positions:
-            raise ModelError(f"text.*_max_tokens must be <= {positions}, the positions of {folder}, got {longest}")
+            raise ModelError(
+                f"text.*_max_tokens must be <= {positions}, the positions of {folder}, got {longest}: set "
+                "both to less (trident train --set text.product_max_tokens=..., evaluate --text product_max_tokens=...)"
+            )
         return cls(model, TextTokenizer.load(folder, contract))
 
     def forward(self, rows: Sequence[Sequence[int]]) -> Tensor:
@@ -169,15 +173,18 @@ def load_backbone(folder: Path) -> Any:
     """Return the bare transformers model of a folder in float32; custom code of a model is never run.
 
     Raises:
-        ModelError: If transformers cannot load it.
+        ModelError: If transformers cannot load it, or its weights do not fit its architecture.
     """
-    try:
+
+    def load() -> Any:
         return AutoModel.from_pretrained(
             str(folder),
             dtype=torch.float32,
             trust_remote_code=False,
             # on a CPU plain attention trains short texts a fifth faster than the fused one (measured 2026-11-23)
             attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # load_model refuses them, by name
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"model folder {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+    return load_model(folder, load)

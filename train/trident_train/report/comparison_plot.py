@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trident.errors import ConfigError, TridentError
+from trident.rights import path_error
 from trident_train.report.compare import ComparedArm, Comparison
 from trident_train.report.drawing import INK, MUTED, PALETTE, drawing_style, to_png, to_svg
 
@@ -40,7 +41,7 @@ def save_plot(comparison: Comparison, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        raise TridentError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise TridentError(path_error(error) or f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def comparison_figure(comparison: Comparison) -> Figure:

@@ -12,7 +12,8 @@ from trident.config import apply_override, from_table, to_table
 from trident.data.catalogue import read_catalogue
 from trident.data.pairs import Pairs, normalized_query, read_pairs
 from trident.encoder.base_model import find_model
-from trident.encoder.text import TEXT_CONTRACT_FILE, TextContract
+from trident.encoder.folder_text import read_folder_text
+from trident.encoder.text import TextContract
 from trident.errors import ConfigError, DataError, nearest
 from trident_train.data.splits import query_hashes, trained_share
 from trident_train.judge.evaluate import Row, rank_bm25, rank_encoder, rank_random
@@ -62,10 +63,12 @@ def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Ro
             notes.append(f"{share:.0%} of these queries were trained on: the figures flatter; add --held-out")
     else:
         folder = find_model(request.model)
-        known = (folder / TEXT_CONTRACT_FILE).is_file()
-        contract = TextContract.load(folder) if known else TextContract()
+        said = read_folder_text(folder)
+        contract = from_table(TextContract, said.changes, where=str(folder))
         encoder = Encoder.load(folder, changed_contract(contract, request.text))
-        if not known:
+        given = {item.partition("=")[0].strip() for item in request.text}
+        notes += [line] if (line := said.line(given)) else []
+        if not said.changes:
             notes.append("the model has no text contract: mean pooling and no templates, but for --text, were taken")
     rows = [
         rank_random(pairs, catalogue).row("random", pairs, catalogue),

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from trident.config import from_table, to_table
 from trident.data.pairs import Pairs
 from trident.encoder.base_model import find_model, weights_fingerprint
 from trident.encoder.text import TextContract
-from trident.errors import ModelError
+from trident.encoder.weights import require_whole
+from trident.errors import ModelError, first_line
 from trident_train.data.sources import Source
 from trident_train.data.splits import query_hashes
 from trident_train.model.encoder import Encoder
@@ -37,6 +39,7 @@ TEST_SCORES_FILE = "test_scores.parquet"
 TEST_QUERIES_FILE = "test_queries.parquet"
 TRAINED_QUERIES_FILE = "trained_queries.npy"
 ADAPTER_FOLDER = "adapter"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MODEL_FOLDER = "model"
 TRACKING_FOLDER = "tracking"
 
@@ -100,8 +103,17 @@ def load_run(folder: Path, *, text: TextContract | None = None) -> Encoder:
             f"the adapter of {folder} belongs to weights {trained_on[:12]}, but {recipe.base_model} has {found[:12]}: "
             "install the base model it was trained on, or train again"
         )
+    require_whole(folder / ADAPTER_FOLDER / ADAPTER_WEIGHTS)
     encoder = Encoder.load(base, contract)
-    return Encoder(PeftModel.from_pretrained(encoder.model, str(folder / ADAPTER_FOLDER)), encoder.tokenizer)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")  # they would be left at nothing
+            adapted = PeftModel.from_pretrained(encoder.model, str(folder / ADAPTER_FOLDER))
+    except Exception as error:  # those of PEFT, safetensors and PyTorch share no base class
+        raise ModelError(
+            f"the adapter of {folder} does not fit {recipe.base_model}: {first_line(error)[:200]}; train again"
+        ) from error
+    return Encoder(adapted, encoder.tokenizer)
 
 
 def read_recipe(folder: Path) -> TrainRecipe:
