@@ -79,7 +79,7 @@ def export_generation(
     with scratch_folder(output, "export") as staging, own as embeddings:
         job = ExportJob(
             order=order,
-            catalogue=read_catalogue(order.catalogue, order.config.columns),
+            catalogue=read_catalogue(order.catalogue, order.config.reading(), attributes=True),
             pairs=pairs,
             queries=list(dict.fromkeys(pairs.queries)),
             folder=staging / "generation",

@@ -131,7 +131,12 @@ def train(
             recipe,
             workplace,
             accelerator,
-            load_sources(recipe.data, turns=recipe.turns),
+            load_sources(
+                recipe.data,
+                turns=recipe.turns,
+                loss=None if recipe.method == "none" else recipe.loss.name,
+                ranked=recipe.selection.ranks_catalogue() or recipe.negatives.mined > 0,
+            ),
             report if main else lambda _: None,
         )
         base = find_model(recipe.base_model)

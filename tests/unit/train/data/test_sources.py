@@ -29,7 +29,7 @@ def queries_of(pairs: Pairs) -> set[str]:
 
 
 def test_no_query_is_in_two_splits_whatever_its_spelling() -> None:
-    parts = split_pairs(make_pairs(), RECIPE)
+    parts = split_pairs(make_pairs(), RECIPE, "x.csv")
     train, validation, test = queries_of(parts.train), queries_of(parts.validation), queries_of(parts.test)
     assert not train & validation
     assert not train & test
@@ -40,17 +40,19 @@ def test_no_query_is_in_two_splits_whatever_its_spelling() -> None:
 def test_the_order_of_the_file_does_not_matter() -> None:
     pairs = make_pairs()
     other = pairs.take(np.random.default_rng(0).permutation(len(pairs)).tolist())
-    assert queries_of(split_pairs(pairs, RECIPE).test) == queries_of(split_pairs(other, RECIPE).test)
+    assert queries_of(split_pairs(pairs, RECIPE, "x.csv").test) == queries_of(split_pairs(other, RECIPE, "x.csv").test)
 
 
 def test_another_seed_gives_another_split() -> None:
     other = DataRecipe(pairs="pairs.csv", validation_share=0.2, test_share=0.3, split_seed=1)
-    assert queries_of(split_pairs(make_pairs(), RECIPE).test) != queries_of(split_pairs(make_pairs(), other).test)
+    assert queries_of(split_pairs(make_pairs(), RECIPE, "x.csv").test) != queries_of(
+        split_pairs(make_pairs(), other, "x.csv").test
+    )
 
 
 def test_a_split_column_is_used() -> None:
     splits = [name for name in ("train", "validation", "test") for _ in range(2)]
-    parts: SplitPairs = split_pairs(make_pairs(3, splits), RECIPE)
+    parts: SplitPairs = split_pairs(make_pairs(3, splits), RECIPE, "x.csv")
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [2, 2, 2]
 
 
@@ -70,7 +72,7 @@ def test_a_split_column_is_used() -> None:
 )
 def test_split_columns_that_lie_are_refused(splits: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        split_pairs(make_pairs(3, splits), RECIPE)
+        split_pairs(make_pairs(3, splits), RECIPE, "x.csv")
 
 
 def test_trained_queries_are_known_again() -> None:
