@@ -42,6 +42,9 @@ def open_json(data: bytes, path: Path, wanted: Wanted) -> OpenedTable:
             column.append(text_of(value))
         count += 1
 
+    if count == 1 and not wanted.contract.intersection(names):
+        raise DataError(f"{path} holds one object with {', '.join(names) or 'nothing'}: {HOW}")
+
     def read(positions: Sequence[int]) -> pa.Table:
         texts = [columns.get(list(names)[position], []) for position in positions]
         made = [strings(text + [""] * (count - len(text))) for text in texts]

@@ -45,6 +45,8 @@ def text_of(value: Any) -> str:
         return number_text(repr(value))
     if isinstance(value, Decimal):
         return decimal_text(value)
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
@@ -99,6 +101,8 @@ def column_text(column: pa.ChunkedArray, name: str, where: object, *, wanted: bo
                     f"column '{name}' of {where} is of type {kind}, text or numbers are needed: {reason}"
                 ) from error
             return _one_by_one(column)
+    if pa.types.is_temporal(kind):  # no fraction of a second where there is none
+        column = pc.replace_substring_regex(column, r"\.0+(Z|[+-]\d\d:?\d\d)?$", r"\1")
     return column.fill_null("")
 
 

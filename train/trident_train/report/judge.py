@@ -123,7 +123,7 @@ def _fit_to_judge(pairs: Pairs, catalogue: Catalogue | None, request: Request, n
 
 def _of_split(pairs: Pairs, split: str, path: Path) -> Pairs:
     if pairs.splits is None:
-        raise DataError(f"{path} has no column split to choose '{split}' from: map one with --column split=COLUMN")
+        raise DataError(f"{path} has no split column to choose '{split}' from: map one with --column split=COLUMN")
     kept = [row for row, value in enumerate(pairs.splits) if normalized_query(value) == normalized_query(split)]
     if not kept:
         found = sorted(set(pairs.splits))

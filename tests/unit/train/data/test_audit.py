@@ -120,7 +120,11 @@ def test_no_source_trains_on_what_another_holds_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([(f"q {number}", "title", 1) for number in range(30)], "must hold relevant and irrelevant pairs, got"),
+        (
+            [(f"q {number}", "title", 1) for number in range(30)],
+            "'cosine' needs relevant and irrelevant pairs",
+        ),
+        ([(f"q {number}", f"title {number}", 0) for number in range(30)], "must hold relevant and irrelevant pairs"),
         ([("q", "title", "good")], "relevance_label"),  # type: ignore[list-item]
     ],
 )
