@@ -67,6 +67,10 @@ def command(
     sides = [find_generation(generations, generation) for generation in (old, new)]
     for side in sides:
         side.verify_files()
+    if judged is not None:
+        for side in sides:
+            if missing := comparing.products_missing(judged, side, pairs):
+                say(f"note: {missing}")
     compared = comparing.compare_generations(
         *sides, asked, pairs=judged, shown=shown, threads=threads or os.cpu_count() or 1
     )

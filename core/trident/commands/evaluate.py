@@ -20,7 +20,7 @@ from trident.commands.options import (
 from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say
 from trident.commands.quality_table import quality_table
 from trident.config import to_table
-from trident.data.reading import CATALOGUE_COLUMNS, COMMAND_CATALOGUE, PAIR_COLUMNS
+from trident.data.reading import CATALOGUE_COLUMNS, COMMAND_CATALOGUE, COMMAND_PAIRS, PAIR_COLUMNS
 from trident.progress import progress_bar
 
 
@@ -58,7 +58,7 @@ def command(
         held_out=held_out,
         labels=label_rule("train", positive_from, gain),
         contradictions=contradictions,
-        reading=reading_of(column, encoding, PAIR_COLUMNS),
+        reading=reading_of(column, encoding, PAIR_COLUMNS, COMMAND_PAIRS),
         catalogue_reading=reading_of(
             catalogue_column, catalogue_encoding, CATALOGUE_COLUMNS, COMMAND_CATALOGUE, option="--catalogue-column"
         ),

@@ -47,7 +47,7 @@ class Meeting:
         Raises:
             DataError: With how many, examples, and what to do.
         """
-        if len(self.missing) == self.products or self.spelt:
+        if self.spelt or (self.missing and len(self.missing) == self.products):
             raise DataError(
                 f"products must have one id in pairs and catalogue: {self.text(pairs, catalogue)}: {remedy}"
             )

@@ -32,7 +32,7 @@ class Options:
     gains: str = "{gains}"
     gains_between: str = " "
     contradictions: str = "--contradictions drop"
-    catalogue_column: str = "--catalogue-column {name}={column}"
+    catalogue_column: str = ""  # where the command reads a catalogue beside pairs
 
     def map_column(self, name: str, column: str = "COLUMN") -> str:
         """Return the option that maps a column."""
@@ -48,6 +48,7 @@ class Options:
 
 
 COMMAND = Options()
+COMMAND_PAIRS = Options(catalogue_column="--catalogue-column {name}={column}")  # beside a catalogue
 COMMAND_CATALOGUE = Options(
     column="--catalogue-column {name}={column}", encoding="--catalogue-encoding {encoding}"
 )  # beside pairs

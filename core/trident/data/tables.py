@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from trident.data.formats import columns_of_folders, kind_of, of_table, open_table, parts_of, with_columns
 from trident.data.opened import OpenedTable, Wanted
-from trident.data.reading import Reading
+from trident.data.reading import CATALOGUE_COLUMNS, Reading
 from trident.data.values import column_text
 from trident.errors import DataError, nearest
 
@@ -126,9 +126,11 @@ def _positions(
             continue
         hint = nearest(column, [each for each in names if each.strip()])
         if name in reading.columns:
+            catalogue = reading.options.catalogue_column if name in CATALOGUE_COLUMNS else ""
+            remedy = f"; a column of the catalogue is mapped with {catalogue.format(name=name, column=column)}"
             raise DataError(
                 f"column '{column}' is missing in {path}, where {reading.options.map_column(name, column)} looks for "
-                f"it{hint}: found {found}"
+                f"it{hint}: found {found}{remedy if catalogue else ''}"
             )
         raise DataError(
             f"column '{column}' is missing in {path}{hint}: found {found}; "

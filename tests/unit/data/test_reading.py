@@ -13,6 +13,7 @@ from trident.data.catalogue import read_catalogue
 from trident.data.pairs import read_pairs
 from trident.data.reading import (
     COMMAND,
+    COMMAND_PAIRS,
     EXPORT_CATALOGUE,
     PAIR_COLUMNS,
     QUERY_COLUMNS,
@@ -81,6 +82,19 @@ def test_an_optional_column_that_is_mapped_must_be_there(tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"column 'gains' is missing .*grade=gains looks for it \(did you mean 'gain'"):
         read_pairs(tmp_path / "p.csv", Reading(columns={"grade": "gains"}))
     assert read_pairs(tmp_path / "p.csv", Reading(columns={"grade": "gain"})).grades.tolist() == [3.0]
+
+
+def test_a_title_that_is_mapped_for_the_wrong_file_says_how_the_catalogue_is_mapped(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("query,product_id,relevance_label\na,1,1\n")
+    (tmp_path / "c.csv").write_text("product_id,name\n1,Lamp\n")
+    catalogue = read_catalogue(tmp_path / "c.csv", Reading(columns={"product_title": "name"}))
+    for options, remedy in (
+        (COMMAND_PAIRS, "--catalogue-column product_title=name"),
+        (recipe_options(), 'data.catalogue_columns.product_title = "name"'),
+    ):
+        reading = Reading(columns={"product_title": "name"}, options=options)
+        with pytest.raises(DataError, match=re.escape(f"a column of the catalogue is mapped with {remedy}")):
+            read_pairs(tmp_path / "p.csv", reading, catalogue=catalogue)
 
 
 def test_one_column_may_be_mapped_twice(tmp_path: Path) -> None:

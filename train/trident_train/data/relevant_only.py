@@ -19,10 +19,9 @@ def is_relevant_only(pairs: Pairs) -> bool:
 
 
 def products_of(pairs: Pairs, catalogue: Catalogue | None) -> dict[str, str]:
-    """Return the title of each product that can be drawn: the catalogue's, else those of the pairs."""
-    if catalogue is not None:
-        return dict(zip(catalogue.product_ids, catalogue.titles, strict=True))
-    return dict(zip(pairs.product_ids, pairs.titles, strict=True))
+    """Return the title of each product that can be drawn: of catalogue and pairs, as the pairs have it."""
+    others = {} if catalogue is None else dict(zip(catalogue.product_ids, catalogue.titles, strict=True))
+    return others | dict(zip(pairs.product_ids, pairs.titles, strict=True))
 
 
 def with_others(pairs: Pairs, products: Mapping[str, str], source: str) -> Pairs:
@@ -51,7 +50,11 @@ def with_others(pairs: Pairs, products: Mapping[str, str], source: str) -> Pairs
     rows, drawn = [], []
     for name, relevant in wanted.items():
         relevant_titles = {pairs.titles[spelling[name]], *(products[each] for each in relevant if each in products)}
-        places = generator.permutation(len(ids))[: OTHERS + 2 * len(relevant)].tolist()
+        size = 2 * (OTHERS + len(relevant))
+        if size < len(ids) // 2:
+            places = list(dict.fromkeys(generator.integers(0, len(ids), size).tolist()))
+        else:
+            places = generator.permutation(len(ids)).tolist()
         others = [ids[place] for place in places]
         others = [each for each in others if each not in relevant and products[each] not in relevant_titles][:OTHERS]
         rows += [spelling[name]] * len(others)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.data.pairs import Pairs, normalized_query
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import Pairs, normalized_query, read_pairs
 from trident.errors import ConfigError, DataError
 from trident_train.data.relevant_only import OTHERS, products_of, with_others
 from trident_train.data.sources import load_sources
@@ -39,6 +40,19 @@ def test_others_are_drawn_for_each_query_and_are_not_relevant_to_it() -> None:
     again = with_others(pairs, products_of(pairs, None), "p.csv")
     assert again.titles == among.titles
     assert {normalized_query(query) for query in among.queries} == {normalized_query(each) for each in pairs.queries}
+
+
+def test_a_product_keeps_the_title_of_the_pairs(tmp_path: Path) -> None:
+    pairs = clicks(40)
+    ids = [title.removeprefix("title ") for title in pairs.titles]
+    rows = "".join(f"{number},another title {number}\n" for number in range(500))
+    (tmp_path / "c.csv").write_text("product_id,product_title\n" + rows)
+    catalogue = read_catalogue(tmp_path / "c.csv")
+    pairs = dataclasses.replace(pairs, product_ids=ids)
+    among = with_others(pairs, products_of(pairs, catalogue), "p.csv")
+    assert len(among) == 40 * (1 + OTHERS)
+    among.save(tmp_path / "p.parquet")
+    assert read_pairs(tmp_path / "p.parquet").titles == among.titles
 
 
 def test_clicks_are_split_and_judged_by_ranking(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
