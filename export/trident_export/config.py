@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from trident.data.reading import CATALOGUE_COLUMNS, EXPORT_CATALOGUE, Reading, check_columns
 from trident.errors import ConfigError
 from trident.generation.plan import Library
 from trident.index.index import IndexConfig
@@ -57,9 +58,11 @@ class ExportConfig:
     recall_target: float = 0.95  # recall@10 of the index at its default ef, against exact search
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
+    encoding: str | None = None  # of the catalogue where it is text; None: UTF-8
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges and the names of columns."""
+        check_columns(self.columns, CATALOGUE_COLUMNS, "columns")
         if not 0 < self.recall_target <= 1:
             raise ConfigError(f"recall_target must be in (0, 1], got {self.recall_target}")
         if self.exact_up_to < 0:
@@ -71,6 +74,10 @@ class ExportConfig:
                 f"precision.made must hold {self.engine.precision}, which the engine is built from, "
                 f"got {self.precision.made}"
             )
+
+    def reading(self) -> Reading:
+        """Return how the catalogue is read."""
+        return Reading(columns=self.columns, encoding=self.encoding, options=EXPORT_CATALOGUE)
 
     def needed_for(self, precision: str) -> str:
         """Return what a precision is needed for, without which there is no generation; nothing if it is not."""

@@ -8,15 +8,18 @@ Every stage proves itself or the whole export is refused; the generation appears
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from trident.config import to_table
-from trident.data.catalogue import read_catalogue
-from trident.data.pairs import read_pairs
+from trident.data.catalogue import Catalogue, read_catalogue
+from trident.data.meeting import meet
+from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import file_sha256
 from trident.encoder.served_encoder import load_encoder
 from trident.errors import ModelError
@@ -56,6 +59,8 @@ VERSIONS_OF = (
     "numpy",
 )
 
+logger = logging.getLogger(__name__)
+
 
 def export_generation(
     order: ExportOrder,
@@ -78,9 +83,11 @@ def export_generation(
     pairs, output = read_pairs(order.run / TEST_PAIRS_FILE), order.output
     own = embeddings_folder(output) if order.vectors is None else nullcontext(output)  # the latter is not looked at
     with scratch_folder(output, "export") as staging, own as embeddings:
+        catalogue = read_catalogue(order.catalogue, order.config.reading(), attributes=True)
+        _tell_meeting(order, pairs, catalogue)
         job = ExportJob(
             order=order,
-            catalogue=read_catalogue(order.catalogue, order.config.columns),
+            catalogue=catalogue,
             pairs=pairs,
             queries=list(dict.fromkeys(pairs.queries)),
             folder=staging / "generation",
@@ -143,6 +150,16 @@ def export_generation(
             give_rights(job.folder)
             job.folder.rename(target)
     return Generation.load(target)
+
+
+def _tell_meeting(order: ExportOrder, pairs: Pairs, catalogue: Catalogue) -> None:
+    """Refuse held-out pairs whose ids the catalogue spells otherwise, and say which products it lacks."""
+    meeting = meet(itertools.compress(pairs.product_ids, pairs.labels.tolist()), catalogue)
+    where = order.run / TEST_PAIRS_FILE
+    if meeting.spelt:
+        meeting.require(where, order.catalogue, "mend the ids of the pairs and train again, or those of the catalogue")
+    if text := meeting.text(where, order.catalogue):
+        logger.warning("%s", text)
 
 
 def _check(order: ExportOrder) -> None:

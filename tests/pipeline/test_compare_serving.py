@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from trident.errors import DataError
 from trident.generation.generation import Generation, list_generations
 from trident.quality.comparison_page import render_comparison
 from trident.quality.rank_overlap import overlap, rank_biased_overlap
-from trident.quality.serving_comparison import SHOWN, ServingComparison, compare_generations
+from trident.quality.serving_comparison import SHOWN, ServingComparison, compare_generations, products_missing
 from trident.search.searcher import Searcher
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,6 +38,23 @@ def pairs(sides: tuple[Generation, Generation]) -> Pairs:
 @pytest.fixture(scope="module")
 def compared(sides: tuple[Generation, Generation], pairs: Pairs) -> ServingComparison:
     return compare_generations(*sides, pairs.queries, pairs=pairs, threads=1)
+
+
+def test_products_that_a_generation_lacks_are_told_or_refused(
+    sides: tuple[Generation, Generation], pairs: Pairs
+) -> None:
+    path = Path("p.csv")
+    assert products_missing(pairs, sides[0], path) == ""
+    gone = dataclasses.replace(
+        pairs,
+        product_ids=["gone" if row == pairs.labels.argmax() else each for row, each in enumerate(pairs.product_ids)],
+    )
+    assert "1 of the" in products_missing(gone, sides[0], path)
+    spelt = dataclasses.replace(pairs, product_ids=[f"{each} " for each in pairs.product_ids])
+    with pytest.raises(
+        DataError, match=r"are there when spelt otherwise .*: mend the ids, or compare by --queries alone"
+    ):
+        products_missing(spelt, sides[0], path)
 
 
 class Page(HTMLParser):
@@ -158,6 +176,9 @@ def test_the_command_prints_tables_and_writes_one_page(
     ("arguments", "status", "message"),
     [
         ((), 2, "compare-serving needs one of --queries, --pairs and --log"),
+        (("--queries", "a.csv", "--gain", "E=1"), 2, "--positive-from and --gain say what the labels of --pairs mean"),
+        (("--log", "3", "--encoding", "cp1252"), 2, "--column and --encoding say how --queries or --pairs is read"),
+        (("--queries", "a.csv", "--column", "grade=x"), 2, "--column: unknown name 'grade'"),
         (("--queries", "a.txt", "--log", "3"), 2, "compare-serving needs one of --queries, --pairs and --log"),
         (("--log", "3", "--html", "nowhere/page.html"), 2, "--html: the folder nowhere does not exist"),
         (("--log", "3"), 1, "has no logged query"),

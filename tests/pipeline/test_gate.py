@@ -164,6 +164,10 @@ def test_products_outside_the_catalogue_are_embedded(copy: Generation, generatio
     assert report.notes == (
         "quality over the catalogue was not compared: no relevant product of the held-out pairs is in the catalogue",
     )
+    assert names(report) == ["catalogue_products"]  # the figure that the serving generation has is missing
+    assert "one must be in the catalogue, since the serving generation has figures over its own" in failed(
+        report, "catalogue_products"
+    )
 
 
 def test_golden_queries_that_nobody_judged_are_noted(copy: Generation) -> None:

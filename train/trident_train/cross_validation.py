@@ -21,12 +21,11 @@ import numpy as np
 import pyarrow.parquet
 
 from trident.config import to_table
-from trident.data.catalogue import read_catalogue
 from trident.data.pairs import Pairs, normalized_query, read_pairs
 from trident.errors import ConfigError, DataError
 from trident.quality.metrics import Interval
 from trident.quality.paired import mean_change
-from trident_train.data.sources import load_pairs
+from trident_train.data.sources import load_catalogue, load_pairs
 from trident_train.data.splits import query_hash, split_pairs
 from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
 from trident_train.report.report import CATALOGUE_NDCG, JUDGED_NDCG
@@ -122,14 +121,16 @@ def _recipe_of(recipe: TrainRecipe, run: Path, *, deal: int, part: slice) -> Tra
     """
 
     def dealt(source: AnySource, name: str = "") -> AnySource:
-        catalogue = None if source.catalogue is None else read_catalogue(source.catalogue)
+        table = recipe.data.table_of(name)
+        catalogue = load_catalogue(source, table)
         path = run.with_name(f"{run.name}{f'-{name}' if name else ''}.parquet")
-        pairs = _dealt(load_pairs(source, catalogue), recipe.data, deal, part)
+        pairs = _dealt(load_pairs(source, catalogue, table), recipe.data, deal, part)
         if not run.exists():
             pairs.save(path)
         elif not path.is_file() or _content(read_pairs(path)) != _content(pairs):
             raise DataError(f"{run} must be of the same pairs, got others: choose another --out")
-        return dataclasses.replace(source, pairs=str(path), columns={}, positive_from=None)  # names and labels are ours
+        ours: dict[str, Any] = {"columns": {}, "encoding": None, "gains": {}, "positive_from": None}
+        return dataclasses.replace(source, pairs=str(path), **ours)  # names and labels are ours
 
     if not recipe.data.sources:
         return dataclasses.replace(recipe, data=dealt(recipe.data))
@@ -139,7 +140,7 @@ def _recipe_of(recipe: TrainRecipe, run: Path, *, deal: int, part: slice) -> Tra
 
 def _dealt(pairs: Pairs, recipe: DataRecipe, deal: int, part: slice) -> Pairs:
     """Return the pairs outside the test split, with the splits of a fold."""
-    left_out = {normalized_query(query) for query in split_pairs(pairs, recipe).test.queries}
+    left_out = {normalized_query(query) for query in split_pairs(pairs, recipe, recipe.pairs).test.queries}
     kept = pairs.take(row for row, query in enumerate(pairs.queries) if normalized_query(query) not in left_out)
     names = [normalized_query(query) for query in kept.queries]
     ordered = sorted(set(names), key=lambda query: query_hash(query, f"deal {deal}:"))

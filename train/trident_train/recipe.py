@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from trident.data.labels import check_gains
+from trident.data.reading import CATALOGUE_COLUMNS, PAIR_COLUMNS, check_columns
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError
 
@@ -18,14 +20,24 @@ class SourceRecipe:
     """One set of labelled pairs."""
 
     pairs: str = ""  # a file (CSV, TSV, JSON Lines, Parquet; .gz allowed), or the id of a hub dataset
-    columns: dict[str, str] = field(default_factory=dict)  # name in the contract -> name in the file
-    positive_from: float | None = None  # labels of at least this value are relevant; None: labels are 0 and 1
+    columns: dict[str, str] = field(default_factory=dict)  # of the pairs: name in the contract -> name in the file
+    encoding: str | None = None  # of the pairs where they are text; None: UTF-8
+    gains: dict[str, float] = field(default_factory=dict)  # label -> gain; those above 0 are relevant
+    positive_from: float | None = None  # labels (by gains: gains) of at least this are relevant; None: labels 0 and 1
     catalogue: Path | None = None  # gives titles where pairs have ids only; is ranked and mined where asked for
+    catalogue_columns: dict[str, str] = field(default_factory=dict)  # of the catalogue, as ``columns``
+    catalogue_encoding: str | None = None
     rank_catalogue: bool = False  # the test split is also ranked against the whole catalogue
     repeat: int = 1  # times that the train split stands in an epoch
 
     def __post_init__(self) -> None:
-        """Check what asks for a catalogue."""
+        """Check the names of columns, the gains, and what asks for a catalogue."""
+        check_columns(self.columns, PAIR_COLUMNS, "data.columns")
+        check_columns(self.catalogue_columns, CATALOGUE_COLUMNS, "data.catalogue_columns")
+        check_gains(self.gains, "data.gains")
+        for key in ("catalogue_columns", "catalogue_encoding"):
+            if getattr(self, key) and self.catalogue is None:
+                raise ConfigError(f"data.{key} needs data.catalogue, got none")
         if self.rank_catalogue and self.catalogue is None:
             raise ConfigError("data.rank_catalogue needs data.catalogue, got none")
         if self.repeat < 1:
@@ -61,6 +73,11 @@ class DataRecipe(SourceRecipe):
                 raise ConfigError(f"data.sources: a name has letters, digits, - and _ only, got '{name}'")
             if not source.pairs:
                 raise ConfigError(f"key 'data.sources.{name}.pairs' is required")
+
+    @staticmethod
+    def table_of(name: str) -> str:
+        """Return the table of a recipe that a source stands in."""
+        return f"data.sources.{name}" if name else "data"
 
     def by_name(self) -> dict[str, SourceRecipe]:
         """Return the sources by name; a single one has the empty name."""

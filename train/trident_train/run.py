@@ -128,7 +128,11 @@ def train(
             recipe,
             workplace,
             accelerator,
-            load_sources(recipe.data),
+            load_sources(
+                recipe.data,
+                loss=None if recipe.method == "none" else recipe.loss.name,
+                ranked=recipe.selection.ranks_catalogue() or recipe.negatives.mined > 0,
+            ),
             report if main else lambda _: None,
         )
         base = find_model(recipe.base_model)

@@ -10,19 +10,21 @@ from typing import Literal, get_args
 import numpy as np
 
 from trident.data.pairs import normalized_query
-from trident.data.tables import read_table, require_text
+from trident.data.reading import Reading
 from trident.errors import ConfigError
+from trident.quality.compared_queries import read_queries
 from trident.search.tensors import ATTENTION_MASK, INPUT_IDS, QUERY
 
 Mix = Literal["distinct", "zipf", "log"]
 ZIPF_EXPONENT = 1.0  # of query popularity by rank; logs of search engines lie around it (Baeza-Yates et al., 2007)
 
 
-def draw_queries(path: Path, *, count: int, mix: str = "distinct") -> list[str]:
+def draw_queries(path: Path, reading: Reading | None = None, *, count: int, mix: str = "distinct") -> list[str]:
     """Return queries for a load, in the order in which they are asked, which is the same each time.
 
     Args:
-        path: A file with a column ``query``: labelled pairs, or a query log.
+        path: A file with a column ``query``: labelled pairs, or a query log; or a ``.txt`` file, one query a line.
+        reading: Its own name for that column, and its encoding.
         count: Queries to draw, >= 1; a file with fewer gives all it has (``distinct``), or starts again.
         mix: ``distinct``: every query once, shuffled; ``zipf``: drawn by popularity, the n-th with a weight of 1/n;
             ``log``: as the file has them.
@@ -35,9 +37,7 @@ def draw_queries(path: Path, *, count: int, mix: str = "distinct") -> list[str]:
         raise ConfigError(f"--count must be >= 1, got {count}")
     if mix not in get_args(Mix):
         raise ConfigError(f"--mix must be one of {', '.join(get_args(Mix))}, got '{mix}'")
-    table = read_table(path, renamed={}, required=(QUERY,))
-    require_text(table, QUERY, path)
-    logged: list[str] = table[QUERY].to_pylist()
+    logged = read_queries(path, reading)
     if mix == "log":
         return [logged[row % len(logged)] for row in range(count)]
     distinct = list({normalized_query(query): query for query in logged}.values())

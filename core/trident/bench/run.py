@@ -19,6 +19,7 @@ from trident.bench.queries import draw_queries, write_tensor_input
 from trident.bench.served import Served, running, started
 from trident.bench.yardstick import Yardstick, YardstickPoint
 from trident.config import to_table
+from trident.data.reading import Reading
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import BenchError, ConfigError
 from trident.generation.generation import Generation, find_generation
@@ -33,6 +34,8 @@ class BenchConfig:
     """What to measure."""
 
     queries: Path  # a file with a column `query`
+    columns: dict[str, str] = field(default_factory=dict)  # that file's own name for it
+    encoding: str | None = None  # of that file; None: UTF-8
     generations: Path = Path("generations")
     generation: str | None = None  # id; None: the server's, or the newest
     server: Path | None = None  # what `trident serve --json` wrote; None: one is started for the measurement
@@ -121,7 +124,8 @@ def run_bench(
     Raises:
         BenchError: If the server does not start, another generation is served, or a request fails.
     """
-    queries = draw_queries(config.queries, count=config.count, mix=config.mix)
+    reading = Reading(columns=config.columns, encoding=config.encoding)
+    queries = draw_queries(config.queries, reading, count=config.count, mix=config.mix)
     attached = None if config.server is None else running(config.server)
     generation = find_generation(config.generations, config.generation or (attached.generation if attached else None))
     if attached is not None and attached.generation != generation.id:

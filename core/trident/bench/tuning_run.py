@@ -17,6 +17,7 @@ from trident.bench.tuning_finals import Figures, Verdict
 from trident.bench.tuning_search import Measure, Search, SearchConfig, Trial
 from trident.bench.tuning_space import Settings, axes, changed
 from trident.config import to_table
+from trident.data.reading import Reading
 from trident.errors import ConfigError
 from trident.generation.generation import find_generation
 from trident.generation.staging import write_text
@@ -33,6 +34,8 @@ class TuneConfig:
     """What to tune, for which load."""
 
     queries: Path  # a file with a column `query`
+    columns: dict[str, str] = field(default_factory=dict)  # that file's own name for it
+    encoding: str | None = None  # of that file; None: UTF-8
     generations: Path = Path("generations")
     generation: str | None = None  # id; None: the newest
     clients: int = 32  # that each wait for their answer
@@ -97,7 +100,8 @@ def run_tuning(analyzer: PerfAnalyzer, config: TuneConfig, *, say: Callable[[str
         BenchError: If the settings as exported cannot be measured, or nothing keeps the bound.
         KeyboardInterrupt: If it came before the first measurement was done.
     """
-    queries = draw_queries(config.queries, count=config.count, mix=config.mix)
+    reading = Reading(columns=config.columns, encoding=config.encoding)
+    queries = draw_queries(config.queries, reading, count=config.count, mix=config.mix)
     generation = find_generation(config.generations, config.generation)
     machine, exported = Machine.here(), exported_settings(generation.repository)
     space = axes(machine.cores, exported, config.knobs)

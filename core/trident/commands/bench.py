@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trident.commands.load_options import (
+from trident.commands.options import (
+    Column,
     Count,
+    Encoding,
     GenerationId,
     Generations,
     Json,
@@ -19,6 +21,7 @@ from trident.commands.load_options import (
     end_with_server,
 )
 from trident.commands.output import figures_table, need, print_json, print_table, say
+from trident.data.reading import QUERY_COLUMNS, parse_columns
 from trident.errors import BenchError, ConfigError
 from trident.rights import require_writable
 
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 def command(
     queries: Queries,
+    column: Column = None,
+    encoding: Encoding = None,
     generations: Generations = Path("generations"),
     generation: GenerationId = None,
     server: Annotated[
@@ -59,6 +64,8 @@ def command(
     given = {} if threads is None else {"threads": threads}
     config = run.BenchConfig(
         queries=queries,
+        columns=parse_columns(column or [], QUERY_COLUMNS),
+        encoding=encoding,
         generations=generations,
         generation=generation,
         server=server,

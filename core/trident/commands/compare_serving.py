@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from trident.commands.options import Column, Encoding, Gain, PositiveFrom, label_rule, reading_of
 from trident.commands.output import need, print_json, print_table, say
 from trident.config import to_table
+from trident.data.reading import PAIR_COLUMNS, QUERY_COLUMNS
 from trident.errors import ConfigError
 from trident.generation.generation import find_generation
 from trident.generation.staging import write_text
@@ -29,6 +31,10 @@ def command(
     pairs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Labelled pairs: their queries, and NDCG@10 by their labels.")
     ] = None,
+    column: Column = None,
+    encoding: Encoding = None,
+    positive_from: PositiveFrom = None,
+    gain: Gain = None,
     log: Annotated[int | None, typer.Option(metavar="N", min=1, help="The last N queries that were logged.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page.")] = None,
     threads: Annotated[
@@ -39,23 +45,33 @@ def command(
     """Compare two generations in this process: overlap, score shift, latency, and the queries that changed most."""
     if sum(source is not None for source in (queries, pairs, log)) != 1:
         raise ConfigError("compare-serving needs one of --queries, --pairs and --log: where its queries come from")
+    if pairs is None and (positive_from is not None or gain):
+        raise ConfigError("--positive-from and --gain say what the labels of --pairs mean, got no --pairs")
+    if log is not None and (column or encoding):
+        raise ConfigError("--column and --encoding say how --queries or --pairs is read, got --log")
     if html is not None and not html.parent.is_dir():
         raise ConfigError(f"--html: the folder {html.parent} does not exist")
     if html is not None:
         require_writable(html)
     comparing = need("serve", "trident.quality.serving_comparison")
-    reading = need("serve", "trident.quality.compared_queries")
+    sources = need("serve", "trident.quality.compared_queries")
     page = need("serve", "trident.quality.comparison_page") if html is not None else None
-    judged = None if pairs is None else need("serve", "trident.data.pairs").read_pairs(pairs)
+    reading = reading_of(column, encoding, QUERY_COLUMNS if pairs is None else PAIR_COLUMNS)
+    rule = label_rule("serve", positive_from, gain)
+    judged = None if pairs is None else need("serve", "trident.data.pairs").read_pairs(pairs, reading, labels=rule)
     if judged is not None:
         asked, source = judged.queries, f"the labelled pairs {pairs}"
     elif queries is not None:
-        asked, source = reading.read_queries(queries), f"the file {queries}"
+        asked, source = sources.read_queries(queries, reading), f"the file {queries}"
     else:
-        asked, source = reading.logged_queries(generations, log), f"the last {log:,} that were logged"
+        asked, source = sources.logged_queries(generations, log), f"the last {log:,} that were logged"
     sides = [find_generation(generations, generation) for generation in (old, new)]
     for side in sides:
         side.verify_files()
+    if judged is not None:
+        for side in sides:
+            if missing := comparing.products_missing(judged, side, pairs):
+                say(f"note: {missing}")
     compared = comparing.compare_generations(*sides, asked, pairs=judged, threads=threads or os.cpu_count() or 1)
     if html is not None and page is not None:
         write_text(html, page.render_comparison(compared, source=source))

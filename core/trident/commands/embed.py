@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from trident.commands.options import Column, Encoding, reading_of
 from trident.commands.output import messages, need, print_json, quiet_transformers, say
+from trident.data.reading import CATALOGUE_COLUMNS
 from trident.progress import progress_bar
 
 
@@ -16,17 +18,16 @@ def command(
     run: Annotated[Path, typer.Argument(help="A run folder of trident train.")],
     catalogue: Annotated[Path, typer.Option(help="The products: product_id, product_title and whatever else.")],
     out: Annotated[Path, typer.Option(help="The folder for vectors.npy; goes on from what a killed call left there.")],
-    column: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=COLUMN", help="The catalogue's own name for a column.")
-    ] = None,
+    column: Column = None,
+    encoding: Encoding = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Embed a catalogue with PyTorch; under accelerate launch, every process takes its share."""
     module = need("export", "trident_export.catalogue.embed_run")
     quiet_transformers()
-    columns = dict(item.split("=", 1) for item in column or [])
+    reading = reading_of(column, encoding, CATALOGUE_COLUMNS)
     with progress_bar(messages, "embedding, this process's share", None) as progress:
-        record = module.embed_run(run, catalogue, out, columns, progress=progress)
+        record = module.embed_run(run, catalogue, out, reading, progress=progress)
     if not module.is_first():
         return
     if json:

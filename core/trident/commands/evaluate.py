@@ -7,9 +7,20 @@ from typing import Annotated
 
 import typer
 
+from trident.commands.options import (
+    CatalogueColumn,
+    CatalogueEncoding,
+    Column,
+    Encoding,
+    Gain,
+    PositiveFrom,
+    label_rule,
+    reading_of,
+)
 from trident.commands.output import messages, need, print_json, print_table, quiet_transformers, say
 from trident.commands.quality_table import quality_table
 from trident.config import to_table
+from trident.data.reading import CATALOGUE_COLUMNS, COMMAND_CATALOGUE, COMMAND_PAIRS, PAIR_COLUMNS
 from trident.progress import progress_bar
 
 
@@ -21,8 +32,15 @@ def command(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Leave out queries that the run was trained on.")
     ] = False,
-    positive_from: Annotated[float | None, typer.Option(help="Labels of at least this value are relevant.")] = None,
-    column: Annotated[list[str] | None, typer.Option(metavar="NAME=COLUMN", help="Map a column of the pairs.")] = None,
+    positive_from: PositiveFrom = None,
+    gain: Gain = None,
+    contradictions: Annotated[
+        str, typer.Option(metavar="refuse|drop", help="What becomes of pairs that are relevant and irrelevant.")
+    ] = "refuse",
+    column: Column = None,
+    encoding: Encoding = None,
+    catalogue_column: CatalogueColumn = None,
+    catalogue_encoding: CatalogueEncoding = None,
     text: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Change the text contract, such as query_template='query: {text}'."),
@@ -38,8 +56,12 @@ def command(
         catalogue=catalogue,
         split=split,
         held_out=held_out,
-        positive_from=positive_from,
-        columns=judge.parse_columns(column or []),
+        labels=label_rule("train", positive_from, gain),
+        contradictions=contradictions,
+        reading=reading_of(column, encoding, PAIR_COLUMNS, COMMAND_PAIRS),
+        catalogue_reading=reading_of(
+            catalogue_column, catalogue_encoding, CATALOGUE_COLUMNS, COMMAND_CATALOGUE, option="--catalogue-column"
+        ),
         text=text or [],
     )
     with progress_bar(messages, "embedding", None) as progress:

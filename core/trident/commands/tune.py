@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trident.commands.load_options import (
+from trident.commands.options import (
+    Column,
     Count,
+    Encoding,
     GenerationId,
     Generations,
     Json,
@@ -18,6 +20,7 @@ from trident.commands.load_options import (
     end_with_server,
 )
 from trident.commands.output import figures_table, need, print_json, print_table, say
+from trident.data.reading import QUERY_COLUMNS, parse_columns
 from trident.rights import require_writable
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 def command(
     queries: Queries,
+    column: Column = None,
+    encoding: Encoding = None,
     generations: Generations = Path("generations"),
     generation: GenerationId = None,
     minutes: Annotated[float, typer.Option(help="That it may take; Ctrl-C ends it sooner.")] = 10.0,
@@ -47,6 +52,8 @@ def command(
     knobs = {} if knob is None else {"knobs": tuple(knob)}
     config = runs.TuneConfig(
         queries=queries,
+        columns=parse_columns(column or [], QUERY_COLUMNS),
+        encoding=encoding,
         generations=generations,
         generation=generation,
         clients=clients,

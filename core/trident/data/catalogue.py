@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
+from trident.data.reading import CATALOGUE_COLUMNS, Options, Reading
 from trident.data.tables import read_table, require_text
 from trident.errors import DataError, GenerationError
 
 CATALOGUE_FILE = "catalogue.parquet"
 REQUIRED = ("product_id", "product_title")
+LOCALE = "product_locale"
 
 logger = logging.getLogger(__name__)
 
@@ -56,47 +59,75 @@ class Catalogue:
             raise GenerationError(f"catalogue {path} is missing or damaged: {error}; export again") from error
 
 
-def read_catalogue(path: Path, columns: Mapping[str, str] | None = None) -> Catalogue:
-    """Return the products of a CSV, TSV, JSON Lines or Parquet file.
+def read_catalogue(path: Path, reading: Reading | None = None, *, attributes: bool = False) -> Catalogue:
+    """Return the products of a CSV, TSV, JSON or Parquet file, or of a folder of such.
 
     Rows that repeat an id and its title are dropped and counted in the log.
 
     Args:
         path: The file; see ``trident.data.tables``.
-        columns: From ``product_id`` and ``product_title`` to the file's own names.
+        reading: Its own names for ``product_id`` and ``product_title``, and its encoding. Where it maps
+            ``product_locale``, that stands before each id (``us:B01``), so that one id may be a product a locale.
+        attributes: Whether all other columns are read too.
 
     Raises:
         DataError: If a column is missing, an id or title is empty, or an id has two different titles.
     """
-    table = read_table(path, renamed=columns or {}, required=REQUIRED)
+    reading = reading or Reading()
+    known = columns_of(CATALOGUE_COLUMNS, reading)
+    table = read_table(path, reading, required=REQUIRED, known=known, others=attributes)
     for column in REQUIRED:
         require_text(table, column, path)
-    first_rows = _first_rows(table["product_id"].to_pylist(), table["product_title"].to_pylist(), path)
-    if len(first_rows) < table.num_rows:
-        logger.info("%s: dropped %d rows that repeat a product", path, table.num_rows - len(first_rows))
-        table = table.take(first_rows)
+    table = with_locales(table, path)
+    first_rows = _first_rows(table["product_id"].to_pylist(), table["product_title"].to_pylist(), path, reading.options)
+    kept = sorted(set(first_rows))
+    if len(kept) < table.num_rows:
+        logger.info("%s: dropped %d rows that repeat a product", path, table.num_rows - len(kept))
+        mask = np.zeros(table.num_rows, dtype=bool)
+        mask[kept] = True
+        table = table.filter(pa.array(mask))
     return _from_table(table)
 
 
-def require_one_title(product_ids: list[str], titles: list[str], path: Path) -> None:
-    """Raise unless every product id stands with one title only.
+def with_one_title(product_ids: list[str], titles: list[str], path: Path, options: Options) -> list[str]:
+    """Return the titles, of each product the first; those of one product may differ in white space only.
 
     Raises:
         DataError: Naming the id, both titles and both rows.
     """
-    _first_rows(product_ids, titles, path)
+    return [titles[row] for row in _first_rows(product_ids, titles, path, options)]
 
 
-def _first_rows(product_ids: list[str], titles: list[str], path: Path) -> list[int]:
+def columns_of(known: tuple[str, ...], reading: Reading) -> tuple[str, ...]:
+    """Return the columns of the contract that are read: ``product_locale`` only where it is mapped."""
+    return tuple(name for name in known if name != LOCALE or name in reading.columns)
+
+
+def with_locales(table: pa.Table, path: Path) -> pa.Table:
+    """Return a table whose product ids begin with their locale, where it has such a column."""
+    if LOCALE not in table.column_names:
+        return table
+    if "product_id" not in table.column_names:
+        raise DataError(f"{LOCALE} is mapped and {path} has no column product_id that it could stand before")
+    require_text(table, LOCALE, path)
+    ids = pc.binary_join_element_wise(table[LOCALE], table["product_id"], ":")
+    return table.set_column(table.column_names.index("product_id"), "product_id", ids)
+
+
+def _first_rows(product_ids: list[str], titles: list[str], path: Path, options: Options) -> list[int]:
+    """Return the first row of each row's product."""
     seen: dict[str, int] = {}
+    rows = []
     for row, (product_id, title) in enumerate(zip(product_ids, titles, strict=True)):
         first = seen.setdefault(product_id, row)
-        if titles[first] != title:
+        rows.append(first)
+        if titles[first] != title and titles[first].split() != title.split():
             raise DataError(
                 f"product_id '{product_id}' must have one title, got {titles[first]!r} in row {first + 1} "
-                f"and {title!r} in row {row + 1} of {path}: remove one"
+                f"and {title!r} in row {row + 1} of {path}: remove one, or, where an id is another product in each "
+                f"locale, map that column with {options.map_column(LOCALE)}"
             )
-    return list(seen.values())
+    return rows
 
 
 def _from_table(table: pa.Table) -> Catalogue:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from trident.data.catalogue import Catalogue, require_one_title
+from trident.data.catalogue import Catalogue, columns_of, with_locales, with_one_title
+from trident.data.labels import LabelRule, labels_and_gains, numbers
+from trident.data.meeting import titles_of
+from trident.data.reading import PAIR_COLUMNS, Reading
 from trident.data.tables import read_table, require_text
-from trident.errors import DataError, nearest
+from trident.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -73,50 +75,46 @@ def normalized_query(query: str) -> str:
 
 
 def read_pairs(
-    path: Path,
-    columns: Mapping[str, str] | None = None,
-    *,
-    positive_from: float | None = None,
-    catalogue: Catalogue | None = None,
+    path: Path, reading: Reading | None = None, *, labels: LabelRule | None = None, catalogue: Catalogue | None = None
 ) -> Pairs:
-    """Return the labelled pairs of a CSV, TSV, JSON Lines or Parquet file.
+    """Return the labelled pairs of a CSV, TSV, JSON or Parquet file, or of a folder of such.
 
     Args:
         path: The file; see ``trident.data.tables``.
-        columns: From ``query``, ``product_title``, ``relevance_label``, ``product_id``, ``grade`` and ``split`` to the
-            file's own names.
-        positive_from: Labels of at least this value are relevant; None wants labels of 0 and 1.
+        reading: Its own names for the columns ``query``, ``product_title``, ``relevance_label``, ``product_id``,
+            ``grade``, ``split`` and ``product_locale``, and its encoding.
+        labels: Which labels are relevant; None wants labels of 0 and 1.
         catalogue: Gives the titles when the file has ids only.
 
     Raises:
         DataError: If a column is missing, a text is empty, a label is not allowed, or an id has two titles.
     """
-    return pairs_from_table(
-        read_table(path, renamed=columns or {}, required=_required(catalogue)),
-        path,
-        positive_from=positive_from,
-        catalogue=catalogue,
-    )
+    reading = reading or Reading()
+    table = read_table(path, reading, required=_required(catalogue), known=columns_of(PAIR_COLUMNS, reading))
+    return pairs_from_table(table, path, reading, labels=labels, catalogue=catalogue)
 
 
 def pairs_from_table(
-    table: pa.Table, path: Path, *, positive_from: float | None = None, catalogue: Catalogue | None = None
+    table: pa.Table,
+    path: Path,
+    reading: Reading,
+    *,
+    labels: LabelRule | None = None,
+    catalogue: Catalogue | None = None,
 ) -> Pairs:
     """Return the pairs of a table of strings; ``path`` is what errors name. See ``read_pairs``."""
+    rule = labels or LabelRule()
+    table = with_locales(table, path)
     if "product_title" not in table.column_names and catalogue is not None:
-        table = table.append_column("product_title", pa.array(_titles_of(table, catalogue, path)))
+        table = table.append_column(
+            "product_title", pa.array(titles_of(table["product_id"].to_pylist(), catalogue, path))
+        )
     require_text(table, "query", path)
     require_text(table, "product_title", path)
     titles = table["product_title"].to_pylist()
-    values = _numbers(table, "relevance_label", path)
-    if positive_from is not None:
-        labels = (values >= positive_from).astype(np.int8)
-    else:
-        labels = _binary(values, table, path)
-    if "grade" in table.column_names:
-        grades = _numbers(table, "grade", path).astype(np.float32)
-    else:
-        grades = values.astype(np.float32)
+    relevant, grades = labels_and_gains(table["relevance_label"].to_pylist(), rule, path, reading.options)
+    if "grade" in table.column_names and not rule.gains:
+        grades = numbers(table["grade"].to_pylist(), "grade", path).astype(np.float32)
     if grades.min() < 0:
         row = int(np.argmin(grades))
         raise DataError(f"grades must be >= 0, got {grades[row]:g} in row {row + 1} of {path}")
@@ -124,11 +122,11 @@ def pairs_from_table(
     if "product_id" in table.column_names:
         require_text(table, "product_id", path)
         product_ids = table["product_id"].to_pylist()
-        require_one_title(product_ids, titles, path)
+        titles = with_one_title(product_ids, titles, path, reading.options)
     return Pairs(
         queries=table["query"].to_pylist(),
         titles=titles,
-        labels=labels,
+        labels=relevant,
         grades=grades,
         product_ids=product_ids,
         splits=table["split"].to_pylist() if "split" in table.column_names else None,
@@ -138,38 +136,3 @@ def pairs_from_table(
 def _required(catalogue: Catalogue | None) -> tuple[str, ...]:
     text = "product_title" if catalogue is None else "product_id"
     return ("query", text, "relevance_label")
-
-
-def _titles_of(table: pa.Table, catalogue: Catalogue, path: Path) -> list[str]:
-    by_id = dict(zip(catalogue.product_ids, catalogue.titles, strict=True))
-    titles = []
-    for row, product_id in enumerate(table["product_id"].to_pylist()):
-        title = by_id.get(product_id)
-        if title is None:
-            hint = nearest(product_id, list(by_id)[:1000])
-            raise DataError(f"product_id '{product_id}' in row {row + 1} of {path} is not in the catalogue{hint}")
-        titles.append(title)
-    return titles
-
-
-def _numbers(table: pa.Table, column: str, path: Path) -> NDArray[np.float64]:
-    values = np.empty(table.num_rows, dtype=np.float64)
-    for row, text in enumerate(table[column].to_pylist()):
-        try:
-            values[row] = float(text)
-        except ValueError as error:
-            raise DataError(f"column '{column}' must hold numbers, got {text!r} in row {row + 1} of {path}") from error
-        if not math.isfinite(values[row]):
-            raise DataError(f"column '{column}' must hold finite numbers, got {text!r} in row {row + 1} of {path}")
-    return values
-
-
-def _binary(values: NDArray[np.float64], table: pa.Table, path: Path) -> NDArray[np.int8]:
-    wrong = np.flatnonzero((values != 0) & (values != 1))
-    if wrong.size:
-        row = int(wrong[0])
-        raise DataError(
-            f"relevance_label must be 0 or 1, got {table['relevance_label'][row].as_py()} in row {row + 1} of {path} "
-            f"({wrong.size:,} such rows): set data.positive_from to the lowest relevant grade"
-        )
-    return values.astype(np.int8)

@@ -1,55 +1,58 @@
-"""Reads CSV, TSV, JSON Lines and Parquet files into tables of text; every fault of a file is found here.
+"""Reads CSV, TSV, JSON and Parquet files into tables of text; every fault of a file is found here or below.
 
-Plain or gzipped. All columns are read as text, so that a product id such as ``007`` keeps its zeros. Rows are
-numbered from 1 in errors, the header not counted.
+Files or folders of parts, plain or gzipped. Everything is text, so that a product id such as ``007`` keeps its zeros.
+Rows are numbered from 1 in errors, the header not counted; lines are those of the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 
+from trident.data.formats import columns_of_folders, kind_of, of_table, open_table, parts_of, with_columns
+from trident.data.opened import OpenedTable, Wanted
+from trident.data.reading import CATALOGUE_COLUMNS, Reading
+from trident.data.values import column_text
 from trident.errors import DataError, nearest
 
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+logger = logging.getLogger(__name__)
 
 
-def read_table(path: Path, *, renamed: Mapping[str, str], required: Sequence[str]) -> pa.Table:
-    """Return a file as a table of strings; its columns carry the names of the contract.
+def read_table(
+    path: Path, reading: Reading, *, required: Sequence[str], known: Sequence[str], others: bool = False
+) -> pa.Table:
+    """Return a file, or a folder of parts, as a table of strings; its columns carry the names of the contract.
 
     Args:
-        path: A ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file; the text ones may end in ``.gz``.
-        renamed: From a name of the contract (``product_title``) to the file's own name for it (``title``).
+        path: A ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet`` file; the text ones may be gzipped.
+        reading: The file's own column names and encoding.
         required: Names of the contract that must be there.
+        known: Names of the contract that are read if they are there, required ones included.
+        others: Whether all other columns are read as well.
 
     Raises:
         DataError: If the file is missing, of another kind, cannot be parsed, has no rows or lacks a column.
     """
-    return as_contract(_read(path), path, renamed=renamed, required=required)
+    if not path.exists():
+        raise DataError(f"file {path} does not exist")
+    wanted = Wanted(frozenset(reading.columns.get(name, name) for name in known), others)
+    if path.is_file():
+        table = _as_contract(open_table(path, wanted, reading), path, reading, required, known, wanted)
+    else:
+        table = _of_parts(path, reading, required, known, wanted)
+    return _with_rows(table, path)
 
 
-def as_contract(table: pa.Table, path: Path, *, renamed: Mapping[str, str], required: Sequence[str]) -> pa.Table:
-    """Return a table with the contract's column names and text in every column; see ``read_table``."""
-    for name in required:
-        column = renamed.get(name, name)
-        if column not in table.column_names:
-            found = ", ".join(table.column_names) or "none"
-            remedy = f'; map it with data.columns.{name} = "..."' if column == name else ""
-            hint = nearest(column, table.column_names)
-            raise DataError(f"column '{column}' is missing in {path}{hint}: found {found}{remedy}")
-    if table.num_rows == 0:
-        raise DataError(f"{path} has a header and no rows: at least one is needed")
-    back = {column: name for name, column in renamed.items() if column in table.column_names}
-    kept = [column for column in table.column_names if column in back or column not in back.values()]
-    table = table.select(kept).rename_columns([back.get(column, column) for column in kept])
-    return _as_strings(table, path)
+def as_contract(
+    table: pa.Table, path: Path, reading: Reading, *, required: Sequence[str], known: Sequence[str]
+) -> pa.Table:
+    """Return a table in memory with the contract's columns as text; see ``read_table``."""
+    wanted = Wanted(frozenset(reading.columns.get(name, name) for name in known))
+    return _with_rows(_as_contract(of_table(table), path, reading, required, known, wanted), path)
 
 
 def require_text(table: pa.Table, column: str, path: Path) -> None:
@@ -66,48 +69,90 @@ def require_text(table: pa.Table, column: str, path: Path) -> None:
         raise DataError(f"column '{column}' must not be empty: {rows}, the first is row {first} of {path}")
 
 
-def _read(path: Path) -> pa.Table:
-    kind = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if not path.is_file():
-        raise DataError(f"file {path} does not exist")
-    if kind.lower() not in SUFFIXES:
+def _of_parts(
+    folder: Path, reading: Reading, required: Sequence[str], known: Sequence[str], wanted: Wanted
+) -> pa.Table:
+    tables = []
+    for part in parts_of(folder):
+        opened = open_table(part, wanted, reading, kind=kind_of(folder))
+        opened = with_columns(opened, columns_of_folders(part, folder))
+        tables.append(_as_contract(opened, part, reading, required, known, wanted))
+    whole = pa.concat_tables(tables, promote_options="default")  # a part may lack an attribute
+    return pa.table({name: whole[name].fill_null("") for name in whole.column_names}).combine_chunks()
+
+
+def _with_rows(table: pa.Table, path: Path) -> pa.Table:
+    if table.num_rows == 0:
+        raise DataError(f"{path} has a header and no rows: at least one is needed")
+    return table
+
+
+def _as_contract(
+    opened: OpenedTable, path: Path, reading: Reading, required: Sequence[str], known: Sequence[str], wanted: Wanted
+) -> pa.Table:
+    chosen = _positions(opened.names, path, reading, required, known)
+    if opened.rows == 0:
+        return pa.table({name: pa.array([], pa.string()) for name in chosen})
+    nameless: list[int] = []
+    if wanted.others:
+        taken = set(chosen.values())
+        others = {name: place for place, name in enumerate(opened.names) if place not in taken and name not in chosen}
+        _refuse_twice([name for name in opened.names if name.strip()], opened.names, path)
+        nameless = [place for place, name in enumerate(opened.names) if not name.strip()]
+        chosen |= {name: place for name, place in others.items() if name.strip()}
+    places = list(dict.fromkeys([*chosen.values(), *nameless]))
+    read = opened.read(places)
+    columns = {
+        name: column_text(_chunked(read.column(places.index(place))), name, path, wanted=name in known)
+        for name, place in chosen.items()
+    }
+    for place in nameless:
+        _tell_nameless(_chunked(read.column(places.index(place))), place, path)
+    return pa.table(columns).combine_chunks()  # one chunk, unless a column is more than 2 GiB
+
+
+def _positions(
+    names: Sequence[str], path: Path, reading: Reading, required: Sequence[str], known: Sequence[str]
+) -> dict[str, int]:
+    """Return where the columns of the contract stand in a file.
+
+    Raises:
+        DataError: If one that is required or mapped is missing, or stands there twice.
+    """
+    found = ", ".join(name.strip() or "(no name)" for name in names) or "none"
+    for name in (*required, *reading.columns):
+        column = reading.columns.get(name, name)
+        if column in names:
+            continue
+        hint = nearest(column, [each for each in names if each.strip()])
+        if name in reading.columns:
+            catalogue = reading.options.catalogue_column if name in CATALOGUE_COLUMNS else ""
+            remedy = f"; a column of the catalogue is mapped with {catalogue.format(name=name, column=column)}"
+            raise DataError(
+                f"column '{column}' is missing in {path}, where {reading.options.map_column(name, column)} looks for "
+                f"it{hint}: found {found}{remedy if catalogue else ''}"
+            )
         raise DataError(
-            f"file {path} must end in {', '.join(SUFFIXES)} (text files may be gzipped), got '{path.suffix}'"
+            f"column '{column}' is missing in {path}{hint}: found {found}; "
+            f"map it with {reading.options.map_column(name)}"
         )
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty: a header and at least one row are needed")
-    try:
-        if kind == ".parquet":
-            return pyarrow.parquet.read_table(path)
-        if kind in DELIMITERS:
-            return _read_delimited(path, DELIMITERS[kind])
-        return pyarrow.json.read_json(path, parse_options=pyarrow.json.ParseOptions(newlines_in_values=False))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as {kind[1:]}: {str(error).splitlines()[0]}") from error
+    columns = {name: reading.columns.get(name, name) for name in known}
+    _refuse_twice(columns.values(), names, path)
+    return {name: names.index(column) for name, column in columns.items() if column in names}
 
 
-def _read_delimited(path: Path, delimiter: str) -> pa.Table:
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    with pyarrow.csv.open_csv(path, parse_options=parse) as reader:  # the first block gives the names
-        names = reader.schema.names
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"column '{twice}' occurs more than once in {path}: every column needs its own name")
-    # open_csv guesses types from the first block; here everything is text and nothing is null.
-    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-    return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=convert)
+def _refuse_twice(columns: Iterable[str], names: Sequence[str], path: Path) -> None:
+    for column in columns:
+        if names.count(column) > 1:
+            raise DataError(f"column '{column}' occurs more than once in {path}: every column needs its own name")
 
 
-def _as_strings(table: pa.Table, path: Path) -> pa.Table:
-    columns = []
-    for name in table.column_names:
-        column = table[name]
-        if not pa.types.is_string(column.type):
-            try:
-                column = column.cast(pa.string())
-            except pa.ArrowException as error:
-                raise DataError(
-                    f"column '{name}' of {path} is of type {column.type}, text or numbers are needed"
-                ) from error
-        columns.append(column.fill_null("").combine_chunks())
-    return pa.table(dict(zip(table.column_names, columns, strict=True)))
+def _tell_nameless(column: pa.ChunkedArray, place: int, path: Path) -> None:
+    text = column_text(column, "", path, wanted=False)
+    filled = pc.sum(pc.not_equal(pc.utf8_trim_whitespace(text), "")).as_py() or 0
+    if filled:
+        logger.warning("%s: column %d has no name and is left out, with %s values", path, place + 1, f"{filled:,}")
+
+
+def _chunked(column: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
+    return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])

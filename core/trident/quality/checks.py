@@ -52,6 +52,7 @@ def checks_against(new: LoadedGeneration, old: LoadedGeneration, config: GateCon
         checks += _catalogue_quality(new, old, pairs, queries, config)
     except DataError as error:
         notes.append(f"quality over the catalogue was not compared: {error}")
+        checks += _lost_catalogue_figures(new, old)
     checks.append(_latency(new, old, queries, config))
     return checks, notes
 
@@ -128,6 +129,20 @@ def _catalogue_quality(
     found = [catalogue_ndcg_by_query(pairs, side.hits(queries)) for side in (new, old)]
     means = [_mean(each.values()) for each in found]
     return [_change("catalogue_ndcg_at_10", "NDCG@10 over the whole catalogue", mean_change(*found), means, config)]
+
+
+def _lost_catalogue_figures(new: LoadedGeneration, old: LoadedGeneration) -> list[GateCheck]:
+    """Return a failed check where the serving generation was judged over its catalogue and the candidate cannot be."""
+    pairs = new.test_pairs()
+    relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
+    found = len(relevant & set(new.catalogue.product_ids))
+    if found or not relevant or "catalogue" not in old.generation.manifest.quality:
+        return []
+    rule = (
+        f"of {len(relevant):,} relevant products of the held-out pairs one must be in the catalogue, since the serving "
+        "generation has figures over its own: look at the product ids of pairs and catalogue"
+    )
+    return [_at_least("catalogue_products", rule, found, 1)]
 
 
 def _latency(new: LoadedGeneration, old: LoadedGeneration, queries: list[str], config: GateConfig) -> GateCheck:

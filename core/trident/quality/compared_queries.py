@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from trident.data.reading import QUERY_COLUMNS, Reading
 from trident.data.tables import read_table, require_text
+from trident.data.text_bytes import not_utf8, read_text_bytes
 from trident.errors import DataError
 
 LOGS = (
@@ -14,21 +16,32 @@ LOGS = (
 )  # trident.watch.query_log writes them; .1 is the older one
 
 
-def read_queries(path: Path) -> list[str]:
+def read_queries(path: Path, reading: Reading | None = None) -> list[str]:
     """Return the queries of a text file, one a line, or of the column ``query`` of a table.
+
+    Args:
+        path: The file.
+        reading: Its own name for that column, and its encoding.
 
     Raises:
         DataError: If the file is missing, of another kind, or holds no query.
     """
-    if path.suffix != ".txt":
-        table = read_table(path, renamed={}, required=("query",))
+    reading = reading or Reading()
+    if path.suffix.lower() != ".txt":
+        table = read_table(path, reading, required=QUERY_COLUMNS, known=QUERY_COLUMNS)
         require_text(table, "query", path)
         queries: list[str] = table["query"].to_pylist()
         return queries
+    if reading.columns:
+        raise DataError(f"{path} has no columns that could be mapped, it holds one query a line")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        data = read_text_bytes(path, reading)
+    except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+    bad = not_utf8(data, path, reading)
+    if bad is not None:
+        raise bad
+    lines = data.decode().splitlines()
     found = [line.strip() for line in lines if line.strip()]
     if not found:
         raise DataError(f"{path} must hold at least one query, one a line, got none")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from trident.data.catalogue import CATALOGUE_FILE, Catalogue
+from trident.data.meeting import meet
 from trident.data.pairs import Pairs, normalized_query
 from trident.errors import DataError
 from trident.generation.generation import Generation
@@ -119,6 +123,20 @@ def compare_generations(
         ndcg_at_10=_gain_change(gains["new"], gains["old"]),
         changed=tuple(changed[:SHOWN]),
     )
+
+
+def products_missing(pairs: Pairs, generation: Generation, path: Path) -> str:
+    """Return in a line how many relevant products of pairs a generation's catalogue lacks; empty if none.
+
+    Raises:
+        DataError: If it lacks all of them, or has some in another spelling: NDCG would say nothing.
+    """
+    catalogue = Catalogue.load(generation.version_folder("retriever") / CATALOGUE_FILE)
+    meeting = meet(itertools.compress(pairs.product_ids, pairs.labels.tolist()), catalogue)
+    where = f"of generation {generation.id}"
+    if meeting.products:
+        meeting.require(path, where, "mend the ids, or compare by --queries alone")
+    return meeting.text(path, where)
 
 
 def _ask(searcher: Searcher, queries: Sequence[str]) -> list[list[Found]]:

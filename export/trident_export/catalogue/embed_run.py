@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trident.config import from_table
 from trident.data.catalogue import Catalogue, read_catalogue
+from trident.data.reading import Reading
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.fingerprint import encoder_fingerprint, part_fingerprints
 from trident.encoder.text import TextContract
@@ -65,7 +66,7 @@ class TorchEmbedder:
 
 
 def embed_run(
-    run: Path, catalogue_path: Path, folder: Path, columns: dict[str, str], *, progress: Callable[[int], None]
+    run: Path, catalogue_path: Path, folder: Path, reading: Reading, *, progress: Callable[[int], None]
 ) -> EmbeddingsRecord:
     """Embed a catalogue with a run's encoder; a killed call goes on when it is given again.
 
@@ -73,14 +74,14 @@ def embed_run(
         run: A run folder of ``trident train``.
         catalogue_path: The products.
         folder: For ``vectors.npy`` (N, D) float32, in the order of the catalogue, and ``embeddings.json``.
-        columns: From the contract's column names to the file's.
+        reading: How that file is read.
         progress: Called with the number of products that this process has done since the last call.
 
     Raises:
         TridentError: If the run or the catalogue cannot be used.
     """
     accelerator = Accelerator()
-    catalogue = read_catalogue(catalogue_path, columns)
+    catalogue = read_catalogue(catalogue_path, reading)
     process = Process(accelerator.process_index, accelerator.num_processes, accelerator.wait_for_everyone)
     merged = folder / MERGED_FOLDER
     if process.rank == 0:  # transformers saves a model in the first process only

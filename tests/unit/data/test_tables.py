@@ -11,7 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from trident.data.catalogue import Catalogue, read_catalogue
+from trident.data.labels import LabelRule
 from trident.data.pairs import normalized_query, read_pairs
+from trident.data.reading import Reading
 from trident.errors import DataError, GenerationError
 
 ROWS = [("usb cable", "007", "Alba USB cable 1 m", "1"), ("usb cable", "008", "Borex kettle, red", "0")]
@@ -52,7 +54,8 @@ def test_numbers_in_json_lines_are_ids_and_labels(tmp_path: Path) -> None:
 
 def test_columns_are_mapped(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.csv", "q,title,label\nusb cable,Alba cable,1\n")
-    pairs = read_pairs(path, {"query": "q", "product_title": "title", "relevance_label": "label"})
+    columns = {"query": "q", "product_title": "title", "relevance_label": "label"}
+    pairs = read_pairs(path, Reading(columns=columns))
     assert (pairs.queries, pairs.titles, pairs.product_ids) == (["usb cable"], ["Alba cable"], ["Alba cable"])
 
 
@@ -68,7 +71,7 @@ def test_missing_column_names_those_found_and_the_nearest(tmp_path: Path) -> Non
 def test_missing_mapped_column_names_it(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.csv", as_csv(ROWS))
     with pytest.raises(DataError, match="column 'queries' is missing"):
-        read_pairs(path, {"query": "queries"})
+        read_pairs(path, Reading(columns={"query": "queries"}))
 
 
 @pytest.mark.parametrize(
@@ -115,9 +118,9 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_graded_labels_need_a_threshold(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.csv", "query,product_title,relevance_label\na,b,3\na,c,1\n")
-    with pytest.raises(DataError, match=r"set data\.positive_from"):
+    with pytest.raises(DataError, match=r"set --positive-from LOWEST_RELEVANT, from which on"):
         read_pairs(path)
-    pairs = read_pairs(path, positive_from=2)
+    pairs = read_pairs(path, labels=LabelRule(positive_from=2))
     assert (pairs.labels.tolist(), pairs.grades.tolist()) == ([1, 0], [3.0, 1.0])
 
 
@@ -158,7 +161,7 @@ def test_faults_of_a_catalogue(tmp_path: Path, text: str, message: str) -> None:
 
 def test_catalogue_keeps_attributes_and_drops_repeated_rows(tmp_path: Path) -> None:
     text = "product_id,product_title,brand\n01,kettle,Alba\n01,kettle,Alba\n2,toaster,Borex\n"
-    catalogue = read_catalogue(write(tmp_path / "products.csv", text))
+    catalogue = read_catalogue(write(tmp_path / "products.csv", text), attributes=True)
     assert catalogue.product_ids == ["01", "2"]
     assert catalogue.attributes["brand"].to_pylist() == ["Alba", "Borex"]
     catalogue.save(tmp_path / "c.parquet")

@@ -22,7 +22,11 @@ def test_queries_are_read_from_lines_and_from_tables(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("none.txt", None, r"none\.txt cannot be read: .*No such file"),
-        ("latin.txt", "Mühle".encode("latin-1"), r"latin\.txt cannot be read: 'utf-8' codec"),
+        (
+            "latin.txt",
+            "Mühle".encode("latin-1"),
+            r"latin\.txt must be UTF-8, got byte 0xfc in line 1 .*--encoding cp1252",
+        ),
         ("empty.txt", b"\n \n", r"empty\.txt must hold at least one query, one a line, got none"),
         ("other.csv", b"text\nsofa\n", "column 'query' is missing in"),
         ("blank.csv", b"query,n\nsofa,1\n,2\n", "column 'query' must not be empty: 1 row is, the first is row 2"),

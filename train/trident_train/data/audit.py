@@ -64,13 +64,13 @@ def contradictions(pairs: Pairs) -> dict[tuple[str, str], list[int]]:
     return {key: found for key, found in rows.items() if len(set(pairs.labels[found].tolist())) > 1}
 
 
-def require_consistent(name: str, part: Pairs, source: str) -> None:
-    """Refuse a held-out split in which a pair has both labels: its figure would depend on which one is believed.
+def require_consistent(where: str, part: Pairs, remedy: str) -> None:
+    """Refuse held-out pairs of which a pair has both labels: its figure would depend on which one is believed.
 
     Args:
-        name: Of the split.
-        part: Its pairs.
-        source: What errors call the data.
+        where: What errors call the pairs.
+        part: The pairs.
+        remedy: The option that leaves such pairs out.
 
     Raises:
         DataError: Naming the first such pair.
@@ -81,8 +81,8 @@ def require_consistent(name: str, part: Pairs, source: str) -> None:
     (query, title), rows = next(iter(found.items()))
     raise DataError(
         f"no pair may be relevant and irrelevant, got both for query '{query}' and title '{title}' "
-        f"({len(rows)} rows; {len(found):,} such pairs in the {name} split of {source}): mend the labels, "
-        "or leave such pairs out with data.contradictions=drop"
+        f"({len(rows)} rows; {len(found):,} such pairs in {where}): mend the labels, "
+        f"or leave such pairs out with {remedy}"
     )
 
 

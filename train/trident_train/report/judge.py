@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,18 +10,21 @@ from pathlib import Path
 import numpy as np
 
 from trident.config import apply_override, from_table, to_table
-from trident.data.catalogue import read_catalogue
+from trident.data.catalogue import Catalogue, read_catalogue
+from trident.data.labels import LabelRule
+from trident.data.meeting import meet
 from trident.data.pairs import Pairs, normalized_query, read_pairs
+from trident.data.reading import Reading
 from trident.encoder.base_model import find_model
 from trident.encoder.folder_text import read_folder_text
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError, DataError, nearest
+from trident_train.data.audit import contradictions, require_consistent
+from trident_train.data.relevant_only import OTHERS, is_relevant_only, products_of, with_others
 from trident_train.data.splits import query_hashes, trained_share
 from trident_train.judge.evaluate import Row, rank_bm25, rank_encoder, rank_random
 from trident_train.model.encoder import Encoder
 from trident_train.report.run_folder import RECIPE_FILE, TRAINED_QUERIES_FILE, load_run
-
-COLUMNS = ("query", "product_title", "relevance_label", "product_id", "grade", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +36,10 @@ class Request:
     catalogue: Path | None = None
     split: str | None = None
     held_out: bool = False
-    positive_from: float | None = None
-    columns: dict[str, str] = field(default_factory=dict)
+    labels: LabelRule = field(default_factory=LabelRule)
+    contradictions: str = "refuse"  # or "drop": pairs that are relevant and irrelevant
+    reading: Reading = field(default_factory=Reading)  # of the pairs
+    catalogue_reading: Reading = field(default_factory=Reading)
     text: Sequence[str] = ()  # changes of the text contract, such as "query_template=query: {text}"
 
 
@@ -43,12 +49,14 @@ def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Ro
     Raises:
         TridentError: If the pairs, the catalogue or the model cannot be used.
     """
-    catalogue = None if request.catalogue is None else read_catalogue(request.catalogue)
-    pairs = read_pairs(request.pairs, request.columns, positive_from=request.positive_from, catalogue=catalogue)
+    if request.contradictions not in ("refuse", "drop"):
+        raise ConfigError(f"--contradictions must be refuse or drop, got '{request.contradictions}'")
+    catalogue = None if request.catalogue is None else read_catalogue(request.catalogue, request.catalogue_reading)
+    pairs = read_pairs(request.pairs, request.reading, labels=request.labels, catalogue=catalogue)
     if request.split is not None:
         pairs = _of_split(pairs, request.split, request.pairs)
     run = Path(request.model)
-    notes = []
+    notes: list[str] = []
     if (run / RECIPE_FILE).is_file():
         encoder = load_run(run, text=changed_contract(TextContract.load(run), request.text))
         trained = np.load(run / TRAINED_QUERIES_FILE)
@@ -70,6 +78,7 @@ def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Ro
         notes += [line] if (line := said.line(given)) else []
         if not said.changes:
             notes.append("the model has no text contract: mean pooling and no templates, but for --text, were taken")
+    pairs = _fit_to_judge(pairs, catalogue, request, notes)
     rows = [
         rank_random(pairs, catalogue).row("random", pairs, catalogue),
         rank_bm25(pairs, catalogue).row("BM25", pairs, catalogue),
@@ -90,27 +99,36 @@ def changed_contract(contract: TextContract, items: Sequence[str]) -> TextContra
     return from_table(TextContract, table, where="--text")
 
 
-def parse_columns(items: Sequence[str]) -> dict[str, str]:
-    """Return ``NAME=COLUMN`` items as a mapping.
+def _fit_to_judge(pairs: Pairs, catalogue: Catalogue | None, request: Request, notes: list[str]) -> Pairs:
+    """Return the pairs without what would make figures lie, among drawn products where all are relevant.
 
     Raises:
-        ConfigError: If an item has no ``=``, or the name is not one of the contract.
+        DataError: If a pair is labelled both ways, or products of the pairs are not those of the catalogue.
     """
-    columns = {}
-    for item in items:
-        name, separator, column = item.partition("=")
-        if not separator or not column:
-            raise ConfigError(f"--column takes NAME=COLUMN, got '{item}'")
-        if name not in COLUMNS:
-            raise ConfigError(f"--column: unknown name '{name}'{nearest(name, COLUMNS)} (known: {', '.join(COLUMNS)})")
-        columns[name] = column
-    return columns
+    both = {row for rows in contradictions(pairs).values() for row in rows}
+    if both and request.contradictions == "drop":
+        pairs = pairs.take(row for row in range(len(pairs)) if row not in both)
+        notes.append(f"{len(both):,} pairs that are relevant and irrelevant were left out")
+    require_consistent(str(request.pairs), pairs, request.reading.options.contradictions)
+    if catalogue is not None:
+        meeting = meet(itertools.compress(pairs.product_ids, pairs.labels.tolist()), catalogue)
+        meeting.require(request.pairs, request.catalogue, "mend the ids, or leave out --catalogue")
+        if text := meeting.text(request.pairs, request.catalogue):
+            notes.append(text)
+    if len(pairs) and is_relevant_only(pairs):
+        pairs = with_others(pairs, products_of(pairs, catalogue), str(request.pairs))
+        notes.append(
+            f"all pairs are relevant: they were ranked among up to {OTHERS} other products a query, drawn at random, "
+            "which count as irrelevant"
+        )
+    return pairs
 
 
 def _of_split(pairs: Pairs, split: str, path: Path) -> Pairs:
     if pairs.splits is None:
-        raise DataError(f"{path} has no split column to choose '{split}' from")
+        raise DataError(f"{path} has no split column to choose '{split}' from: map one with --column split=COLUMN")
     kept = [row for row, value in enumerate(pairs.splits) if normalized_query(value) == normalized_query(split)]
     if not kept:
-        raise DataError(f"no pair of {path} is in split '{split}': found {', '.join(sorted(set(pairs.splits)))}")
+        found = sorted(set(pairs.splits))
+        raise DataError(f"no pair of {path} is in split '{split}'{nearest(split, found)}: found {', '.join(found)}")
     return pairs.take(kept)

@@ -49,7 +49,7 @@ def test_the_audit_counts_what_was_planted() -> None:
     ]
     ids = [f"id-{number}" for number in range(len(rows))]
     pairs = pairs_of(rows, ids)
-    parts = split_pairs(pairs, DataRecipe(pairs="x.csv"))
+    parts = split_pairs(pairs, DataRecipe(pairs="x.csv"), "x.csv")
     found = audit(pairs, parts, leaked=["desk"], dropped=3)
     assert (found.repeated_pairs.count, found.contradicting_labels.count) == (2, 1)
     assert found.contradicting_labels.examples == ("'lamp 2', 'lamp product 2 1'",)
@@ -120,7 +120,11 @@ def test_no_source_trains_on_what_another_holds_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([(f"q {number}", "title", 1) for number in range(30)], "must hold relevant and irrelevant pairs, got"),
+        (
+            [(f"q {number}", "title", 1) for number in range(30)],
+            "'cosine' needs relevant and irrelevant pairs",
+        ),
+        ([(f"q {number}", f"title {number}", 0) for number in range(30)], "must hold relevant and irrelevant pairs"),
         ([("q", "title", "good")], "relevance_label"),  # type: ignore[list-item]
     ],
 )

@@ -31,7 +31,7 @@ def queries_of(pairs: Pairs) -> set[str]:
 
 
 def test_no_query_is_in_two_splits_whatever_its_spelling() -> None:
-    parts = split_pairs(make_pairs(), RECIPE)
+    parts = split_pairs(make_pairs(), RECIPE, "x.csv")
     train, validation, test = queries_of(parts.train), queries_of(parts.validation), queries_of(parts.test)
     assert not train & validation
     assert not train & test
@@ -42,17 +42,19 @@ def test_no_query_is_in_two_splits_whatever_its_spelling() -> None:
 def test_the_order_of_the_file_does_not_matter() -> None:
     pairs = make_pairs()
     other = pairs.take(np.random.default_rng(0).permutation(len(pairs)).tolist())
-    assert queries_of(split_pairs(pairs, RECIPE).test) == queries_of(split_pairs(other, RECIPE).test)
+    assert queries_of(split_pairs(pairs, RECIPE, "x.csv").test) == queries_of(split_pairs(other, RECIPE, "x.csv").test)
 
 
 def test_another_seed_gives_another_split() -> None:
     other = DataRecipe(pairs="pairs.csv", validation_share=0.2, test_share=0.3, split_seed=1)
-    assert queries_of(split_pairs(make_pairs(), RECIPE).test) != queries_of(split_pairs(make_pairs(), other).test)
+    assert queries_of(split_pairs(make_pairs(), RECIPE, "x.csv").test) != queries_of(
+        split_pairs(make_pairs(), other, "x.csv").test
+    )
 
 
 def test_a_split_column_is_used() -> None:
     splits = [name for name in ("train", "validation", "test") for _ in range(2)]
-    parts: SplitPairs = split_pairs(make_pairs(3, splits), RECIPE)
+    parts: SplitPairs = split_pairs(make_pairs(3, splits), RECIPE, "x.csv")
     assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [2, 2, 2]
 
 
@@ -63,16 +65,33 @@ def test_a_split_column_is_used() -> None:
             ["train", "test", "validation", "validation", "test", "test"],
             "no query may stand in two splits, got 'query 0'",
         ),
-        (["train", "train", "dev", "dev", "test", "test"], "split must be one of train, validation, test, got 'dev'"),
         (
-            ["train", "train", "train", "train", "test", "test"],
-            "the validation split must hold relevant and irrelevant",
+            ["train", "train", "validatoin", "validatoin", "test", "test"],
+            r"split must be one of train, validation, test, got 'validatoin' in row 3 of x.csv \(did you mean",
         ),
+        (["train"] * 6, "the split column of x.csv must name a test split, got train only"),
+        (["dev"] * 4 + ["test"] * 2, "the split column of x.csv must name a train split, got test, validation only"),
     ],
 )
 def test_split_columns_that_lie_are_refused(splits: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        split_pairs(make_pairs(3, splits), RECIPE)
+        split_pairs(make_pairs(3, splits), RECIPE, "x.csv")
+
+
+def test_validation_is_taken_from_train_where_a_column_names_none(caplog: pytest.LogCaptureFixture) -> None:
+    splits = ["Train "] * 16 + ["TEST"] * 4
+    with caplog.at_level("INFO"):
+        parts = split_pairs(make_pairs(10, splits), DataRecipe(pairs="x.csv", validation_share=0.25), "x.csv")
+    assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [12, 4, 4]
+    assert "x.csv: its split column names no validation split, 2 of its 8 train queries validate" in caplog.text
+    again = split_pairs(make_pairs(10, splits), DataRecipe(pairs="x.csv", validation_share=0.25), "x.csv")
+    assert queries_of(again.validation) == queries_of(parts.validation)
+
+
+@pytest.mark.parametrize("name", ["dev", "val", "Valid"])
+def test_other_names_of_the_validation_split(name: str) -> None:
+    splits = ["train", "train", name, name, "test", "test"]
+    assert len(split_pairs(make_pairs(3, splits), RECIPE, "x.csv").validation) == 2
 
 
 def test_trained_queries_are_known_again() -> None:

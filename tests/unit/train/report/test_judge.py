@@ -1,0 +1,56 @@
+"""What ``trident evaluate`` refuses and notes about the pairs that it judges on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trident.errors import ConfigError, DataError
+from trident_train.judge.evaluate import Row
+from trident_train.report.judge import Request, judge
+
+HEADER = "query,product_id,product_title,relevance_label,split\n"
+LAMP, HOSE = "lamp,1,crimson kettle,1,test\nlamp,2,navy sofa,0,test\n", "sofa,2,navy sofa,1,dev\n"
+
+
+def judged(
+    model: Path, folder: Path, text: str, catalogue: str | None = None, **request: Any
+) -> tuple[list[Row], list[str]]:
+    (folder / "p.csv").write_text(HEADER + text)
+    if catalogue is not None:
+        (folder / "c.csv").write_text("product_id,product_title\n" + catalogue)
+        request["catalogue"] = folder / "c.csv"
+    return judge(Request(model=str(model), pairs=folder / "p.csv", **request), progress=lambda _: None)
+
+
+def test_a_pair_labelled_both_ways_is_refused_or_left_out(tiny_model: Path, tmp_path: Path) -> None:
+    both = LAMP + "LAMP,1,crimson kettle,0,test\nlamp,3,oak shelf,1,test\n"
+    with pytest.raises(DataError, match=r"no pair may be relevant and irrelevant, .* out with --contradictions drop"):
+        judged(tiny_model, tmp_path, both)
+    rows, notes = judged(tiny_model, tmp_path, both, contradictions="drop")
+    assert rows[0].judged.pairs == 2
+    assert "2 pairs that are relevant and irrelevant were left out" in notes
+    with pytest.raises(ConfigError, match="--contradictions must be refuse or drop, got 'keep'"):
+        judged(tiny_model, tmp_path, both, contradictions="keep")
+
+
+def test_clicks_are_ranked_among_others(tiny_model: Path, tmp_path: Path) -> None:
+    rows, notes = judged(tiny_model, tmp_path, "lamp,1,crimson kettle,1,test\nsofa,2,navy sofa,1,test\n")
+    assert rows[0].judged.pairs == 4
+    assert any(note.startswith("all pairs are relevant: they were ranked among up to 50 other") for note in notes)
+
+
+def test_products_that_the_catalogue_lacks_are_noted_or_refused(tiny_model: Path, tmp_path: Path) -> None:
+    _, notes = judged(tiny_model, tmp_path, LAMP + HOSE, "1,crimson kettle\n3,oak shelf\n")
+    assert any("1 of the 2 products of" in note and "are not in the catalogue" in note for note in notes)
+    with pytest.raises(DataError, match=r"2 of the 2 products of .*: mend the ids, or leave out --catalogue"):
+        judged(tiny_model, tmp_path, LAMP + HOSE, "8,crimson kettle\n9,oak shelf\n")
+    with pytest.raises(DataError, match=r"1 are there when spelt otherwise \('2' as '02'\)"):
+        judged(tiny_model, tmp_path, LAMP + HOSE, "1,crimson kettle\n02,oak shelf\n")
+
+
+def test_splits_that_are_not_there(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is in split 'tset' \(did you mean 'test'\?\): found dev, test"):
+        judged(tiny_model, tmp_path, LAMP + HOSE, split="tset")
