@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.errors import InvalidRequestError
-from trident_client.tensors import EF, EF_MAX, K_MAX, MIN_SCORE, K
+from trident_client.tensors import EF, EF_MAX, K_MAX, MIN_SCORE, OPTIONS, K
 
 
 def check_list(texts: Any, name: str) -> None:
@@ -46,14 +47,32 @@ def knobs(k: Any, ef: Any, min_score: Any) -> dict[str, np.generic]:
     Raises:
         InvalidRequestError: If a value is no number or out of its range.
     """
-    found: dict[str, np.generic] = {K: np.int32(_integer(K, k, K_MAX))}
+    found: dict[str, np.generic] = {K: np.int64(_integer(K, k, K_MAX))}
     if ef is not None:
-        found[EF] = np.int32(_integer(EF, ef, EF_MAX))
+        found[EF] = np.int64(_integer(EF, ef, EF_MAX))
     if min_score is not None:
         if not isinstance(min_score, int | float | np.floating) or not -1 <= min_score <= 1:
             raise InvalidRequestError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
         found[MIN_SCORE] = np.float32(min_score)
     return found
+
+
+def options_text(options: Any) -> str | None:
+    """Return options as the JSON that is sent, one text for equal ones: keys sorted, no blanks; None for none.
+
+    Raises:
+        InvalidRequestError: If they are no mapping of names to what JSON can hold.
+    """
+    if options is None:
+        return None
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise InvalidRequestError(f"{OPTIONS} must be a mapping of names to values, got {options!r}")
+    try:
+        text = json.dumps(dict(options), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"{OPTIONS} must be what JSON can hold, got {options!r} ({error})") from error
+    return text if options else None
 
 
 def _integer(name: str, value: Any, highest: int) -> int:

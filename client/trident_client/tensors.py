@@ -8,11 +8,14 @@ SIDE = "side"
 K = "k"
 EF = "ef"
 MIN_SCORE = "min_score"
+OPTIONS = "options"
+DEADLINE = "deadline_unix_ms"  # a request parameter
 EMBEDDING = "embedding"
 PRODUCT_ID = "product_id"
 SCORE = "score"
 TITLE = "title"
 COUNT = "count"
+DETAILS = "details"
 GENERATION = "generation"
 
 K_DEFAULT = 10

@@ -43,16 +43,22 @@ TEXTS = Tensor("TYPE_STRING", (-1,))
 TOKENS = Tensor("TYPE_INT64", (-1,))
 FLOATS = Tensor("TYPE_FP32", (-1,))
 COUNT = Tensor("TYPE_INT32", (1,))
-OPTIONAL_INTEGER = Tensor("TYPE_INT32", (1,), optional=True)
+OPTIONAL_INTEGER = Tensor("TYPE_INT64", (1,), optional=True)
 OPTIONAL_FLOAT = Tensor("TYPE_FP32", (1,), optional=True)
 
-KNOBS = {tensors.K: OPTIONAL_INTEGER, tensors.EF: OPTIONAL_INTEGER, tensors.MIN_SCORE: OPTIONAL_FLOAT}
+KNOBS = {
+    tensors.K: OPTIONAL_INTEGER,
+    tensors.EF: OPTIONAL_INTEGER,
+    tensors.MIN_SCORE: OPTIONAL_FLOAT,
+    tensors.OPTIONS: OPTIONAL_TEXT,
+}
 ENCODED = {tensors.INPUT_IDS: TOKENS, tensors.ATTENTION_MASK: TOKENS}
 FOUND = {
     tensors.PRODUCT_ID: TEXTS,
     tensors.SCORE: FLOATS,
     tensors.TITLE: TEXTS,
     tensors.COUNT: COUNT,
+    tensors.DETAILS: TEXT,
     tensors.GENERATION: TEXT,
 }
 # (inputs, outputs) of every model
@@ -203,7 +209,8 @@ def test_the_client_names_what_the_server_names() -> None:
     assert own["MAX_BATCH"] == config("search/config.pbtxt").max_batch_size
     assert own.items() <= server.items()
     inside = {"INPUT_IDS", "ATTENTION_MASK"}  # between the models
-    server_only = {"QUERY_MAX_BYTES"}  # the client asks and is told
+    server_only = {"QUERY_MAX_BYTES", "OPTIONS_MAX_BYTES"}  # the client asks and is told
+    server_only |= {"EMPTY_SCORE"}  # behind the products that the count tells of
     assert server.keys() - own.keys() == inside | server_only
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from trident.encoder.text import Side
 from trident.errors import DataError
+from trident.search.options import NO_OPTIONS, SearchOptions, read_options
 from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
 
 
@@ -20,6 +21,7 @@ class SearchKnobs:
     k: int = K_DEFAULT
     ef: int | None = None  # None: the index's own
     min_score: float | None = None  # None: everything
+    options: SearchOptions = NO_OPTIONS
 
 
 def read_texts(values: NDArray[np.object_], name: str = QUERY) -> list[str]:
@@ -78,25 +80,35 @@ def read_asked(texts: NDArray[np.object_], sides: NDArray[np.object_] | None) ->
     return list(zip(read_texts(texts, name=of[0]), of, strict=True))
 
 
-def read_knobs(
-    k: NDArray[np.int32] | None, ef: NDArray[np.int32] | None, min_score: NDArray[np.float32] | None, count: int
-) -> list[SearchKnobs]:
-    """Return the knobs of each row of a request from its optional tensors, (B, 1) each.
+@dataclass(frozen=True)
+class KnobTensors:
+    """The optional tensors of a request that say how it is to be searched, (B, 1) each; None: not sent."""
+
+    k: NDArray[np.int64] | None = None
+    ef: NDArray[np.int64] | None = None
+    min_score: NDArray[np.float32] | None = None
+    options: NDArray[np.object_] | None = None
+
+
+def read_knobs(tensors: KnobTensors, count: int) -> list[SearchKnobs]:
+    """Return the knobs of each row of a request of ``count`` rows.
 
     Raises:
-        DataError: If a value is out of its range.
+        DataError: If a value is out of its range, or of another form.
     """
-    if k is None and ef is None and min_score is None:
+    sent = (tensors.k, tensors.ef, tensors.min_score)
+    options = [NO_OPTIONS] * count if tensors.options is None else read_options(tensors.options, SearchOptions)
+    if tensors.options is None and all(values is None for values in sent):
         return [SearchKnobs()] * count
-    columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in (k, ef, min_score)]
-    return [_knobs(*row) for row in zip(*columns, strict=True)]
+    columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in sent]
+    return [_knobs(*row) for row in zip(*columns, options, strict=True)]
 
 
-def _knobs(k: int | None, ef: int | None, min_score: float | None) -> SearchKnobs:
+def _knobs(k: int | None, ef: int | None, min_score: float | None, options: SearchOptions) -> SearchKnobs:
     if k is not None and not 1 <= k <= K_MAX:
         raise DataError(f"{K} must be 1 to {K_MAX}, got {k}")
     if ef is not None and not 1 <= ef <= EF_MAX:
         raise DataError(f"{EF} must be 1 to {EF_MAX}, got {ef}")
     if min_score is not None and not (math.isfinite(min_score) and -1 <= min_score <= 1):
         raise DataError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
-    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score)
+    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score, options)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trident.errors import DataError
-from trident.search.requests import SearchKnobs, read_knobs, read_sides, read_texts
+from trident.search.requests import KnobTensors, SearchKnobs, read_knobs, read_sides, read_texts
 
 
 def texts(*values: object) -> np.ndarray:
@@ -14,7 +14,7 @@ def texts(*values: object) -> np.ndarray:
 
 
 def integers(*values: int) -> np.ndarray:
-    return np.array([[value] for value in values], dtype=np.int32)
+    return np.array([[value] for value in values], dtype=np.int64)
 
 
 def numbers(*values: float) -> np.ndarray:
@@ -62,34 +62,34 @@ def test_sides_that_are_neither(value: object) -> None:
 
 
 def test_knobs_that_are_absent_take_their_defaults() -> None:
-    assert read_knobs(None, None, None, 2) == [SearchKnobs(10, None, None)] * 2
-    assert read_knobs(integers(3, 4), None, None, 2) == [SearchKnobs(3), SearchKnobs(4)]
-    assert read_knobs(None, integers(7), None, 1) == [SearchKnobs(10, 7)]
-    assert read_knobs(None, None, numbers(0.5), 1) == [SearchKnobs(10, None, 0.5)]
+    assert read_knobs(KnobTensors(), 2) == [SearchKnobs(10, None, None)] * 2
+    assert read_knobs(KnobTensors(k=integers(3, 4)), 2) == [SearchKnobs(3), SearchKnobs(4)]
+    assert read_knobs(KnobTensors(ef=integers(7)), 1) == [SearchKnobs(10, 7)]
+    assert read_knobs(KnobTensors(min_score=numbers(0.5)), 1) == [SearchKnobs(10, None, 0.5)]
 
 
 def test_borders_are_inside() -> None:
-    found = read_knobs(integers(1, 1000), integers(1, 10_000), numbers(-1, 1), 2)
+    found = read_knobs(KnobTensors(integers(1, 1000), integers(1, 10_000), numbers(-1, 1)), 2)
     assert found == [SearchKnobs(1, 1, -1.0), SearchKnobs(1000, 10_000, 1.0)]
 
 
 def test_zero_is_a_score() -> None:
-    assert read_knobs(None, None, numbers(0), 1)[0].min_score == 0
+    assert read_knobs(KnobTensors(min_score=numbers(0)), 1)[0].min_score == 0
 
 
-@pytest.mark.parametrize("k", [0, -1, 1001, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("k", [0, -1, 1001, 2**31 - 1, -(2**31), 2**32 + 3, 2**63 - 1])
 def test_k_outside_its_range(k: int) -> None:
     with pytest.raises(DataError, match=rf"^k must be 1 to 1000, got {k}$"):
-        read_knobs(integers(5, k), None, None, 2)
+        read_knobs(KnobTensors(k=integers(5, k)), 2)
 
 
-@pytest.mark.parametrize("ef", [0, -1, 10_001])
+@pytest.mark.parametrize("ef", [0, -1, 10_001, 2**32 + 3])
 def test_ef_outside_its_range(ef: int) -> None:
     with pytest.raises(DataError, match=rf"^ef must be 1 to 10000, got {ef}$"):
-        read_knobs(None, integers(5, ef), None, 2)
+        read_knobs(KnobTensors(ef=integers(5, ef)), 2)
 
 
 @pytest.mark.parametrize("score", ["nan", "inf", "-inf", "2.0", "-1.5"])
 def test_min_score_outside_its_range(score: str) -> None:
     with pytest.raises(DataError, match=rf"^min_score must be -1 to 1, a cosine, got {score}$"):
-        read_knobs(None, None, numbers(0.5, float(score)), 2)
+        read_knobs(KnobTensors(min_score=numbers(0.5, float(score))), 2)
