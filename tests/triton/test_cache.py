@@ -54,9 +54,9 @@ def answers(client: SearchClient) -> list[SearchResult]:
 
 
 def hits_and_misses(server: TritonServer) -> tuple[int, int]:
-    # not from /metrics: nv_cache_num_hits_per_model counts an ensemble's version 1 only (seen on 2.51)
-    with urllib.request.urlopen(f"http://{server.urls.http}/v2/models/search/stats") as answer:
-        rows = json.load(answer)["model_stats"]
+    """Return how often the cache knew the answer, and how often not, by each generation's own ensemble."""
+    with urllib.request.urlopen(f"http://{server.urls.http}/v2/models/stats") as answer:
+        rows = [row for row in json.load(answer)["model_stats"] if row["name"].startswith("cached_")]
     hits, misses = (sum(row["inference_stats"][name]["count"] for row in rows) for name in ("cache_hit", "cache_miss"))
     return hits, misses
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from trident.errors import ServerError
 from trident.generation.generation import Identity
-from trident.generation.state import ServingFolder
+from trident.generation.state import ProcessRecord, ServingFolder
 from trident.search.adapters import REASONS
 
 FLUSH_S = 1.0
@@ -45,6 +45,14 @@ SERVING = MetricInfo(
 SEARCHES = MetricInfo(name="trident_searches_total", help="Queries searched; those of the response cache are not")
 EMPTY = MetricInfo(name="trident_empty_results_total", help="Queries for which no product was found")
 REJECTED = MetricInfo(name="trident_rejected_total", help="Queries rejected because more came than were answered")
+PROCESSES_DIED = MetricInfo(
+    name="trident_model_process_deaths",
+    help="Processes of the server's models that died since trident serve began",
+    is_counter=False,
+)
+PROCESSES_DOWN = MetricInfo(
+    name="trident_model_processes_down", help="Models of the server that lack a process", is_counter=False
+)
 FAILED = MetricInfo(
     name="trident_failed_total",
     help="Requests of search and embed that were not answered, by cause",
@@ -147,6 +155,8 @@ class ServingMetrics:
             gauges, self._gauges = self._gauges, {}
         if self._state is not None:
             gauges[SERVING] = float(serving_generation(self._state) in (self._id, None))
+            record = process_record(self._state)
+            gauges |= {PROCESSES_DIED: float(record.died), PROCESSES_DOWN: float(record.down)}
         for (info, label), amount in pending.items():
             if amount:
                 self._metric(info, label).increment(amount)
@@ -183,3 +193,11 @@ def serving_generation(folder: ServingFolder) -> str | None:
     except ServerError:  # damaged: counting goes on
         return None
     return None if state is None else state.serving
+
+
+def process_record(folder: ServingFolder) -> ProcessRecord:
+    """Return what became of the models' processes; nothing where that cannot be read."""
+    try:
+        return folder.processes()
+    except ServerError:  # damaged: counting goes on
+        return ProcessRecord()
