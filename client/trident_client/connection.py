@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import gevent
 import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.grpc import KeepAliveOptions
@@ -37,6 +38,12 @@ class Endpoint:
     def open(self) -> Any:
         """Return a client of tritonclient; nothing is sent yet."""
         return self._open_grpc() if self.is_grpc else self._open_http()
+
+    def open_in_child(self) -> Any:
+        """Return such a client in a process that was forked off one that had a client."""
+        if not self.is_grpc:
+            gevent.reinit()  # what the HTTP client waits with; gRPC looks after itself
+        return self.open()
 
     def _open_grpc(self) -> Any:
         options = {} if self.tls is None else self.tls.grpc_options()

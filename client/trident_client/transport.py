@@ -167,7 +167,7 @@ class Transport:
         if self._opened_in != os.getpid():
             self._of_parent.append(self._client)
             self._opened_in = os.getpid()
-            self._client = self._endpoint.open()
+            self._client = self._endpoint.open_in_child()
         return self._client
 
     @contextmanager

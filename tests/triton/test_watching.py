@@ -271,5 +271,7 @@ def test_files_that_are_no_certificate_and_key_are_refused(certificates: Certifi
         InvalidRequestError, match=r"TLS needs PEM files of certificates and their key, got .*server\.key"
     ):
         Tls(ca=key)
-    with pytest.raises(InvalidRequestError, match="tls needs protocol grpc, got http"):
-        SearchClient("127.0.0.1:8000", protocol="http", tls=Tls(ca=ca))
+    with pytest.raises(
+        InvalidRequestError, match="names a scheme without TLS, but tls is given: write grpcs:// or https"
+    ):
+        SearchClient("http://127.0.0.1:8000", protocol="http", tls=Tls(ca=ca))

@@ -36,8 +36,7 @@ def read_texts(values: NDArray[np.object_], name: str = QUERY) -> list[str]:
     """
     texts = []
     for value in values.reshape(-1):
-        if len(value) > QUERY_MAX_BYTES:
-            raise DataError(f"{name} must have at most {QUERY_MAX_BYTES:,} bytes, got {len(value):,}")
+        check_size(value, name)
         try:
             text = value.decode("utf-8") if isinstance(value, bytes) else str(value)
         except UnicodeDecodeError as error:
@@ -46,6 +45,21 @@ def read_texts(values: NDArray[np.object_], name: str = QUERY) -> list[str]:
             raise DataError(f"{name} must not be empty, got {text!r}")
         texts.append(text)
     return texts
+
+
+def check_size(value: bytes | str, name: str = QUERY) -> None:
+    """Raise if a text is longer than a server takes.
+
+    Args:
+        value: In UTF-8, or text.
+        name: The tensor, for errors.
+
+    Raises:
+        DataError: If it has too many bytes.
+    """
+    size = len(value.encode()) if isinstance(value, str) else len(value)
+    if size > QUERY_MAX_BYTES:
+        raise DataError(f"{name} must have at most {QUERY_MAX_BYTES:,} bytes, got {size:,}")
 
 
 def read_sides(values: NDArray[np.object_] | None, count: int) -> list[Side]:
