@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.errors import InvalidRequestError
-from trident_client.tensors import KNOBS
+from trident_client.tensors import EF, EF_MAX, K_MAX, MIN_SCORE, OPTIONS, K
 
 
 def check_list(texts: Any, name: str) -> None:
@@ -40,24 +41,38 @@ def text_tensor(texts: Sequence[str]) -> NDArray[np.object_]:
     return np.array([[text.encode()] for text in texts], dtype=np.object_)
 
 
-def knobs(**values: Any) -> dict[str, np.generic]:
+def knobs(k: Any, ef: Any, min_score: Any) -> dict[str, np.generic]:
     """Return the values of the optional tensors by name; what is None is left to the server.
 
     Raises:
         InvalidRequestError: If a value is no number or out of its range.
     """
-    found: dict[str, np.generic] = {}
-    for name, value in values.items():
-        if value is None:
-            continue
-        kind, low, high, meaning = KNOBS[name]
-        if kind is int:
-            found[name] = np.int32(_integer(name, value, high))
-        elif isinstance(value, int | float | np.floating) and low <= value <= high:
-            found[name] = np.float32(value)
-        else:
-            raise InvalidRequestError(f"{name} must be {low} to {high}{meaning}, got {value}")
+    found: dict[str, np.generic] = {K: np.int64(_integer(K, k, K_MAX))}
+    if ef is not None:
+        found[EF] = np.int64(_integer(EF, ef, EF_MAX))
+    if min_score is not None:
+        if not isinstance(min_score, int | float | np.floating) or not -1 <= min_score <= 1:
+            raise InvalidRequestError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
+        found[MIN_SCORE] = np.float32(min_score)
     return found
+
+
+def options_text(options: Any) -> str | None:
+    """Return options as the JSON that is sent, one text for equal ones: keys sorted, no blanks; None for none.
+
+    Raises:
+        InvalidRequestError: If they are no mapping of names to what JSON can hold.
+    """
+    if options is None:
+        return None
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise InvalidRequestError(f"{OPTIONS} must be a mapping of names to values, got {options!r}")
+    try:
+        text = json.dumps(dict(options), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"{OPTIONS} must be what JSON can hold, got {options!r} ({error})") from error
+    return text if options else None
 
 
 def _integer(name: str, value: Any, highest: int) -> int:

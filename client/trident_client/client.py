@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -10,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.address import Protocol
-from trident_client.arguments import check_list, knobs, text_tensor
+from trident_client.arguments import check_list, knobs, options_text, text_tensor
 from trident_client.errors import InvalidRequestError, UnexpectedAnswerError
 from trident_client.results import Hit, SearchResult, ServerInfo
 from trident_client.tensors import (
     COUNT,
+    DETAILS,
     EMBEDDING,
-    FOUND,
     GENERATION,
     K_DEFAULT,
     MAX_BATCH,
+    OPTIONS,
     PRODUCT_ID,
     QUERY,
     SCORE,
@@ -36,15 +38,17 @@ SEARCH, EMBED = "search", "embed"
 class SearchClient:
     """A client of one server; use it as a context manager, or call ``close``.
 
-    The gRPC client may be used by several threads at once; give each thread its own HTTP client.
+    The gRPC client may be used by several threads at once; give each thread its own HTTP client. A process that was
+    forked opens connections of its own.
 
     Args:
-        url: ``host:port``, by default the gRPC port of a server on this machine; ``grpc://`` or ``http://`` may stand
-            in front.
+        url: ``host:port``, by default the gRPC port of a server on this machine; ``grpc://``, ``grpcs://``,
+            ``http://`` or ``https://`` may stand in front.
         protocol: ``"grpc"`` or ``"http"``; the ports differ (8001 and 8000 by default).
-        timeout_s: Seconds to wait for an answer.
+        timeout_s: Seconds to wait for an answer; the server is told, and works for nobody who waits no longer.
+            ``math.inf``: for ever.
         concurrency: Connections that the HTTP client may open.
-        tls: For a server whose gRPC speaks TLS; None: none.
+        tls: For a server, or a proxy before it, that speaks TLS; None: none, unless the url says so.
 
     Raises:
         InvalidRequestError: If an argument breaks a rule.
@@ -100,6 +104,7 @@ class SearchClient:
         k: int = K_DEFAULT,
         ef: int | None = None,
         min_score: float | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query.
 
@@ -108,6 +113,7 @@ class SearchClient:
             k: Products to find at most, 1 to 1000.
             ef: Search effort, 1 to 10000; None takes the index's own.
             min_score: Products with a lower cosine are left out, -1 to 1; None leaves out none.
+            options: What the generation in service knows beyond these, by name; an unknown name is refused.
 
         Raises:
             InvalidRequestError: If an argument breaks a rule.
@@ -116,7 +122,7 @@ class SearchClient:
             ServerOverloadedError: If the server rejects the request to protect itself.
             UnexpectedAnswerError: If client and server are of different versions, or the server failed.
         """
-        return self.search_many([query], k=k, ef=ef, min_score=min_score)[0]
+        return self.search_many([query], k=k, ef=ef, min_score=min_score, options=options)[0]
 
     def search_many(
         self,
@@ -125,15 +131,18 @@ class SearchClient:
         k: int = K_DEFAULT,
         ef: int | None = None,
         min_score: float | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
         check_list(queries, "query")
-        values = knobs(k=k, ef=ef, min_score=min_score)
+        values, more = knobs(k, ef, min_score), options_text(options)
         results = []
         for part in _parts(queries):
             inputs: dict[str, NDArray[Any]] = {QUERY: text_tensor(part)}
             inputs |= {name: np.full((len(part), 1), value) for name, value in values.items()}
-            answer = self._transport.infer(SEARCH, inputs, (*FOUND, GENERATION))
+            if more is not None:
+                inputs[OPTIONS] = text_tensor([more] * len(part))
+            answer = self._transport.infer(SEARCH, inputs, (PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS, GENERATION))
             results += _results(part, answer)
         return results
 
@@ -181,8 +190,19 @@ def _results(queries: Sequence[str], answer: Answer) -> list[SearchResult]:
         hits = tuple(
             Hit(pid.decode(), float(score), title.decode()) for pid, score, title in zip(*columns, strict=True)
         )
-        results.append(SearchResult(query, tensors[GENERATION][row, 0].decode(), answer.model_version, hits))
+        details = _details(tensors[DETAILS][row, 0])
+        results.append(SearchResult(query, tensors[GENERATION][row, 0].decode(), answer.model_version, hits, details))
     return results
+
+
+def _details(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UnexpectedAnswerError(f"details of an answer must be JSON, got {text[:60]!r} ({error})") from error
+    if not isinstance(found, dict):
+        raise UnexpectedAnswerError(f"details of an answer must be one JSON object, got {text[:60]!r}")
+    return found
 
 
 def _check_rows(tensors: Any, rows: int) -> None:

@@ -31,6 +31,10 @@ class RequestTimeoutError(ClientError):
     """No answer in time."""
 
 
+class ServerGaveUpError(RequestTimeoutError):
+    """The server says that the request's deadline has passed; the client itself turns to it."""
+
+
 class ServerOverloadedError(ClientError):
     """The server rejected the request to protect itself."""
 
@@ -41,27 +45,30 @@ class UnexpectedAnswerError(ClientError):
 
 # A kind of error has one gRPC status and one HTTP status for several causes; the message tells them apart.
 # Source: measured on tritonserver 2.51.
+EXPIRED = "DEADLINE_EXCEEDED: "
 OVERLOADED = ("the server is overloaded", "Exceeds maximum queue size", "Request timeout expired")
 NOT_LOADED = ("is not ready", "is not found", "has no available versions")
-NOT_TRUSTED = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
+NOT_TRUSTED = ("certificate verify failed", "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 NOT_LET_IN = re.compile("failed to connect to all addresses.*Socket closed")  # by a port of TLS, before any request
 OTHER_CONTRACT = ("unexpected inference", "unexpected shape for input", "data-type is", "batch-size must be <=")
 PREFIX = re.compile(r"^(?:in ensemble '\w+', |\[request id: <id_unknown>\] )+")
 
 
-def translate(error: InferenceServerException, url: str, timeout_s: float) -> ClientError:
+def translate(error: InferenceServerException, url: str, timeout_s: float | None) -> ClientError:
     """Return the client's error for one of tritonclient.
 
     Args:
         error: What tritonclient raised.
         url: The server's address, for the message.
-        timeout_s: The limit of the request, for the message.
+        timeout_s: The limit of the request, for the message; None: none.
     """
     status = str(error.status() or "").removeprefix("StatusCode.")
     text = PREFIX.sub("", _first_line(str(error.message() or "")))
     if any(mark in text for mark in OVERLOADED):
         reason = text.removeprefix("the server is overloaded: ")
         return ServerOverloadedError(f"the server at {url} is overloaded: {reason}; try again later")
+    if EXPIRED in text:
+        return ServerGaveUpError(str(timed_out(url, timeout_s)))
     if status == "DEADLINE_EXCEEDED":
         return timed_out(url, timeout_s)
     if any(mark in text for mark in OTHER_CONTRACT):
@@ -75,9 +82,10 @@ def translate(error: InferenceServerException, url: str, timeout_s: float) -> Cl
     return UnexpectedAnswerError(f"the server at {url} failed: {status or 'no status'}, {text}")
 
 
-def timed_out(url: str, timeout_s: float) -> RequestTimeoutError:
+def timed_out(url: str, timeout_s: float | None) -> RequestTimeoutError:
     """Return the error of an answer that did not come in time."""
-    return RequestTimeoutError(f"no answer from {url} within {timeout_s:g} s: try again, or raise timeout_s")
+    limit = "in time" if timeout_s is None else f"within {timeout_s:g} s"
+    return RequestTimeoutError(f"no answer from {url} {limit}: try again, or raise timeout_s")
 
 
 def unreachable(url: str, reason: str) -> ServerUnavailableError:
@@ -85,12 +93,17 @@ def unreachable(url: str, reason: str) -> ServerUnavailableError:
     return ServerUnavailableError(f"no server answers at {url}: start one with trident serve ({reason})")
 
 
+def untrusted(url: str, reason: str) -> ServerUnavailableError:
+    """Return the error of a server whose certificate is not trusted."""
+    return ServerUnavailableError(
+        f"the certificate of the server at {url} must be signed by a trusted authority and name that host: pass "
+        f"the authority's as Tls(ca=...), and the name in the certificate as host ({reason})"
+    )
+
+
 def _unreachable_by_grpc(url: str, text: str) -> ServerUnavailableError:
     if any(mark in text for mark in NOT_TRUSTED):
-        return ServerUnavailableError(
-            f"the certificate of the server at {url} must be signed by a trusted authority and name that host: pass "
-            f"the authority's as Tls(ca=...), and the name in the certificate as host ({text})"
-        )
+        return untrusted(url, text)
     if NOT_LET_IN.search(text):
         return ServerUnavailableError(
             f"the server at {url} closed the connection at once: if its gRPC speaks TLS pass tls=Tls(ca=...), with "

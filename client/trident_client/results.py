@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class SearchResult:
     """The answer to one query: hits best first, and which generation gave them.
 
     ``generation`` is its id; ``model_version`` its serial number, which is Triton's version of the ensemble.
+    ``details`` is what else the server says of the answer, empty where there is nothing.
     """
 
     query: str
     generation: str
     model_version: int
     hits: tuple[Hit, ...]
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trident_client.errors import InvalidRequestError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
-    """PEM files for a server whose gRPC speaks TLS; ``Tls()`` trusts the authorities that gRPC comes with.
+    """PEM files for a server that speaks TLS; ``Tls()`` trusts the authorities that gRPC or HTTPS come with.
 
     Raises:
         InvalidRequestError: If a file is missing or holds something else, or only one of certificate and key is given.
@@ -38,10 +39,15 @@ class Tls:
                 f"TLS needs PEM files of certificates and their key, got {shown} ({error})"
             ) from error
 
-    def options(self) -> dict[str, bool | str | None]:
+    def grpc_options(self) -> dict[str, Any]:
         """Return the arguments of tritonclient's gRPC client."""
         files = {"root_certificates": self.ca, "certificate_chain": self.certificate, "private_key": self.key}
         return {"ssl": True} | {name: None if path is None else str(path) for name, path in files.items()}
+
+    def http_options(self) -> dict[str, Any]:
+        """Return the arguments of tritonclient's HTTP client."""
+        files = {"ca_certs": self.ca, "certfile": self.certificate, "keyfile": self.key}
+        return {"ssl": True, "ssl_options": {name: str(path) for name, path in files.items() if path is not None}}
 
 
 def _no_password() -> str:

@@ -10,6 +10,7 @@
     |   `-- FormatError          it was made by another version of Trident
     |-- GateError                a generation must not take over: a check failed (``trident.quality.gate_report``)
     |-- OverloadError            more is asked of a model than it answers in time
+    |-- DeadlineError            a request's client waits for it no longer
     |-- ServerError              a tritonserver was not found, did not start or died
     |-- BenchError               a measurement could not be made, or does not keep the budget
     `-- MissingExtraError        a command needs an extra that is not installed
@@ -66,6 +67,10 @@ class FormatError(GenerationError):
 
 class OverloadError(TridentError):
     """More is asked of a model than it answers in time."""
+
+
+class DeadlineError(TridentError):
+    """The client of a request waits for it no longer."""
 
 
 class ServerError(TridentError):

@@ -36,7 +36,7 @@ class ExportJob:
     order: ExportOrder
     catalogue: Catalogue
     pairs: Pairs  # the run's held-out ones
-    queries: list[str]  # of these, each once
+    queries: list[str]  # of these, each once, that a server takes
     folder: Path  # what will be the generation
     parts: Path  # what the stages leave until it is moved into ``folder``
     stages: Stages  # takes the rows

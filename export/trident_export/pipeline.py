@@ -40,7 +40,7 @@ from trident_export.engine.profiles import make_profiles
 from trident_export.job import EmbeddingProgress, ExportJob, ExportOrder
 from trident_export.parts import fill_repository, part_hashes
 from trident_export.progress_rows import Stage, Stages
-from trident_export.stages.answers import answer_golden, judge_quality
+from trident_export.stages.answers import answer_golden, judge_quality, served_queries
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
@@ -89,7 +89,7 @@ def export_generation(
             order=order,
             catalogue=catalogue,
             pairs=pairs,
-            queries=list(dict.fromkeys(pairs.queries)),
+            queries=served_queries(pairs.queries, order.run / TEST_PAIRS_FILE),
             folder=staging / "generation",
             parts=staging / "parts",
             stages=Stages(report),

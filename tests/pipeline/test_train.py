@@ -48,6 +48,16 @@ def test_the_test_split_was_not_trained_on(tiny_run: Path) -> None:
     assert len(set(held_out.queries)) == 14
 
 
+def test_the_run_carries_its_validation_pairs(tiny_run: Path) -> None:
+    """For what is tuned later: neither trained on nor tested with."""
+    from trident_train.data.splits import trained_share
+
+    validation, held_out = read_pairs(tiny_run / "validation.parquet"), read_pairs(tiny_run / "test.parquet")
+    assert trained_share(validation.queries, np.load(tiny_run / "trained_queries.npy")) == 0.0
+    assert validation.queries
+    assert set(validation.queries).isdisjoint(held_out.queries)
+
+
 def test_the_reloaded_run_gives_the_reported_figure(tiny_run: Path) -> None:
     report = json.loads((tiny_run / "report.json").read_text())
     held_out = read_pairs(tiny_run / "test.parquet")

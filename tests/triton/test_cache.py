@@ -11,7 +11,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
 
 from trident.errors import GenerationError
 from trident.generation.generation import Generation, Identity, generation_id, write_manifest
@@ -19,7 +22,7 @@ from trident.probe.golden_check import check_serving
 from trident.promotion.promotion import PromoteOptions, promote, retire
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
-from trident_client import SearchClient, SearchResult
+from trident_client import InvalidRequestError, SearchClient, SearchResult
 
 KNOBS = [
     {"k": k, "ef": ef, "min_score": min_score}
@@ -54,9 +57,9 @@ def answers(client: SearchClient) -> list[SearchResult]:
 
 
 def hits_and_misses(server: TritonServer) -> tuple[int, int]:
-    # not from /metrics: nv_cache_num_hits_per_model counts an ensemble's version 1 only (seen on 2.51)
-    with urllib.request.urlopen(f"http://{server.urls.http}/v2/models/search/stats") as answer:
-        rows = json.load(answer)["model_stats"]
+    """Return how often the cache knew the answer, and how often not, by each generation's own ensemble."""
+    with urllib.request.urlopen(f"http://{server.urls.http}/v2/models/stats") as answer:
+        rows = [row for row in json.load(answer)["model_stats"] if row["name"].startswith("cached_")]
     hits, misses = (sum(row["inference_stats"][name]["count"] for row in rows) for name in ("cache_hit", "cache_miss"))
     return hits, misses
 
@@ -83,6 +86,62 @@ def test_cached_answers_are_the_uncached_ones(servers: tuple[Any, TritonServer, 
             options = PromoteOptions()
             promote(own.folder, server.config.http_port, generation.id, options, report=lambda _: None)
     check(cached, plain, own.b)
+
+
+OUTPUTS = ("product_id", "score", "title", "count", "details", "generation")
+ORDERS = [("title",), ("score", "details"), OUTPUTS, ("generation",), ("count", "product_id"), ()]  # (): all of them
+
+
+def ask(server: TritonServer, protocol: str, query: str, wanted: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return the outputs that were asked for, without our client, which always asks for all."""
+    library: Any = triton_grpc if protocol == "grpc" else triton_http
+    tensors = [library.InferInput("query", [1, 1], "BYTES"), library.InferInput("k", [1, 1], "INT64")]
+    tensors[0].set_data_from_numpy(np.array([[query.encode()]], dtype=np.object_))
+    tensors[1].set_data_from_numpy(np.array([[3]]))
+    outputs = [library.InferRequestedOutput(name) for name in wanted] or None
+    with library.InferenceServerClient(getattr(server.urls, protocol)) as connection:
+        answer = connection.infer("search", tensors, outputs=outputs)
+        found = {name: answer.as_numpy(name) for name in OUTPUTS}
+    return {name: values.tolist() for name, values in found.items() if values is not None}
+
+
+@pytest.mark.parametrize("protocols", [("grpc", "http"), ("http", "grpc")])
+def test_everybody_gets_what_he_asks_for_in_every_order(
+    servers: tuple[Any, TritonServer, TritonServer], protocols: tuple[str, str]
+) -> None:
+    """Each query is asked twice: by one protocol for some outputs, by another for others; the cache is asked once."""
+    _, cached, plain = servers
+    for number, (first, second) in enumerate(itertools.product(ORDERS, ORDERS)):
+        query = f"{protocols[0]} first: olive lamp {number}"
+        expected = ask(plain, "grpc", query, ())
+        assert expected.keys() == set(OUTPUTS)
+        hits, misses = hits_and_misses(cached)
+        for protocol, wanted in zip(protocols, (first, second), strict=True):
+            found = ask(cached, protocol, query, wanted)
+            assert found.keys() == set(wanted or OUTPUTS)
+            for name in found.keys() - {"score", "generation"}:
+                assert found[name] == expected[name], (query, name)
+            if "score" in found:
+                np.testing.assert_allclose(found["score"], expected["score"], atol=1e-6)
+        assert hits_and_misses(cached) == (hits + 1, misses + 1)
+
+
+def test_a_client_is_answered_after_a_request_for_titles_alone(servers: tuple[Any, TritonServer, TritonServer]) -> None:
+    _, cached, _ = servers
+    for protocol in ("grpc", "http"):
+        ask(cached, protocol, f"ebony rake by {protocol}", ("title",))
+        with SearchClient(getattr(cached.urls, protocol), protocol=protocol) as client:  # type: ignore[arg-type]
+            assert len(client.search(f"ebony rake by {protocol}", k=3).hits) == 3
+
+
+def test_a_refusal_is_not_cached(servers: tuple[Any, TritonServer, TritonServer]) -> None:
+    _, cached, _ = servers
+    hits, _ = hits_and_misses(cached)
+    with SearchClient(cached.urls.grpc) as client:
+        for _ in range(3):
+            with pytest.raises(InvalidRequestError, match=r"^options has no key 'sort' in this generation"):
+                client.search("ebony novel", options={"sort": "price"})
+    assert hits_and_misses(cached)[0] == hits
 
 
 def test_golden_queries_are_never_answered_from_the_cache(servers: tuple[Any, TritonServer, TritonServer]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from trident.generation.generation import find_generation
+from trident.server.runtime_repository import lay_out
 from trident.server.server import ServerConfig, TritonServer, free_ports
 from trident.watch import serving_metrics
 from trident.watch.options import WatchOptions
@@ -68,9 +68,7 @@ def metric_names(query: str) -> set[str]:
 def shown(tiny_generations: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[set[str]]:
     """Return the names on the metrics port of a server with everything on, after a few searches."""
     folder = tmp_path_factory.mktemp("deploy")
-    shutil.copytree(find_generation(tiny_generations).repository, folder / "models")
-    with (folder / "models" / "search" / "configs" / "cpu.pbtxt").open("a") as file:
-        file.write("response_cache { enable: true }\n")
+    lay_out(folder / "models", find_generation(tiny_generations), cache=True, plan=None)
     http_port, grpc_port, metrics_port = free_ports(3)
     watch = WatchOptions(canary_share=1.0, query_log=folder / "queries.jsonl")
     config = ServerConfig(

@@ -193,7 +193,9 @@ def test_a_missing_program_is_named(tmp_path: Path) -> None:
     [
         ({"http_port": 0}, "--http-port must be 1 to 65535, got 0"),
         ({"grpc_port": 8000}, "the three ports must differ, got --http-port 8000, --grpc-port 8000"),
-        ({"start_timeout_s": 0.0}, "start_timeout_s and exit_timeout_s must be > 0"),
+        ({"start_timeout_s": 0.0}, "--start-timeout must be > 0 seconds, got 0"),
+        ({"start_timeout_s": float("nan")}, "--start-timeout must be > 0 seconds, got nan"),
+        ({"exit_timeout_s": 0}, "exit_timeout_s must be > 0, got 0"),
         ({"cache_size_bytes": 0}, "cache_size_bytes must be >= 1, got 0"),
     ],
 )

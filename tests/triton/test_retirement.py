@@ -12,7 +12,7 @@ import pytest
 from trident.errors import ServerError
 from trident.probe.running import find_running
 from trident.promotion.promotion import PromoteOptions, promote, retire
-from trident.server.runtime_repository import add_candidate, point_ensembles
+from trident.server.ensembles import add_candidate, point_ensembles
 from trident.server.server import TritonServer
 
 QUIET = PromoteOptions()

@@ -96,11 +96,11 @@ def test_embed_equals_pytorch(client: SearchClient, tiny_run: Path) -> None:
 
 
 def test_rows_are_padded_never_refused(tiny_server: TritonServer) -> None:
-    answer = infer(tiny_server, "grpc", query=texts(b"navy sofa"), k=np.array([[200]], dtype=np.int32))
+    answer = infer(tiny_server, "grpc", query=texts(b"navy sofa"), k=np.array([[200]], dtype=np.int64))
     assert answer["product_id"].shape == answer["score"].shape == answer["title"].shape == (1, 200)
     assert answer["count"].tolist() == [[144]]
     assert set(answer["product_id"][0, 144:]) == {b""}
-    assert np.isnan(answer["score"][0, 144:]).all()
+    assert (answer["score"][0, 144:] == -2.0).all()
     assert answer["score"].dtype == np.float32
 
 
@@ -112,9 +112,9 @@ def test_rows_are_padded_never_refused(tiny_server: TritonServer) -> None:
         ({"query": texts(b"  ")}, "query must not be empty, got '  '"),
         ({"query": texts(b"\xff\xfe")}, "query must be UTF-8, got b'\\xff\\xfe'"),
         ({"query": texts(b"x" * 20_000)}, "query must have at most 10,000 bytes, got 20,000"),
-        ({"query": texts(b"sofa"), "k": np.array([[0]], dtype=np.int32)}, "k must be 1 to 1000, got 0"),
-        ({"query": texts(b"sofa"), "k": np.array([[1001]], dtype=np.int32)}, "k must be 1 to 1000, got 1001"),
-        ({"query": texts(b"sofa"), "ef": np.array([[-1]], dtype=np.int32)}, "ef must be 1 to 10000, got -1"),
+        ({"query": texts(b"sofa"), "k": np.array([[0]], dtype=np.int64)}, "k must be 1 to 1000, got 0"),
+        ({"query": texts(b"sofa"), "k": np.array([[1001]], dtype=np.int64)}, "k must be 1 to 1000, got 1001"),
+        ({"query": texts(b"sofa"), "ef": np.array([[-1]], dtype=np.int64)}, "ef must be 1 to 10000, got -1"),
         ({"query": texts(b"sofa"), "min_score": np.array([[np.nan]], dtype=np.float32)}, "min_score must be -1 to 1"),
     ],
 )
@@ -130,7 +130,7 @@ def test_bad_requests_are_refused_by_the_server(
 def test_a_refused_request_harms_no_other(tiny_server: TritonServer) -> None:
     def ask(number: int) -> str:
         try:
-            infer(tiny_server, "grpc", query=texts(b"navy sofa"), k=np.array([[number % 3]], dtype=np.int32))
+            infer(tiny_server, "grpc", query=texts(b"navy sofa"), k=np.array([[number % 3]], dtype=np.int64))
         except InferenceServerException as error:
             return str(error.message())
         return "answered"

@@ -24,7 +24,7 @@ from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
 from trident.server.tls import TlsFiles, tls_files
 from trident.watch.options import WatchOptions
-from trident.watch.serving_metrics import BUCKET_LABELS
+from trident.watch.serving_metrics import SCORE_BUCKET
 from trident_client import InvalidRequestError, SearchClient, SearchResult, ServerUnavailableError, Tls
 
 SHOWN_WITHIN_S = 5.0
@@ -113,7 +113,7 @@ def checked(server: TritonServer) -> float:
 
 def test_searches_empty_answers_and_scores_are_counted(server: TritonServer, client: SearchClient) -> None:
     before = {name: total(server, name) for name in ("trident_searches_total", "trident_empty_results_total")}
-    buckets = {each["le"]: total(server, "trident_top_score_bucket_total", **each) for each in BUCKET_LABELS}
+    buckets = {bound: total(server, "trident_top_score_bucket_total", le=bound) for bound in SCORE_BUCKET.values}
     score_sum = total(server, "trident_top_score_sum_total")
     results: list[SearchResult] = client.search_many([f"navy {thing}" for thing in ("sofa", "lamp", "rake")] * 30)
     nothing = client.search_many(["navy sofa"] * 7, min_score=1.0)
@@ -123,9 +123,9 @@ def test_searches_empty_answers_and_scores_are_counted(server: TritonServer, cli
     assert all(not result.hits for result in nothing)
     assert total(server, "trident_empty_results_total") == before["trident_empty_results_total"] + 7
     scores = np.array([result.hits[0].score for result in results])
-    for each in BUCKET_LABELS:
-        found = total(server, "trident_top_score_bucket_total", **each) - buckets[each["le"]]
-        assert found == (scores <= float(each["le"])).sum(), each
+    for bound in SCORE_BUCKET.values:
+        found = total(server, "trident_top_score_bucket_total", le=bound) - buckets[bound]
+        assert found == (scores <= float(bound)).sum(), bound
     assert total(server, "trident_top_score_sum_total") - score_sum == pytest.approx(scores.sum(), abs=1e-3)
     own = {(each.labels["generation"], each.labels["serial"]) for each in samples(server, "trident_searches_total")}
     assert own == {(results[0].generation, str(results[0].model_version))}
@@ -271,5 +271,7 @@ def test_files_that_are_no_certificate_and_key_are_refused(certificates: Certifi
         InvalidRequestError, match=r"TLS needs PEM files of certificates and their key, got .*server\.key"
     ):
         Tls(ca=key)
-    with pytest.raises(InvalidRequestError, match="tls needs protocol grpc, got http"):
-        SearchClient("127.0.0.1:8000", protocol="http", tls=Tls(ca=ca))
+    with pytest.raises(
+        InvalidRequestError, match="names a scheme without TLS, but tls is given: write grpcs:// or https"
+    ):
+        SearchClient("http://127.0.0.1:8000", protocol="http", tls=Tls(ca=ca))

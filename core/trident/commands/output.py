@@ -32,8 +32,13 @@ def first_process() -> bool:
 
 def print_json(document: Any) -> None:
     """Print one JSON document on standard output; NaN becomes null."""
-    sys.stdout.write(json.dumps(_without_nan(document), ensure_ascii=False) + "\n")
+    sys.stdout.write(compact(document) + "\n")
     sys.stdout.flush()
+
+
+def compact(document: Any) -> str:
+    """Return a document as JSON in one line."""
+    return json.dumps(_without_nan(document), ensure_ascii=False)
 
 
 def figures_table(title: str, *columns: str) -> Table:
@@ -97,7 +102,7 @@ def set_up_logging() -> None:
     warnings.simplefilter("ignore")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for name in ("trident", "trident_train", "trident_export"):
+    for name in ("trident", "trident_train", "trident_export", "trident_client"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         logger.handlers = [handler]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from json import JSONDecodeError, loads
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
-from trident.commands.output import need, print_json, print_table, say
-from trident.errors import ServerError
+from trident.commands.output import compact, need, print_json, print_table, say
+from trident.errors import ConfigError, ServerError
 
 
 def command(
@@ -20,6 +21,9 @@ def command(
     protocol: Annotated[Literal["grpc", "http"], typer.Option(help="What the port speaks.")] = "grpc",
     ef: Annotated[int | None, typer.Option(help="Search effort; more finds more and takes longer.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Leave out products with a lower cosine.")] = None,
+    options: Annotated[
+        str | None, typer.Option(metavar="JSON", help="What the generation knows beyond these: one JSON object.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.")] = 10.0,
     tls_ca: Annotated[Path | None, typer.Option(help="TLS: certificates of the authority to trust.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="TLS: your own certificate, where the server asks.")] = None,
@@ -28,11 +32,12 @@ def command(
 ) -> None:
     """Find products for a query."""
     client_package = need("serve", "trident_client")
+    more = None if options is None else _read_options(options)
     try:
         wanted = tls_ca or tls_cert or tls_key
         tls = client_package.Tls(ca=tls_ca, certificate=tls_cert, key=tls_key) if wanted else None
         with client_package.SearchClient(url, protocol=protocol, timeout_s=timeout, tls=tls) as client:
-            result = client.search(query, k=k, ef=ef, min_score=min_score)
+            result = client.search(query, k=k, ef=ef, min_score=min_score, options=more)
     except client_package.ClientError as error:
         raise ServerError(str(error)) from error
     if json:
@@ -45,4 +50,16 @@ def command(
     for hit in result.hits:
         table.add_row(f"{hit.score:.4f}", hit.product_id, hit.title)
     print_table(table)
+    if result.details:
+        say(f"details: {compact(result.details)}", style="dim")
     say(f"{len(result.hits)} products, generation {result.generation} (version {result.model_version})", style="dim")
+
+
+def _read_options(text: str) -> dict[str, Any]:
+    try:
+        found = loads(text)
+    except (JSONDecodeError, RecursionError) as error:
+        raise ConfigError(f"--options must be one JSON object such as '{{}}', got '{text[:60]}' ({error})") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"--options must be one JSON object such as '{{}}', got '{text[:60]}'")
+    return found

@@ -43,6 +43,9 @@ def command(
     query_log: Annotated[bool, typer.Option("--query-log", help="Write down what is searched for.")] = False,
     health_port: Annotated[int | None, typer.Option(help="HTTP port of /live and /ready; none by default.")] = None,
     health_period: Annotated[float, typer.Option(help="Seconds between two golden checks of /ready.")] = 30.0,
+    start_timeout: Annotated[
+        float, typer.Option(help="Seconds that the server may take to be ready; a large index takes its time.")
+    ] = 120.0,
     tuning: Annotated[
         str, typer.Option(metavar="auto|none|FILE", help="Settings that trident tune found for this machine.")
     ] = "auto",
@@ -61,16 +64,20 @@ def command(
         metrics_port=metrics_port,
         variant="cpu" if variant == AUTO else variant,
         plans=plans,
+        start_timeout_s=start_timeout,
         cache_size_bytes=None if cache is None else serving.size_bytes(cache),
         tls=need("serve", "trident.server.tls").tls_files(tls_cert, tls_key, tls_client_ca),
         watch=watch,
     )
+    processes = need("serve", "trident.server.model_processes").ModelProcesses(folder)
     health = None
     if health_port is not None:  # before anything is started: it knows what it cannot be
         golden = need("serve", "trident.probe.golden_check")
         url = serving.urls_of(folder, options).http
         check = partial(golden.check_serving, generations, url)
-        health = need("serve", "trident.probe.health").HealthServer(host, health_port, check, period_s=health_period)
+        health = need("serve", "trident.probe.health").HealthServer(
+            host, health_port, check, period_s=health_period, faults=processes.faults
+        )
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = serving.prepare(generations, generation, http_port=http_port)
     say(f"starting generation {found.id} ({found.manifest.products:,} products)")
@@ -93,6 +100,7 @@ def command(
                 document["tuning"] = options.tuning.changes()
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
             say(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
-            need("serve", "trident.server.supervisor").supervise(server, generations, options, report=say)
+            supervisor = need("serve", "trident.server.supervisor")
+            supervisor.supervise(server, generations, options, processes=processes, report=say)
     except KeyboardInterrupt:
         say("stopped")

@@ -6,6 +6,7 @@ generations/.serving/<http port>/
     state.json       which generation serves, and which one before; outlives the server
     server.json      addresses and process ids; there while the server is ready
     key              of the server's restricted protocols, readable by its owner only
+    processes.json   how many of the models' processes died, and how many models lack one
     history.jsonl    one line a promotion, rollback or refusal
     refusal.json     the numbers of the last refusal
     queries.jsonl    the query log, when it is on
@@ -87,6 +88,14 @@ class HistoryEvent:
     at: str = ""  # ISO 8601, UTC; filled in when it is recorded
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProcessRecord:
+    """What became of the models' processes since ``trident serve`` began."""
+
+    died: int = 0
+    down: int = 0  # models that lack one now
+
+
 @dataclass(frozen=True)
 class ServingFolder:
     """The folder of the server on one HTTP port."""
@@ -159,6 +168,19 @@ class ServingFolder:
     def remove_server(self) -> None:
         """Say that no server is ready."""
         (self.path / "server.json").unlink(missing_ok=True)
+
+    def processes(self) -> ProcessRecord:
+        """Return what became of the models' processes; nothing where that is not written down.
+
+        Raises:
+            ServerError: If the file is damaged.
+        """
+        return _read(ProcessRecord, self.path / "processes.json") or ProcessRecord()
+
+    def write_processes(self, record: ProcessRecord) -> None:
+        """Write what became of the models' processes; on a full disk the last record stays."""
+        with suppress(OSError):
+            _write(self.path / "processes.json", record)
 
     def make_key(self) -> str:
         """Write a new key, readable by its owner only, and return it."""

@@ -15,7 +15,7 @@ import http.server
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -83,12 +83,21 @@ class HealthServer:
         port: Where to listen; 0 takes a free one.
         check: Asks the golden queries of the running server; raises a ``TridentError`` when it cannot.
         period_s: From one check to the next.
+        faults: Returns why the server is not ready whatever a check says, a line each; none when it may be.
 
     Raises:
         ConfigError: If the period is not positive or the port out of range.
     """
 
-    def __init__(self, host: str, port: int, check: Callable[[], Checked], *, period_s: float = PERIOD_S) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        check: Callable[[], Checked],
+        *,
+        period_s: float = PERIOD_S,
+        faults: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         """Keep the arguments; nothing listens yet."""
         if not period_s > 0:
             raise ConfigError(f"the period of health checks must be > 0 seconds, got {period_s:g}")
@@ -97,6 +106,7 @@ class HealthServer:
         self._place = (host, port)
         self._check = check
         self._period_s = period_s
+        self._faults = faults
         self._last: _Outcome | None = None
         self._stopping = threading.Event()
         self._checking = threading.Thread(target=self._check_on, name="golden-check", daemon=True)
@@ -147,11 +157,11 @@ class HealthServer:
 
     def health(self) -> Health:
         """Return whether the server behind it is ready, and why not."""
-        last = self._last
+        last, reasons = self._last, [*self._faults()]
         if last is None:
-            return Health(ready=False, reasons=("no golden check has ended yet",), generation=None, asked=0, age_s=None)
+            reasons.append("no golden check has ended yet")
+            return Health(ready=False, reasons=tuple(reasons), generation=None, asked=0, age_s=None)
         age_s = time.monotonic() - last.ended_s
-        reasons = []
         if last.report is None:
             reasons.append(last.error)
         elif not last.passed:

@@ -74,10 +74,10 @@ def _infer(
         "id": GOLDEN_REQUEST,
         "inputs": [
             {"name": QUERY, "datatype": "BYTES", "shape": [rows, 1], "data": list(queries)},
-            {"name": K, "datatype": "INT32", "shape": [rows, 1], "data": [k] * rows},
+            {"name": K, "datatype": "INT64", "shape": [rows, 1], "data": [k] * rows},
             {"name": MIN_SCORE, "datatype": "FP32", "shape": [rows, 1], "data": fresh},
         ],
-        # binary, because JSON has no NaN
+        # binary, so that scores come to the last bit
         "outputs": [
             {"name": name, "parameters": {"binary_data": True}} for name in (PRODUCT_ID, SCORE, COUNT, GENERATION)
         ],

@@ -10,7 +10,7 @@ from trident.errors import GenerationError, ServerError
 from trident.generation.generation import MANIFEST_FILE, Generation
 from trident.generation.state import ServingFolder
 from trident.probe.running import find_running
-from trident.server.runtime_repository import loaded_components
+from trident.server.models import loaded_components
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,7 +170,8 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
         raise GenerationError(f"generation {candidate.id} is serving already")
     candidate.verify_files()
     check_identities(candidate)
-    check_configuration(running.folder.models, candidate, tuning=running.record.tuning)
+    record = running.record
+    check_configuration(running.folder.models, candidate, variant=record.variant, tuning=record.tuning)
     return candidate
 
 

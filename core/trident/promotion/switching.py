@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,18 +15,20 @@ from trident.generation.generation import Generation
 from trident.probe.control import LOAD_TIMEOUT_S, POLL_S
 from trident.probe.golden_check import GoldenReport, check_golden, fault_of
 from trident.probe.running import RunningServer
-from trident.server.runtime_repository import (
-    CANDIDATE,
-    ENSEMBLES,
+from trident.server.ensembles import (
     add_candidate,
-    add_components,
     ensembles_aside,
-    linked_generations,
-    loaded_components,
     point_ensembles,
+    remove_cached,
     remove_candidate,
-    remove_components,
     restore_ensembles,
+)
+from trident.server.models import CANDIDATE, COMPONENTS, ENSEMBLES, cached_ensemble, further_models, loaded_components
+from trident.server.runtime_repository import (
+    add_components,
+    linked_generations,
+    models_without_version,
+    remove_components,
     use_serial,
 )
 from trident.server.serving import plan_of
@@ -83,7 +86,7 @@ def load_components(running: RunningServer, generation: Generation) -> None:
     """
     plan = plan_of(generation, running.record.variant, Path(running.record.plans))
     add_components(running.folder.models, generation, plan=plan)
-    for component in loaded_components(running.record.variant):
+    for component in (*loaded_components(running.record.variant), *further_models(generation.repository)):
         try:
             running.control.load(component)
         except ServerError as error:
@@ -110,9 +113,10 @@ def unload_others(running: RunningServer, serving: Generation, *, timeout_s: flo
         running.control.unload(CANDIDATE)
     remove_candidate(running.folder.models)
     others = sorted(set(linked_generations(running.folder.models)) - {serving.serial})
+    further = further_models(running.folder.models)  # before those of the others go
     for serial in others:
         _unload(running, serial)
-    _wait_until_gone(running, others, timeout_s)
+    _wait_until_gone(running, (*COMPONENTS, *further), others, timeout_s)
     return others
 
 
@@ -147,6 +151,10 @@ def _candidate(running: RunningServer, generation: Generation) -> Iterator[None]
 def _load_ensembles(running: RunningServer, generation: Generation) -> float:
     """Load the ensembles as they are in the repository, and return the milliseconds that ``search`` took."""
     control = running.control
+    if running.record.cache:
+        cached = cached_ensemble(generation.serial)
+        control.load(cached)
+        control.wait_until_ready(cached, 1)
     started = time.perf_counter()
     control.load(ENSEMBLES[0])
     control.wait_until_ready(ENSEMBLES[0], generation.serial)
@@ -171,14 +179,22 @@ def _unload_unless_answering(running: RunningServer, candidate: Generation) -> N
 
 
 def _unload(running: RunningServer, serial: int) -> None:
-    remove_components(running.folder.models, serial)
-    for component in loaded_components(running.record.variant):
-        running.control.load(component)  # a version that is no longer in the repository is unloaded
+    models, control = running.folder.models, running.control
+    if (models / cached_ensemble(serial)).is_dir():
+        control.unload(cached_ensemble(serial))
+        remove_cached(models, serial)
+    remove_components(models, serial)
+    gone = models_without_version(models)
+    for component in (*loaded_components(running.record.variant), *further_models(models)):
+        if component in gone:
+            control.unload(component)
+            shutil.rmtree(models / component, ignore_errors=True)
+        else:
+            control.load(component)  # a version that is no longer in the repository is unloaded
 
 
-def _wait_until_gone(running: RunningServer, serials: list[int], timeout_s: float) -> None:
+def _wait_until_gone(running: RunningServer, components: tuple[str, ...], serials: list[int], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    components = loaded_components(running.record.variant)
     while True:
         there = [
             row

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder.text import Side
+from trident.errors import TridentError
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits
 from trident.search.searcher import Searcher
@@ -41,6 +42,21 @@ class Answer:
 
 # Called with the embeddings (S, D), knobs, products and liveness of everything that was searched in a batch.
 Watch = Callable[[NDArray[np.float32], Sequence[SearchKnobs], Hits, Sequence[bool]], None]
+
+
+def answer_each(
+    searcher: Searcher, requests: Sequence[Asked], watch: Watch, *, threads: int = 1
+) -> list[Answer | TridentError]:
+    """Return the answer to each request of a batch, or why it has none: a bad request fails no other.
+
+    Args are those of ``answer_together``.
+    """
+    try:
+        return [*answer_together(searcher, requests, watch, threads=threads)]
+    except TridentError as error:
+        if len(requests) > 1:
+            return [each for asked in requests for each in answer_each(searcher, [asked], watch, threads=threads)]
+        return [error]
 
 
 def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch, *, threads: int = 1) -> list[Answer]:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder.tokenization import unpadded
-from trident.errors import ModelError, OverloadError
+from trident.errors import ModelError, OverloadError, TridentError
 from trident.generation.golden import GOLDEN_REQUEST
 from trident.search.admission import Admission
+from trident.search.deadline import check_deadline
 from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 
 PAD_ID = 0  # any would do: the mask hides what pads
 
 Request = tuple[NDArray[np.int64], NDArray[np.int64], bool]  # ids and mask, (B, L); whether a user waits for it
+# Makes Triton's response to a request that is not answered.
+Refuse = Callable[[TridentError], Any]
 
 
 class IdsEncoder(Protocol):
@@ -39,17 +42,23 @@ class RequestEncoder:
         self._encoder = encoder
         self._admission = admission
 
-    def execute(self, requests: Sequence[Any], backend: Any) -> list[Any]:
-        """Return Triton's responses to Triton's requests; ``backend`` is its module ``triton_python_backend_utils``."""
-        asked = [
-            (
-                backend.get_input_tensor_by_name(request, INPUT_IDS).as_numpy(),
-                backend.get_input_tensor_by_name(request, ATTENTION_MASK).as_numpy(),
-                request.request_id() != GOLDEN_REQUEST,
-            )
-            for request in requests
+    def execute(self, requests: Sequence[Any], backend: Any, refuse: Refuse) -> list[Any]:
+        """Return Triton's responses to Triton's requests.
+
+        Args:
+            requests: Of a batch.
+            backend: Triton's module ``triton_python_backend_utils``.
+            refuse: Makes the response to a request that is not embedded.
+        """
+        asked = [_read(request, backend) for request in requests]  # or why nobody waits for it any more
+        answers = iter(self.answers([each for each in asked if not isinstance(each, TridentError)]))
+        outcomes = [each if isinstance(each, TridentError) else next(answers) for each in asked]
+        return [
+            refuse(outcome)
+            if isinstance(outcome, TridentError)
+            else backend.InferenceResponse([backend.Tensor(EMBEDDING, outcome)])
+            for outcome in outcomes
         ]
-        return [_response(answer, backend) for answer in self.answers(asked)]
 
     def answers(self, requests: Sequence[Request]) -> list[NDArray[np.float32] | ModelError | OverloadError]:
         """Return for each request its embeddings, (B, D), or why it has none; a bad request fails no other."""
@@ -76,8 +85,13 @@ class RequestEncoder:
         return [*np.split(embeddings, np.cumsum([len(each) for each in rows])[:-1])]
 
 
-def _response(answer: NDArray[np.float32] | ModelError | OverloadError, backend: Any) -> Any:
-    if isinstance(answer, ModelError | OverloadError):
-        code = backend.TritonError.UNAVAILABLE if isinstance(answer, OverloadError) else backend.TritonError.INTERNAL
-        return backend.InferenceResponse(error=backend.TritonError(str(answer), code))
-    return backend.InferenceResponse([backend.Tensor(EMBEDDING, answer)])
+def _read(request: Any, backend: Any) -> Request | TridentError:
+    try:
+        check_deadline(request.parameters())
+    except TridentError as error:
+        return error
+    return (
+        backend.get_input_tensor_by_name(request, INPUT_IDS).as_numpy(),
+        backend.get_input_tensor_by_name(request, ATTENTION_MASK).as_numpy(),
+        request.request_id() != GOLDEN_REQUEST,
+    )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder.text import Side
 from trident.errors import DataError
-from trident.search.tensors import K_DEFAULT, KNOBS, QUERY, QUERY_MAX_BYTES, SIDE, TEXT
+from trident.search.options import NO_OPTIONS, SearchOptions, read_options
+from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class SearchKnobs:
     k: int = K_DEFAULT
     ef: int | None = None  # None: the index's own
     min_score: float | None = None  # None: everything
+    options: SearchOptions = NO_OPTIONS
 
 
 def read_texts(values: NDArray[np.object_], name: str = QUERY) -> list[str]:
@@ -35,8 +36,7 @@ def read_texts(values: NDArray[np.object_], name: str = QUERY) -> list[str]:
     """
     texts = []
     for value in values.reshape(-1):
-        if len(value) > QUERY_MAX_BYTES:
-            raise DataError(f"{name} must have at most {QUERY_MAX_BYTES:,} bytes, got {len(value):,}")
+        check_size(value, name)
         try:
             text = value.decode("utf-8") if isinstance(value, bytes) else str(value)
         except UnicodeDecodeError as error:
@@ -45,6 +45,21 @@ def read_texts(values: NDArray[np.object_], name: str = QUERY) -> list[str]:
             raise DataError(f"{name} must not be empty, got {text!r}")
         texts.append(text)
     return texts
+
+
+def check_size(value: bytes | str, name: str = QUERY) -> None:
+    """Raise if a text is longer than a server takes.
+
+    Args:
+        value: In UTF-8, or text.
+        name: The tensor, for errors.
+
+    Raises:
+        DataError: If it has too many bytes.
+    """
+    size = len(value.encode()) if isinstance(value, str) else len(value)
+    if size > QUERY_MAX_BYTES:
+        raise DataError(f"{name} must have at most {QUERY_MAX_BYTES:,} bytes, got {size:,}")
 
 
 def read_sides(values: NDArray[np.object_] | None, count: int) -> list[Side]:
@@ -79,24 +94,35 @@ def read_asked(texts: NDArray[np.object_], sides: NDArray[np.object_] | None) ->
     return list(zip(read_texts(texts, name=of[0]), of, strict=True))
 
 
-def read_knobs(tensor: Callable[[str], NDArray[Any] | None], count: int) -> list[SearchKnobs]:
-    """Return the knobs of each row of a request.
+@dataclass(frozen=True)
+class KnobTensors:
+    """The optional tensors of a request that say how it is to be searched, (B, 1) each; None: not sent."""
 
-    Args:
-        tensor: Called with the name of each knob; its optional tensor, (B, 1).
-        count: B.
+    k: NDArray[np.int64] | None = None
+    ef: NDArray[np.int64] | None = None
+    min_score: NDArray[np.float32] | None = None
+    options: NDArray[np.object_] | None = None
+
+
+def read_knobs(tensors: KnobTensors, count: int) -> list[SearchKnobs]:
+    """Return the knobs of each row of a request of ``count`` rows.
 
     Raises:
-        DataError: If a value is out of its range.
+        DataError: If a value is out of its range, or of another form.
     """
-    columns: dict[str, list[Any]] = {}
-    for name, (_, low, high, meaning) in KNOBS.items():
-        if (values := tensor(name)) is None:
-            continue
-        columns[name] = values.reshape(-1).tolist()
-        for value in columns[name]:
-            if not low <= value <= high:  # NaN is nowhere
-                raise DataError(f"{name} must be {low} to {high}{meaning}, got {value}")
-    if not columns:
+    sent = (tensors.k, tensors.ef, tensors.min_score)
+    options = [NO_OPTIONS] * count if tensors.options is None else read_options(tensors.options, SearchOptions)
+    if tensors.options is None and all(values is None for values in sent):
         return [SearchKnobs()] * count
-    return [SearchKnobs(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in sent]
+    return [_knobs(*row) for row in zip(*columns, options, strict=True)]
+
+
+def _knobs(k: int | None, ef: int | None, min_score: float | None, options: SearchOptions) -> SearchKnobs:
+    if k is not None and not 1 <= k <= K_MAX:
+        raise DataError(f"{K} must be 1 to {K_MAX}, got {k}")
+    if ef is not None and not 1 <= ef <= EF_MAX:
+        raise DataError(f"{EF} must be 1 to {EF_MAX}, got {ef}")
+    if min_score is not None and not (math.isfinite(min_score) and -1 <= min_score <= 1):
+        raise DataError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
+    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score, options)

@@ -18,7 +18,9 @@ from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
 from trident.index.index import VectorIndex
 from trident.search.requests import SearchKnobs
-from trident.search.tensors import COUNT, PRODUCT_ID, SCORE, TITLE
+from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
+
+NOTHING_TO_SAY = b"{}"  # of an answer, in its details
 
 
 @dataclass(frozen=True)
@@ -26,17 +28,15 @@ class Hits:
     """Products of B queries, best first, as the server answers them.
 
     ``product_ids`` and ``titles`` are (B, k) object arrays of bytes, ``scores`` is (B, k) float32 cosine, ``counts``
-    (B, 1) int32; where a row has fewer than k products, the rest is ``b""`` and NaN.
+    (B, 1) int32, ``details`` (B, 1) object array of bytes, one JSON object each; where a row has fewer than k products,
+    the rest is ``b""`` and ``EMPTY_SCORE``.
     """
 
     product_ids: NDArray[np.object_]
     scores: NDArray[np.float32]
     titles: NDArray[np.object_]
     counts: NDArray[np.int32]
-
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return what is answered, by tensor."""
-        return {PRODUCT_ID: self.product_ids, SCORE: self.scores, TITLE: self.titles, COUNT: self.counts}
+    details: NDArray[np.object_]
 
     def rows(self, start: int, stop: int, width: int) -> Hits:
         """Return some of the rows, cut to a width."""
@@ -45,7 +45,13 @@ class Hits:
             np.ascontiguousarray(self.scores[start:stop, :width]),
             np.ascontiguousarray(self.titles[start:stop, :width]),
             self.counts[start:stop],
+            self.details[start:stop],
         )
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the output tensors of ``search``, without the generation, by name."""
+        found = {PRODUCT_ID: self.product_ids, SCORE: self.scores, TITLE: self.titles, COUNT: self.counts}
+        return {**found, DETAILS: self.details}
 
 
 class Retriever:
@@ -117,11 +123,15 @@ class Retriever:
         )
         rows, scores = found.rows, found.scores
         if any(knob.min_score is not None for knob in knobs):
-            lowest = np.array([-2.0 if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32)
+            lowest = np.array(
+                [EMPTY_SCORE if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32
+            )
             rows = np.where(scores >= lowest[:, None], rows, -1)  # NaN compares as false
-            scores = np.where(rows >= 0, scores, np.float32(np.nan))
-        counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
-        return Hits(self._product_ids[rows], scores, self._titles[rows], counts)
+        is_there = rows >= 0  # (B, k)
+        counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
+        scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
+        details = np.full(counts.shape, NOTHING_TO_SAY, dtype=np.object_)
+        return Hits(self._product_ids[rows], scores, self._titles[rows], counts, details)
 
 
 def _check_encoder(folder: Path, identity: Identity) -> None:

@@ -1,7 +1,7 @@
 """The repository that a running tritonserver reads: links into generations, and configurations.
 
 A version number of Triton is a generation's serial number. The components hold every loaded generation; the ensembles
-``search`` and ``embed`` hold the serving one only, their steps pinned to it. A generation is never written to.
+(``trident.server.ensembles``) hold the serving one only. A generation is never written to.
 
 Which components a server loads is a matter of its variant: one process for CPUs, the pipeline, or three stages. The
 folders of all of them are there: the pipeline reads those of the stages.
@@ -10,33 +10,18 @@ folders of all of them are there: the pipeline reads those of the stages.
 from __future__ import annotations
 
 import json
-import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from trident.encoder.graph_files import GRAPH_FILES
 from trident.errors import GenerationError
 from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
 from trident.generation.plan import PLAN_FILE
-from trident.generation.staging import scratch_folder, staged_folder, write_text
+from trident.generation.staging import staged_folder, write_text
 from trident.generation.tuning import UNTUNED, Tuning
-
-PIPELINE = "pipeline"  # all stages in one process
-STAGES = ("tokenizer", "encoder", "retriever")
-COMPONENTS = (*STAGES, PIPELINE)
-ENSEMBLES = ("search", "embed")
-CANDIDATE = "candidate"  # search of a generation that does not serve yet
-CONFIG_FILE = "config.pbtxt"
-CACHED = "search"  # the ensemble whose answers are cached
-ONE_PROCESS = "cpu"  # the variant whose ensembles have the pipeline as their only step
-CACHE_CONFIG = "response_cache { enable: true }\n"
-
-
-def loaded_components(variant: str) -> tuple[str, ...]:
-    """Return the components that a server of a variant loads."""
-    return (PIPELINE,) if variant == ONE_PROCESS else STAGES
+from trident.server.contract import Contract
+from trident.server.ensembles import ensemble_config, point_ensembles
+from trident.server.models import COMPONENTS, CONFIG_FILE, ENSEMBLES, ONE_PROCESS, further_models, link_files
 
 
 def lay_out(
@@ -63,8 +48,7 @@ def lay_out(
     """
     shutil.rmtree(models, ignore_errors=True)
     for file, text in configurations(generation.repository, tuning).items():
-        (models / file).parent.mkdir(parents=True, exist_ok=True)
-        (models / file).write_text(text, encoding="utf-8")
+        _write_config(models / file, text)
     write_text(_serials_path(models), json.dumps({}))
     use_serial(models, generation)
     add_components(models, generation, plan=plan)
@@ -77,7 +61,8 @@ def configurations(repository: Path, tuning: Tuning = UNTUNED) -> dict[str, str]
     Raises:
         GenerationError: If a file has no place for a setting.
     """
-    files = [file for component in COMPONENTS for file in sorted((repository / component).rglob("*.pbtxt"))]
+    components = (*COMPONENTS, *further_models(repository))
+    files = [file for component in components for file in sorted((repository / component).rglob("*.pbtxt"))]
     names = [file.relative_to(repository).as_posix() for file in files]
     texts = [file.read_text(encoding="utf-8") for file in files]
     return {name: tuning.applied(name, text) for name, text in zip(names, texts, strict=True)}
@@ -112,14 +97,22 @@ def remove_repository(models: Path) -> None:
 def add_components(models: Path, generation: Generation, *, plan: Path | None) -> None:
     """Add a generation's version folder to each component; one that is there already is left alone.
 
+    A model that no generation has brought so far comes with its configuration.
+
     Raises:
         TridentError: If a folder cannot be written.
+        OSError: If a file cannot be written.
     """
-    for component in COMPONENTS:
+    further = further_models(generation.repository)
+    for model in further:
+        if not (models / model / CONFIG_FILE).exists():
+            for file in sorted((generation.repository / model).rglob("*.pbtxt")):
+                _write_config(models / file.relative_to(generation.repository), file.read_text(encoding="utf-8"))
+    for component in (*COMPONENTS, *further):
         target = models / component / str(generation.serial)
         if not target.exists():
             with staged_folder(target) as staging:
-                _link_files(generation.version_folder(component), staging)
+                link_files(generation.version_folder(component), staging)
                 if component == "encoder":
                     (staging / WEIGHTS).symlink_to((generation.folder / ENCODER_FOLDER).resolve())
                     if plan is not None:
@@ -128,75 +121,14 @@ def add_components(models: Path, generation: Generation, *, plan: Path | None) -
 
 def remove_components(models: Path, serial: int) -> None:
     """Remove a generation's version folder from each component."""
-    for component in COMPONENTS:
+    for component in (*COMPONENTS, *further_models(models)):
         shutil.rmtree(models / component / str(serial), ignore_errors=True)
 
 
-def point_ensembles(models: Path, generation: Generation, *, variant: str, cache: bool) -> None:
-    """Make the ensembles those of a generation; the server sees it when they are loaded.
-
-    Args:
-        models: The repository.
-        generation: The one to answer.
-        variant: Of the server.
-        cache: Whether answers of ``search`` are cached.
-
-    Raises:
-        TridentError: If a folder cannot be written.
-    """
-    for ensemble in ENSEMBLES:
-        text = _ensemble_config(generation, ensemble, variant).read_text(encoding="utf-8")
-        if cache and ensemble == CACHED:
-            text += CACHE_CONFIG
-        _write_ensemble(models / ensemble, generation, ensemble, text)
-
-
-@contextmanager
-def ensembles_aside(models: Path) -> Iterator[Path]:
-    """Yield a folder with copies of the ensembles as they are, for ``restore_ensembles``.
-
-    Raises:
-        OSError: If they cannot be copied.
-        TridentError: If the folder cannot be made.
-    """
-    with scratch_folder(models.parent, "ensembles") as aside:
-        for ensemble in ENSEMBLES:
-            shutil.copytree(models / ensemble, aside / ensemble, symlinks=True)
-        yield aside
-
-
-def restore_ensembles(models: Path, aside: Path) -> None:
-    """Make the ensembles what they were when they were set aside; it renames only, and needs no space on the disk.
-
-    Raises:
-        OSError: If a folder cannot be renamed.
-    """
-    for ensemble in ENSEMBLES:
-        replaced = models / ensemble
-        if replaced.exists():
-            replaced.rename(aside / f"{ensemble}-replaced")
-        (aside / ensemble).rename(replaced)
-
-
-def add_candidate(models: Path, generation: Generation, *, variant: str) -> None:
-    """Add an ensemble that answers like ``search`` will when the generation serves; nothing of it is cached.
-
-    Raises:
-        GenerationError: If the generation's ``search`` has no name to replace.
-        TridentError: If a folder cannot be written.
-    """
-    config = _ensemble_config(generation, CACHED, variant)
-    text = config.read_text(encoding="utf-8")
-    text, replaced = re.subn(rf'^name: "{CACHED}"$', f'name: "{CANDIDATE}"', text, count=1, flags=re.MULTILINE)
-    if not replaced:
-        place = config.relative_to(generation.repository)
-        raise GenerationError(f"generation {generation.id}: {place} must name '{CACHED}'; export again")
-    _write_ensemble(models / CANDIDATE, generation, CACHED, text)
-
-
-def remove_candidate(models: Path) -> None:
-    """Remove the candidate."""
-    shutil.rmtree(models / CANDIDATE, ignore_errors=True)
+def models_without_version(models: Path) -> tuple[str, ...]:
+    """Return the further models of which no generation is left: nothing of them is to be loaded."""
+    further = further_models(models)
+    return tuple(model for model in further if not any(path.name.isdigit() for path in (models / model).iterdir()))
 
 
 def linked_generations(models: Path) -> dict[int, str]:
@@ -223,7 +155,7 @@ def check_identities(generation: Generation) -> None:
         encoder_fingerprint=manifest.encoder_fingerprint,
         graph=generation.cpu_graph().name if served else "a graph of the manifest",
     )
-    for model in (*COMPONENTS, *ENSEMBLES):
+    for model in (*COMPONENTS, *ENSEMBLES, *further_models(generation.repository)):
         found = Identity.load(generation.version_folder(model))
         for name in ("id", "serial", "encoder_fingerprint", "graph"):
             if getattr(found, name) != getattr(wanted, name):
@@ -233,48 +165,45 @@ def check_identities(generation: Generation) -> None:
                 )
 
 
-def check_configuration(models: Path, generation: Generation, *, tuning: Tuning = UNTUNED) -> None:
-    """Raise if a component's configuration is not the one that the server runs.
+def check_configuration(models: Path, generation: Generation, *, variant: str, tuning: Tuning = UNTUNED) -> None:
+    """Raise if a generation cannot be loaded beside what a server runs, or answers another contract.
 
-    The configuration of a model counts for all its versions: with another one Triton would load anew the version that
-    serves, with adapters that may not fit it.
+    What clients see, the tensors of ``search`` and ``embed``, must stay. The configuration of a component counts for
+    all its versions: with another one Triton would load anew the version that serves, with adapters that may not fit
+    it. A generation may bring models that the running ones lack, and lack some that they have.
 
     Args:
         models: The repository that the server reads.
         generation: The one to load beside what is there.
+        variant: Of the server.
         tuning: The settings that the server runs with; the generation will run with them too.
 
     Raises:
-        GenerationError: Naming the file that differs, or the setting that it has no place for.
+        GenerationError: Naming the tensor or the file that differs, or the setting that it has no place for.
     """
+    for ensemble in ENSEMBLES:
+        serving = Contract.of((models / ensemble / CONFIG_FILE).read_text(encoding="utf-8"))
+        offered = Contract.of(ensemble_config(generation, ensemble, variant).read_text(encoding="utf-8"))
+        if (found := serving.difference(offered)) is not None:
+            raise GenerationError(
+                f"generation {generation.id}: its {ensemble} must take and give what that of the serving one does: "
+                f"{found}; restart with trident serve --generation {generation.id}"
+            )
     running, wanted = configurations(models), configurations(generation.repository, tuning)
+    own = (set(further_models(models)), set(further_models(generation.repository)))
+    alone = own[0] ^ own[1]  # of one side only
     for file in sorted(running.keys() | wanted.keys()):
-        if running.get(file) != wanted.get(file):
+        if file.partition("/")[0] not in alone and running.get(file) != wanted.get(file):
             raise GenerationError(
                 f"generation {generation.id}: its {file} must be the one that the server runs, got another (exported "
                 f"by another version of Trident, or edited): restart with trident serve --generation {generation.id}"
             )
 
 
-def _ensemble_config(generation: Generation, ensemble: str, variant: str) -> Path:
-    folder = generation.repository / ensemble
-    own = folder / "configs" / f"{variant}.pbtxt"
-    return own if own.is_file() else folder / CONFIG_FILE
+def _write_config(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def _serials_path(models: Path) -> Path:
     return models.with_name("serials.json")
-
-
-def _write_ensemble(target: Path, generation: Generation, ensemble: str, config: str) -> None:
-    with staged_folder(target, overwrite=True) as staging:
-        (staging / CONFIG_FILE).write_text(config, encoding="utf-8")
-        version = staging / str(generation.serial)
-        version.mkdir()
-        _link_files(generation.version_folder(ensemble), version)
-
-
-def _link_files(source: Path, target: Path) -> None:
-    for file in source.iterdir():
-        (target / file.name).symlink_to(file.resolve())
-    (target / "__pycache__").touch()  # a file, so that Python cannot leave byte code there

@@ -20,6 +20,7 @@ from typing import IO
 
 from trident.errors import ServerError
 from trident.probe.control import exchange
+from trident.server.orphans import reap_group
 from trident.server.tritonserver import LOOPBACK, ServerConfig, error_lines, find_tritonserver
 
 __all__ = ["ModelStatistics", "ServerConfig", "ServerUrls", "TritonServer", "free_ports"]
@@ -181,15 +182,18 @@ class TritonServer:
                 self._log.close()
             self._log = self._process = None
 
-    def wait(self) -> int:
-        """Return the exit status when the server ends by itself.
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Return the exit status when the server ends by itself; None where it lives on after ``timeout_s``.
 
         Raises:
             ServerError: If it was not started.
         """
         if self._process is None:
             raise ServerError("the tritonserver was not started")
-        return self._process.wait()
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the last lines of the server's log."""
@@ -219,7 +223,8 @@ class TritonServer:
                 raise ServerError(f"tritonserver ended with status {status} while starting:\n{self._error_lines()}")
             if time.monotonic() > deadline:
                 raise ServerError(
-                    f"tritonserver was not ready within {self.config.start_timeout_s:g} s:\n{self._error_lines()}"
+                    f"tritonserver was not ready within {self.config.start_timeout_s:g} s (--start-timeout gives it "
+                    f"more):\n{self._error_lines()}"
                 )
             if self._answers(waiting[0]):
                 waiting.pop(0)
@@ -262,6 +267,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         while time.monotonic() < deadline:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+            reap_group(process.pid)  # its orphans, where they come to this process
             time.sleep(0.01)
 
 

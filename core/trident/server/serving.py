@@ -19,9 +19,10 @@ from trident.generation.generation import Generation, find_generation, generatio
 from trident.generation.plan import DEFAULT_CACHE, served_plan
 from trident.generation.state import ServerRecord, ServingFolder, now
 from trident.generation.tuning import UNTUNED, VARIANT, Tuning
-from trident.probe.control import KEY_HEADER, RESTRICTED
+from trident.probe.control import KEY_HEADER, RESTRICTED, ModelControl
 from trident.probe.golden_check import check_golden, fault_of
-from trident.server.runtime_repository import ENSEMBLES, check_identities, lay_out, remove_repository
+from trident.server.models import ENSEMBLES, further_models
+from trident.server.runtime_repository import check_identities, lay_out, remove_repository
 from trident.server.server import ServerConfig, ServerUrls, TritonServer
 from trident.server.tls import TlsFiles
 from trident.server.variant import torch_fault
@@ -144,6 +145,8 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
     with ExitStack() as undo:
         undo.callback(server.stop)
         server.start()
+        for model in further_models(folder.models):
+            ModelControl(url=server.urls.http, key=folder.key()).load(model)
         prove(server, generation, options)
         state = folder.state()
         if state is None or state.serving != generation.id:

@@ -1,21 +1,28 @@
-"""Keeps a tritonserver running: one that dies is started again with the generation that serves."""
+"""Keeps a tritonserver running: one that dies is started again with the generation that serves.
+
+So does a model whose process died: it is loaded again beside what is left of it, or else the server is started again.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import ConfigError, ServerError, TridentError
 from trident.generation.generation import generation_by_id
 from trident.generation.state import ServingFolder
+from trident.server.model_processes import ModelProcesses, load_again
+from trident.server.orphans import adopts_orphans, reap_orphans
 from trident.server.server import TritonServer
-from trident.server.serving import ServeOptions, start_serving
+from trident.server.serving import ServeOptions, prove, start_serving
 from trident.server.tritonserver import error_lines
 
 LOG_LINES = 1000
 SHOWN_LINES = 8
+LOOK_S = 0.5  # between two looks at the processes
 LOCK_WAIT_S = 60.0  # for a promotion that was under way when the server died
 
 
@@ -45,10 +52,11 @@ def supervise(
     generations: Path,
     options: ServeOptions,
     *,
+    processes: ModelProcesses | None = None,
     policy: RestartPolicy | None = None,
     report: Callable[[str], None],
 ) -> None:
-    """Start a server again whenever it dies; this returns only by an error.
+    """Start a server, or a model of it, again whenever it dies; this returns only by an error.
 
     What the dead one left, its models' processes and its shared memory, is removed first. The kernel stops the server
     with the calling thread: call this where the process lives as long as the server is wanted.
@@ -57,6 +65,7 @@ def supervise(
         server: Running.
         generations: The folder of generations.
         options: As it was started.
+        processes: Of its models; None: they are watched all the same, and nobody else is told.
         policy: When to give up; None: the defaults.
         report: Called with a line at each death and restart.
 
@@ -65,8 +74,9 @@ def supervise(
     """
     policy = policy or RestartPolicy()
     folder = ServingFolder.of(generations, options.http_port)
+    watched = processes or ModelProcesses(folder)
     deaths: list[float] = []
-    said = f"tritonserver ended by itself with status {server.wait()}"
+    said = _watch(server, generations, options, watched, report)
     while True:
         said = "\n  ".join([said, *error_lines(server.log_tail(LOG_LINES))[:SHOWN_LINES]])
         folder.remove_server()
@@ -86,7 +96,54 @@ def supervise(
             said = str(error)
             continue
         report(f"ready again: generation {generation}")
-        said = f"tritonserver ended by itself with status {server.wait()}"
+        said = _watch(server, generations, options, watched, report)
+
+
+def _watch(
+    server: TritonServer,
+    generations: Path,
+    options: ServeOptions,
+    processes: ModelProcesses,
+    report: Callable[[str], None],
+) -> str:
+    """Return why a server has to be started again, once it has to; models that lack a process are mended meanwhile."""
+    orphans = adopts_orphans()
+    while server.is_running:
+        for model, version in processes.look(server.pid):
+            try:
+                _mend(server, generations, options, processes, (model, version), report)
+            except (TridentError, OSError) as error:
+                return f"a process of model '{model}' died, and the model could not be loaded again ({error})"
+        if orphans:
+            reap_orphans(server.pid)
+        server.wait(LOOK_S)
+    return f"tritonserver ended by itself with status {server.wait()}"
+
+
+def _mend(
+    server: TritonServer,
+    generations: Path,
+    options: ServeOptions,
+    processes: ModelProcesses,
+    key: tuple[str, int],
+    report: Callable[[str], None],
+) -> None:
+    """Load a model again of which a process died, unless a promotion is under way: then at the next look."""
+    folder = ServingFolder.of(generations, options.http_port)
+    with ExitStack() as held:
+        try:
+            held.enter_context(folder.lock())
+        except ServerError:
+            return
+        report(f"a process of version {key[1]} of model '{key[0]}' died; loading the model again")
+        if not load_again(folder, server.urls.http, key):
+            processes.was_none(key)
+            return
+        state = folder.state()
+        if state is not None:
+            prove(server, generation_by_id(generations, state.serving), options)
+    processes.mended(key)
+    report(f"model '{key[0]}' has all of its processes again")
 
 
 def restart(server: TritonServer, generations: Path, options: ServeOptions) -> str:

@@ -117,10 +117,10 @@ class ServerConfig:
         if len(set(ports.values())) < len(ports):
             shown = ", ".join(f"--{option} {port}" for option, port in ports.items())
             raise ConfigError(f"the three ports must differ, got {shown}")
-        if self.start_timeout_s <= 0 or self.exit_timeout_s <= 0:
-            raise ConfigError(
-                f"start_timeout_s and exit_timeout_s must be > 0, got {self.start_timeout_s} and {self.exit_timeout_s}"
-            )
+        if not self.start_timeout_s > 0:
+            raise ConfigError(f"--start-timeout must be > 0 seconds, got {self.start_timeout_s:g}")
+        if self.exit_timeout_s <= 0:
+            raise ConfigError(f"exit_timeout_s must be > 0, got {self.exit_timeout_s}")
         if self.cache_size_bytes is not None and self.cache_size_bytes < 1:
             raise ConfigError(f"cache_size_bytes must be >= 1, got {self.cache_size_bytes}")
 

@@ -18,7 +18,8 @@ from typing import Any
 
 from trident.errors import ServerError
 from trident.generation.generation import Identity
-from trident.generation.state import ServingFolder
+from trident.generation.state import ProcessRecord, ServingFolder
+from trident.search.adapters import REASONS
 
 FLUSH_S = 1.0
 STOP_TIMEOUT_S = 2.0
@@ -26,11 +27,16 @@ STOP_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class MetricInfo:
-    """The name of a metric, what it is, and whether it only grows."""
+    """The name of a metric, what it is, and whether it only grows.
+
+    Where it has a label of its own, there is a metric of each of its values.
+    """
 
     name: str
     help: str
     is_counter: bool = True
+    label: str = ""
+    values: tuple[str, ...] = ("",)
 
 
 SERVING = MetricInfo(
@@ -39,7 +45,27 @@ SERVING = MetricInfo(
 SEARCHES = MetricInfo(name="trident_searches_total", help="Queries searched; those of the response cache are not")
 EMPTY = MetricInfo(name="trident_empty_results_total", help="Queries for which no product was found")
 REJECTED = MetricInfo(name="trident_rejected_total", help="Queries rejected because more came than were answered")
-SCORE_BUCKET = MetricInfo(name="trident_top_score_bucket_total", help="Queries whose best product scores at most le")
+PROCESSES_DIED = MetricInfo(
+    name="trident_model_process_deaths",
+    help="Processes of the server's models that died since trident serve began",
+    is_counter=False,
+)
+PROCESSES_DOWN = MetricInfo(
+    name="trident_model_processes_down", help="Models of the server that lack a process", is_counter=False
+)
+FAILED = MetricInfo(
+    name="trident_failed_total",
+    help="Requests of search and embed that were not answered, by cause",
+    label="reason",
+    values=REASONS,
+)
+BOUNDS = tuple(round(0.05 * step, 2) for step in range(21))  # upper, of top scores: 0 to 1, then everything
+SCORE_BUCKET = MetricInfo(
+    name="trident_top_score_bucket_total",
+    help="Queries whose best product scores at most le",
+    label="le",
+    values=(*(f"{bound:g}" for bound in BOUNDS), "+Inf"),
+)
 SCORE_SUM = MetricInfo(
     name="trident_top_score_sum_total", help="Sum of the best product's cosine, where it is positive"
 )
@@ -61,8 +87,6 @@ RETRIEVER_METRICS = (SEARCHES, EMPTY, SCORE_BUCKET, SCORE_SUM)
 PIPELINE_METRICS = (REJECTED,)  # of the model that keeps its own queue
 CANARY_METRICS = (CANARY_QUERIES, CANARY_WANTED, CANARY_FOUND, CANARY_DROPPED)
 QUERY_LOG_METRICS = (LOG_LINES, LOG_DROPPED)
-BOUNDS = tuple(round(0.05 * step, 2) for step in range(21))  # upper, of top scores: 0 to 1, then everything
-BUCKET_LABELS = (*({"le": f"{bound:g}"} for bound in BOUNDS), {"le": "+Inf"})
 
 
 class ServingMetrics:
@@ -97,25 +121,25 @@ class ServingMetrics:
         self._families: dict[MetricInfo, Any] = {}
         self._metrics: dict[tuple[MetricInfo, str], Any] = {}
         for info in counters:
-            for labels in BUCKET_LABELS if info is SCORE_BUCKET else ({"le": ""},):
-                self._metric(info, labels["le"])
+            for value in info.values:
+                self._metric(info, value)
         self.flush()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._flush_on, name="metrics", daemon=True)
         self._thread.start()
 
-    def add(self, amounts: Mapping[MetricInfo, float]) -> None:
-        """Count; amounts are >= 0."""
+    def add(self, amounts: Mapping[MetricInfo, float], *, label: str = "") -> None:
+        """Count; amounts are >= 0, and of one value of the metrics' own label where they have one."""
         with self._lock:
             for info, amount in amounts.items():
-                self._pending[info, ""] = self._pending.get((info, ""), 0.0) + amount
+                self._pending[info, label] = self._pending.get((info, label), 0.0) + amount
 
     def add_buckets(self, amounts: Sequence[int]) -> None:
-        """Count top scores: (21 + 1,) amounts, each of the scores up to its bound, as ``BUCKET_LABELS``."""
+        """Count top scores: (21 + 1,) amounts, each of the scores up to its bound, in ``SCORE_BUCKET``'s order."""
         with self._lock:
             # The widest first: a scrape in the middle of a flush never sees a narrow one that holds more.
-            for labels, amount in reversed([*zip(BUCKET_LABELS, amounts, strict=True)]):
-                key = (SCORE_BUCKET, labels["le"])
+            for bound, amount in reversed([*zip(SCORE_BUCKET.values, amounts, strict=True)]):
+                key = (SCORE_BUCKET, bound)
                 self._pending[key] = self._pending.get(key, 0.0) + amount
 
     def show(self, info: MetricInfo, value: float) -> None:
@@ -131,9 +155,11 @@ class ServingMetrics:
             gauges, self._gauges = self._gauges, {}
         if self._state is not None:
             gauges[SERVING] = float(serving_generation(self._state) in (self._id, None))
-        for (info, bound), amount in pending.items():
+            record = process_record(self._state)
+            gauges |= {PROCESSES_DIED: float(record.died), PROCESSES_DOWN: float(record.down)}
+        for (info, label), amount in pending.items():
             if amount:
-                self._metric(info, bound).increment(amount)
+                self._metric(info, label).increment(amount)
         for info, value in gauges.items():
             self._metric(info, "").set(value)
 
@@ -146,14 +172,14 @@ class ServingMetrics:
         self._metrics.clear()  # before their families
         self._families.clear()
 
-    def _metric(self, info: MetricInfo, bound: str) -> Any:
+    def _metric(self, info: MetricInfo, label: str) -> Any:
         if info not in self._families:
             kind = self._kinds.COUNTER if info.is_counter else self._kinds.GAUGE
             self._families[info] = self._kinds(name=info.name, description=info.help, kind=kind)
-        if (info, bound) not in self._metrics:
-            labels = self._labels | ({"le": bound} if bound else {})
-            self._metrics[info, bound] = self._families[info].Metric(labels=labels)
-        return self._metrics[info, bound]
+        if (info, label) not in self._metrics:
+            labels = self._labels | ({info.label: label} if info.label else {})
+            self._metrics[info, label] = self._families[info].Metric(labels=labels)
+        return self._metrics[info, label]
 
     def _flush_on(self) -> None:
         while not self._stopping.wait(FLUSH_S):
@@ -167,3 +193,11 @@ def serving_generation(folder: ServingFolder) -> str | None:
     except ServerError:  # damaged: counting goes on
         return None
     return None if state is None else state.serving
+
+
+def process_record(folder: ServingFolder) -> ProcessRecord:
+    """Return what became of the models' processes; nothing where that cannot be read."""
+    try:
+        return folder.processes()
+    except ServerError:  # damaged: counting goes on
+        return ProcessRecord()

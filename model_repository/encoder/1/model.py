@@ -12,6 +12,7 @@ from trident.generation.generation import Identity
 from trident.search.admission import Admission
 from trident.search.encoding import RequestEncoder
 from trident.search.model_parameters import start_model
+from trident.watch.failures import FailureWatch
 
 
 class TritonPythonModel:
@@ -27,7 +28,11 @@ class TritonPythonModel:
             encoder_fingerprint=identity.encoder_fingerprint,
         )
         admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
+        self.failure_watch = FailureWatch(identity, pb_utils)
         self.encoder = RequestEncoder(encoder, admission)
 
+    def finalize(self):
+        self.failure_watch.close()
+
     def execute(self, requests):
-        return self.encoder.execute(requests, pb_utils)
+        return self.encoder.execute(requests, pb_utils, self.failure_watch.refusal)

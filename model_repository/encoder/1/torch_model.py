@@ -9,6 +9,7 @@ from trident.generation.generation import WEIGHTS, Identity
 from trident.search.admission import Admission
 from trident.search.encoding import RequestEncoder
 from trident.search.model_parameters import start_model
+from trident.watch.failures import FailureWatch
 from trident_gpu.buckets import Buckets
 from trident_gpu.encoder import TorchEncoder
 
@@ -21,10 +22,15 @@ class TritonPythonModel:
         parameters = start_model(args)
         contract = TextContract.load(model.parent / "tokenizer" / version)
         longest = max(contract.query_max_tokens, contract.product_max_tokens)
-        buckets = Buckets.of_lengths(Identity.load(model / version).query_tokens, longest)
+        identity = Identity.load(model / version)
+        buckets = Buckets.of_lengths(identity.query_tokens, longest)
         encoder = TorchEncoder.load(model / version / WEIGHTS, contract, buckets, device=parameters["device"])
         admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
+        self.failure_watch = FailureWatch(identity, pb_utils)
         self.encoder = RequestEncoder(encoder, admission)
 
+    def finalize(self):
+        self.failure_watch.close()
+
     def execute(self, requests):
-        return self.encoder.execute(requests, pb_utils)
+        return self.encoder.execute(requests, pb_utils, self.failure_watch.refusal)

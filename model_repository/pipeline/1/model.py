@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from trident.errors import TridentError
+from trident.errors import OverloadError, TridentError
 from trident.generation.generation import Identity
 from trident.generation.golden import GOLDEN_REQUEST
+from trident.search.adapters import FOUND, knob_tensors, tensor
 from trident.search.admission import Admission
-from trident.search.answering import Asked, answer_together
+from trident.search.answering import Answer, Asked, answer_each
+from trident.search.deadline import check_deadline
 from trident.search.model_parameters import start_model
 from trident.search.pipeline_instance import PipelineInstance
 from trident.search.requests import read_asked, read_knobs
-from trident.search.tensors import EMBEDDING, FOUND, GENERATION, SIDE, TEXT
+from trident.search.tensors import EMBEDDING, GENERATION, SIDE, TEXT
+from trident.watch.failures import FailureWatch
 from trident.watch.serving_metrics import PIPELINE_METRICS
 from trident.watch.watching import QueryWatch, SearchWatch
 
@@ -31,11 +34,12 @@ class TritonPythonModel:
         self.instance = PipelineInstance(args, parameters, self.identity)
         self.admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
+        self.failure_watch = FailureWatch(self.identity, pb_utils)
         retriever = self.instance.searcher.retriever
         self.search_watch = SearchWatch(retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS)
 
     def finalize(self):
-        for each in (self.instance, self.query_watch, self.search_watch):
+        for each in (self.instance, self.query_watch, self.failure_watch, self.search_watch):
             each.close()
 
     def execute(self, requests):
@@ -46,42 +50,36 @@ class TritonPythonModel:
         asked = [self.read(request) for request in requests]  # or a refusal
         live = [row for row, each in enumerate(asked) if isinstance(each, Asked) and each.is_live]
         for row in live[self.admission.admits([len(asked[row].texts) for row in live]) :]:
-            asked[row] = self.rejection(asked[row])
+            self.search_watch.rejected(len(asked[row].texts))
+            asked[row] = self.failure_watch.refusal(OverloadError(self.admission.reason))
         good = [each for each in asked if isinstance(each, Asked)]
-        answers = iter(answer_together(searcher, good, self.search_watch.answered, threads=self.instance.index_threads))
+        answers = iter(answer_each(searcher, good, self.search_watch.answered, threads=self.instance.index_threads))
         responses = [
-            self.response(request, next(answers)) if isinstance(each, Asked) else each
+            self.response(request, each, next(answers)) if isinstance(each, Asked) else each
             for request, each in zip(requests, asked, strict=True)
         ]
         self.admission.ended()
         return responses
 
     def read(self, request):
-        try:
-            texts = read_asked(self.tensor(request, TEXT), self.tensor(request, SIDE))
-            knobs = read_knobs(lambda name: self.tensor(request, name), len(texts))
-        except TridentError as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
-        searches = not set(FOUND).isdisjoint(request.requested_output_names())
         is_live = request.request_id() != GOLDEN_REQUEST
+        try:
+            check_deadline(request.parameters())
+            texts = read_asked(tensor(request, pb_utils, TEXT), tensor(request, pb_utils, SIDE))
+            knobs = read_knobs(knob_tensors(request, pb_utils), len(texts))
+        except TridentError as error:
+            return self.failure_watch.refusal(error, is_live=is_live)
+        searches = not FOUND.isdisjoint(request.requested_output_names())
         if searches and is_live:
             self.query_watch.asked([text for text, _ in texts])
         return Asked(texts, knobs, searches, is_live)
 
-    def rejection(self, asked):
-        self.search_watch.rejected(len(asked.texts))
-        error = pb_utils.TritonError(self.admission.reason, pb_utils.TritonError.UNAVAILABLE)
-        return pb_utils.InferenceResponse(error=error)
-
-    def response(self, request, answer):
+    def response(self, request, asked, answer):
+        if not isinstance(answer, Answer):
+            return self.failure_watch.refusal(answer, is_live=asked.is_live)
         id_of_all = np.full((len(answer.embeddings), 1), self.identity.id.encode(), dtype=np.object_)
         tensors = {GENERATION: id_of_all, EMBEDDING: answer.embeddings}
         if answer.hits is not None:
             tensors |= answer.hits.tensors()
         wanted = request.requested_output_names()
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, tensors[name]) for name in tensors if name in wanted])
-
-    @staticmethod
-    def tensor(request, name):
-        found = pb_utils.get_input_tensor_by_name(request, name)
-        return None if found is None else found.as_numpy()

@@ -7,10 +7,12 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import TridentError
 from trident.generation.golden import GOLDEN_REQUEST
+from trident.search.adapters import knob_tensors
 from trident.search.model_parameters import start_model
 from trident.search.requests import read_knobs
 from trident.search.retriever import Retriever
 from trident.search.tensors import EMBEDDING, GENERATION
+from trident.watch.failures import FailureWatch
 from trident.watch.watching import SearchWatch
 
 
@@ -23,20 +25,22 @@ class TritonPythonModel:
         self.threads = int(parameters["threads"])
         self.retriever = Retriever.load(folder, flat_threads=self.threads)
         self.watch = SearchWatch(self.retriever, pb_utils.MetricFamily, folder.parent)
+        self.failure_watch = FailureWatch(self.retriever.identity, pb_utils)
 
     def finalize(self):
         self.watch.close()
+        self.failure_watch.close()
 
     def execute(self, requests):
         answers, embeddings, knobs, live = [], [], [], []
         for request in requests:
             embedding = pb_utils.get_input_tensor_by_name(request, EMBEDDING).as_numpy()  # (B, D)
             try:
-                wanted = read_knobs(lambda name, of=request: self.tensor(of, name), len(embedding))
+                wanted = read_knobs(knob_tensors(request, pb_utils), len(embedding))
                 self.retriever.check(embedding)
             except TridentError as error:
-                refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
-                answers.append(pb_utils.InferenceResponse(error=refusal))
+                is_live = request.request_id() != GOLDEN_REQUEST
+                answers.append(self.failure_watch.refusal(error, is_live=is_live))
                 continue
             answers.append((len(knobs), len(knobs) + len(wanted), max(knob.k for knob in wanted)))
             embeddings.append(embedding)
@@ -53,8 +57,3 @@ class TritonPythonModel:
         tensors = hits.tensors()
         tensors[GENERATION] = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])
-
-    @staticmethod
-    def tensor(request, name):
-        found = pb_utils.get_input_tensor_by_name(request, name)
-        return None if found is None else found.as_numpy()

@@ -7,12 +7,14 @@ import triton_python_backend_utils as pb_utils
 
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
-from trident.errors import DataError
+from trident.errors import TridentError
 from trident.generation.generation import Identity
 from trident.generation.golden import GOLDEN_REQUEST
+from trident.search.adapters import tensor
 from trident.search.model_parameters import start_model
 from trident.search.requests import read_asked
 from trident.search.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
+from trident.watch.failures import FailureWatch
 from trident.watch.watching import QueryWatch
 
 
@@ -27,27 +29,25 @@ class TritonPythonModel:
         self.query_length = identity.query_tokens if parameters["pads_queries"] == "true" else 0
         self.generation = identity.id.encode()
         self.watch = QueryWatch(identity, pb_utils.MetricFamily)
+        self.failure_watch = FailureWatch(identity, pb_utils)
 
     def finalize(self):
         self.watch.close()
+        self.failure_watch.close()
 
     def execute(self, requests):
         asked = [self.read(request) for request in requests]  # [(text, side), …], or a refusal
-        rows = iter(
-            self.tokenizer.token_ids_each([pair for pairs in asked if isinstance(pairs, list) for pair in pairs])
-        )
+        rows = iter(self.tokenizer.token_ids_each([pair for each in asked if isinstance(each, list) for pair in each]))
         return [
             self.response(request, each, [next(rows) for _ in each]) if isinstance(each, list) else each
             for request, each in zip(requests, asked, strict=True)
         ]
 
     def read(self, request):
-        values = pb_utils.get_input_tensor_by_name(request, TEXT).as_numpy()  # (B, 1)
-        side = pb_utils.get_input_tensor_by_name(request, SIDE)
         try:
-            return read_asked(values, None if side is None else side.as_numpy())
-        except DataError as error:
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG))
+            return read_asked(tensor(request, pb_utils, TEXT), tensor(request, pb_utils, SIDE))
+        except TridentError as error:
+            return self.failure_watch.refusal(error, is_live=request.request_id() != GOLDEN_REQUEST)
 
     def response(self, request, asked, rows):
         fits = all(side == "query" for _, side in asked) and max(map(len, rows)) <= self.query_length

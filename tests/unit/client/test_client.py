@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.server
 import json
+import math
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 import trident_client
-from trident_client import Hit, SearchClient, SearchResult, UnexpectedAnswerError
+from trident_client import Hit, InvalidRequestError, SearchClient, SearchResult, UnexpectedAnswerError
 
 IMPORT = """
 import sys
@@ -33,6 +35,9 @@ class Answers:
     generations: tuple[str, ...] = ("g1",)
     requests: list[dict[str, Any]] = field(default_factory=list)
     url: str = ""
+    details: str = "{}"
+    bodies: list[bytes] = field(default_factory=list)
+    ahead_s: float = 0.0  # of its clock
 
     def answer(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
         """Return what an ensemble answers, the header and the tensors; in a search, row n finds n products of 3."""
@@ -47,6 +52,7 @@ class Answers:
             tensors["product_id"] = texts([[f"p{place}" * (place < n) for place in range(3)] for n in found])
             tensors["title"] = texts([[f"Größe {place}" * (place < n) for place in range(3)] for n in found])
             tensors["score"] = np.array([[1.0, 0.75, 0.5]] * rows, dtype=np.float32)
+            tensors["details"] = texts([[self.details]] * rows)
             tensors["count"] = np.array([[n] for n in found], dtype=np.int32)
         outputs, parts = [], []
         for name, values in tensors.items():
@@ -76,8 +82,14 @@ def server() -> Iterator[Answers]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             header = int(self.headers.get("Inference-Header-Content-Length", len(body)))
-            start, tensors = answers.answer(json.loads(body[:header]))
-            self.send_response(200)
+            answers.bodies.append(body)
+            request = json.loads(body[:header])
+            start, tensors = answers.answer(request)
+            deadline_ms = request.get("parameters", {}).get("deadline_unix_ms", math.inf)
+            expired = (time.time() + answers.ahead_s) * 1000 > deadline_ms
+            if expired:
+                start, tensors = b'{"error": "in ensemble \'search\', DEADLINE_EXCEEDED: it had passed"}', b""
+            self.send_response(499 if expired else 200)
             self.send_header("Inference-Header-Content-Length", str(len(start)))
             self.send_header("Content-Length", str(len(start + tensors)))
             self.end_headers()
@@ -121,10 +133,87 @@ def test_what_is_not_asked_for_is_not_sent(client: SearchClient, server: Answers
     types = {name: (each["datatype"], each["shape"]) for name, each in full.items()}
     assert types == {
         "query": ("BYTES", [1, 1]),
-        "k": ("INT32", [1, 1]),
-        "ef": ("INT32", [1, 1]),
+        "k": ("INT64", [1, 1]),
+        "ef": ("INT64", [1, 1]),
         "min_score": ("FP32", [1, 1]),
     }
+
+
+def test_options_are_one_text_for_equal_ones(client: SearchClient, server: Answers) -> None:
+    """The response cache knows answers by the text: keys sorted at every depth, no blanks, letters as they are."""
+    server.details = '{"way": "flat"}'
+    (result,) = client.search_many(["sofa"], options={"b": {"y": 1.5, "x": ["é", True, None]}, "a": 2})
+    client.search_many(["sofa"] * 2, options={"a": 2, "b": {"x": ["é", True, None], "y": 1.5}})
+    assert result.details == {"way": "flat"}
+    assert hash(result) == hash(
+        SearchResult(*(getattr(result, name) for name in ("query", "generation")), 7, result.hits)
+    )
+    bodies = server.bodies
+    text = '{"a":2,"b":{"x":["é",true,null],"y":1.5}}'.encode()
+    sent = [next(each for each in request["inputs"] if each["name"] == "options") for request in server.requests]
+    assert [(each["datatype"], each["shape"]) for each in sent] == [("BYTES", [1, 1]), ("BYTES", [2, 1])]
+    assert [body.count(len(text).to_bytes(4, "little") + text) for body in bodies] == [1, 2]
+
+
+def test_no_options_are_not_sent(client: SearchClient, server: Answers) -> None:
+    for options in (None, {}):
+        assert client.search("sofa", options=options).details == {}
+    assert all(each["name"] != "options" for request in server.requests for each in request["inputs"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{}", r"^options must be a mapping of names to values, got '\{\}'$"),
+        ([("a", 1)], r"^options must be a mapping of names to values, got \[\('a', 1\)\]$"),
+        ({1: "a"}, r"^options must be a mapping of names to values, got \{1: 'a'\}$"),
+        (
+            {"a": {1, 2}},
+            r"^options must be what JSON can hold, got .* \(Object of type set is not JSON serializable\)$",
+        ),
+        ({"a": float("nan")}, r"^options must be what JSON can hold, got \{'a': nan\} \(Out of range float"),
+        ({"a": "\ud800"}, r"^options must be what JSON can hold, got .*surrogates not allowed\)$"),
+    ],
+)
+def test_options_that_cannot_be_sent(client: SearchClient, server: Answers, options: Any, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        client.search("sofa", options=options)
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    ("details", "message"), [("[]", r"must be one JSON object, got b'\[\]'$"), ("{", "must be JSON, got b'{' ")]
+)
+def test_details_that_are_no_object(client: SearchClient, server: Answers, details: str, message: str) -> None:
+    server.details = details
+    with pytest.raises(UnexpectedAnswerError, match=f"^details of an answer {message}"):
+        client.search("sofa")
+
+
+def test_the_deadline_is_sent_along_and_is_no_tensor(server: Answers) -> None:
+    with SearchClient(server.url, protocol="http", timeout_s=7.0) as client:
+        before = time.time()
+        client.search("sofa")
+        client.embed(["sofa"])
+    for request in server.requests:
+        assert before + 6.9 <= request["parameters"]["deadline_unix_ms"] / 1000 <= time.time() + 7.0
+        assert all(each["name"] != "deadline_unix_ms" for each in request["inputs"])
+
+
+@pytest.mark.parametrize("timeout_s", [math.inf, 1e300, 1e9])
+def test_who_waits_for_ever_has_no_deadline(server: Answers, timeout_s: float) -> None:
+    with SearchClient(server.url, protocol="http", timeout_s=timeout_s) as client:
+        assert client.search_many(["a", "b"])[1].hits
+    assert "deadline_unix_ms" not in server.requests[0].get("parameters", {})
+
+
+def test_a_server_whose_clock_is_ahead_is_told_no_deadline(server: Answers, caplog: pytest.LogCaptureFixture) -> None:
+    server.ahead_s = 60.0
+    with SearchClient(server.url, protocol="http", timeout_s=20.0) as client:
+        assert len(client.search_many(["a", "b"])) == 2
+        client.search("sofa")
+    assert ["deadline_unix_ms" in request.get("parameters", {}) for request in server.requests] == [True, False, False]
+    assert f"the clock of the server at {server.url} is 20.0 s or more ahead of this machine's" in caplog.text
 
 
 def test_long_lists_are_sent_in_parts_and_come_back_in_order(client: SearchClient, server: Answers) -> None:

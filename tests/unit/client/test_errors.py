@@ -24,7 +24,7 @@ from trident_client import (
     ServerUnavailableError,
     UnexpectedAnswerError,
 )
-from trident_client.errors import translate
+from trident_client.errors import ServerGaveUpError, translate
 
 Protocol = Literal["grpc", "http"]
 PROTOCOLS: tuple[Protocol, ...] = ("grpc", "http")
@@ -190,6 +190,12 @@ def test_statuses_of_http(status: int, body: dict[str, str], kind: type[ClientEr
             ServerUnavailableError,
             r"no server answers at h:1: start",
         ),
+        (
+            "CANCELLED",
+            "in ensemble 'search', DEADLINE_EXCEEDED: the request's deadline_unix_ms had passed 0.2 s",
+            ServerGaveUpError,
+            r"^no answer from h:1 within 2\.5 s: try again, or raise timeout_s$",
+        ),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", RequestTimeoutError, r"no answer from h:1 within 2\.5 s"),
         ("INTERNAL", "the stub process is not healthy", UnexpectedAnswerError, "failed: INTERNAL, the stub process"),
     ],
@@ -294,7 +300,14 @@ def test_numbers_of_numpy_are_numbers(closed_port: int) -> None:
         ("host:port", "grpc", "url must be host:port"),
         ("http://host:8000", "grpc", r"names http, but protocol is grpc: pass protocol='http', or .* 8001 by default"),
         ("grpc://host:8001", "http", r"names grpc, but protocol is http: pass protocol='grpc', or .* 8000 by default"),
-        ("https://host:443", "http", "url must start with grpc:// or http:// or have no scheme, .* for TLS"),
+        (
+            "ftp://host:443",
+            "http",
+            "url must start with grpc://, grpcs://, http://, https:// or have no scheme, got 'ftp",
+        ),
+        ("https://host:443", "grpc", r"names https, but protocol is grpc: pass protocol='http'"),
+        ("grpcs://host", "grpc", r"url must be host:port, such as 127\.0\.0\.1:8001 for grpc, got 'grpcs://host'"),
+        ("https://", "http", r"url must be host:port, such as 127\.0\.0\.1:8000 for http, got 'https://'"),
         ("host:8001/path", "grpc", "url of gRPC must be host:port without a path"),
     ],
 )

@@ -15,7 +15,8 @@ from trident.errors import ConfigError, GenerationError
 from trident.generation.generation import find_generation
 from trident.generation.tuned_settings import Machine, TunedSettings, choose, settings_path
 from trident.generation.tuning import KNOBS, PIPELINE_CONFIG, UNTUNED, Tuning, exported_settings
-from trident.server.runtime_repository import ENSEMBLES, check_configuration, lay_out
+from trident.server.models import ENSEMBLES
+from trident.server.runtime_repository import check_configuration, lay_out
 from trident.server.serving import ServeOptions
 
 TEMPLATES = Path(__file__).resolve().parents[3] / "model_repository"
@@ -59,11 +60,11 @@ def test_a_repository_is_laid_out_with_the_settings(tiny_generations: Path, tmp_
     assert config(tuned / PIPELINE_CONFIG) == wanted
     assert {name: exported_settings(tuned)[name] for name in FULL.changes()} == FULL.changes()
 
-    check_configuration(plain, generation)
-    check_configuration(tuned, generation, tuning=FULL)
+    check_configuration(plain, generation, variant="cpu")
+    check_configuration(tuned, generation, variant="cpu", tuning=FULL)
     for models, tuning in ((plain, FULL), (tuned, UNTUNED), (tuned, TUNING)):
         with pytest.raises(GenerationError, match=r"its .*\.pbtxt must be the one that the server runs, got another"):
-            check_configuration(models, generation, tuning=tuning)
+            check_configuration(models, generation, variant="cpu", tuning=tuning)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trident.errors import DataError
-from trident.search.requests import SearchKnobs, read_knobs, read_sides, read_texts
+from trident.search.requests import KnobTensors, SearchKnobs, read_knobs, read_sides, read_texts
 
 
 def texts(*values: object) -> np.ndarray:
@@ -14,15 +14,11 @@ def texts(*values: object) -> np.ndarray:
 
 
 def integers(*values: int) -> np.ndarray:
-    return np.array([[value] for value in values], dtype=np.int32)
+    return np.array([[value] for value in values], dtype=np.int64)
 
 
 def numbers(*values: float) -> np.ndarray:
     return np.array([[value] for value in values], dtype=np.float32)
-
-
-def knobs(count: int, **given: np.ndarray) -> list[SearchKnobs]:
-    return read_knobs(given.get, count)
 
 
 def test_texts_are_read_as_they_are() -> None:
@@ -66,34 +62,34 @@ def test_sides_that_are_neither(value: object) -> None:
 
 
 def test_knobs_that_are_absent_take_their_defaults() -> None:
-    assert knobs(2) == [SearchKnobs(10, None, None)] * 2
-    assert knobs(2, k=integers(3, 4)) == [SearchKnobs(3), SearchKnobs(4)]
-    assert knobs(1, ef=integers(7)) == [SearchKnobs(10, 7)]
-    assert knobs(1, min_score=numbers(0.5)) == [SearchKnobs(10, None, 0.5)]
+    assert read_knobs(KnobTensors(), 2) == [SearchKnobs(10, None, None)] * 2
+    assert read_knobs(KnobTensors(k=integers(3, 4)), 2) == [SearchKnobs(3), SearchKnobs(4)]
+    assert read_knobs(KnobTensors(ef=integers(7)), 1) == [SearchKnobs(10, 7)]
+    assert read_knobs(KnobTensors(min_score=numbers(0.5)), 1) == [SearchKnobs(10, None, 0.5)]
 
 
 def test_borders_are_inside() -> None:
-    found = knobs(2, k=integers(1, 1000), ef=integers(1, 10_000), min_score=numbers(-1, 1))
+    found = read_knobs(KnobTensors(integers(1, 1000), integers(1, 10_000), numbers(-1, 1)), 2)
     assert found == [SearchKnobs(1, 1, -1.0), SearchKnobs(1000, 10_000, 1.0)]
 
 
 def test_zero_is_a_score() -> None:
-    assert knobs(1, min_score=numbers(0))[0].min_score == 0
+    assert read_knobs(KnobTensors(min_score=numbers(0)), 1)[0].min_score == 0
 
 
-@pytest.mark.parametrize("k", [0, -1, 1001, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("k", [0, -1, 1001, 2**31 - 1, -(2**31), 2**32 + 3, 2**63 - 1])
 def test_k_outside_its_range(k: int) -> None:
     with pytest.raises(DataError, match=rf"^k must be 1 to 1000, got {k}$"):
-        knobs(2, k=integers(5, k))
+        read_knobs(KnobTensors(k=integers(5, k)), 2)
 
 
-@pytest.mark.parametrize("ef", [0, -1, 10_001])
+@pytest.mark.parametrize("ef", [0, -1, 10_001, 2**32 + 3])
 def test_ef_outside_its_range(ef: int) -> None:
     with pytest.raises(DataError, match=rf"^ef must be 1 to 10000, got {ef}$"):
-        knobs(2, ef=integers(5, ef))
+        read_knobs(KnobTensors(ef=integers(5, ef)), 2)
 
 
 @pytest.mark.parametrize("score", ["nan", "inf", "-inf", "2.0", "-1.5"])
 def test_min_score_outside_its_range(score: str) -> None:
     with pytest.raises(DataError, match=rf"^min_score must be -1 to 1, a cosine, got {score}$"):
-        knobs(2, min_score=numbers(0.5, float(score)))
+        read_knobs(KnobTensors(min_score=numbers(0.5, float(score))), 2)

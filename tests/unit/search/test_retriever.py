@@ -16,6 +16,7 @@ from trident.index.exact_search import exact_search
 from trident.index.index import IndexConfig, VectorIndex
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Retriever
+from trident.search.tensors import EMPTY_SCORE
 
 COUNT, DIMENSION = 60, 8
 ENCODER = "a" * 64
@@ -51,6 +52,18 @@ def retriever(folder: Path) -> Retriever:
     return Retriever.load(folder)
 
 
+def test_every_number_of_an_answer_is_one_of_json(retriever: Retriever) -> None:
+    """Full rows, rows that end early, rows without any product; details are JSON too."""
+    knobs = [SearchKnobs(k=3), SearchKnobs(k=COUNT + 9), SearchKnobs(min_score=1.0), SearchKnobs(k=1, ef=1)]
+    hits = retriever.retrieve(QUERIES[:4], knobs)
+    assert np.isfinite(hits.scores).all()
+    assert [row[count[0] :].tolist() for row, count in zip(hits.scores, hits.counts, strict=True)] == [
+        [EMPTY_SCORE] * (COUNT + 9 - count) for count in (3, COUNT, 0, 1)
+    ]
+    assert hits.details.tolist() == [[b"{}"]] * 4
+    assert hits.rows(1, 3, 5).tensors()["details"].tolist() == [[b"{}"]] * 2
+
+
 def test_products_are_those_of_exact_search(retriever: Retriever) -> None:
     hits = retriever.retrieve(QUERIES, [SearchKnobs(k=7)] * len(QUERIES))
     exact = exact_search(VECTORS, QUERIES, 7)
@@ -80,7 +93,7 @@ def test_rows_shorter_than_k_are_padded(retriever: Retriever) -> None:
     hits = retriever.retrieve(QUERIES[:1], [SearchKnobs(k=COUNT + 4)])
     assert hits.counts.tolist() == [[COUNT]]
     assert hits.product_ids[0, COUNT:].tolist() == hits.titles[0, COUNT:].tolist() == [b""] * 4
-    assert np.isnan(hits.scores[0, COUNT:]).all()
+    assert (hits.scores[0, COUNT:] == EMPTY_SCORE).all()
     assert len(set(hits.product_ids[0, :COUNT])) == COUNT
 
 
@@ -91,7 +104,7 @@ def test_min_score_keeps_what_is_as_good_or_better(retriever: Retriever) -> None
     assert kept.counts.tolist() == [[12]]
     assert kept.product_ids[0, :12].tolist() == everything.product_ids[0, :12].tolist()
     assert set(kept.product_ids[0, 12:]) == set(kept.titles[0, 12:]) == {b""}
-    assert np.isnan(kept.scores[0, 12:]).all()
+    assert (kept.scores[0, 12:] == EMPTY_SCORE).all()
     nothing = retriever.retrieve(QUERIES[:1], [SearchKnobs(min_score=1.0)])
     assert nothing.counts.tolist() == [[0]]
     below = retriever.retrieve(QUERIES[:1], [SearchKnobs(k=COUNT, min_score=-1.0)])

@@ -2,9 +2,9 @@
 
 ``adapter/`` (LoRA) or ``model/`` (full and none), ``text.json``, ``tokenizer.json`` and its companions, ``recipe.json``
 (resolved), ``base.json`` (which base model, and the hash of its weights), ``metrics.jsonl`` (every step and epoch),
-``test.parquet`` (the held-out pairs), ``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet``
-(NDCG@10 of each arm for each query), ``trained_queries.npy`` (hashes of the queries trained on), ``report.json``,
-``report.html``.
+``validation.parquet`` (the pairs that weights were chosen by), ``test.parquet`` (the held-out pairs),
+``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet`` (NDCG@10 of each arm for each query),
+``trained_queries.npy`` (hashes of the queries trained on), ``report.json``, ``report.html``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ RECIPE_FILE = "recipe.json"
 BASE_FILE = "base.json"
 REPORT_FILE = "report.json"
 METRICS_FILE = "metrics.jsonl"
+VALIDATION_PAIRS_FILE = "validation.parquet"
 TEST_PAIRS_FILE = "test.parquet"
 TEST_SCORES_FILE = "test_scores.parquet"
 TEST_QUERIES_FILE = "test_queries.parquet"
@@ -59,6 +60,7 @@ def save_run(folder: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, so
     fingerprint = {"base_model": recipe.base_model, "weights_fingerprint": weights_fingerprint(base)}
     write_json(folder / BASE_FILE, fingerprint)
     write_json(folder / RECIPE_FILE, to_table(recipe))
+    pooled([(source.name, source.parts.validation) for source in sources]).save(folder / VALIDATION_PAIRS_FILE)
     pooled_test(sources).save(folder / TEST_PAIRS_FILE)
     trained = [query for source in sources for query in source.parts.train.queries]
     np.save(folder / TRAINED_QUERIES_FILE, query_hashes(trained if recipe.method != "none" else []))
@@ -66,10 +68,14 @@ def save_run(folder: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, so
 
 
 def pooled_test(sources: Sequence[Source]) -> Pairs:
-    """Return the test pairs of all sources in one; ids of several sources start with ``NAME:``."""
-    if len(sources) == 1:
-        return sources[0].parts.test
-    parts = [(source.name, source.parts.test) for source in sources]
+    """Return the test pairs of all sources in one; as ``pooled``."""
+    return pooled([(source.name, source.parts.test) for source in sources])
+
+
+def pooled(parts: Sequence[tuple[str, Pairs]]) -> Pairs:
+    """Return pairs of several sources, each with its name, in one; ids of several start with ``NAME:``."""
+    if len(parts) == 1:
+        return parts[0][1]
     return Pairs(
         queries=[query for _, part in parts for query in part.queries],
         titles=[title for _, part in parts for title in part.titles],

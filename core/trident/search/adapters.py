@@ -1,0 +1,52 @@
+"""What the adapters of the served models share: reading Triton's requests, and refusing one in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from trident.errors import DeadlineError, ModelError, OverloadError, TridentError
+from trident.search.requests import KnobTensors
+from trident.search.tensors import COUNT, DETAILS, EF, MIN_SCORE, OPTIONS, PRODUCT_ID, SCORE, TITLE, K
+
+FOUND = frozenset({PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS})  # outputs for which products are searched
+INVALID, OVERLOADED, EXPIRED, INTERNAL = "invalid", "overloaded", "expired", "internal"
+REASONS = (INVALID, OVERLOADED, EXPIRED, INTERNAL)
+STATUSES = {INVALID: "INVALID_ARG", OVERLOADED: "UNAVAILABLE", EXPIRED: "CANCELLED", INTERNAL: "INTERNAL"}  # Triton's
+
+
+def tensor(request: Any, backend: Any, name: str) -> NDArray[Any] | None:
+    """Return an input of one of Triton's requests; None where it was not sent.
+
+    Args:
+        request: Triton's.
+        backend: Its module ``triton_python_backend_utils``.
+        name: Of the input.
+    """
+    found = backend.get_input_tensor_by_name(request, name)
+    return None if found is None else found.as_numpy()
+
+
+def knob_tensors(request: Any, backend: Any) -> KnobTensors:
+    """Return the optional tensors of a request; as ``tensor``."""
+    return KnobTensors(*(tensor(request, backend, name) for name in (K, EF, MIN_SCORE, OPTIONS)))
+
+
+def reason_of(error: TridentError) -> str:
+    """Return the cause of a failed request, one of ``REASONS``: it is the label that it is counted by."""
+    match error:
+        case OverloadError():
+            return OVERLOADED
+        case DeadlineError():
+            return EXPIRED
+        case ModelError():
+            return INTERNAL
+        case _:
+            return INVALID
+
+
+def refusal(error: TridentError, backend: Any) -> Any:
+    """Return Triton's response to one request that cannot be answered; others of its batch are unharmed."""
+    status = getattr(backend.TritonError, STATUSES[reason_of(error)])
+    return backend.InferenceResponse(error=backend.TritonError(str(error), status))

@@ -1,0 +1,86 @@
+"""What a request says beyond its knobs: the tensor ``options``, one JSON object a query.
+
+A new key is a field of ``SearchOptions``; its type is what a value must be. Every generation takes the tensor, so that
+one that knows more keys can be promoted over one that knows fewer, and back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.config import from_table
+from trident.errors import ConfigError, DataError, nearest
+from trident.search.tensors import OPTIONS, OPTIONS_MAX_BYTES
+
+SHOWN = 60  # characters of what cannot be read
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """The keys of ``options``; there is none today."""
+
+
+NO_OPTIONS = SearchOptions()
+
+T = TypeVar("T")
+
+
+def read_options(values: NDArray[np.object_], options_class: type[T]) -> list[T]:
+    """Return the options of each row of a BYTES tensor (B, 1).
+
+    Args:
+        values: One JSON object a row.
+        options_class: The dataclass whose fields are the keys, each with a default.
+
+    Raises:
+        DataError: If a row is no JSON object, or a key is unknown or its value of the wrong type.
+    """
+    return [_options(value, options_class) for value in values.reshape(-1)]
+
+
+def _options(value: Any, options_class: type[T]) -> T:
+    table = _table(value.encode() if isinstance(value, str) else value)
+    known = [field.name for field in fields(options_class)]  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise DataError(
+                f"{OPTIONS} has no key '{key}' in this generation{nearest(key, known)}, it knows "
+                f"{', '.join(known) or 'none'}: leave the key out, or promote a generation that knows it"
+            )
+    try:
+        return from_table(options_class, table, where=OPTIONS)
+    except ConfigError as error:
+        raise DataError(str(error)) from error
+
+
+def _table(value: bytes) -> dict[str, Any]:
+    if len(value) > OPTIONS_MAX_BYTES:
+        raise DataError(f"{OPTIONS} must have at most {OPTIONS_MAX_BYTES:,} bytes, got {len(value):,}")
+    try:
+        found = json.loads(value.decode("utf-8"), object_pairs_hook=_once_each, parse_constant=_no_json)
+    except RecursionError as error:
+        raise DataError(f"{OPTIONS} must be one JSON object, got one that is nested too deeply") from error
+    except ValueError as error:  # no UTF-8, no JSON
+        shown = value[:SHOWN].decode("utf-8", errors="replace")
+        raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {shown!r} ({error})") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {json.dumps(found)[:SHOWN]}")
+    return found
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key '{twice}' stands there twice")
+    return table
+
+
+def _no_json(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON")

@@ -1,0 +1,86 @@
+"""The options of a search: one JSON object a row; no keys today, and tomorrow's keys are fields of a dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from trident.errors import DataError
+from trident.search.options import NO_OPTIONS, SearchOptions, read_options
+from trident.search.requests import KnobTensors, SearchKnobs, read_knobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tomorrow:
+    """Keys as later generations may have them."""
+
+    filter: str | None = None
+    offset: int = 0
+    facets: tuple[str, ...] = ()
+
+
+def texts(*values: object) -> np.ndarray:
+    return np.array([[value] for value in values], dtype=np.object_)  # (B, 1)
+
+
+def test_rows_without_options_take_none() -> None:
+    assert read_knobs(KnobTensors(options=texts(b"{}", b" { }\n", "{}")), 3) == [SearchKnobs()] * 3
+    knobs = read_knobs(KnobTensors(k=np.array([[3], [4]]), options=texts(b"{}", b"{}")), 2)
+    assert knobs == [SearchKnobs(k=3, options=NO_OPTIONS), SearchKnobs(k=4)]
+
+
+def test_keys_are_read_into_the_class_that_has_them() -> None:
+    found = read_options(texts('{"offset": 20, "filter": "Größe < 40"}'.encode(), b'{"facets": ["brand"]}'), Tomorrow)
+    assert found == [Tomorrow(offset=20, filter="Größe < 40"), Tomorrow(facets=("brand",))]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b'{"filter": "a"}', r"^options has no key 'filter' in this generation, it knows none: leave the key out, or "),
+        (
+            b'{"": 1}',
+            r"^options has no key '' in this generation, it knows none: .* promote a generation that knows it$",
+        ),
+        (b"", r"^options must be one JSON object such as \{\}, got '' \(Expecting value"),
+        (b"null", r"^options must be one JSON object such as \{\}, got null$"),
+        (b"[1, 2]", r"^options must be one JSON object such as \{\}, got \[1, 2\]$"),
+        (b'"{}"', r"^options must be one JSON object such as \{\}, got "),
+        (b"{'a': 1}", r"^options must be one JSON object such as \{\}, got \"\{'a': 1\}\" \(Expecting property name"),
+        (b'{"a": NaN}', r"got '\{\"a\": NaN\}' \(NaN is no JSON\)$"),
+        (b'{"a": 1, "a": 2}', r"\(key 'a' stands there twice\)$"),
+        (b"{} {}", r"\(Extra data"),
+        (b"\xff{}", r"^options must be one JSON object such as \{\}, got .* \('utf-8' codec can't decode"),
+        (b"[" * 5000, r"^options must be one JSON object, got one that is nested too deeply$"),
+        (b" " * 100_001, r"^options must have at most 100,000 bytes, got 100,001$"),
+    ],
+)
+def test_options_that_are_refused_today(value: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        read_knobs(KnobTensors(options=texts(b"{}", value)), 2)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (
+            b'{"filtr": "a"}',
+            r"^options has no key 'filtr' in this generation \(did you mean 'filter'\?\), it knows filter, offset",
+        ),
+        (b'{"offset": "20"}', r"^'offset' must be of type int, got '20' of type str \(options\)$"),
+        (b'{"offset": true}', r"^'offset' must be of type int, got True of type bool \(options\)$"),
+        (b'{"filter": 3}', r"^'filter' must be of type str, got 3 of type int \(options\)$"),
+        (b'{"facets": "brand"}', r"^'facets' must be of type tuple\[str, \.\.\.\], got 'brand' of type str"),
+    ],
+)
+def test_options_that_are_refused_tomorrow(value: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_options(texts(value), Tomorrow)
+
+
+def test_there_is_no_key_today() -> None:
+    assert read_options(texts(b"{}"), SearchOptions) == [NO_OPTIONS]
+    assert not vars(NO_OPTIONS)
