@@ -182,6 +182,10 @@ class ServingFolder:
         with suppress(OSError):
             _write(self.path / "processes.json", record)
 
+    def remove_processes(self) -> None:
+        """Forget what became of the processes of models that are no more."""
+        (self.path / "processes.json").unlink(missing_ok=True)
+
     def make_key(self) -> str:
         """Write a new key, readable by its owner only, and return it."""
         key = secrets.token_hex(32)

@@ -154,7 +154,7 @@ def _load_ensembles(running: RunningServer, generation: Generation) -> float:
     if running.record.cache:
         cached = cached_ensemble(generation.serial)
         control.load(cached)
-        control.wait_until_ready(cached, 1)
+        control.wait_until_ready(cached, generation.serial)
     started = time.perf_counter()
     control.load(ENSEMBLES[0])
     control.wait_until_ready(ENSEMBLES[0], generation.serial)

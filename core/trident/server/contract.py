@@ -50,14 +50,15 @@ class Contract:
         return None
 
 
-def around(text: str, model: str) -> str:
+def around(text: str, model: str, version: int) -> str:
     """Return the configuration of an ensemble with the contract of another, whose one step asks it for everything.
 
     An ensemble asks a step for all the outputs that it maps, whichever of them its own client wants.
 
     Args:
         text: The configuration of the other.
-        model: Its name; version 1 is asked.
+        model: Its name.
+        version: That is asked; what a client is told of the version that answered is that of this step.
 
     Raises:
         GenerationError: If the text is no configuration of an ensemble.
@@ -69,7 +70,7 @@ def around(text: str, model: str) -> str:
     start = text.rindex(SCHEDULING, 0, steps[0].start)
     maps = [("input", name) for name in contract.inputs] + [("output", name) for name in contract.outputs]
     lines = "".join(f'    {side}_map {{ key: "{name}" value: "{name}" }}\n' for side, name in maps)
-    step = f'{SCHEDULING} {{\n  step {{\n    model_name: "{model}"\n    model_version: 1\n{lines}  }}\n}}\n'
+    step = f'{SCHEDULING} {{\n  step {{\n    model_name: "{model}"\n    model_version: {version}\n{lines}  }}\n}}\n'
     return text[:start] + step + text[steps[0].end :].lstrip("\n")
 
 

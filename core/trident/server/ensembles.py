@@ -38,7 +38,7 @@ def point_ensembles(models: Path, generation: Generation, *, variant: str, cache
         if cache and ensemble == SEARCH:
             name = cached_ensemble(generation.serial)
             add_cached(models, generation, variant=variant)
-            text = around(text, name)
+            text = around(text, name, generation.serial)
         _write_ensemble(models / ensemble, generation, ensemble, text)
 
 
@@ -53,7 +53,7 @@ def add_cached(models: Path, generation: Generation, *, variant: str) -> None:
         TridentError: If a folder cannot be written.
     """
     name = cached_ensemble(generation.serial)
-    _write_ensemble(models / name, generation, SEARCH, _renamed(generation, name, variant) + CACHE_CONFIG, version=1)
+    _write_ensemble(models / name, generation, SEARCH, _renamed(generation, name, variant) + CACHE_CONFIG)
 
 
 def remove_cached(models: Path, serial: int) -> None:
@@ -121,11 +121,9 @@ def _renamed(generation: Generation, name: str, variant: str) -> str:
     return text
 
 
-def _write_ensemble(
-    target: Path, generation: Generation, ensemble: str, config: str, *, version: int | None = None
-) -> None:
+def _write_ensemble(target: Path, generation: Generation, ensemble: str, config: str) -> None:
     with staged_folder(target, overwrite=True) as staging:
         (staging / CONFIG_FILE).write_text(config, encoding="utf-8")
-        folder = staging / str(generation.serial if version is None else version)
+        folder = staging / str(generation.serial)
         folder.mkdir()
         link_files(generation.version_folder(ensemble), folder)
