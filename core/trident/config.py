@@ -151,7 +151,10 @@ def _convert(hint: Any, value: Any, *, where: str, key: str) -> Any:
     if hint is Path and isinstance(value, str):
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ConfigError(f"'{key}' must be a number that a float holds, got one too large ({where})") from error
     if isinstance(hint, type) and isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value
     expected = getattr(hint, "__name__", str(hint)) if origin is None else str(hint)
