@@ -104,7 +104,7 @@ def test_weights_that_are_gone_are_one_line(tiny_model: Path, large: Path, tmp_p
 
 
 def test_a_graph_of_no_sense_is_refused_in_both_forms(large: Path) -> None:
-    for weights in (True, False):
+    for weights in (True, False):  # inside, and outside
         model = read_graph(large / ONNX_FILE, weights=weights)
         model.graph.node.append(onnx.helper.make_node("NoSuchOperator", ["input_ids"], ["nowhere"]))
         with pytest.raises(ExportError, match="the ONNX checker refused the encoder: "):

@@ -27,8 +27,8 @@ Judged = dict[str, dict[str, tuple[float, int]]]  # grade and label, by query an
 def best_first(pairs: Pairs, scores: NDArray[np.float32]) -> list[int]:
     """Return the row numbers of pairs, the highest score first.
 
-    Equal scores of a query are in an order by chance, which depends on query, titles, then ids, and nothing else: not on
-    the order of the file, where the relevant ones often come first, nor on other pairs.
+    Equal scores of a query are in an order by chance, which depends on query, titles, then ids, and nothing else: not
+    on the order of the file, where the relevant ones often come first, nor on other pairs.
 
     Args:
         pairs: P pairs.

@@ -21,8 +21,8 @@ from trident.encoder.text import TextContract
 from trident.encoder.weights import usable_positions
 from trident.errors import ExportError
 from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident_export.graphs import graph_file
 from trident_export.graphs.fuse import fuse_projections
-from trident_export.graphs.graph_file import read_graph, write_graph
 
 OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion
 
@@ -77,14 +77,16 @@ def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) 
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"PyTorch could not export the encoder to ONNX: {str(error).splitlines()[0]}") from error
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        program.save(str(Path(folder) / ONNX_FILE))  # with its weights beside it where they are too large
-        model = read_graph(Path(folder) / ONNX_FILE)
-    _rename(model, {EMBEDDING: f"internal_{EMBEDDING}", "graph_output": EMBEDDING})
-    _strip(model)
-    fuse_projections(model)
-    onnx.helper.set_model_props(model, {FINGERPRINT_KEY: encoder_fingerprint})
-    write_graph(model, output)
+    large = sum(weight.numel() * weight.element_size() for weight in graph.parameters()) > graph_file.LARGEST_BYTES
+    with tempfile.TemporaryDirectory(dir=output.parent) as name:
+        folder = Path(name)
+        program.save(str(folder / ONNX_FILE), external_data=large)
+        model = graph_file.read_graph(folder / ONNX_FILE, weights=not large)
+        _rename(model, {EMBEDDING: f"internal_{EMBEDDING}", "graph_output": EMBEDDING})
+        _strip(model)
+        fuse_projections(model, weights_in=folder)
+        onnx.helper.set_model_props(model, {FINGERPRINT_KEY: encoder_fingerprint})
+        graph_file.write_graph(model, output, weights_in=folder if large else None)
     return model
 
 
