@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from trident.config import to_table
 from trident.data.catalogue import CATALOGUE_FILE
 from trident.encoder.base_model import file_sha256
-from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES, UNPADDED_FILES
+from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES, UNPADDED_FILES, data_file, graph_sha256
 from trident.encoder.text import TEXT_CONTRACT_FILE
 from trident.encoder.tokenization import TOKENIZER_FILE
 from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identity, unpadded_part, walk
@@ -34,7 +34,7 @@ def part_hashes(
     adapters = "".join(f"{path.relative_to(templates)}:{file_sha256(path)}\n" for path in walk(templates))
     return {
         "encoder": encoder.fingerprint,
-        **{name: file_sha256(parts / file) for name, file in graphs.items() if (parts / file).is_file()},
+        **{name: graph_sha256(parts / file) for name, file in graphs.items() if (parts / file).is_file()},
         "served": job.config.precision.served,
         "profiles": hashlib.sha256(json.dumps([to_table(each) for each in profiles]).encode()).hexdigest(),
         **({} if plan is None else {f"engine/{plan.library}/{plan.precision}": plan.identity}),
@@ -49,8 +49,9 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
     """Assemble the model repository and move the parts into it."""
     folders, parts = assemble(job.folder / REPOSITORY_FOLDER, identity, dimension=dimension), job.parts
     for file in (*GRAPH_FILES.values(), *UNPADDED_FILES.values(), CODES_FILE):
-        if (parts / file).is_file():
-            (parts / file).rename(folders["encoder"] / file)
+        for path in (parts / file, data_file(parts / file)):
+            if path.is_file():
+                path.rename(folders["encoder"] / path.name)
     (parts / CATALOGUE_FILE).rename(folders["retriever"] / CATALOGUE_FILE)
     for path in walk(parts / "index"):
         path.rename(folders["retriever"] / path.name)

@@ -29,7 +29,8 @@ from trident.generation.generation import Generation, find_generation, list_gene
 from trident.index.exact_search import exact_search
 from trident.index.index import VectorIndex
 from trident_export.config import ExportConfig, PrecisionConfig
-from trident_export.graphs.onnx_graph import EncoderGraph, check_graph, export_onnx
+from trident_export.graphs.graph_file import check_graph
+from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
 from trident_export.job import ExportOrder
 from trident_export.judge.parity import ProbeTexts, prove_parity, torch_embeddings
 from trident_export.merge.merge import load_backbone, merge, require_equal

@@ -111,7 +111,7 @@ def test_8_bits_are_8_bits_and_float16_keeps_pooling_in_float32(generation: Gene
 def test_the_joined_projections_change_nothing(generation: Generation, graph: Path, tokenizer: TextTokenizer) -> None:
     model = onnx.load(str(graph))
     assert sum(node.op_type == "Split" for node in model.graph.node) == 2  # one a block
-    assert fuse_projections(model) == 0  # they are joined already
+    assert fuse_projections(model, weights_in=graph.parent) == 0  # they are joined already
     operators = [node.op_type for node in model.graph.node]
     assert model.opset_import[0].version == 18
     assert operators.count("LayerNormalization") == 5  # one node each: two a block, and the embeddings'

@@ -47,7 +47,8 @@ def open_session(
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # an error is raised, and would be written to standard error as well
     try:
-        session = ort.InferenceSession(graph or str(path), sess_options=options, providers=list(providers))
+        file = str(path.resolve())  # a server's is a link, and weights outside of a graph lie beside the file itself
+        session = ort.InferenceSession(graph or file, sess_options=options, providers=list(providers))
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ModelError(f"{what} {path} is not an ONNX graph that ONNX Runtime loads: {first_line(error)}") from error
     if session.get_providers()[0] != providers[0]:  # ONNX Runtime falls back to the CPU with a log line only

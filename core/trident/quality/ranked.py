@@ -27,8 +27,8 @@ Judged = dict[str, dict[str, tuple[float, int]]]  # grade and label, by query an
 def best_first(pairs: Pairs, scores: NDArray[np.float32]) -> list[int]:
     """Return the row numbers of pairs, the highest score first.
 
-    Equal scores are in an order by chance, which depends on titles, then ids, and nothing else: not on the order of the
-    file, where the relevant ones often come first, nor on other pairs.
+    Equal scores of a query are in an order by chance, which depends on query, titles, then ids, and nothing else: not
+    on the order of the file, where the relevant ones often come first, nor on other pairs.
 
     Args:
         pairs: P pairs.
@@ -38,9 +38,8 @@ def best_first(pairs: Pairs, scores: NDArray[np.float32]) -> list[int]:
         DataError: If a score is no number.
     """
     require_numbers(scores, pairs)
-    chance = [
-        (_by_chance(title), _by_chance(each)) for title, each in zip(pairs.titles, pairs.product_ids, strict=True)
-    ]
+    named = zip(map(normalized_query, pairs.queries), pairs.titles, pairs.product_ids, strict=True)
+    chance = [(_by_chance(query, title), _by_chance(query, product_id)) for query, title, product_id in named]
     values = scores.tolist()
     return sorted(range(len(pairs)), key=lambda row: (-values[row], chance[row]))
 
@@ -94,8 +93,8 @@ def _no_number(score: float, where: str) -> str:
     )
 
 
-def _by_chance(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+def _by_chance(query: str, text: str) -> bytes:
+    return hashlib.blake2b(f"{query}\n{text}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def judgements(pairs: Pairs) -> Judged:
@@ -122,13 +121,15 @@ def whole_gains(grades: Sequence[float]) -> list[int]:
     Args:
         grades: At least one, each >= 0.
     """
-    parts = [Fraction(grade).limit_denominator(MOST_PARTS) for grade in grades]
-    if all(math.isclose(part, grade, rel_tol=1e-6) for part, grade in zip(parts, grades, strict=True)):
+    whole = [int(grade) for grade in grades]
+    if whole != list(grades):
+        parts = [Fraction(grade).limit_denominator(MOST_PARTS) for grade in grades]
         unit = math.lcm(*(part.denominator for part in parts))
-        whole = [int(part * unit) for part in parts]
-        divisor = math.gcd(*whole) or 1
-        if max(whole) // divisor <= LARGEST_GAIN:
-            return [each // divisor for each in whole]
+        same = all(math.isclose(part, grade, rel_tol=1e-6) for part, grade in zip(parts, grades, strict=True))
+        whole = [int(part * unit) for part in parts] if same else []
+    divisor = math.gcd(*whole) or 1
+    if whole and max(whole) // divisor <= LARGEST_GAIN:
+        return [each // divisor for each in whole]
     return [round(grade / max(grades) * LARGEST_GAIN) for grade in grades]
 
 

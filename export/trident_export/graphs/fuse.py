@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,10 +13,14 @@ from onnx import NodeProto, helper, numpy_helper
 ONNX_RUNTIME_DOMAIN = "com.microsoft"
 
 
-def fuse_projections(model: onnx.ModelProto) -> int:
+def fuse_projections(model: onnx.ModelProto, *, weights_in: Path) -> int:
     """Join such layers in place, exactly, and return how many products were saved.
 
     A layer is a matrix product with constant weights (K, N) followed by the addition of a constant bias (N,).
+
+    Args:
+        model: The graph.
+        weights_in: The folder of weights that lie outside of it, where any do.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     readers: dict[str, list[NodeProto]] = {}
@@ -33,7 +38,7 @@ def fuse_projections(model: onnx.ModelProto) -> int:
     instead: dict[str, list[NodeProto]] = {}
     gone: set[str] = set()
     for name, layers in joined.items():
-        instead[layers[0][0].name] = _joined(model, name, layers, tensors)
+        instead[layers[0][0].name] = _joined(model, name, layers, tensors, weights_in)
         gone.update(node.name for layer in layers for node in layer)
     nodes = []
     for node in model.graph.node:
@@ -51,12 +56,13 @@ def _joined(
     name: str,
     layers: list[tuple[NodeProto, NodeProto]],
     tensors: dict[str, onnx.TensorProto],
+    folder: Path,
 ) -> list[NodeProto]:
-    weights = [numpy_helper.to_array(tensors[node.input[1]]) for node, _ in layers]  # (K, N) each
+    weights = [numpy_helper.to_array(tensors[node.input[1]], str(folder)) for node, _ in layers]  # (K, N) each
     biases = [next(tensors[name] for name in added.input if name in tensors) for _, added in layers]
     constants = {
         "weight": np.concatenate(weights, axis=1),
-        "bias": np.concatenate([numpy_helper.to_array(bias) for bias in biases]),
+        "bias": np.concatenate([numpy_helper.to_array(bias, str(folder)) for bias in biases]),
         "widths": np.array([weight.shape[1] for weight in weights]),
     }
     model.graph.initializer.extend(

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from trident.encoder.graph_files import data_file
 from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError, first_line
 from trident_export.graphs.fp16 import convert_fp16
@@ -37,6 +38,8 @@ def make_graph(
     Raises:
         ExportError: If the graph cannot be converted, or float16 does not hold its values.
     """
+    if data_file(source).is_file():
+        raise ExportError(f"{name} is made of graphs of up to 2 GiB, {source.name} is larger: it is served in fp32")
     try:
         if name == "fp16":
             convert_fp16(source, output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import torch
 from torch import Tensor
 
 from trident.encoder.encoder import FINGERPRINT_KEY
+from trident.encoder.graph_files import ONNX_FILE
 from trident.encoder.pooling import normalize, pool
 from trident.encoder.text import TextContract
 from trident.encoder.weights import usable_positions
 from trident.errors import ExportError
 from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident_export.graphs import graph_file
 from trident_export.graphs.fuse import fuse_projections
 
 OPSET = 18  # LayerNormalization is one node from 17 on; 18 is what the exporter writes without conversion
@@ -50,7 +53,7 @@ def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) 
 
     Args:
         graph: The encoder in float32.
-        output: The ``.onnx`` file.
+        output: The ``.onnx`` file; weights of more than 2 GiB lie beside it.
         encoder_fingerprint: Kept in the file's metadata, where the server looks for it.
 
     Raises:
@@ -74,27 +77,17 @@ def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) 
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ExportError(f"PyTorch could not export the encoder to ONNX: {str(error).splitlines()[0]}") from error
-    program.save(str(output))
-    model = onnx.load(str(output))
-    _rename(model, {EMBEDDING: f"internal_{EMBEDDING}", "graph_output": EMBEDDING})
-    _strip(model)
-    fuse_projections(model)
-    onnx.helper.set_model_props(model, {FINGERPRINT_KEY: encoder_fingerprint})
-    check_graph(model)
-    onnx.save(model, str(output))
+    large = sum(weight.numel() * weight.element_size() for weight in graph.parameters()) > graph_file.LARGEST_BYTES
+    with tempfile.TemporaryDirectory(dir=output.parent) as name:
+        folder = Path(name)
+        program.save(str(folder / ONNX_FILE), external_data=large)
+        model = graph_file.read_graph(folder / ONNX_FILE, weights=not large)
+        _rename(model, {EMBEDDING: f"internal_{EMBEDDING}", "graph_output": EMBEDDING})
+        _strip(model)
+        fuse_projections(model, weights_in=folder)
+        onnx.helper.set_model_props(model, {FINGERPRINT_KEY: encoder_fingerprint})
+        graph_file.write_graph(model, output, weights_in=folder if large else None)
     return model
-
-
-def check_graph(model: onnx.ModelProto) -> None:
-    """Check a graph, its types and shapes.
-
-    Raises:
-        ExportError: In the ONNX checker's words.
-    """
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the ONNX checker refused the encoder: {str(error).splitlines()[0]}") from error
 
 
 def _positions(graph: EncoderGraph) -> int:

@@ -20,7 +20,7 @@ from onnx import NodeProto, helper, numpy_helper, shape_inference
 from trident.errors import ExportError
 from trident.search.tensors import ATTENTION_MASK, INPUT_IDS
 from trident_export.graphs.fuse import fuse_gelu
-from trident_export.graphs.onnx_graph import check_graph
+from trident_export.graphs.graph_file import read_graph, write_graph
 
 ARITHMETIC = ("Abs", "Add", "Div", "Max", "Min", "Mul", "Pow", "Sqrt", "Sub")
 ACTIVATIONS = ("Clip", "Erf", "Gelu", "Relu", "Sigmoid", "Tanh")
@@ -36,16 +36,15 @@ def convert_unpadded(source: Path, output: Path) -> int:
 
     Args:
         source: The ``.onnx`` file of a padded graph, float32 or 8-bit.
-        output: The file to write.
+        output: The file to write, in the same folder: weights that lie outside are those of both.
 
     Raises:
         ExportError: If no matrix product with weights can run so.
     """
-    model = onnx.load(str(source))
+    model = read_graph(source, weights=False)  # none of those that may lie outside is changed
     fuse_gelu(model)
     packed = _Unpadding(model).apply()
-    check_graph(model)
-    onnx.save(model, str(output))
+    write_graph(model, output)
     return packed
 
 
