@@ -91,6 +91,7 @@ def command(
             say(tuned.line)
         with ExitStack() as running:
             server = running.enter_context(serving.serve(found, generations, options))
+            processes.look(server.pid)  # all of them have just answered
             urls = server.urls
             if health is not None:
                 running.enter_context(health)
