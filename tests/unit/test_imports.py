@@ -56,7 +56,9 @@ PACKAGES = {
     "trident_train": Package("train/trident_train", OURS - {"trident", "trident_train"}),
     "trident_export": Package("export/trident_export", OURS - {"trident", "trident_export"}),
     "trident_client": Package(
-        "client/trident_client", OURS - {"trident_client"}, allowed=frozenset({"numpy", "tritonclient", "grpc"})
+        "client/trident_client",
+        OURS - {"trident_client"},
+        allowed=frozenset({"numpy", "tritonclient", "grpc", "gevent"}),
     ),
     "trident_gpu": Package("gpu/trident_gpu", OURS - {"trident", "trident_gpu"}),
     "model_repository": Package("model_repository", OURS - {"trident", "trident_gpu"}),
@@ -345,7 +347,12 @@ EXTRAS_OF = {
     "model_repository": ("serve",),
 }
 # Modules that no requirement of ours is named for: the one that brings them, the server that does, or kernels/.
-BROUGHT_BY = {"google": "tritonclient", "huggingface_hub": "tokenizers", "triton_python_backend_utils": "tritonserver"}
+BROUGHT_BY = {
+    "google": "tritonclient",
+    "gevent": "tritonclient",
+    "huggingface_hub": "tokenizers",
+    "triton_python_backend_utils": "tritonserver",
+}
 BESIDE = {"tritonserver", "trident-kernels"}  # what no extra brings
 
 
