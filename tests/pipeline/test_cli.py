@@ -290,6 +290,27 @@ def test_searches_that_cannot_be_answered(arguments: tuple[str, ...], part: str)
     assert part in refusal(run("search", "sofa", "--url", "127.0.0.1:1", *arguments), 1)
 
 
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ("{", "--options must be one JSON object such as '{}', got '{' (Expecting property name"),
+        ("[1]", "--options must be one JSON object such as '{}', got '[1]'"),
+        ("filter=1", "--options must be one JSON object such as '{}', got 'filter=1' (Expecting value"),
+        ('{"filter": NaN}', "options must be what JSON can hold, got {'filter': nan} (Out of range float values"),
+    ],
+)
+def test_options_of_a_search_that_are_no_object(options: str, part: str) -> None:
+    found = run("search", "sofa", "--url", "127.0.0.1:1", "--options", options)
+    assert found.status in (1, 2)
+    assert part in refusal(found, found.status)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_no_time_to_start_is_refused(tiny_generations: Path, seconds: str) -> None:
+    found = run("serve", "--generations", tiny_generations, "--start-timeout", seconds)
+    assert f"--start-timeout must be > 0 seconds, got {seconds}" in refusal(found, found.status)
+
+
 def test_a_folder_without_a_generation_is_not_served(tmp_path: Path) -> None:
     line = refusal(run("serve", "--generations", tmp_path), 1)
     assert line.startswith(f"{tmp_path} holds no generation: make one with trident export RUN --catalogue FILE --out ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -20,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from trident.data.catalogue import read_catalogue
+from trident.data.pairs import read_pairs
 from trident.encoder.base_model import weights_fingerprint
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.text import TextContract
@@ -280,6 +282,38 @@ def test_bad_inputs_are_refused(tiny_run: Path, tiny_data: Path, tmp_path: Path)
     with pytest.raises(GenerationError, match="holds no generation: make one with trident export"):
         find_generation(tmp_path)
     assert not (tmp_path / "g").exists()
+
+
+def with_test_queries(run: Path, names: dict[str, str]) -> Path:
+    """Change test queries of a run."""
+    pairs = read_pairs(run / "test.parquet")
+    queries = [names.get(query, query) for query in pairs.queries]
+    dataclasses.replace(pairs, queries=queries).save(run / "test.parquet")
+    return run
+
+
+def test_queries_that_no_server_takes_are_not_golden(run_copy: Path, tiny_data: Path, tmp_path: Path) -> None:
+    """The limits of requests hold at the export: what passes it can be served."""
+    queries = list(dict.fromkeys(read_pairs(run_copy / "test.parquet").queries))
+    long = {queries[0]: "é" * 5001, queries[1]: "sofa " * 2001}
+    stages: list[Stage] = []
+    made = export(with_test_queries(run_copy, long), tiny_data / "products.csv", tmp_path / "g", report=stages.append)
+    assert [answer.query for answer in made.golden()] == queries[2:]
+    assert len(set(read_pairs(made.folder / "test.parquet").queries)) == len(queries)  # the split itself is whole
+    proof = next(stage.proof for stage in stages if stage.stage == "golden")
+    assert proof == f"{len(queries) - 2} queries answered, 2 of the held-out ones are longer than a server takes"
+
+
+def test_a_run_whose_queries_no_server_takes_is_refused(run_copy: Path, tiny_data: Path, tmp_path: Path) -> None:
+    queries = dict.fromkeys(read_pairs(run_copy / "test.parquet").queries)
+    run = with_test_queries(run_copy, {query: f"{query} " * 1000 + query for query in queries})
+    message = (
+        r"^held-out queries must be ones that a server takes, to be golden, got none of 14: query must have at most "
+        r"10,000 bytes, got 1\d,\d+ \(.*test\.parquet\): train with shorter test queries$"
+    )
+    with pytest.raises(ExportError, match=message):
+        export(run, tiny_data / "products.csv", tmp_path / "g")
+    assert not (tmp_path / "g").exists() or not list((tmp_path / "g").glob("[0-9a-f]*"))
 
 
 def test_another_base_is_refused(run_copy: Path, tmp_path: Path) -> None:

@@ -135,8 +135,9 @@ def test_a_model_gets_new_processes(tiny_generations: Path, tmp_path: Path, vari
         wait_for(lambda: served.ready()[0] == 503, NOTICED_S)
         assert f"of model '{model}' died" in served.ready()[1]
         wait_for(lambda: served.ready()[0] == 200, MENDED_S)
+        keys = sorted(each.key for each in before)  # the old ones end when they have answered what they had
+        wait_for(lambda: sorted(each.key for each in served.models()) == keys, MENDED_S)
         after = served.models()
-        assert sorted(each.key for each in after) == sorted(each.key for each in before)
         assert victim.pid not in {each.pid for each in after}
         others = {each.pid for each in before if each.model != model}
         assert others <= {each.pid for each in after}, "only that model is loaded again"

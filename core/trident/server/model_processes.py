@@ -113,10 +113,7 @@ class ModelProcesses:
             self._server, self._known, self._ended, self._down = server_pid, {}, {}, {}
             self._write()
         states, now = children(server_pid), time.monotonic()
-        alive = [pid for pid, state in states.items() if state not in "ZX"]
-        for pid in alive:
-            if pid not in self._known and (found := model_of(pid, self._models)) is not None:
-                self._known[pid] = found
+        alive = self._learn(states)
         self._ended = {pid: self._ended.get(pid, now) for pid in states if pid not in alive}
         living = Counter(self._known[pid].key for pid in alive if pid in self._known)
         for pid in [pid for pid in self._known if pid not in alive]:
@@ -131,7 +128,12 @@ class ModelProcesses:
         return list(self._down)
 
     def mended(self, key: tuple[str, int]) -> None:
-        """Note that a model has all of its processes, or that its version is gone."""
+        """Note that a model has all of its processes, or that its version is gone: others of it that died are too."""
+        states = children(self._server)
+        for pid in [pid for pid, each in self._known.items() if each.key == key and states.get(pid) == "Z"]:
+            del self._known[pid]
+            self._died += 1
+        self._learn(states)
         self._down.pop(key, None)
         self._write()
 
@@ -139,6 +141,14 @@ class ModelProcesses:
         """Note that what ended had been unloaded: no process died."""
         self._died -= 1
         self.mended(key)
+
+    def _learn(self, states: dict[int, str]) -> list[int]:
+        """Return the living processes, and remember what each serves."""
+        alive = [pid for pid, state in states.items() if state not in "ZX"]
+        for pid in alive:
+            if pid not in self._known and (found := model_of(pid, self._models)) is not None:
+                self._known[pid] = found
+        return alive
 
     def _write(self) -> None:
         self._folder.write_processes(ProcessRecord(died=self._died, down=len(self._down)))

@@ -81,6 +81,17 @@ def test_it_follows_the_golden_checks() -> None:
         ask(health, "/live")
 
 
+def test_a_fault_counts_whatever_the_checks_say() -> None:
+    faults: list[str] = ["a process of version 7 of model 'pipeline' died 1 s ago"]
+    with HealthServer("127.0.0.1", 0, lambda: RIGHT, period_s=PERIOD_S, faults=lambda: faults) as health:
+        wait_until(lambda: ask(health, "/ready")[1]["asked"] == 3)
+        status, answer = ask(health, "/ready")
+        assert (status, answer["ready"], answer["reasons"]) == (503, False, faults)
+        faults.clear()
+        assert ask(health, "/ready")[0] == 200
+        assert ask(health, "/live")[0] == 200
+
+
 def test_it_is_not_ready_before_the_first_check_nor_when_one_hangs() -> None:
     going_on, calls = threading.Semaphore(0), []
 
