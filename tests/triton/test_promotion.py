@@ -114,8 +114,10 @@ def test_one_promotion_at_a_time(own: Any, port: int) -> None:
 
 def test_one_of_an_earlier_trident_is_not_promoted(run_trident: Callable[..., Any], own: Any, port: int) -> None:
     manifest = own.b.folder / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 1}))
+    as_it_is = manifest.read_text()
+    manifest.write_text(json.dumps({**json.loads(as_it_is), "format": 1}))
     refused = run_trident("promote", own.b.id, "--generations", own.folder, "--http-port", str(port))
+    manifest.write_text(as_it_is)  # for the tests after this one
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.splitlines()[-1] == (
         f"trident: generation {own.b.id} was made by an earlier Trident (format 1, this one reads 2): export again"

@@ -123,6 +123,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         finally:
             server.stop()
             folder.remove_server()
+            folder.remove_processes()
             folder.key_path.unlink(missing_ok=True)
             remove_repository(folder.models)
 
