@@ -33,6 +33,7 @@ from trident.generation.tuning import UNTUNED, Tuning
 
 SERVING_FOLDER = ".serving"
 KEY_VARIABLE = "TRIDENT_KEY"
+PROCESSES_FILE = "processes.json"
 LOCK_POLL_S = 0.05
 
 T = TypeVar("T")
@@ -175,12 +176,16 @@ class ServingFolder:
         Raises:
             ServerError: If the file is damaged.
         """
-        return _read(ProcessRecord, self.path / "processes.json") or ProcessRecord()
+        return _read(ProcessRecord, self.path / PROCESSES_FILE) or ProcessRecord()
 
     def write_processes(self, record: ProcessRecord) -> None:
         """Write what became of the models' processes; on a full disk the last record stays."""
         with suppress(OSError):
-            _write(self.path / "processes.json", record)
+            _write(self.path / PROCESSES_FILE, record)
+
+    def remove_processes(self) -> None:
+        """Forget what became of the models' processes, as there is no server any more."""
+        (self.path / PROCESSES_FILE).unlink(missing_ok=True)
 
     def remove_processes(self) -> None:
         """Forget what became of the processes of models that are no more."""

@@ -85,7 +85,7 @@ def test_an_ensemble_around_another_asks_it_for_everything(generation: Generatio
 
 def test_only_ensembles_are_put_into_others(candidate: Generation, models: Path) -> None:
     with pytest.raises(GenerationError, match=r"^an ensemble must have 'ensemble_scheduling' once, got 0$"):
-        around('name: "x"', "y")
+        around('name: "x"', "y", 1)
     with pytest.raises(GenerationError, match=r"must have 'name' and 'data_type' once, got \[\]$"):
         Contract.of("input { dims: 1 }")
     edit(candidate, "search/configs/cpu.pbtxt", 'name: "search"', 'name: "sarch"')
