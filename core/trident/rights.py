@@ -28,13 +28,18 @@ REMEDIES = {
 }
 
 
-def path_error(error: OSError) -> str | None:
-    """Return what stopped a program at a path, with the remedy, in a line; None where the program is to blame."""
+def path_error(error: OSError, *, path: Path | None = None) -> str | None:
+    """Return what stopped a program at a path, with the remedy, in a line; None where the program is to blame.
+
+    Args:
+        error: What the system said.
+        path: The one that the user named; None: the error's own.
+    """
     if error.errno not in PATH_ERRORS:
         return None
-    if error.filename is None:  # of a library that has the path in its words
+    if path is None and error.filename is None:  # of a library that has the path in its words
         return f"{' '.join(str(error).split())}; {_remedy(error.errno, None)}"
-    path = Path(os.fsdecode(error.filename))
+    path = path or Path(os.fsdecode(error.filename))
     return f"{path} cannot be {_wanted(path)}: {error.strerror}; {_remedy(error.errno, path)}"
 
 

@@ -71,7 +71,9 @@ def _copy(plan: Path, out: Path, manifest: PlanManifest) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):  # it need not be there
             staging.unlink()
-        raise TridentError(path_error(error) or f"{out} cannot be written: {error.strerror or error}") from error
+        raise TridentError(
+            path_error(error, path=out) or f"{out} cannot be written: {error.strerror or error}"
+        ) from error
     return out
 
 

@@ -56,7 +56,9 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}.staging-{os.getpid()}-", dir=parent))
         scratch.chmod(0o777 & ~umask())
     except OSError as error:
-        raise TridentError(path_error(error) or f"{parent} cannot be written: {error.strerror or error}") from error
+        raise TridentError(
+            path_error(error, path=parent) or f"{parent} cannot be written: {error.strerror or error}"
+        ) from error
     try:
         yield scratch
     finally:
@@ -79,7 +81,9 @@ def held_alone(lock: Path, busy: str) -> Iterator[None]:
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise TridentError(path_error(error) or f"{lock} cannot be written: {error.strerror or error}") from error
+        raise TridentError(
+            path_error(error, path=lock) or f"{lock} cannot be written: {error.strerror or error}"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

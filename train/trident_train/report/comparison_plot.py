@@ -41,7 +41,9 @@ def save_plot(comparison: Comparison, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     except OSError as error:
-        raise TridentError(path_error(error) or f"{path} cannot be written: {error.strerror or error}") from error
+        raise TridentError(
+            path_error(error, path=path) or f"{path} cannot be written: {error.strerror or error}"
+        ) from error
 
 
 def comparison_figure(comparison: Comparison) -> Figure:
