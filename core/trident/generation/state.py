@@ -187,10 +187,6 @@ class ServingFolder:
         """Forget what became of the models' processes, as there is no server any more."""
         (self.path / PROCESSES_FILE).unlink(missing_ok=True)
 
-    def remove_processes(self) -> None:
-        """Forget what became of the processes of models that are no more."""
-        (self.path / "processes.json").unlink(missing_ok=True)
-
     def make_key(self) -> str:
         """Write a new key, readable by its owner only, and return it."""
         key = secrets.token_hex(32)

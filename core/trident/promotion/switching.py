@@ -16,6 +16,7 @@ from trident.probe.control import LOAD_TIMEOUT_S, POLL_S
 from trident.probe.golden_check import GoldenReport, check_golden, fault_of
 from trident.probe.running import RunningServer
 from trident.server.ensembles import (
+    add_cached,
     add_candidate,
     ensembles_aside,
     point_ensembles,
@@ -68,6 +69,8 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
         if candidate.serial not in linked_generations(models):
             undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
         load_components(running, candidate)
+        if running.record.cache:
+            _load_cached(running, candidate)
         with _candidate(running, candidate):
             report = check_golden(control.url, candidate, model=CANDIDATE, variant=running.record.variant)
             _prove(report, "before the switch")
@@ -148,13 +151,17 @@ def _candidate(running: RunningServer, generation: Generation) -> Iterator[None]
         remove_candidate(models)
 
 
+def _load_cached(running: RunningServer, generation: Generation) -> None:
+    """Load what will answer inside ``search``, while the folder of ``search`` is as the server knows it."""
+    add_cached(running.folder.models, generation, variant=running.record.variant)
+    cached = cached_ensemble(generation.serial)
+    running.control.load(cached)
+    running.control.wait_until_ready(cached, generation.serial)
+
+
 def _load_ensembles(running: RunningServer, generation: Generation) -> float:
     """Load the ensembles as they are in the repository, and return the milliseconds that ``search`` took."""
     control = running.control
-    if running.record.cache:
-        cached = cached_ensemble(generation.serial)
-        control.load(cached)
-        control.wait_until_ready(cached, generation.serial)
     started = time.perf_counter()
     control.load(ENSEMBLES[0])
     control.wait_until_ready(ENSEMBLES[0], generation.serial)

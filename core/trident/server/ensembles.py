@@ -24,6 +24,11 @@ CACHE_CONFIG = "response_cache { enable: true }\n"
 def point_ensembles(models: Path, generation: Generation, *, variant: str, cache: bool) -> None:
     """Make the ensembles those of a generation; the server sees it when they are loaded.
 
+    With a cache a running server must have loaded the generation's cached ensemble before (``add_cached``). Loading a
+    model reloads whatever depends on a changed one, with the versions that its folder has by then and the
+    configuration that it had (seen on 2.51): a ``search`` that was written already would answer with its new version
+    from its old step.
+
     Args:
         models: The repository.
         generation: The one to answer.
@@ -36,9 +41,7 @@ def point_ensembles(models: Path, generation: Generation, *, variant: str, cache
     for ensemble in ENSEMBLES:
         text = ensemble_config(generation, ensemble, variant).read_text(encoding="utf-8")
         if cache and ensemble == SEARCH:
-            name = cached_ensemble(generation.serial)
-            add_cached(models, generation, variant=variant)
-            text = around(text, name, generation.serial)
+            text = around(text, cached_ensemble(generation.serial), generation.serial)
         _write_ensemble(models / ensemble, generation, ensemble, text)
 
 

@@ -20,7 +20,7 @@ from trident.generation.plan import PLAN_FILE
 from trident.generation.staging import staged_folder, write_text
 from trident.generation.tuning import UNTUNED, Tuning
 from trident.server.contract import Contract
-from trident.server.ensembles import ensemble_config, point_ensembles
+from trident.server.ensembles import add_cached, ensemble_config, point_ensembles
 from trident.server.models import COMPONENTS, CONFIG_FILE, ENSEMBLES, ONE_PROCESS, further_models, link_files
 
 
@@ -52,6 +52,8 @@ def lay_out(
     write_text(_serials_path(models), json.dumps({}))
     use_serial(models, generation)
     add_components(models, generation, plan=plan)
+    if cache:
+        add_cached(models, generation, variant=variant)
     point_ensembles(models, generation, variant=variant, cache=cache)
 
 
