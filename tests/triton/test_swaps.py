@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from trident.bench.process_tree import tree_usage
+from trident.probe.control import ModelControl
+from trident.probe.running import find_running
 from trident.promotion.promotion import PromoteOptions, promote, retire
 from trident.search.searcher import Searcher
 from trident.server.server import TritonServer, free_ports
@@ -90,6 +92,27 @@ def server(own: Any) -> Iterator[TritonServer]:
     )
     with serve(own.a, own.folder, options) as started:
         yield started
+
+
+def test_the_folder_of_search_changes_after_its_step_is_loaded(
+    server: TritonServer, own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton reloads dependents of a changed model with the configuration that they had: their folder must be that."""
+    loads = []
+    load = ModelControl.load
+
+    def seen(control: ModelControl, model: str) -> None:
+        folder = find_running(own.folder, server.config.http_port).folder.models / "search"
+        loads.append((model, [int(path.name) for path in folder.iterdir() if path.is_dir()]))
+        load(control, model)
+
+    monkeypatch.setattr(ModelControl, "load", seen)
+    for serving, other in ((own.a, own.b), (own.b, own.a)):
+        loads.clear()
+        promote(own.folder, server.config.http_port, other.id, PromoteOptions(), report=lambda _: None)
+        assert (f"cached_{other.serial}", [serving.serial]) in loads
+        assert [versions for model, versions in loads if model == "search"] == [[other.serial]]
+        assert all(versions == [serving.serial] for model, versions in loads if model not in ("search", "embed"))
 
 
 @pytest.mark.parametrize(
