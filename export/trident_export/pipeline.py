@@ -23,6 +23,7 @@ from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import file_sha256
 from trident.encoder.served_encoder import load_encoder
 from trident.errors import ModelError
+from trident.generation.durable import put_in_place
 from trident.generation.generation import (
     REPOSITORY_FOLDER,
     TEST_PAIRS_FILE,
@@ -148,7 +149,7 @@ def export_generation(
             manifest = pass_gate(job, manifest)
             write_manifest(job.folder, replace(manifest, stages=[asdict(row) for row in job.stages.rows]))
             give_rights(job.folder)
-            job.folder.rename(target)
+            put_in_place(job.folder, target)
     return Generation.load(target)
 
 
