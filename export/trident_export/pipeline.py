@@ -45,6 +45,7 @@ from trident_export.stages.answers import answer_golden, judge_quality, served_q
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
+from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate, require_comparable
 
 BASE_FILE = "base.json"
@@ -98,6 +99,7 @@ def export_generation(
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
         encoder = export_encoder(job)
+        tell_needs(job, encoder, embeddings)
         products = embed_products(job, encoder, embeddings, embedding)
         index = export_index(job, encoder, products)
         proofs = export_precisions(job, encoder, products)
@@ -109,6 +111,8 @@ def export_generation(
         )
         answer_golden(job, served, encoder.tokenizer, index)
         quality = judge_quality(job, served, encoder.tokenizer, index)
+        dimension = index.dimension
+        del index, products, served  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
             place_engine(job, plan)
         hashes = part_hashes(job, encoder, profiles, plan)
@@ -127,7 +131,7 @@ def export_generation(
                 query_tokens=profiles[0].opt[1],
             )
             with job.stages.stage("repository") as notes:
-                fill_repository(job, identity, index.dimension)
+                fill_repository(job, identity, dimension)
                 notes.path, notes.proof = job.folder / REPOSITORY_FOLDER, f"serial {identity.serial}"
             manifest = Manifest(
                 id=identity.id,
@@ -138,7 +142,7 @@ def export_generation(
                 parts=hashes,
                 parents=_parents(order),
                 text=to_table(encoder.tokenizer.contract),
-                index={**to_table(order.config.index), "dimension": index.dimension},
+                index={**to_table(order.config.index), "dimension": dimension},
                 products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,
