@@ -1,4 +1,4 @@
-"""A server that starts comes further as long as it writes, reads, grows or starts processes; one that hangs does not."""
+"""A starting server comes further while it writes, reads, grows or starts processes; one that hangs does not."""
 
 from __future__ import annotations
 
