@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,51 +12,6 @@ from trident.generation.durable import make_folder, put_in_place, sync_folder
 from trident.generation.serials import next_serial
 from trident.generation.staging import staged_folder, write_text
 from trident.generation.state import HistoryEvent, ServingFolder
-
-
-class Disk:
-    """Records what a program asks of the disk, and does it.
-
-    ``events`` are ("sync", path) and ("rename", from, to), in order. A path that was renamed is known by both names.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.events: list[tuple[str, ...]] = []
-        self._synced: set[tuple[int, int]] = set()
-        fsync, self.unsynced = os.fsync, list[str]()
-
-        def sync(descriptor: int) -> None:
-            fsync(descriptor)
-            found = os.fstat(descriptor)
-            self._synced.add((found.st_dev, found.st_ino))
-            self.events.append(("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
-
-        monkeypatch.setattr(os, "fsync", sync)
-        for name in ("rename", "replace"):
-            monkeypatch.setattr(os, name, self._renaming(getattr(os, name)))
-
-    def _renaming(self, rename: Callable[[str, str], None]) -> Callable[[str, str], None]:
-        def renamed(source: str, target: str) -> None:
-            if not Path(target).name.startswith(".") or Path(target).is_file():
-                self.unsynced += [str(path) for path in (Path(source), *Path(source).rglob("*")) if not self._has(path)]
-            rename(source, target)
-            self.events.append(("rename", str(source), str(target)))
-
-        return renamed
-
-    def _has(self, path: Path) -> bool:
-        found = path.lstat()
-        return path.is_symlink() or (found.st_dev, found.st_ino) in self._synced
-
-    def synced_after(self, folder: Path) -> bool:
-        """Return whether a folder was synced after the last rename."""
-        last = max(number for number, event in enumerate(self.events) if event[0] == "rename")
-        return ("sync", str(folder)) in self.events[last:]
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
 
 
 def fill(folder: Path) -> None:
@@ -67,7 +22,7 @@ def fill(folder: Path) -> None:
     (folder / "manifest.json").write_text("{}")
 
 
-def test_a_folder_is_on_the_disk_before_it_counts(tmp_path: Path, disk: Disk) -> None:
+def test_a_folder_is_on_the_disk_before_it_counts(tmp_path: Path, disk: Any) -> None:
     with staged_folder(tmp_path / "out" / "generation") as staging:
         fill(staging)
     assert not disk.unsynced
@@ -75,7 +30,7 @@ def test_a_folder_is_on_the_disk_before_it_counts(tmp_path: Path, disk: Disk) ->
     assert ("sync", str(tmp_path)) in disk.events, "the folder of generations was made here"
 
 
-def test_a_folder_that_replaces_another_is_on_the_disk_before(tmp_path: Path, disk: Disk) -> None:
+def test_a_folder_that_replaces_another_is_on_the_disk_before(tmp_path: Path, disk: Any) -> None:
     for _ in range(2):
         with staged_folder(tmp_path / "run", overwrite=True) as staging:
             fill(staging)
@@ -83,14 +38,14 @@ def test_a_folder_that_replaces_another_is_on_the_disk_before(tmp_path: Path, di
     assert disk.synced_after(tmp_path)
 
 
-def test_a_folder_that_is_made_anew_at_every_start_does_not_wait(tmp_path: Path, disk: Disk) -> None:
+def test_a_folder_that_is_made_anew_at_every_start_does_not_wait(tmp_path: Path, disk: Any) -> None:
     with staged_folder(tmp_path / "models", lasting=False) as staging:
         fill(staging)
     assert str(tmp_path / "models") in disk.events[-1][2]
     assert disk.unsynced
 
 
-def test_what_is_put_in_place_is_on_the_disk_before(tmp_path: Path, disk: Disk) -> None:
+def test_what_is_put_in_place_is_on_the_disk_before(tmp_path: Path, disk: Any) -> None:
     made = tmp_path / ".staging"
     made.mkdir()
     fill(made)
@@ -100,7 +55,7 @@ def test_what_is_put_in_place_is_on_the_disk_before(tmp_path: Path, disk: Disk) 
     assert (tmp_path / "generation" / "models" / "1" / "graph").stat().st_size == 100_000
 
 
-def test_the_state_and_the_history_are_on_the_disk_before_they_count(tmp_path: Path, disk: Disk) -> None:
+def test_the_state_and_the_history_are_on_the_disk_before_they_count(tmp_path: Path, disk: Any) -> None:
     folder = ServingFolder.of(tmp_path, 8000)
     with folder.serve_lock():
         assert ("sync", str(tmp_path)) in disk.events
@@ -111,7 +66,7 @@ def test_the_state_and_the_history_are_on_the_disk_before_they_count(tmp_path: P
     assert disk.events[-1] == ("sync", str(folder.history_path))
 
 
-def test_serial_numbers_are_on_the_disk_before_they_are_given_out(tmp_path: Path, disk: Disk) -> None:
+def test_serial_numbers_are_on_the_disk_before_they_are_given_out(tmp_path: Path, disk: Any) -> None:
     assert next_serial(tmp_path) == 1
     assert not disk.unsynced
     assert disk.synced_after(tmp_path)
