@@ -30,6 +30,7 @@ class Texts(Sequence[str]):
         assert array.type == KIND
         assert not array.null_count
         self.array = array
+        self._binary = array.cast(pa.large_binary())  # the same bytes
         _, offsets, data = array.buffers()
         size = len(array) + 1
         begin = 8 * array.offset
@@ -91,7 +92,7 @@ class Texts(Sequence[str]):
             return NotImplemented
         return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment] - as of every sequence that is compared by what it holds
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         """Return the first few texts and how many there are."""
@@ -100,6 +101,9 @@ class Texts(Sequence[str]):
     def bytes_at(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the UTF-8 of rows, an object array of their shape; empty for row -1, which is none."""
         places = rows.ravel()
+        if places.min(initial=0) >= 0:  # no gaps, as nearly always: Arrow makes the objects
+            taken = self._binary.take(pa.array(places))
+            return np.asarray(taken.to_numpy(zero_copy_only=False)).reshape(rows.shape)
         ends = self._offsets[places + 1]  # of row -1: the first offset
         starts = np.where(places < 0, ends, self._offsets[places])
         data = self._data
