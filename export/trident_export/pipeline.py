@@ -23,6 +23,7 @@ from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import file_sha256
 from trident.encoder.served_encoder import load_encoder
 from trident.errors import ModelError
+from trident.generation.durable import put_in_place
 from trident.generation.generation import (
     REPOSITORY_FOLDER,
     TEST_PAIRS_FILE,
@@ -44,6 +45,7 @@ from trident_export.stages.answers import answer_golden, judge_quality, served_q
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
+from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate, require_comparable
 
 BASE_FILE = "base.json"
@@ -97,6 +99,7 @@ def export_generation(
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
         encoder = export_encoder(job)
+        tell_needs(job, encoder, embeddings)
         products = embed_products(job, encoder, embeddings, embedding)
         index = export_index(job, encoder, products)
         proofs = export_precisions(job, encoder, products)
@@ -108,6 +111,8 @@ def export_generation(
         )
         answer_golden(job, served, encoder.tokenizer, index)
         quality = judge_quality(job, served, encoder.tokenizer, index)
+        dimension = index.dimension
+        del index, products, served  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
             place_engine(job, plan)
         hashes = part_hashes(job, encoder, profiles, plan)
@@ -126,7 +131,7 @@ def export_generation(
                 query_tokens=profiles[0].opt[1],
             )
             with job.stages.stage("repository") as notes:
-                fill_repository(job, identity, index.dimension)
+                fill_repository(job, identity, dimension)
                 notes.path, notes.proof = job.folder / REPOSITORY_FOLDER, f"serial {identity.serial}"
             manifest = Manifest(
                 id=identity.id,
@@ -137,7 +142,7 @@ def export_generation(
                 parts=hashes,
                 parents=_parents(order),
                 text=to_table(encoder.tokenizer.contract),
-                index={**to_table(order.config.index), "dimension": index.dimension},
+                index={**to_table(order.config.index), "dimension": dimension},
                 products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,
@@ -148,7 +153,7 @@ def export_generation(
             manifest = pass_gate(job, manifest)
             write_manifest(job.folder, replace(manifest, stages=[asdict(row) for row in job.stages.rows]))
             give_rights(job.folder)
-            job.folder.rename(target)
+            put_in_place(job.folder, target)
     return Generation.load(target)
 
 

@@ -72,9 +72,7 @@ class Retriever:
             )
         self.index = index
         self.identity = identity
-        # One more row at the end, so that -1, no product, takes the empty text.
-        self._product_ids = np.array([text.encode() for text in [*catalogue.product_ids, ""]], dtype=np.object_)
-        self._titles = np.array([text.encode() for text in [*catalogue.titles, ""]], dtype=np.object_)
+        self._product_ids, self._titles = catalogue.texts  # mapped: rows are read as they are found
 
     @classmethod
     def load(cls, folder: Path, *, flat_threads: int = 1) -> Retriever:
@@ -131,7 +129,7 @@ class Retriever:
         counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
         scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
         details = np.full(counts.shape, NOTHING_TO_SAY, dtype=np.object_)
-        return Hits(self._product_ids[rows], scores, self._titles[rows], counts, details)
+        return Hits(self._product_ids.bytes_at(rows), scores, self._titles.bytes_at(rows), counts, details)
 
 
 def _check_encoder(folder: Path, identity: Identity) -> None:

@@ -171,7 +171,7 @@ def test_catalogue_keeps_attributes_and_drops_repeated_rows(tmp_path: Path) -> N
 
 
 def test_damaged_saved_catalogue(tmp_path: Path) -> None:
-    (tmp_path / "c.parquet").write_bytes(b"PAR1")
+    (tmp_path / "c.parquet").write_bytes(b"ARROW1")
     with pytest.raises(GenerationError, match="missing or damaged"):
         Catalogue.load(tmp_path / "c.parquet")
 

@@ -158,7 +158,7 @@ def test_an_index_of_another_encoder_is_refused(folder: Path) -> None:
         Retriever.load(folder)
 
 
-@pytest.mark.parametrize("name", ["generation.json", "catalogue.parquet"])
+@pytest.mark.parametrize("name", ["generation.json", "catalogue.arrow"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(GenerationError, match=rf"{name} is missing"):
