@@ -54,7 +54,6 @@ VERSIONS_OF = (
     "peft",
     "onnx",
     "onnxruntime",
-    "hnswlib",
     "tokenizers",
     "numpy",
 )
@@ -67,6 +66,7 @@ def export_generation(
     *,
     report: Callable[[Stage], None] = lambda _: None,
     embedding: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
+    building: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
 ) -> Generation:
     """Return the generation made of a run and a catalogue; the one that is there when it exists already.
 
@@ -74,6 +74,7 @@ def export_generation(
         order: What is asked for.
         report: Called after each stage.
         embedding: Called with the number of products; its context manager yields a progress function.
+        building: As ``embedding``, while the index is built.
 
     Raises:
         GateError: If the gate refuses the generation; the output is as it was then, but for ``refusal.json``.
@@ -98,7 +99,7 @@ def export_generation(
             made.mkdir(parents=True)
         encoder = export_encoder(job)
         products = embed_products(job, encoder, embeddings, embedding)
-        index = export_index(job, encoder, products)
+        index = export_index(job, encoder, products, building)
         proofs = export_precisions(job, encoder, products)
         profiles = make_profiles(encoder.tokenizer, job.queries, job.catalogue.titles)
         plan = export_engine(job, profiles)
@@ -137,7 +138,7 @@ def export_generation(
                 parts=hashes,
                 parents=_parents(order),
                 text=to_table(encoder.tokenizer.contract),
-                index={**to_table(order.config.index), "dimension": index.dimension},
+                index={**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension},
                 products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,

@@ -235,6 +235,10 @@ class VectorIndex:
                 row is not in the index.
         """
         check_positive("k", k)
+        if len(queries) == 0:
+            check_unit_rows(queries, name="queries", dimension=self.dimension)
+            nothing = np.empty((0, k), dtype=np.int64)
+            return Neighbours(nothing, nothing.astype(np.float32), np.empty(0, dtype=np.int32))
         every = [permitted] * len(queries)
         return self.search_each(queries, [k] * len(queries), [ef] * len(queries), permitted=every, threads=threads)
 
@@ -291,9 +295,7 @@ class VectorIndex:
             rows[group[line], rank], scores[group[line], rank] = row, score
         return Neighbours(rows, scores, found)
 
-    def search_exactly(
-        self, queries: NDArray[np.float32], k: int, *, permitted: Permitted | None = None
-    ) -> Neighbours:
+    def search_exactly(self, queries: NDArray[np.float32], k: int, *, permitted: Permitted | None = None) -> Neighbours:
         """Return what ``search`` returns, and raises, where its graph misses nothing: every vector is compared."""
         sure = copy.copy(self)
         sure.cuts = Cuts(exact_up_to=self.unique_count, gathered_up_to=self.cuts.gathered_up_to)
