@@ -55,7 +55,7 @@ class NearestLabels:
     def by_graph(
         self, queries: NDArray[np.float32], depth: int, ef: int, permitted: PermittedLabels | None, *, threads: int
     ) -> Found:
-        """Return about the same by a walk of ``ef`` permitted candidates, and at least ``COMPARED_IN_FULL`` labels.
+        """Return about the same by a walk of ``ef`` permitted candidates, of which ``COMPARED_IN_FULL`` are compared in full.
 
         A query whose walk found fewer than there are, or had to compare too many, is answered by comparing.
 
@@ -70,7 +70,7 @@ class NearestLabels:
             return self._by_numpy(queries, depth, permitted)
         count = len(self.vectors)
         there = count if permitted is None else len(permitted.labels)
-        depth = min(max(depth, COMPARED_IN_FULL), count)
+        depth = min(max(depth, COMPARED_IN_FULL), max(depth, ef), count)
         labels, cosines, found = self.kernel.search(
             queries,
             depth=depth,
