@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from usearch.index import Index as USearch
 
+from trident.commands.output import say
 from trident.index.exact_search import exact_search
 from trident.index.index import IndexConfig, Permitted, VectorIndex
 
@@ -52,7 +53,7 @@ def built(name: str, make: Callable[[], Search]) -> Engine:
     wall, cpu = time.perf_counter(), time.process_time()
     search = make()
     engine = Engine(name, search, time.perf_counter() - wall, time.process_time() - cpu)
-    print(f"{name}: built in {engine.build_s:.0f} s, {engine.build_cpu_s:.0f} s of CPU", flush=True)
+    say(f"{name}: built in {engine.build_s:.0f} s, {engine.build_cpu_s:.0f} s of CPU")
     return engine
 
 
@@ -140,16 +141,15 @@ def at_recall(engine: Engine, truth: NDArray[np.int64], queries: NDArray[np.floa
 
 def show(title: str, engines: list[Engine]) -> None:
     """Print a table."""
-    print(f"\n{title}\n")
-    print("| engine | ef | recall | queries/s, 1 thread | 2 threads | a CPU second |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    say(f"\n{title}\n")
+    say("| engine | ef | recall | queries/s, 1 thread | 2 threads | a CPU second |")
+    say("| --- | ---: | ---: | ---: | ---: | ---: |")
     for engine in engines:
         figures = engine.figures
         two = figures.get("queries_s_2")
-        print(
+        say(
             f"| {engine.name} | {figures['ef']} | {figures['recall']:.4f} | {figures['queries_s_1']:,.0f} | "
-            f"{'-' if two is None else format(two, ',.0f')} | {figures['queries_cpu_s_1']:,.0f} |",
-            flush=True,
+            f"{'-' if two is None else format(two, ',.0f')} | {figures['queries_cpu_s_1']:,.0f} |"
         )
 
 

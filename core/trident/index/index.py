@@ -49,7 +49,7 @@ class _Asked(NamedTuple):
     way: Way
     depth: int
     ef: int
-    filter: int  # place of the first query with it; -1: none
+    filter: int  # place of the first query with the same one
 
 
 class VectorIndex:
@@ -315,21 +315,23 @@ class VectorIndex:
         self, ks: Sequence[int], efs: Sequence[int | None], filters: Sequence[Permitted | None]
     ) -> Iterator[tuple[_Asked, NDArray[np.intp]]]:
         """Yield the queries that share way, depth and filter; what is asked depends on a query alone, not its batch."""
+        if len(set(ks)) == len(set(efs)) == len(set(map(id, filters))) == 1:  # the most frequent case by far
+            yield self._asked(ks[0], efs[0], filters[0], 0), np.arange(len(ks))
+            return
         groups: dict[_Asked, list[int]] = {}
         first: dict[int, int] = {}
         for number, (k, ef, which) in enumerate(zip(ks, efs, filters, strict=True)):
-            labels = None if which is None else which.in_labels(self._members.label_of_row, self.unique_count)
-            way = self._way(ef, self.unique_count if labels is None else len(labels.labels))
-            depth = min(k, self.unique_count)
-            asked = _Asked(
-                way=way,
-                depth=depth,
-                ef=min(max(k, self.ef if ef is None else ef), self.unique_count) if way == "graph" else 0,
-                filter=-1 if which is None else first.setdefault(id(which), number),
-            )
+            asked = self._asked(k, ef, which, first.setdefault(id(which), number))
             groups.setdefault(asked, []).append(number)
         for asked, numbers in groups.items():
             yield asked, np.array(numbers, dtype=np.intp)
+
+    def _asked(self, k: int, ef: int | None, which: Permitted | None, place: int) -> _Asked:
+        labels = None if which is None else which.in_labels(self._members.label_of_row, self.unique_count)
+        way = self._way(ef, self.unique_count if labels is None else len(labels.labels))
+        depth = min(k, self.unique_count)
+        deep = min(max(k, self.ef if ef is None else ef), self.unique_count) if way == "graph" else 0
+        return _Asked(way, depth, deep, place)
 
     def _way(self, ef: int | None, permitted: int) -> Way:
         if not self.has_graph:

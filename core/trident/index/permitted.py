@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,22 @@ from numpy.typing import NDArray
 from trident.errors import VectorIndexError
 
 WORD = 64  # bits of a bitmap's numbers
+SORTED_SHARE = 64  # of fewer than this part of the rows, labels are sorted; of more, they are marked
 
 
-class PermittedLabels(NamedTuple):
-    """The different vectors that a permitted product has: ``labels`` ascending, and a bit for each in ``bitmap``."""
+@dataclass(frozen=True, eq=False)
+class PermittedLabels:
+    """The different vectors that permitted products have: ``labels`` ascending, of ``count`` that there are."""
 
     labels: NDArray[np.uint32]
-    bitmap: NDArray[np.uint64]
+    count: int
+
+    @cached_property
+    def bitmap(self) -> NDArray[np.uint64]:
+        """A bit for each of all labels, made when it is first needed."""
+        is_there = np.zeros(-(-self.count // WORD) * WORD, dtype=np.uint8)
+        is_there[self.labels] = 1
+        return np.packbits(is_there, bitorder="little").view(np.uint64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +75,8 @@ class Permitted:
                 f"permitted rows must be below {len(label_of_row):,} as the index has, got {self.rows[-1]}: "
                 "the filter must be of the same generation"
             )
-        labels = self.rows if label_count == len(label_of_row) else np.unique(label_of_row[self.rows]).astype(np.uint32)
-        made = PermittedLabels(np.ascontiguousarray(labels), _bits(labels, label_count))
+        labels = self.rows if label_count == len(label_of_row) else _labels(label_of_row[self.rows], label_count)
+        made = PermittedLabels(np.ascontiguousarray(labels), label_count)
         self._made[id(label_of_row)] = (label_of_row, made)
         return made
 
@@ -79,7 +88,9 @@ class Permitted:
         return np.asarray(self.rows[place] == rows, dtype=np.bool_)
 
 
-def _bits(labels: NDArray[np.uint32], count: int) -> NDArray[np.uint64]:
-    is_there = np.zeros(-(-count // WORD) * WORD, dtype=np.uint8)
-    is_there[labels] = 1
-    return np.packbits(is_there, bitorder="little").view(np.uint64)
+def _labels(labels: NDArray[np.int64], count: int) -> NDArray[np.uint32]:
+    if len(labels) * SORTED_SHARE < count:
+        return np.unique(labels).astype(np.uint32)
+    is_there = np.zeros(count, dtype=np.bool_)
+    is_there[labels] = True
+    return np.flatnonzero(is_there).astype(np.uint32)

@@ -55,7 +55,7 @@ class NearestLabels:
     def by_graph(
         self, queries: NDArray[np.float32], depth: int, ef: int, permitted: PermittedLabels | None, *, threads: int
     ) -> Found:
-        """Return about the same by a walk of ``ef`` permitted candidates, of which ``COMPARED_IN_FULL`` are compared in full.
+        """Return about the same by a walk of ``ef`` permitted candidates, the best of which are compared in full.
 
         A query whose walk found fewer than there are, or had to compare too many, is answered by comparing.
 
