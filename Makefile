@@ -1,5 +1,5 @@
 # Trident's daily commands; `make` alone lists them.
-# A fresh clone needs make, GCC (hnswlib and the kernels are C++, built from source) and Python 3.11 or 3.12, nothing else.
+# A fresh clone needs make, GCC (the kernels are C++, built from source) and Python 3.11 or 3.12, nothing else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -121,7 +121,7 @@ require-python:
 		echo "Trident needs Python 3.11 or 3.12, got '$(PYTHON)' (PYTHON): name another with 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
 
 # Installed again only when one of these is newer than the stamp.
-INSTALLED := pyproject.toml constraints.txt $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h)
+INSTALLED := pyproject.toml constraints.txt $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h kernels/src/index/*)
 $(VENV)/.demo-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEMO_EXTRAS) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]' ./kernels

@@ -14,6 +14,7 @@ from trident.encoder.text import TEXT_CONTRACT_FILE
 from trident.encoder.tokenization import TOKENIZER_FILE
 from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identity, unpadded_part, walk
 from trident.generation.plan import PlanManifest
+from trident.index.files import CUTS_FILE
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import assemble, template_folder
@@ -23,7 +24,7 @@ from trident_export.stages.encoder import Encoder
 def part_hashes(
     job: ExportJob, encoder: Encoder, profiles: Sequence[Profile], plan: PlanManifest | None
 ) -> dict[str, str]:
-    """Return the hash of every part that an answer depends on; not of the report, which holds times.
+    """Return the hash of every part that an answer depends on; not of what holds times: the report, an index's cuts.
 
     Of a plan it is the hash of what it is made of: the same inputs need not give the same bytes.
     """
@@ -41,7 +42,8 @@ def part_hashes(
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
-        **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index")},
+        **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index") if path.name != CUTS_FILE},
+        "exact_up_to": str(job.config.exact_up_to),
     }
 
 

@@ -56,7 +56,6 @@ VERSIONS_OF = (
     "peft",
     "onnx",
     "onnxruntime",
-    "hnswlib",
     "tokenizers",
     "numpy",
 )
@@ -69,6 +68,7 @@ def export_generation(
     *,
     report: Callable[[Stage], None] = lambda _: None,
     embedding: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
+    building: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
 ) -> Generation:
     """Return the generation made of a run and a catalogue; the one that is there when it exists already.
 
@@ -76,6 +76,7 @@ def export_generation(
         order: What is asked for.
         report: Called after each stage.
         embedding: Called with the number of products; its context manager yields a progress function.
+        building: As ``embedding``, while the index is built.
 
     Raises:
         GateError: If the gate refuses the generation; the output is as it was then, but for ``refusal.json``.
@@ -101,7 +102,7 @@ def export_generation(
         encoder = export_encoder(job)
         tell_needs(job, encoder, embeddings)
         products = embed_products(job, encoder, embeddings, embedding)
-        index = export_index(job, encoder, products)
+        index = export_index(job, encoder, products, building)
         proofs = export_precisions(job, encoder, products)
         profiles = make_profiles(encoder.tokenizer, job.queries, job.catalogue.titles)
         plan = export_engine(job, profiles)
@@ -111,7 +112,7 @@ def export_generation(
         )
         answer_golden(job, served, encoder.tokenizer, index)
         quality = judge_quality(job, served, encoder.tokenizer, index)
-        dimension = index.dimension
+        settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
         del index, products, served  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
             place_engine(job, plan)
@@ -131,7 +132,7 @@ def export_generation(
                 query_tokens=profiles[0].opt[1],
             )
             with job.stages.stage("repository") as notes:
-                fill_repository(job, identity, dimension)
+                fill_repository(job, identity, settings["dimension"])
                 notes.path, notes.proof = job.folder / REPOSITORY_FOLDER, f"serial {identity.serial}"
             manifest = Manifest(
                 id=identity.id,
@@ -142,7 +143,7 @@ def export_generation(
                 parts=hashes,
                 parents=_parents(order),
                 text=to_table(encoder.tokenizer.contract),
-                index={**to_table(order.config.index), "dimension": dimension},
+                index=settings,
                 products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,

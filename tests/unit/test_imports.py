@@ -167,7 +167,7 @@ def test_an_import_against_the_direction_is_found(name, file, source, module):
 @pytest.mark.parametrize(
     ("name", "file", "source"),
     [
-        ("trident", "index.py", "import hnswlib\nimport numpy as np\nfrom trident.errors import VectorIndexError"),
+        ("trident", "index.py", "import faiss\nimport numpy as np\nfrom trident.errors import VectorIndexError"),
         ("trident", "commands/train.py", "def run():\n    from trident_train.run import train"),
         ("trident", "commands/train.py", "def run():\n    need('train', 'trident_train.run')"),
         ("trident", "cli.py", "def search():\n    from trident_client import SearchClient"),

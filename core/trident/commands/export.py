@@ -52,6 +52,7 @@ def command(
             order,
             report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
             embedding=lambda total: progress_bar(messages, "embedding", total),
+            building=lambda total: progress_bar(messages, "index", total),
         )
     except GateError as error:
         say_table(gate_table(error.report))

@@ -87,7 +87,7 @@ def _search(new: LoadedGeneration, queries: list[str], config: GateConfig) -> li
         recalls.append(recall(served, exact))
         shared = [len(set(one) & set(other)) for one, other in zip(served.rows.tolist(), reference, strict=True)]
         overlaps.append(float(np.mean(shared)) / new.k)
-    how = f"at ef {new.index.config.ef}" if new.index.flat is None else "by its flat search"
+    how = "by comparing every vector" if new.index.is_exact else f"at ef {new.index.ef}"
     recall_rule = (
         f"recall@{new.k} of the index {how} over {len(queries)} queries must be at least {config.recall_target:g}"
     )

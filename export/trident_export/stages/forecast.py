@@ -71,7 +71,9 @@ def _sample(job: ExportJob, encoder: Encoder, sizes: tuple[int, int]) -> Sample:
         )
 
     def build(vectors: NDArray[np.float32], place: Path) -> int:
-        index = VectorIndex.build(vectors, config=job.config.index, encoder_fingerprint=encoder.fingerprint)
+        index = VectorIndex.build(
+            vectors, config=job.config.index, encoder_fingerprint=encoder.fingerprint, threads=job.config.threads
+        )
         index.save(place)
         return sum(path.stat().st_size for path in walk(place))
 
