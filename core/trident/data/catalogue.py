@@ -27,7 +27,8 @@ class Catalogue:
     """N products.
 
     ``product_ids`` are N unique strings, ``titles`` N strings of the same order, ``attributes`` a table of N rows
-    with whatever other columns the file had.
+    with whatever other columns the file had, each of its type; ``save`` leaves them out, ``trident.attributes`` keeps
+    them.
     """
 
     product_ids: list[str]
@@ -39,10 +40,8 @@ class Catalogue:
         return len(self.product_ids)
 
     def save(self, path: Path) -> None:
-        """Write the catalogue as one Parquet file (no timestamps: equal catalogues give equal bytes)."""
+        """Write ids and titles as one Parquet file (no timestamps: equal catalogues give equal bytes)."""
         table = pa.table({"product_id": self.product_ids, "product_title": self.titles})
-        for name in self.attributes.column_names:
-            table = table.append_column(name, self.attributes[name])
         pyarrow.parquet.write_table(table, path, compression="zstd")
 
     @classmethod

@@ -40,7 +40,7 @@ WEIGHTS = "weights"  # in the encoder's version folder of a running server: the 
 ENGINES_FOLDER = "engines"
 QUERY_TOKENS = 16  # of ESCI's queries, half have 6, 99% 13 and the longest 16
 ID_LENGTH = 16
-FORMAT = 2  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
+FORMAT = 3  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
 
 
 @dataclass(frozen=True, kw_only=True)

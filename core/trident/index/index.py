@@ -232,6 +232,11 @@ class VectorIndex:
         rows[line, rank], scores[line, rank] = row, score
         return Neighbours(rows, scores, np.full(len(queries), min(k, self.count), dtype=np.int32))
 
+    @property
+    def label_of_row(self) -> NDArray[np.int64]:
+        """The number of each product's vector among the different ones, (N,)."""
+        return self._label_of_row
+
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (R, D) of product rows, as they are stored."""
         return np.asarray(self._graph.get_items(self._label_of_row[rows]), dtype=np.float32).reshape(-1, self.dimension)

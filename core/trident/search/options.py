@@ -22,7 +22,25 @@ SHOWN = 60  # characters of what cannot be read
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """The keys of ``options``; there is none today."""
+    """The keys of ``options``.
+
+    What a value may be beyond its type, the attributes of a generation say; see ``trident.search.page``.
+    """
+
+    filter: Any = None  # what leaves products out; see trident.attributes.filters
+    fields: Any = None  # names of attributes that stand beside each product
+    facets: Any = None  # names of attributes whose values are counted
+    sort: Any = None  # an attribute, or several, instead of the score
+    group: Any = None  # an attribute, one product a value
+    offset: int = 0  # products left out at the front, >= 0
+    like: str | None = None  # a product's id instead of a query
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.offset < 0:
+            raise ConfigError(f"'offset' must be >= 0, got {self.offset}")
+        if self.like is not None and not self.like:
+            raise ConfigError("'like' must be the id of a product, got ''")
 
 
 NO_OPTIONS = SearchOptions()
