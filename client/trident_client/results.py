@@ -37,12 +37,14 @@ class SearchResult:
     @property
     def facets(self) -> Mapping[str, Any]:
         """Counts of each facet that was asked for: ``values`` or ``ranges``, and ``missing``."""
-        return self.details.get("facets", {})
+        found: Mapping[str, Any] = self.details.get("facets", {})
+        return found
 
     @property
     def total(self) -> int | None:
         """How many products there are on all pages, where there was no query; None: that is not counted."""
-        return self.details.get("total")
+        total: int | None = self.details.get("total")
+        return total
 
 
 @dataclass(frozen=True)
