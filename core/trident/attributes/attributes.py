@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ class ValueColumn:
 
     def keys(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Return numbers in whose order the values of rows stand; NaN: missing. Not of lists."""
-        codes = self.codes[rows].astype(np.float64)
+        codes: NDArray[np.float64] = self.codes[rows].astype(np.float64)
         codes[codes == self.missing] = np.nan
         return codes
 
@@ -145,6 +145,7 @@ class DisplayColumn:
 
 
 Column = ValueColumn | NumberColumn | DisplayColumn
+COLUMNS: dict[str, Callable[[ArrayFile, Field], Column]] = {"number": NumberColumn, "display": DisplayColumn}
 
 
 class Attributes:
@@ -161,9 +162,10 @@ class Attributes:
         self.schema = schema
         self.count = count
         self._columns: dict[str, Column] = {}
-        for field in schema.fields if arrays is not None else ():
-            kind = {"number": NumberColumn, "display": DisplayColumn}.get(field.type, ValueColumn)
-            self._columns[field.name] = kind(arrays, field)  # type: ignore[arg-type]
+        if arrays is None:
+            return
+        for field in schema.fields:
+            self._columns[field.name] = COLUMNS.get(field.type, ValueColumn)(arrays, field)
 
     @classmethod
     def load(cls, folder: Path) -> Attributes:

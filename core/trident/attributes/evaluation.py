@@ -13,7 +13,8 @@ from trident.attributes.attributes import Attributes, Rows, ValueColumn
 from trident.attributes.filters import All, AnyNode, AnyOf, InRange, Missing, Node, Not
 from trident.attributes.row_sets import rows_of
 
-NARROW = 0.05  # of the products: rows are gathered and sorted up to this share, else all are asked
+NARROW = 0.05  # of the products: up to this share the others of an AND are asked of its rows, else all products are
+FEW = 0.005  # of the products: so many rows are sorted; more are marked and read off
 Mask = NDArray[np.bool_]
 
 
@@ -26,24 +27,24 @@ def passing_rows(node: Node, attributes: Attributes) -> Rows:
             return passing_rows(one, attributes)
         case All(nodes):
             first, *others = sorted(nodes, key=lambda each: largest(each, attributes))
-            rows = passing_rows(first, attributes)
-            for each in others:
-                rows = rows[_mask(each, attributes, rows)]
-            return rows
+            if largest(first, attributes) <= NARROW * attributes.count:
+                rows = passing_rows(first, attributes)
+                for each in others:
+                    rows = rows[_mask(each, attributes, rows)]
+                return rows
         case AnyOf(field, values) if field.type != "number":
             column = attributes.values_of(field.name)
             found = [column.rows(code) for code in _codes(column, values)]
-            return found[0] if len(found) == 1 else _union(found, node, attributes)
+            return found[0] if len(found) == 1 else _union(found, attributes.count)
         case AnyNode(nodes) if largest(node, attributes) <= NARROW * attributes.count:
-            return _union([passing_rows(each, attributes) for each in nodes], node, attributes)
+            return _union([passing_rows(each, attributes) for each in nodes], attributes.count)
         case InRange(field):
             low, high = _ranks(node, attributes)
-            if high - low <= NARROW * attributes.count:
+            if high - low <= FEW * attributes.count:
                 return np.sort(attributes.numbers_of(field.name).order[low:high])
-        case Missing(field):
-            column = attributes.column(field.name)
-            if isinstance(column, ValueColumn):
-                return column.rows(column.missing)
+        case Missing(field) if field.type != "number":
+            column = attributes.values_of(field.name)
+            return column.rows(column.missing)
     return rows_of(_mask(node, attributes, None))
 
 
@@ -60,10 +61,10 @@ def largest(node: Node, attributes: Attributes) -> int:
         case InRange():
             low, high = _ranks(node, attributes)
             return high - low
+        case Missing(field) if field.type != "number":
+            column = attributes.values_of(field.name)
+            return column.size(column.missing)
         case Missing(field):
-            column = attributes.column(field.name)
-            if isinstance(column, ValueColumn):
-                return column.size(column.missing)
             return attributes.count - attributes.numbers_of(field.name).missing
     return attributes.count
 
@@ -81,12 +82,17 @@ def _ranks(node: InRange, attributes: Attributes) -> tuple[int, int]:
     return int(low), max(int(low), int(high))
 
 
-def _union(found: list[Rows], node: Node, attributes: Attributes) -> Rows:
-    if not found:
-        return np.zeros(0, dtype=np.uint32)
-    if sum(map(len, found)) <= NARROW * attributes.count:
-        return np.unique(np.concatenate(found))
-    return rows_of(_mask(node, attributes, None))
+def _union(found: list[Rows], count: int) -> Rows:
+    if sum(map(len, found)) <= FEW * count:
+        return np.unique(np.concatenate([np.zeros(0, dtype=np.uint32), *found]))
+    return rows_of(_marked(found, count))
+
+
+def _marked(found: list[Rows], count: int) -> Mask:
+    mask = np.zeros(count, dtype=bool)
+    for rows in found:
+        mask[rows] = True
+    return mask
 
 
 def _mask(node: Node, attributes: Attributes, rows: Rows | None) -> Mask:
@@ -114,26 +120,24 @@ def _mask(node: Node, attributes: Attributes, rows: Rows | None) -> Mask:
         case InRange(field):
             low, high = _ranks(node, attributes)
             ranks = attributes.numbers_of(field.name).ranks
-            shifted = (ranks if rows is None else ranks[rows]) - np.uint32(low)  # what is below wraps around
-            return shifted < np.uint32(high - low)
+            shifted: Rows = (ranks if rows is None else ranks[rows]) - np.uint32(low)  # what is below wraps around
+            return np.less(shifted, np.uint32(high - low))
+        case Missing(field) if field.type != "number":
+            column = attributes.values_of(field.name)
+            return _value_mask(column, [column.missing], attributes.count, rows)
         case Missing(field):
-            column = attributes.column(field.name)
-            if isinstance(column, ValueColumn):
-                return _value_mask(column, [column.missing], attributes.count, rows)
             numbers = attributes.numbers_of(field.name)
             return (numbers.ranks if rows is None else numbers.ranks[rows]) >= np.uint32(numbers.missing)
     raise AssertionError(node)
 
 
 def _value_mask(column: ValueColumn, codes: list[int], count: int, rows: Rows | None) -> Mask:
-    if column.is_list:
-        everything = np.zeros(count, dtype=bool)
-        for code in codes:
-            everything[column.rows(code)] = True
+    if column.is_list or (rows is None and len(codes) != 1):
+        everything = _marked([column.rows(code) for code in codes], count)
         return everything if rows is None else everything[rows]
     own = column.codes if rows is None else column.codes[rows]
     if len(codes) == 1:
-        return own == np.uint32(codes[0])
+        return np.equal(own, np.uint32(codes[0]))
     wanted = np.zeros(column.missing + 1, dtype=bool)
     wanted[codes] = True
     mask: Mask = wanted[own]

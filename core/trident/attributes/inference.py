@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from trident.attributes.schema import HOLDS, WORDS, FieldType, shown
 from trident.data.tables import GUESSED
@@ -96,9 +97,10 @@ def infer(table: pa.Table, asked: Mapping[str, str], where: object) -> Inferred:
     """
     for name in asked:
         if name not in table.column_names:
-            hint, found = nearest(name, table.column_names), ", ".join(table.column_names) or "none"
-            raise DataError(f"--attribute {name}={asked[name]}: {where} has no such column{hint}, found {found}")
-    columns, left_out = [], {}
+            hint, there = nearest(name, table.column_names), ", ".join(table.column_names) or "none"
+            raise DataError(f"--attribute {name}={asked[name]}: {where} has no such column{hint}, found {there}")
+    columns: list[TypedColumn] = []
+    left_out: dict[str, str] = {}
     for field, values in zip(table.schema, table.columns, strict=True):
         wish = asked.get(field.name)
         try:
@@ -172,7 +174,7 @@ def _are_lists(texts: pa.Array) -> bool:
     return True
 
 
-def _unfit(values: pa.ChunkedArray, wrong: np.ndarray) -> None:
+def _unfit(values: pa.ChunkedArray, wrong: NDArray[np.bool_]) -> None:
     """Raise for the first row of a column that is wrong and not missing, if there is one."""
     rows = np.flatnonzero(wrong & ~_missing(values))
     if len(rows):
@@ -180,11 +182,11 @@ def _unfit(values: pa.ChunkedArray, wrong: np.ndarray) -> None:
         raise _UnfitError(int(rows[0]), value.decode(errors="replace") if isinstance(value, bytes) else value)
 
 
-def _missing(values: pa.ChunkedArray) -> np.ndarray:
+def _missing(values: pa.ChunkedArray) -> NDArray[np.bool_]:
     return np.asarray(values.is_null().to_numpy(), dtype=bool)
 
 
-def _everything(values: pa.ChunkedArray) -> np.ndarray:
+def _everything(values: pa.ChunkedArray) -> NDArray[np.bool_]:
     return np.ones(len(values), dtype=bool)
 
 

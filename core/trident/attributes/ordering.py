@@ -72,7 +72,8 @@ def sorted_places(
         last = np.partition(columns[0], wanted - 1)[wanted - 1]
         places = np.flatnonzero(columns[0] <= last)
     order = np.lexsort([column[places] for column in reversed(columns)])  # stable
-    return places[order]
+    found: NDArray[np.intp] = places[order]
+    return found
 
 
 def _keys(key: SortKey, attributes: Attributes, rows: NDArray[Any]) -> NDArray[np.float64]:

@@ -91,14 +91,15 @@ def made_filter(draw: random.Random, depth: int = 0) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("narrow", [evaluation.NARROW, 0.0, 2.0])
-def test_a_thousand_filters_find_what_plain_python_finds(
+def test_hundreds_of_filters_find_what_plain_python_finds(
     narrow: float, products: list[Product], attributes: Attributes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By rows of values, by masks, and by whichever is chosen."""
     monkeypatch.setattr(evaluation, "NARROW", narrow)
+    monkeypatch.setattr(evaluation, "FEW", narrow)
     draw = random.Random(31)
     sizes = set()
-    for number in range(1000):
+    for number in range(300):
         wanted = json.loads(json.dumps(made_filter(draw)))
         expected = [row for row, product in enumerate(products) if passes(product, wanted)]
         node = parse_filter(wanted, attributes.schema)
@@ -107,7 +108,7 @@ def test_a_thousand_filters_find_what_plain_python_finds(
         assert found.dtype == np.uint32
         assert largest(node, attributes) >= len(expected), (number, wanted)
         sizes.add(len(expected))
-    assert len(sizes) > 100
+    assert len(sizes) > 60
 
 
 @pytest.mark.parametrize(
