@@ -17,6 +17,7 @@ SHOWN = ("attributes", "facets")  # of the details, in tables
 
 
 def command(
+    context: typer.Context,
     query: Annotated[
         str, typer.Argument(help='Such as "deep learning books"; none: browse, or products like another.')
     ] = "",
@@ -53,6 +54,8 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Find products for a query."""
+    if not query.strip() and not offset and not any((filter_, where, fields, facets, sort, group, like, options)):
+        context.fail("Missing argument 'QUERY': a query, or --like, --where, --sort or another to browse by")
     client_package = need("serve", "trident_client")
     more = None if options is None else _read_object(options, "--options", "{}")
     narrowed = None if filter_ is None else _read_object(filter_, "--filter", '{"brand": "HP"}')

@@ -86,6 +86,13 @@ def _table(value: bytes) -> dict[str, Any]:
     except ValueError as error:  # no UTF-8, no JSON
         shown = value[:SHOWN].decode("utf-8", errors="replace")
         raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {shown!r} ({error})") from error
+    if b"\\ud" in value.lower():  # a character in two halves, or one half of it
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{OPTIONS} must be UTF-8, got half a character: {ascii(error.object[error.start])}"
+            ) from error
     if not isinstance(found, dict):
         raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {json.dumps(found)[:SHOWN]}")
     return found

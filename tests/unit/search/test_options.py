@@ -52,6 +52,7 @@ def test_keys_are_read_into_the_class_that_has_them() -> None:
         (b'{"a": NaN}', r"got '\{\"a\": NaN\}' \(NaN is no JSON\)$"),
         (b'{"a": 1, "a": 2}', r"\(key 'a' stands there twice\)$"),
         (b"{} {}", r"\(Extra data"),
+        (rb'{"like": "\ud83d"}', r"^options must be UTF-8, got half a character: '\\ud83d'$"),
         (b"\xff{}", r"^options must be one JSON object such as \{\}, got .* \('utf-8' codec can't decode"),
         (b"[" * 5000, r"^options must be one JSON object, got one that is nested too deeply$"),
         (b" " * 100_001, r"^options must have at most 100,000 bytes, got 100,001$"),
