@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.address import Protocol
-from trident_client.arguments import check_list, knobs, options_text, text_tensor
+from trident_client.arguments import check_list, check_query, knobs, options_of, options_text, text_tensor
 from trident_client.errors import InvalidRequestError, UnexpectedAnswerError
 from trident_client.results import Hit, SearchResult, ServerInfo
 from trident_client.tensors import (
@@ -97,22 +97,37 @@ class SearchClient:
         """
         return self._transport.server_info(SEARCH)
 
-    def search(
+    def search(  # noqa: PLR0913 - what a search can be told, by name
         self,
-        query: str,
+        query: str = "",
         *,
         k: int = K_DEFAULT,
         ef: int | None = None,
         min_score: float | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name on every side
+        fields: Sequence[str] | None = None,
+        facets: Sequence[str] | Mapping[str, Any] | None = None,
+        sort: str | Sequence[str] | None = None,
+        group: str | None = None,
+        offset: int = 0,
+        like: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
-        """Return the products found for a query.
+        """Return the products found for a query, or for what stands instead of one.
 
         Args:
-            query: Not empty; the server takes 10,000 bytes.
+            query: The server takes 10,000 bytes. Empty: with ``like``, products like that one; else everything that
+                passes the filter, by ``sort`` or in the catalogue's order, with ``total`` in the result.
             k: Products to find at most, 1 to 1000.
             ef: Search effort, 1 to 10000; None takes the index's own.
             min_score: Products with a lower cosine are left out, -1 to 1; None leaves out none.
+            filter: What leaves products out, such as ``{"brand": ["HP", "Dell"], "price": {"lt": 500}}``.
+            fields: Attributes that each hit carries.
+            facets: Attributes whose values are counted; or from each to a number of values, or to borders of ranges.
+            sort: An attribute instead of the score, ``"-price"`` for the largest first; or several.
+            group: An attribute of which each value gets one product.
+            offset: Products left out at the front: the next page.
+            like: A product's id instead of a query.
             options: What the generation in service knows beyond these, by name; an unknown name is refused.
 
         Raises:
@@ -122,7 +137,20 @@ class SearchClient:
             ServerOverloadedError: If the server rejects the request to protect itself.
             UnexpectedAnswerError: If client and server are of different versions, or the server failed.
         """
-        return self.search_many([query], k=k, ef=ef, min_score=min_score, options=options)[0]
+        more = options_of(
+            options,
+            {
+                "filter": filter,
+                "fields": fields,
+                "facets": facets,
+                "sort": sort,
+                "group": group,
+                "offset": offset or None,
+                "like": like,
+            },
+        )
+        check_query(query, more)
+        return self._search([query], knobs(k, ef, min_score), options_text(more))[0]
 
     def search_many(
         self,
@@ -135,7 +163,9 @@ class SearchClient:
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
         check_list(queries, "query")
-        values, more = knobs(k, ef, min_score), options_text(options)
+        return self._search(queries, knobs(k, ef, min_score), options_text(options))
+
+    def _search(self, queries: Sequence[str], values: Mapping[str, np.generic], more: str | None) -> list[SearchResult]:
         results = []
         for part in _parts(queries):
             inputs: dict[str, NDArray[Any]] = {QUERY: text_tensor(part)}
@@ -187,10 +217,12 @@ def _results(queries: Sequence[str], answer: Answer) -> list[SearchResult]:
     for row, query in enumerate(queries):
         count = int(tensors[COUNT][row, 0])
         columns = (tensors[name][row, :count] for name in (PRODUCT_ID, SCORE, TITLE))
-        hits = tuple(
-            Hit(pid.decode(), float(score), title.decode()) for pid, score, title in zip(*columns, strict=True)
-        )
         details = _details(tensors[DETAILS][row, 0])
+        attributes = details.get("attributes") or [{}] * count
+        hits = tuple(
+            Hit(pid.decode(), float(score), title.decode(), own)
+            for pid, score, title, own in zip(*columns, attributes, strict=True)
+        )
         results.append(SearchResult(query, tensors[GENERATION][row, 0].decode(), answer.model_version, hits, details))
     return results
 

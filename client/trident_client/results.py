@@ -9,11 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Hit:
-    """A product that was found; ``score`` is the cosine of query and product, -1 to 1."""
+    """A product that was found; ``score`` is the cosine of query and product, -1 to 1; 0 where there is no query.
+
+    ``attributes`` are the ``fields`` that were asked for, None where the product has no such value.
+    """
 
     product_id: str
     score: float
     title: str
+    attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,18 @@ class SearchResult:
     model_version: int
     hits: tuple[Hit, ...]
     details: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def facets(self) -> Mapping[str, Any]:
+        """Counts of each facet that was asked for: ``values`` or ``ranges``, and ``missing``."""
+        found: Mapping[str, Any] = self.details.get("facets", {})
+        return found
+
+    @property
+    def total(self) -> int | None:
+        """How many products there are on all pages, where there was no query; None: that is not counted."""
+        total: int | None = self.details.get("total")
+        return total
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from trident.attributes.inference import check_asked
 from trident.data.reading import CATALOGUE_COLUMNS, EXPORT_CATALOGUE, Reading, check_columns
 from trident.errors import ConfigError
 from trident.generation.plan import Library
@@ -59,10 +60,12 @@ class ExportConfig:
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
     encoding: str | None = None  # of the catalogue where it is text; None: UTF-8
+    attributes: dict[str, str] = field(default_factory=dict)  # catalogue: column -> type, where it is not guessed
 
     def __post_init__(self) -> None:
         """Check the ranges and the names of columns."""
         check_columns(self.columns, CATALOGUE_COLUMNS, "columns")
+        check_asked(self.attributes, "attributes")
         if not 0 < self.recall_target <= 1:
             raise ConfigError(f"recall_target must be in (0, 1], got {self.recall_target}")
         if self.exact_up_to is not None and self.exact_up_to < 0:

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from trident.attributes.building import ARRAYS_FILE
+from trident.attributes.schema import SCHEMA_FILE
 from trident.config import to_table
 from trident.data.catalogue import CATALOGUE_FILE
 from trident.encoder.base_model import file_sha256
@@ -40,6 +42,8 @@ def part_hashes(
         "profiles": hashlib.sha256(json.dumps([to_table(each) for each in profiles]).encode()).hexdigest(),
         **({} if plan is None else {f"engine/{plan.library}/{plan.precision}": plan.identity}),
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
+        "attributes": file_sha256(parts / ARRAYS_FILE),
+        "attributes/schema": file_sha256(parts / SCHEMA_FILE),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
         **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index") if path.name != CUTS_FILE},
@@ -54,7 +58,8 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
         for path in (parts / file, data_file(parts / file)):
             if path.is_file():
                 path.rename(folders["encoder"] / path.name)
-    (parts / CATALOGUE_FILE).rename(folders["retriever"] / CATALOGUE_FILE)
+    for name in (CATALOGUE_FILE, ARRAYS_FILE, SCHEMA_FILE):
+        (parts / name).rename(folders["retriever"] / name)
     for path in walk(parts / "index"):
         path.rename(folders["retriever"] / path.name)
     for name in (TOKENIZER_FILE, TEXT_CONTRACT_FILE):

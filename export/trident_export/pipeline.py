@@ -1,4 +1,4 @@
-"""Exports a run: merge, ONNX, parity, catalogue, index, precisions, engine, golden, quality, repository, gate.
+"""Exports a run: from the attributes, the merge and the graph to golden answers, the repository and the gate.
 
     trident export runs/demo --catalogue products.csv --out generations/
 
@@ -42,6 +42,7 @@ from trident_export.job import EmbeddingProgress, ExportJob, ExportOrder
 from trident_export.parts import fill_repository, part_hashes
 from trident_export.progress_rows import Stage, Stages
 from trident_export.stages.answers import answer_golden, judge_quality, served_queries
+from trident_export.stages.attributes import export_attributes
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
@@ -99,6 +100,7 @@ def export_generation(
         )
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
+        export_attributes(job)
         encoder = export_encoder(job)
         tell_needs(job, encoder, embeddings)
         products = embed_products(job, encoder, embeddings, embedding)

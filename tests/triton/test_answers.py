@@ -118,9 +118,9 @@ def client(request: pytest.FixtureRequest, tiny_server: TritonServer) -> Iterato
 def test_options_that_a_generation_does_not_know_are_refused_by_name(client: SearchClient) -> None:
     assert client.search("navy sofa", options={}).details == {}
     with pytest.raises(
-        InvalidRequestError, match=r"^options has no key 'filter' in this generation, it knows none: lea"
+        InvalidRequestError, match=r"^options has no key 'sequence' in this generation, it knows filter, .*: lea"
     ):
-        client.search("navy sofa", options={"filter": "price < 40"})
+        client.search("navy sofa", options={"sequence": 40})
     with pytest.raises(InvalidRequestError, match=r"^options has no key 'a' in this generation"):
         client.search_many(["navy sofa", "lamp"], options={"b": 1, "a": 2})
 

@@ -186,6 +186,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("errors",),
         ("config", "progress", "pages", "background", "rights", "file_sample", "capacity"),
         ("data",),
+        ("attributes",),
         ("encoder",),
         ("index",),
         ("generation",),

@@ -31,8 +31,9 @@ class Catalogue:
     """N products.
 
     ``product_ids`` are N unique strings, ``titles`` N strings of the same order, ``attributes`` a table of N rows
-    with whatever other columns the file had. Whatever they are made of, ids and titles are kept as ``Texts``; of a
-    catalogue that was loaded they are mapped from its file.
+    with whatever other columns the file had, each of its type; ``save`` leaves them out, ``trident.attributes`` keeps
+    them. Whatever they are made of, ids and titles are kept as ``Texts``; of a catalogue that was loaded they are
+    mapped from its file.
     """
 
     product_ids: Sequence[str]
@@ -54,10 +55,8 @@ class Catalogue:
         return Texts.of(self.product_ids), Texts.of(self.titles)
 
     def save(self, path: Path) -> None:
-        """Write the catalogue as one Arrow file that can be mapped; equal catalogues give equal bytes."""
+        """Write ids and titles as one Arrow file that can be mapped; equal catalogues give equal bytes."""
         table = pa.table({name: texts.array for name, texts in zip(REQUIRED, self.texts, strict=True)})
-        for name in self.attributes.column_names:
-            table = table.append_column(name, self.attributes[name])
         with pa.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table.combine_chunks())
 

@@ -333,6 +333,12 @@ class VectorIndex:
         deep = min(max(k, self.ef if ef is None else ef), self.unique_count) if way == "graph" else 0
         return _Asked(way, depth, deep, place)
 
+    def way(self, ef: int | None = None, permitted: Permitted | None = None) -> Way:
+        """Return how a query with this ``ef`` and filter is searched; a walk that fails gives way to comparing."""
+        if permitted is None:
+            return self._way(ef, self.unique_count)
+        return self._way(ef, len(permitted.in_labels(self._members.label_of_row, self.unique_count).labels))
+
     def _way(self, ef: int | None, permitted: int) -> Way:
         if not self.has_graph:
             return self.cuts.exact_way(permitted, self.unique_count)

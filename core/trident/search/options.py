@@ -22,7 +22,25 @@ SHOWN = 60  # characters of what cannot be read
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """The keys of ``options``; there is none today."""
+    """The keys of ``options``.
+
+    What a value may be beyond its type, the attributes of a generation say; see ``trident.search.page``.
+    """
+
+    filter: Any = None  # what leaves products out; see trident.attributes.filters
+    fields: Any = None  # names of attributes that stand beside each product
+    facets: Any = None  # names of attributes whose values are counted
+    sort: Any = None  # an attribute, or several, instead of the score
+    group: Any = None  # an attribute, one product a value
+    offset: int = 0  # products left out at the front, >= 0
+    like: str | None = None  # a product's id instead of a query
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.offset < 0:
+            raise ConfigError(f"'offset' must be >= 0, got {self.offset}")
+        if self.like is not None and not self.like:
+            raise ConfigError("'like' must be the id of a product, got ''")
 
 
 NO_OPTIONS = SearchOptions()
@@ -68,6 +86,13 @@ def _table(value: bytes) -> dict[str, Any]:
     except ValueError as error:  # no UTF-8, no JSON
         shown = value[:SHOWN].decode("utf-8", errors="replace")
         raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {shown!r} ({error})") from error
+    if b"\\ud" in value.lower():  # a character in two halves, or one half of it
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{OPTIONS} must be UTF-8, got half a character: {ascii(error.object[error.start])}"
+            ) from error
     if not isinstance(found, dict):
         raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {json.dumps(found)[:SHOWN]}")
     return found

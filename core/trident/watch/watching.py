@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from trident.watch.serving_metrics import (
     RETRIEVER_METRICS,
     SCORE_SUM,
     SEARCHES,
+    WAY,
     MetricInfo,
     ServingMetrics,
 )
@@ -48,9 +49,11 @@ class SearchWatch:
         share = WatchOptions.from_environment().canary_share
         counters = (*RETRIEVER_METRICS, *more, *(CANARY_METRICS if share else ()))
         state = ServingFolder(model_folder.parents[1])
-        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32]]] = deque()  # found (L,), best score (L,)
+        # Products found (L,), best score (L,), and the way of each.
+        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32], tuple[str, ...]]] = deque()
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
-        self._canary = RecallCanary(retriever.index, self._metrics, share) if share else None
+        index, attributes = retriever.index, retriever.attributes
+        self._canary = RecallCanary(index, self._metrics, share, attributes=attributes) if share else None
 
     def answered(
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits, live: Sequence[bool]
@@ -63,10 +66,10 @@ class SearchWatch:
             return
         counts, scores = hits.counts[:, 0], hits.scores[:, 0]  # (B,)
         if all(live):
-            self._uncounted.append((counts, scores))
+            self._uncounted.append((counts, scores, hits.ways))
         else:
             rows = np.flatnonzero(live)  # (L,)
-            self._uncounted.append((counts[rows], scores[rows]))
+            self._uncounted.append((counts[rows], scores[rows], tuple(hits.ways[row] for row in rows.tolist())))
             embeddings, knobs = embeddings[rows], [knobs[row] for row in rows.tolist()]
         if self._canary is not None:
             self._canary.answered(embeddings, knobs)
@@ -76,9 +79,12 @@ class SearchWatch:
         taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         if not taken:
             return
-        counts, scores = (np.concatenate(parts) for parts in zip(*taken, strict=True))  # (L,) each
+        for way, amount in Counter(way for _, _, ways in taken for way in ways).items():
+            self._metrics.add({WAY: amount}, label=way)
+        has_score = np.array([way != "browse" for _, _, ways in taken for way in ways], dtype=bool)  # (L,)
+        counts, scores = (np.concatenate([part[place] for part in taken]) for place in (0, 1))  # (L,) each
         found = counts > 0  # (L,)
-        best = scores[found].astype(np.float64)  # (F,)
+        best = scores[found & has_score].astype(np.float64)  # (F,)
         self._metrics.add_buckets([*((best[:, None] <= BOUNDS).sum(axis=0).tolist()), len(best)])
         self._metrics.add(
             {

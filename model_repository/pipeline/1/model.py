@@ -17,7 +17,7 @@ from trident.search.answering import Answer, Asked, answer_each
 from trident.search.deadline import check_deadline
 from trident.search.model_parameters import start_model
 from trident.search.pipeline_instance import PipelineInstance
-from trident.search.requests import read_asked, read_knobs
+from trident.search.requests import read_asked, read_knobs, with_texts
 from trident.search.tensors import EMBEDDING, GENERATION, SIDE, TEXT
 from trident.watch.failures import FailureWatch
 from trident.watch.serving_metrics import PIPELINE_METRICS
@@ -65,13 +65,15 @@ class TritonPythonModel:
         is_live = request.request_id() != GOLDEN_REQUEST
         try:
             check_deadline(request.parameters())
-            texts = read_asked(tensor(request, pb_utils, TEXT), tensor(request, pb_utils, SIDE))
-            knobs = read_knobs(knob_tensors(request, pb_utils), len(texts))
+            raw, attributes = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever.attributes
+            knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), attributes)
+            texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
+            knobs = with_texts(knobs, texts)
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
         searches = not FOUND.isdisjoint(request.requested_output_names())
         if searches and is_live:
-            self.query_watch.asked([text for text, _ in texts])
+            self.query_watch.asked([text for text, _ in texts if text.strip()])
         return Asked(texts, knobs, searches, is_live)
 
     def response(self, request, asked, answer):

@@ -36,8 +36,8 @@ class TritonPythonModel:
         for request in requests:
             embedding = pb_utils.get_input_tensor_by_name(request, EMBEDDING).as_numpy()  # (B, D)
             try:
-                wanted = read_knobs(knob_tensors(request, pb_utils), len(embedding))
-                self.retriever.check(embedding)
+                wanted = read_knobs(knob_tensors(request, pb_utils), len(embedding), self.retriever.attributes)
+                self.retriever.check(embedding, wanted)
             except TridentError as error:
                 is_live = request.request_id() != GOLDEN_REQUEST
                 answers.append(self.failure_watch.refusal(error, is_live=is_live))

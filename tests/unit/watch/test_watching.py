@@ -170,11 +170,18 @@ def test_answers_are_counted_later_and_golden_ones_never(tiny_generations: Path,
     watch = SearchWatch(retriever, families, tmp_path / "models" / "pipeline")
     empty = np.full((4, 2), b"", dtype=np.object_)
     scores = np.array([[0.9, 0.5], [0.8, 0.1], [-2.0, -2.0], [0.3, 0.2]], dtype=np.float32)
-    hits = Hits(empty, scores, empty, np.array([[2], [2], [0], [2]], dtype=np.int32), empty[:, :1])
+    hits = Hits(
+        empty,
+        scores,
+        empty,
+        np.array([[2], [2], [0], [2]], dtype=np.int32),
+        empty[:, :1],
+        ("all", "graph", "gathered", "browse"),
+    )
     knobs, vectors = [SearchKnobs()] * 4, unit_rows(3, 4)
     watch.answered(vectors, knobs, hits, [True, False, True, True])
     watch.answered(vectors, knobs, hits, [False] * 4)
     watch.close()
     assert families.values["trident_searches_total"] == 3
     assert families.values["trident_empty_results_total"] == 1
-    assert families.values["trident_top_score_sum_total"] == pytest.approx(0.9 + 0.3)
+    assert families.values["trident_top_score_sum_total"] == pytest.approx(0.9)  # who browses has no score
