@@ -116,7 +116,7 @@ def searched(generation: Path, queries_path: Path, seed: int) -> dict[str, Any]:
     """Return the grid over a generation."""
     searcher = Searcher.load(Generation.load(generation))
     index, draw = searcher.retriever.index, np.random.default_rng(seed)
-    vectors = index.different_vectors[index.label_of_row]
+    vectors = index.vectors(np.arange(index.count))
     texts = [*dict.fromkeys(read_pairs(queries_path).queries)][:QUERIES]
     queries = searcher.embed(texts)
     own = searcher.retriever.attributes

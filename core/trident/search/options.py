@@ -91,7 +91,7 @@ def _table(value: bytes) -> dict[str, Any]:
             json.dumps(found, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"{OPTIONS} must be UTF-8, got half a character: {ascii(error.object[error.start])}"
+                f"{OPTIONS} must be UTF-8, got half a character: {error.object[error.start]!a}"
             ) from error
     if not isinstance(found, dict):
         raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {json.dumps(found)[:SHOWN]}")
