@@ -20,9 +20,9 @@ import trident_kernels
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from trident import file_sample
 from trident.data.catalogue import read_catalogue
 from trident.data.pairs import read_pairs
+from trident.encoder import file_sample
 from trident.encoder.base_model import weights_fingerprint
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.text import TextContract

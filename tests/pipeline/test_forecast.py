@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.capacity import Free
 from trident.data.catalogue import read_catalogue
 from trident.data.pairs import read_pairs
 from trident.errors import ExportError
+from trident.generation.capacity import Free
 from trident.generation.generation import TEST_PAIRS_FILE
 from trident.index.index import IndexConfig, VectorIndex
 from trident_export.catalogue.forecast import Known, Needs, Sample, measure, needs_of, require_room
