@@ -8,10 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trident.capacity import Free
+from trident.data.catalogue import read_catalogue
+from trident.data.pairs import read_pairs
 from trident.errors import ExportError
+from trident.generation.capacity import Free
+from trident.generation.generation import TEST_PAIRS_FILE
 from trident.index.index import IndexConfig, VectorIndex
 from trident_export.catalogue.forecast import Known, Needs, Sample, measure, needs_of, require_room
+from trident_export.config import ExportConfig
+from trident_export.job import ExportJob, ExportOrder
+from trident_export.progress_rows import Stage, Stages
+from trident_export.stages.encoder import export_encoder
+from trident_export.stages.forecast import tell_needs
 
 GIB = 2**30
 NAMES = Known(products=530_865, dimension=384, catalogue_bytes=60_000_000, parts_bytes=400_000_000)
@@ -105,3 +113,27 @@ def test_a_sample_is_measured(tmp_path: Path) -> None:
     assert found.index_bytes > 4 * 16
     assert (found.smaller[0], found.larger[0]) == (100, 400)
     assert found.index_s(20_000) > found.index_s(10_000) > 0
+
+
+def test_an_export_measures_and_says_what_it_will_take(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    said: list[Stage] = []
+    pairs = read_pairs(tiny_run / TEST_PAIRS_FILE)
+    job = ExportJob(
+        order=ExportOrder(tiny_run, tiny_data / "products.csv", tmp_path / "out", ExportConfig(threads=1)),
+        catalogue=read_catalogue(tiny_data / "products.csv"),
+        pairs=pairs,
+        queries=list(dict.fromkeys(pairs.queries)),
+        folder=tmp_path / "generation",
+        parts=tmp_path / "parts",
+        stages=Stages(said.append),
+    )
+    for made in (job.merged, job.parts):
+        made.mkdir(parents=True)
+    encoder = export_encoder(job)
+    before = len(said)
+    tell_needs(job, encoder, tmp_path / ".out.embeddings")
+    assert len(said) == before, "a small catalogue is not worth a word"
+    tell_needs(job, encoder, tmp_path / ".out.embeddings", sampled_from=100, sizes=(20, 80))
+    assert said[-1].stage == "forecast"
+    assert re.fullmatch(r"about .* of memory and .* of disk; embedding and index: \d+ s", said[-1].proof)
+    assert not (job.parts / "sample").exists()

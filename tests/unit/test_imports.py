@@ -184,7 +184,7 @@ def test_an_import_in_the_direction_passes(name, file, source):
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "trident": (
         ("errors",),
-        ("config", "progress", "pages", "background", "rights", "file_sample", "capacity"),
+        ("config", "progress", "pages", "background", "rights"),
         ("data",),
         ("attributes",),
         ("encoder",),

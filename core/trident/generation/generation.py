@@ -25,10 +25,10 @@ from typing import Any
 
 from trident.config import from_table
 from trident.encoder.base_model import file_sha256
+from trident.encoder.file_sample import sample_sha256
 from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError, FormatError, GenerationError, nearest
-from trident.file_sample import sample_sha256
 from trident.generation.golden import GoldenAnswer, load_golden
 
 MANIFEST_FILE = "manifest.json"
@@ -76,7 +76,7 @@ class FileRecord:
 
     sha256: str
     size_bytes: int
-    sample: str  # SHA-256 of a sample, see trident.file_sample; of all of a small file
+    sample: str  # SHA-256 of a sample, see trident.encoder.file_sample; of all of a small file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.capacity import Free, free_disk, free_memory, longest_file, size_text
 from trident.errors import ExportError
+from trident.generation.capacity import Free, free_disk, free_memory, longest_file, size_text
 from trident.progress import time_text
 
 GRAPH_BYTES = 320  # of a vector's links where no sample says: M = 32, and what else is kept of it

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.capacity import Free, free_disk, free_memory, longest_file, size_text
+from trident.generation.capacity import Free, free_disk, free_memory, longest_file, size_text
 
 MIB = 2**20
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trident import file_sample
-from trident.file_sample import sample_sha256
+from trident.encoder import file_sample
+from trident.encoder.file_sample import sample_sha256
 
 SIZE = 4_000_000
 
