@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from trident.index.graph import Graph
 from trident.index.kernels import kernels
 from trident.index.permitted import PermittedLabels
 
-COMPARED_IN_FULL = 32  # candidates of a walk, at least
+DEVIATIONS = 4.0  # of what rounding does to a cosine, which candidates of a walk are given
 COMPARED_SHARE = 4  # a filtered walk compares at most this part of the vectors, then all permitted are compared
 LEAST_COMPARED = 2**13
 
@@ -70,13 +71,13 @@ class NearestLabels:
             return self._by_numpy(queries, depth, permitted)
         count = len(self.vectors)
         there = count if permitted is None else len(permitted.labels)
-        depth = min(max(depth, COMPARED_IN_FULL), max(depth, ef), count)
         labels, cosines, found = self.kernel.search(
             queries,
             depth=depth,
             ef=max(ef, depth),
-            compared_in_full=depth,
             most=count if permitted is None else max(LEAST_COMPARED, count // COMPARED_SHARE),
+            # What was lost lies anyhow to the query: a bound, the whole of it, would let in ten times as many.
+            doubt=min(1.0, DEVIATIONS / self.vectors.shape[1] ** 0.5),
             bitmap=None if permitted is None else permitted.bitmap,
             threads=threads,
         )
@@ -112,7 +113,7 @@ def open_vectors(vectors: NDArray[np.float32], codes: Codes, graph: Graph | None
     module = kernels()
     if module is None:
         return NearestLabels(vectors, None, has_graph=False)
-    is_mapped = isinstance(vectors, np.memmap) and vectors.filename is not None
+    is_mapped = isinstance(vectors, np.memmap) and isinstance(vectors.base, mmap.mmap)  # no part of another one
     kernel = module.Index(
         codes.rows,
         codes.scales,

@@ -34,7 +34,7 @@ class Depth:
     ms: float  # a query, one thread
 
 
-def made_queries(titles: list[str], *, seed: int) -> list[str]:
+def made_queries(titles: Sequence[str], *, seed: int) -> list[str]:
     """Return texts like queries, three words in a row out of titles: a run's own may be few, or easy."""
     draw = np.random.default_rng(seed)
     texts = []

@@ -124,7 +124,7 @@ def export_index(
             )
         k = min(GOLDEN_K, len(vectors))
         held_out = _embed(encoder, job.queries[:RECALL_QUERIES])
-        made = _embed(encoder, made_queries(list(job.catalogue.titles), seed=config.index.seed))
+        made = _embed(encoder, made_queries(job.catalogue.titles, seed=config.index.seed))
         sets = [(queries, exact_search(vectors, queries, k)) for queries in (held_out, made) if len(queries)]
         index, depths, taken = _settings(job, index, sets, k)
         folder = job.parts / "index"

@@ -78,11 +78,10 @@ class PyIndex {
         searched_.entry = entry;
     }
 
-    py::tuple search(const Given<float> &queries, std::size_t depth, std::size_t ef, std::size_t compared_in_full,
-                     std::size_t most, const std::optional<Array<std::uint64_t>> &bitmap, int threads) const {
+    py::tuple search(const Given<float> &queries, std::size_t depth, std::size_t ef, std::size_t most,
+                     float doubt, const std::optional<Array<std::uint64_t>> &bitmap, int threads) const {
         require(searched_.links.rows != nullptr, "there is no graph");
-        require(depth >= 1 && compared_in_full >= depth && ef >= compared_in_full,
-                "1 <= depth <= compared_in_full <= ef must hold");
+        require(depth >= 1 && ef >= depth, "1 <= depth <= ef must hold");
         const Permitted permitted = permitted_of(bitmap, std::nullopt);
         const py::ssize_t count = check(queries);
         py::array_t<std::int64_t> labels({count, static_cast<py::ssize_t>(depth)}), found(count);
@@ -92,7 +91,7 @@ class PyIndex {
         {
             py::gil_scoped_release others_may_run;
             trident_index::search(searched_, permitted, queries.data(), static_cast<std::size_t>(count),
-                                  {ef, compared_in_full, depth, most}, threads, to_labels, to_cosines, to_found);
+                                  {ef, depth, most, doubt}, threads, to_labels, to_cosines, to_found);
         }
         return py::make_tuple(labels, cosines, found);
     }
@@ -224,10 +223,11 @@ PYBIND11_MODULE(trident_index_kernels, module) {
         .def("set_graph", &PyIndex::set_graph, py::arg("lowest").noconvert(), py::arg("upper").noconvert(),
              py::kw_only(), py::arg("entry"), py::arg("upper_entry"), "Take a graph as Builder.graph gives it.")
         .def("search", &PyIndex::search, py::arg("queries"), py::kw_only(), py::arg("depth"), py::arg("ef"),
-             py::arg("compared_in_full"), py::arg("most"), py::arg("bitmap").noconvert() = py::none(),
+             py::arg("most"), py::arg("doubt"), py::arg("bitmap").noconvert() = py::none(),
              py::arg("threads") = 1,
              "Return the depth nearest labels (B, depth) that a walk of ef permitted candidates finds, their cosines, "
-             "best first,\nand how many there are (B,): -1 for a walk that compared more than most vectors.")
+             "best first,\nand how many there are (B,): -1 for a walk that compared more than most vectors. Candidates "
+             "are compared in full\nthat may be among the nearest if a cosine is off by doubt times what a vector lost.")
         .def("scan", &PyIndex::scan, py::arg("queries"), py::kw_only(), py::arg("depth"),
              py::arg("bitmap").noconvert() = py::none(), py::arg("labels").noconvert() = py::none(),
              py::arg("threads") = 1,

@@ -48,13 +48,37 @@ std::uint32_t descend(const Searched &searched, const std::int16_t *query, Walk 
     }
 }
 
+// Puts the depth best of what a walk found in order, by their cosines.
+void compare_in_full(const Scanned &scanned, const float *values, const Query &query, const Way &way,
+                     std::vector<std::uint64_t> &found) {
+    const std::size_t dimension = scanned.vectors->dimension();
+    const std::vector<double> wide = in_double(values, dimension);
+    std::vector<float> buffer(dimension);
+    std::sort(found.begin(), found.end(), std::greater<>());
+    std::vector<std::uint64_t> best; // the depth best keys, the worst in front
+    for (const std::uint64_t place : found) {
+        const std::uint32_t label = label_of(place);
+        const float off = way.doubt * scanned.lost[label] * query.norm;
+        if (best.size() == way.depth && score_of(place) * query.scale + off < score_of(best.front())) {
+            continue;
+        }
+        best.push_back(key(cosine(scanned.vectors->row(label, buffer.data()), wide.data(), dimension), label));
+        std::push_heap(best.begin(), best.end(), std::greater<>());
+        if (best.size() > way.depth) {
+            std::pop_heap(best.begin(), best.end(), std::greater<>());
+            best.pop_back();
+        }
+    }
+    std::sort(best.begin(), best.end(), std::greater<>());
+    found = best;
+}
+
 } // namespace
 
 void search(const Searched &searched, const Permitted &permitted, const float *queries, std::size_t query_count,
             const Way &way, int threads, std::int64_t *labels, float *cosines, std::int64_t *found) {
-    const Vectors &vectors = *searched.scanned.vectors;
     const Codes &codes = *searched.scanned.codes;
-    const std::size_t dimension = vectors.dimension();
+    const std::size_t dimension = searched.scanned.vectors->dimension();
     const Links links = searched.links;
     deal_out(query_count, threads, [&](std::size_t number) {
         static thread_local Walk walk;
@@ -64,21 +88,10 @@ void search(const Searched &searched, const Permitted &permitted, const float *q
         const auto links_of = [&links](std::uint32_t label) { return links.row(label); };
         const bool ended = walk_layer(walk, codes, *searched.scanned.dots, query.codes.get(), links_of, links.width,
                                       &start, 1, way.ef, permitted, way.most);
-        std::size_t count = 0;
         if (ended) {
-            const std::size_t kept = std::min(way.compared_in_full, walk.found.size());
-            std::partial_sort(walk.found.begin(), walk.found.begin() + static_cast<std::ptrdiff_t>(kept),
-                              walk.found.end(), std::greater<>());
-            walk.found.resize(kept);
-            const std::vector<double> wide = in_double(values, dimension);
-            std::vector<float> buffer(dimension);
-            for (std::uint64_t &place : walk.found) {
-                const std::uint32_t label = label_of(place);
-                place = key(cosine(vectors.row(label, buffer.data()), wide.data(), dimension), label);
-            }
-            std::sort(walk.found.begin(), walk.found.end(), std::greater<>());
-            count = std::min(way.depth, kept);
+            compare_in_full(searched.scanned, values, query, way, walk.found);
         }
+        const std::size_t count = ended ? walk.found.size() : 0;
         found[number] = ended ? static_cast<std::int64_t>(count) : -1;
         for (std::size_t rank = 0; rank < way.depth; ++rank) {
             labels[number * way.depth + rank] = rank < count ? static_cast<std::int64_t>(label_of(walk.found[rank])) : -1;

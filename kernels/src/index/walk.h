@@ -50,10 +50,12 @@ struct Searched {
 };
 
 struct Way {
-    std::size_t ef = 0;
-    std::size_t compared_in_full = 0; // of the ef best, >= depth
-    std::size_t depth = 0;            // that are answered
-    std::size_t most = 0;             // vectors compared by codes
+    std::size_t ef = 0;    // >= depth
+    std::size_t depth = 0; // that are answered
+    std::size_t most = 0;  // vectors compared by codes
+    // How far a cosine is taken to be off what codes say, times what rounding took from the vector: of the ef best,
+    // those that may be among the depth best are compared in full.
+    float doubt = 0;
 };
 
 // As scan; found (queries) counts what was found, and is -1 for a walk that was given up.

@@ -233,7 +233,7 @@ def as_npy(array: NDArray[Any]) -> bytes:
     ("content", "message"),
     [
         (b"no array", "is not an array"),
-        (as_npy(np.array([{}], dtype=object)), "is not an array: Object arrays cannot be loaded"),
+        (as_npy(np.array([{}], dtype=object)), "is not an array: .*Python objects"),
         (as_npy(np.zeros(ROWS, np.int64)), r"must hold int32 of shape \(60,\), got int64"),
         (as_npy(np.zeros(ROWS, np.int32)), "must name each of 50 vectors, got 1"),
         (as_npy(np.arange(ROWS, dtype=np.int32)), "must name each of 50 vectors, got 60"),

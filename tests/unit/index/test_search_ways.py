@@ -155,6 +155,17 @@ def test_of_equal_vectors_only_the_permitted_are_answered():
             assert_same(index.search(once[5:6], 4, permitted=permitted), truth(vectors, once[5:6], 4, permitted))
 
 
+def test_a_catalogue_of_one_title():
+    vectors = np.repeat(unit_rows(8, 1), 70, axis=0)
+    index = built(vectors)
+    assert index.unique_count == 1
+    for cuts in (GATHERED, MASKED, WALKED):
+        index.cuts = cuts
+        assert index.search(vectors[:1], 80, ef=5).rows[0, :70].tolist() == list(range(70))
+        permitted = Permitted(np.array([3, 69], np.uint32))
+        assert index.search(vectors[:1], 3, permitted=permitted).rows.tolist() == [[3, 69, -1]]
+
+
 def test_each_query_has_its_own_filter(index, vectors, queries):
     filters = [None, at_random(len(vectors), 0.1), at_random(len(vectors), 0.6, seed=1)]
     each = [filters[number % 3] for number in range(len(queries))]
@@ -173,7 +184,7 @@ def test_an_exact_search_of_a_filter(index, vectors, queries):
     assert_same(index.search_exactly(queries, 10, permitted=permitted), truth(vectors, queries, 10, permitted))
 
 
-def test_vectors_are_read_from_their_file(tmp_path, index, vectors, queries, monkeypatch):
+def test_vectors_are_read_from_their_file(tmp_path, index, vectors, queries):
     index.save(tmp_path)
     loaded = VectorIndex.load(tmp_path)
     assert isinstance(loaded.different_vectors, np.memmap)
