@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trident.attributes.schema import HOLDS, WORDS, FieldType, shown
+from trident.attributes.schema import HOLDS, WORDS, FieldType, Schema, shown
 from trident.data.tables import GUESSED
 from trident.data.values import column_text, typed
 from trident.errors import ConfigError, DataError, nearest
@@ -43,6 +43,15 @@ class Inferred:
 
     columns: list[TypedColumn]
     left_out: dict[str, str]
+
+
+ARROW = {
+    "keyword": pa.string(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "list": pa.list_(pa.string()),
+    "display": pa.string(),
+}
 
 
 class _UnfitError(Exception):
@@ -113,6 +122,21 @@ def infer(table: pa.Table, asked: Mapping[str, str], where: object) -> Inferred:
         else:
             columns.append(found)
     return Inferred(columns, left_out)
+
+
+def columns_of(schema: Schema, products: Sequence[Mapping[str, Any]]) -> Inferred:
+    """Return attributes that ``Schema.check`` let pass as columns; what a product lacks is missing.
+
+    Args:
+        schema: Of the columns.
+        products: The attributes of each, by name.
+    """
+    columns = []
+    for field in schema.fields:
+        values = [product.get(field.name) for product in products]
+        kept = [None if value in ("", []) else value for value in values]
+        columns.append(TypedColumn(field.name, field.type, pa.chunked_array([pa.array(kept, ARROW[field.type])])))
+    return Inferred(columns, {})
 
 
 def _typed_column(field: pa.Field, values: pa.ChunkedArray, wish: str | None, where: object) -> TypedColumn | str:

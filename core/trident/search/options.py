@@ -90,9 +90,8 @@ def _table(value: bytes) -> dict[str, Any]:
         try:
             json.dumps(found, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            raise DataError(
-                f"{OPTIONS} must be UTF-8, got half a character: {ascii(error.object[error.start])}"
-            ) from error
+            half = error.object[error.start]
+            raise DataError(f"{OPTIONS} must be UTF-8, got half a character: {half!a}") from error
     if not isinstance(found, dict):
         raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {json.dumps(found)[:SHOWN]}")
     return found
