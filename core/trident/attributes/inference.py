@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trident.attributes.schema import HOLDS, WORDS, FieldType, Schema, shown
 from trident.data.tables import GUESSED
-from trident.data.values import column_text, typed
+from trident.data.values import UNTYPED, column_text, typed
 from trident.errors import ConfigError, DataError, nearest
 
 AskedType = Literal["keyword", "number", "boolean", "list", "display", "none"]
@@ -170,8 +170,8 @@ def _guess(values: pa.ChunkedArray, *, is_guessed: bool) -> FieldType:
         return "number"
     if pa.types.is_list(kind):
         return "list"
-    if pa.types.is_binary(kind):
-        _unfit(values, np.ones(len(values), dtype=bool))
+    if kind == UNTYPED:
+        _unfit(values, _everything(values))
     different = pc.unique(values).drop_null()
     if is_guessed:
         if pc.all(pc.is_in(pc.utf8_lower(different), pa.array(["true", "false"]))).as_py():
@@ -231,7 +231,7 @@ def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _booleans(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_boolean(values.type):
         return values
-    if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
+    if pa.types.is_nested(values.type) or values.type == UNTYPED:
         _unfit(values, _everything(values))
     lowered = pc.utf8_lower(pc.utf8_trim_whitespace(column_text(values, "", "", wanted=False)))
     is_true, is_false = (pc.is_in(lowered, pa.array(words)) for words in (TRUE, FALSE))
@@ -242,7 +242,7 @@ def _booleans(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _keywords(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(values.type):
         return values
-    if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
+    if pa.types.is_nested(values.type) or values.type == UNTYPED:
         _unfit(values, _everything(values))
     text = column_text(values, "", "", wanted=False)
     return pc.if_else(values.is_null(), pa.scalar(None, pa.string()), text)
@@ -251,7 +251,7 @@ def _keywords(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _lists(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_list(values.type):
         return _without_repeats(values)
-    if pa.types.is_binary(values.type):
+    if values.type == UNTYPED:
         _unfit(values, _everything(values))
     texts = _keywords(values)
     if not pc.any(pc.starts_with(texts, "[")).as_py():
