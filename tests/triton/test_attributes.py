@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from trident.generation.generation import find_generation
-from trident.search.options import SearchOptions
-from trident.search.page import read_page
+from trident.search.options import SearchOptions, read_page
 from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident.server.server import TritonServer, free_ports

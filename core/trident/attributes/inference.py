@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trident.attributes.schema import HOLDS, WORDS, FieldType, shown
+from trident.attributes.schema import HOLDS, WORDS, FieldType, Schema, shown
 from trident.data.tables import GUESSED
-from trident.data.values import column_text, typed
+from trident.data.values import UNTYPED, column_text, typed
 from trident.errors import ConfigError, DataError, nearest
 
 AskedType = Literal["keyword", "number", "boolean", "list", "display", "none"]
@@ -43,6 +43,15 @@ class Inferred:
 
     columns: list[TypedColumn]
     left_out: dict[str, str]
+
+
+ARROW = {
+    "keyword": pa.string(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "list": pa.list_(pa.string()),
+    "display": pa.string(),
+}
 
 
 class _UnfitError(Exception):
@@ -115,6 +124,21 @@ def infer(table: pa.Table, asked: Mapping[str, str], where: object) -> Inferred:
     return Inferred(columns, left_out)
 
 
+def columns_of(schema: Schema, products: Sequence[Mapping[str, Any]]) -> Inferred:
+    """Return attributes that ``Schema.check`` let pass as columns; what a product lacks is missing.
+
+    Args:
+        schema: Of the columns.
+        products: The attributes of each, by name.
+    """
+    columns = []
+    for field in schema.fields:
+        values = [product.get(field.name) for product in products]
+        kept = [None if value in ("", []) else value for value in values]
+        columns.append(TypedColumn(field.name, field.type, pa.chunked_array([pa.array(kept, ARROW[field.type])])))
+    return Inferred(columns, {})
+
+
 def _typed_column(field: pa.Field, values: pa.ChunkedArray, wish: str | None, where: object) -> TypedColumn | str:
     """Return the column, or why it is left out."""
     name = field.name
@@ -146,8 +170,8 @@ def _guess(values: pa.ChunkedArray, *, is_guessed: bool) -> FieldType:
         return "number"
     if pa.types.is_list(kind):
         return "list"
-    if pa.types.is_binary(kind):
-        _unfit(values, np.ones(len(values), dtype=bool))
+    if kind == UNTYPED:
+        _unfit(values, _everything(values))
     different = pc.unique(values).drop_null()
     if is_guessed:
         if pc.all(pc.is_in(pc.utf8_lower(different), pa.array(["true", "false"]))).as_py():
@@ -207,7 +231,7 @@ def _numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _booleans(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_boolean(values.type):
         return values
-    if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
+    if pa.types.is_nested(values.type) or values.type == UNTYPED:
         _unfit(values, _everything(values))
     lowered = pc.utf8_lower(pc.utf8_trim_whitespace(column_text(values, "", "", wanted=False)))
     is_true, is_false = (pc.is_in(lowered, pa.array(words)) for words in (TRUE, FALSE))
@@ -218,7 +242,7 @@ def _booleans(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _keywords(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_string(values.type):
         return values
-    if pa.types.is_nested(values.type) or pa.types.is_binary(values.type):
+    if pa.types.is_nested(values.type) or values.type == UNTYPED:
         _unfit(values, _everything(values))
     text = column_text(values, "", "", wanted=False)
     return pc.if_else(values.is_null(), pa.scalar(None, pa.string()), text)
@@ -227,7 +251,7 @@ def _keywords(values: pa.ChunkedArray) -> pa.ChunkedArray:
 def _lists(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_list(values.type):
         return _without_repeats(values)
-    if pa.types.is_binary(values.type):
+    if values.type == UNTYPED:
         _unfit(values, _everything(values))
     texts = _keywords(values)
     if not pc.any(pc.starts_with(texts, "[")).as_py():

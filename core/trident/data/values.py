@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from trident.errors import DataError
 
+UNTYPED = pa.large_binary()  # bytes, and the JSON of objects: no attribute holds them, errors show them
 WHOLE = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  # above, not every whole number is there
 
 
@@ -107,10 +108,9 @@ def column_text(column: pa.ChunkedArray, name: str, where: object, *, wanted: bo
 
 
 def typed_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as bool, float64, string, a list of strings, or binary for what none of these holds.
+    """Return a column as bool, float64, string, a list of strings, or ``UNTYPED`` for what none of these holds.
 
-    Blank texts, NaN and nulls are null. Whole numbers that a float does not hold are text. Binary holds the value's
-    text, as JSON for objects and lists of such.
+    Blank texts, NaN and nulls are null. Whole numbers that a float does not hold are text, and so are bytes of UTF-8.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -127,8 +127,13 @@ def typed_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
     if pa.types.is_nested(kind):
         return typed(column.to_pylist())
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return column.cast(pa.binary())
+    if kind == UNTYPED:
+        return column
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        try:
+            column = column.cast(pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid:  # no UTF-8
+            return column.cast(pa.binary()).cast(UNTYPED)
     text = column_text(column, "", "", wanted=False)
     return pc.if_else(pc.equal(pc.utf8_trim_whitespace(text), ""), pa.scalar(None, pa.string()), text)
 
@@ -146,7 +151,7 @@ def typed(values: list[Any]) -> pa.ChunkedArray:
             return pa.chunked_array([pa.array(map(_float, numbers), pa.float64())])
     if "other" in kinds:
         texts = [None if _kind_of(value) is None else text_of(value).encode() for value in values]
-        return pa.chunked_array([pa.array(texts, pa.binary())])
+        return pa.chunked_array([pa.array(texts, UNTYPED)])
     if "list" in kinds:
         return pa.chunked_array([pa.array(map(_texts, values), pa.list_(pa.string()))])
     return strings_or_null([None if _kind_of(value) is None else text_of(value) for value in values])

@@ -14,7 +14,7 @@ from trident.attributes.facets import count_facet
 from trident.attributes.filters import own_field
 from trident.attributes.ordering import first_of_each, sorted_places
 from trident.index.index import VectorIndex
-from trident.search.page import Page
+from trident.search.options import Page
 from trident.search.permitted import Found, Way, nearest_permitted
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import K_MAX

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from trident.attributes.attributes import NO_ATTRIBUTES, Attributes
 from trident.encoder.text import Side
 from trident.errors import DataError
-from trident.search.options import NO_OPTIONS, SearchOptions, read_options
-from trident.search.page import LIKE, Page, read_page
+from trident.search.options import LIKE, NO_OPTIONS, Page, SearchOptions, read_options, read_page
 from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
 
 

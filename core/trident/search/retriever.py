@@ -20,7 +20,7 @@ from trident.generation.generation import IDENTITY_FILE, Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
 from trident.index.index import VectorIndex
-from trident.search.page import LIKE
+from trident.search.options import LIKE
 from trident.search.pages import PageAnswer, PageQuery, PageSearch
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE

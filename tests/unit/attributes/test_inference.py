@@ -12,7 +12,8 @@ import pytest
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
-from trident.attributes.inference import Inferred, infer, parse_attributes
+from trident.attributes.inference import Inferred, columns_of, infer, parse_attributes
+from trident.attributes.schema import Schema
 from trident.data.catalogue import read_catalogue
 from trident.errors import ConfigError, DataError
 
@@ -203,3 +204,17 @@ def test_the_option_is_read() -> None:
 def test_a_bad_option_is_refused(items: list[str], line: str) -> None:
     with pytest.raises(ConfigError, match=line):
         parse_attributes(items)
+
+
+def test_checked_products_are_columns_again(tmp_path: Path, schema: Schema) -> None:
+    given = [
+        {"brand": "HP", "price": 7, "tags": ["b", "a"], "image": "x"},
+        {"in_stock": False, "tags": [], "brand": ""},
+    ]
+    checked = [schema.check(each, "upsert") for each in given]
+    write_attributes(tmp_path, columns_of(schema, checked), 2)
+    found = Attributes.load(tmp_path)
+    assert [field.name for field in found.schema.fields] == [field.name for field in schema.fields]
+    names = list(schema.by_name)
+    assert found.of_row(0, names) == {"brand": "HP", "price": 7, "in_stock": None, "tags": ["b", "a"], "image": "x"}
+    assert found.of_row(1, names) == {"brand": None, "price": None, "in_stock": False, "tags": None, "image": None}
