@@ -72,7 +72,9 @@ class Retriever:
             )
         self.index = index
         self.identity = identity
-        self._product_ids, self._titles = catalogue.texts  # mapped: rows are read as they are found
+        product_ids, titles = catalogue.texts
+        self._product_ids = product_ids  # mapped: rows are read as they are found
+        self._titles = titles
 
     @classmethod
     def load(cls, folder: Path, *, flat_threads: int = 1) -> Retriever:
