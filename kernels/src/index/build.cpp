@@ -14,6 +14,29 @@ namespace {
 constexpr std::size_t kGrowth = 8; // a round adds at most an eighth of what is there
 const Permitted kAll;
 
+// Links vectors that no other one links to, since each thought them reached through others, to the nearest of their own
+// links that has room: a walk would never meet them.
+void link_the_lost(std::vector<std::uint32_t> &rows, std::size_t width, std::size_t most,
+                   const std::vector<std::uint32_t> &order) {
+    std::vector<bool> is_linked(order.size());
+    for (const std::uint32_t link : rows) {
+        if (link != kNone) {
+            is_linked[link] = true;
+        }
+    }
+    for (const std::uint32_t label : order) {
+        const std::uint32_t *own = rows.data() + label * width;
+        for (std::size_t at = 0; at < most && own[at] != kNone && !is_linked[label]; ++at) {
+            std::uint32_t *other = rows.data() + own[at] * width;
+            std::uint32_t *free = std::find(other, other + most, kNone);
+            if (free != other + most) {
+                *free = label;
+                is_linked[label] = true;
+            }
+        }
+    }
+}
+
 } // namespace
 
 Builder::Builder(const Codes &codes, const Dots &dots, std::vector<std::uint32_t> order,
@@ -76,6 +99,7 @@ std::size_t Builder::add_round() {
     done_ += size;
     if (done_ == order_.size()) {
         deal_out(order_.size(), settings_.threads, [&](std::size_t number) { cut(order_[number]); });
+        link_the_lost(lowest_, lowest_cap_, most(0), order_);
     }
     return done_;
 }
@@ -139,7 +163,6 @@ void Builder::cut(std::uint32_t label) {
     if (own[most(0)] == kNone) {
         return;
     }
-    std::vector<Link> none;
     const Aligned<std::int16_t> query = aligned<std::int16_t>(codes_.stride);
     widen(codes_.row(label), codes_.stride, query.get());
     std::vector<std::uint64_t> near;
