@@ -37,9 +37,10 @@ def encode(vectors: NDArray[np.float32]) -> Codes:
     for start in range(0, count, BLOCK):
         block = slice(start, start + BLOCK)
         exact = vectors[block].astype(np.float64)  # (b, D)
-        scales[block] = np.abs(exact).max(axis=1) / LEVELS
+        codes = np.rint(exact * (LEVELS / np.abs(exact).max(axis=1, keepdims=True)))
+        # Of length 1, as the vectors are: among near copies the longest would else be nearest to all others.
+        scales[block] = 1 / np.linalg.norm(codes, axis=1)
         scale = scales[block, None].astype(np.float64)
-        codes = np.clip(np.rint(exact / scale), -LEVELS, LEVELS)
         rows[block, :dimension] = codes
         lost[block] = np.linalg.norm(exact - scale * codes, axis=1) * ROUND_UP
     return Codes(rows, scales, lost)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,7 +138,7 @@ class VectorIndex:
         Raises:
             VectorIndexError: If a file cannot be written in full.
         """
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             VECTORS_FILE: self._nearest.vectors,
             CODES_FILE: self._codes.rows,
             SCALES_FILE: np.stack([self._codes.scales, self._codes.lost]),

@@ -47,7 +47,7 @@ class NearestLabels:
         """
         if self.kernel is None:
             return self._by_numpy(queries, depth, permitted)
-        which = {}
+        which: dict[str, NDArray[Any]] = {}
         if permitted is not None:
             which = {"labels": permitted.labels} if gather else {"bitmap": permitted.bitmap}
         labels, cosines = self.kernel.scan(queries, depth=depth, threads=threads, **which)
@@ -113,13 +113,14 @@ def open_vectors(vectors: NDArray[np.float32], codes: Codes, graph: Graph | None
     module = kernels()
     if module is None:
         return NearestLabels(vectors, None, has_graph=False)
-    is_mapped = isinstance(vectors, np.memmap) and isinstance(vectors.base, mmap.mmap)  # no part of another one
+    source: Any = vectors
+    is_mapped = isinstance(source, np.memmap) and isinstance(source.base, mmap.mmap)  # no part of another one
     kernel = module.Index(
         codes.rows,
         codes.scales,
         codes.lost,
-        str(vectors.filename) if is_mapped else vectors,
-        offset=vectors.offset if is_mapped else 0,
+        str(source.filename) if is_mapped else vectors,
+        offset=source.offset if is_mapped else 0,
         dimension=vectors.shape[1],
     )
     if graph is not None:

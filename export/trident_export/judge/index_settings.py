@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,14 +93,14 @@ def measure_cuts(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Cu
     for share in SHARES:
         slower, worst = False, 1.0
         for permitted in (_at_random(index, share), _together(index, share)):
+            search = partial(index.search, queries, k, permitted=permitted)
             index.cuts = Cuts(exact_up_to=count, gathered_up_to=1.0)
-            gathered_ms = _ms(lambda which=permitted: index.search(queries, k, permitted=which), len(queries))
+            gathered_ms = _ms(search, len(queries))
             index.cuts = Cuts(exact_up_to=count, gathered_up_to=0.0)
-            masked_ms = _ms(lambda which=permitted: index.search(queries, k, permitted=which), len(queries))
-            exact = index.search(queries, k, permitted=permitted)
+            masked_ms, exact = _ms(search, len(queries)), search()
             index.cuts = Cuts(exact_up_to=0, graph_from=0.0)
-            walked_ms = _ms(lambda which=permitted: index.search(queries, k, permitted=which), len(queries))
-            worst = min(worst, recall(index.search(queries, k, permitted=permitted), exact))
+            walked_ms = _ms(search, len(queries))
+            worst = min(worst, recall(search(), exact))
             slower |= walked_ms > min(gathered_ms, masked_ms)
             if gathered_ms < masked_ms:
                 gathered = share

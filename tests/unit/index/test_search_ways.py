@@ -125,7 +125,8 @@ def test_a_filter_that_leaves_nothing(index, queries):
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.7])
-def test_the_walk_counts_permitted_candidates(vectors, queries, share):
+def test_the_walk_counts_permitted_candidates(queries, share):
+    vectors = np.concatenate([unit_rows(0, 600), near(np.repeat(unit_rows(1, 40), 50, axis=0), 2, 0.2)])
     index = built(vectors)
     index.cuts = WALKED
     for permitted in (at_random(len(vectors), share), Permitted(np.arange(int(share * len(vectors)), dtype=np.uint32))):
