@@ -84,7 +84,8 @@ def _ranks(node: InRange, attributes: Attributes) -> tuple[int, int]:
 
 def _union(found: list[Rows], count: int) -> Rows:
     if sum(map(len, found)) <= FEW * count:
-        return np.unique(np.concatenate([np.zeros(0, dtype=np.uint32), *found]))
+        union: Rows = np.unique(np.concatenate([np.zeros(0, dtype=np.uint32), *found]))
+        return union
     return rows_of(_marked(found, count))
 
 
