@@ -162,17 +162,17 @@ def test_what_is_given_by_name_is_an_option(client: SearchClient, server: Answer
     assert len(text).to_bytes(4, "little") + text in server.bodies[0]
     client.search("sofa", fields=(), like=None)
     assert b'{"fields":[]}' in server.bodies[1]
-    with pytest.raises(InvalidRequestError, match="^like must be given by name or in options, got both$"):
+    with pytest.raises(InvalidRequestError, match=r"^like must be given by name or in options, got both$"):
         client.search(like="p1", options={"like": "p2"})
     for query in ("", " "):
-        with pytest.raises(InvalidRequestError, match="^query must not be empty, got '"):
+        with pytest.raises(InvalidRequestError, match=r"^query must not be empty, got '"):
             client.search(query)
 
 
 @pytest.mark.parametrize("attributes", ["[{}]", '["x"]', "{}", "7"])
 def test_attributes_of_other_products_are_no_answer(client: SearchClient, server: Answers, attributes: str) -> None:
     server.details = f'{{"attributes": {attributes}}}'
-    with pytest.raises(UnexpectedAnswerError, match="^attributes of an answer must be one object a product, got "):
+    with pytest.raises(UnexpectedAnswerError, match=r"^attributes of an answer must be one object a product, got "):
         client.search_many(["sofa", "lamp", "rake"], options={"fields": ["brand"]})
 
 
