@@ -68,7 +68,7 @@ def generations(products: Path, tiny_run: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def server(generations: Path) -> Iterator[TritonServer]:
     http_port, grpc_port, metrics_port = free_ports(3)
-    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, start_timeout_s=900)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
     with serve(find_generation(generations), generations, options) as found:
         yield found
 
