@@ -218,7 +218,7 @@ def _results(queries: Sequence[str], answer: Answer) -> list[SearchResult]:
         count = int(tensors[COUNT][row, 0])
         columns = (tensors[name][row, :count] for name in (PRODUCT_ID, SCORE, TITLE))
         details = _details(tensors[DETAILS][row, 0])
-        attributes = details.get("attributes") or [{}] * count
+        attributes = _attributes(details, count)
         hits = tuple(
             Hit(pid.decode(), float(score), title.decode(), own)
             for pid, score, title, own in zip(*columns, attributes, strict=True)
@@ -234,6 +234,13 @@ def _details(text: bytes) -> dict[str, Any]:
         raise UnexpectedAnswerError(f"details of an answer must be JSON, got {text[:60]!r} ({error})") from error
     if not isinstance(found, dict):
         raise UnexpectedAnswerError(f"details of an answer must be one JSON object, got {text[:60]!r}")
+    return found
+
+
+def _attributes(details: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    found = details.get("attributes", [{}] * count)
+    if not isinstance(found, list) or len(found) != count or not all(isinstance(each, dict) for each in found):
+        raise UnexpectedAnswerError(f"attributes of an answer must be one object a product, got {str(found)[:60]}")
     return found
 
 

@@ -84,7 +84,8 @@ def _ranks(node: InRange, attributes: Attributes) -> tuple[int, int]:
 
 def _union(found: list[Rows], count: int) -> Rows:
     if sum(map(len, found)) <= FEW * count:
-        return np.unique(np.concatenate([np.zeros(0, dtype=np.uint32), *found]))
+        union: Rows = np.unique(np.concatenate([np.zeros(0, dtype=np.uint32), *found]))
+        return union
     return rows_of(_marked(found, count))
 
 
@@ -120,8 +121,10 @@ def _mask(node: Node, attributes: Attributes, rows: Rows | None) -> Mask:
         case InRange(field):
             low, high = _ranks(node, attributes)
             ranks = attributes.numbers_of(field.name).ranks
-            shifted: Rows = (ranks if rows is None else ranks[rows]) - np.uint32(low)  # what is below wraps around
-            return np.less(shifted, np.uint32(high - low))
+            own: Rows = ranks if rows is None else ranks[rows]
+            if low:
+                own = own - np.uint32(low)  # what is below wraps around
+            return np.less(own, np.uint32(high - low))
         case Missing(field) if field.type != "number":
             column = attributes.values_of(field.name)
             return _value_mask(column, [column.missing], attributes.count, rows)

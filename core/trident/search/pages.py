@@ -59,7 +59,8 @@ class PageSearch:
         permitted = self._permitted(page)
         if page.browses:
             rows, total = self._browsed(page, knobs.k, permitted)
-            scores, way = np.zeros(len(rows), dtype=np.float32), "browse"
+            scores: NDArray[np.float32] = np.zeros(len(rows), dtype=np.float32)
+            way: Way = "browse"
             details: dict[str, Any] = {"way": way, "total": total}
         else:
             found = self._ranked(query, K_MAX if page.needs_pool else page.offset + knobs.k, permitted, threads)

@@ -109,7 +109,7 @@ def test_json_and_parquet_keep_their_types(tmp_path: Path) -> None:
                 "tags": [["a"], []],
                 "sizes": [[1, 2], None],
                 "day": pa.array([0, None], pa.date32()),
-                "raw": [b"\x00", b"\x01"],
+                "raw": [b"\xff", b"\x01"],
                 "o": [{"x": 1}, None],
             }
         ),

@@ -155,6 +155,27 @@ def test_options_are_one_text_for_equal_ones(client: SearchClient, server: Answe
     assert [body.count(len(text).to_bytes(4, "little") + text) for body in bodies] == [1, 2]
 
 
+def test_what_is_given_by_name_is_an_option(client: SearchClient, server: Answers) -> None:
+    """Without a query too, which is then empty; nothing is sent of what was not given."""
+    client.search(filter={"price": {"lt": 5}}, offset=3, sort=["-price"], options={"later": 1})
+    text = b'{"filter":{"price":{"lt":5}},"later":1,"offset":3,"sort":["-price"]}'
+    assert len(text).to_bytes(4, "little") + text in server.bodies[0]
+    client.search("sofa", fields=(), like=None)
+    assert b'{"fields":[]}' in server.bodies[1]
+    with pytest.raises(InvalidRequestError, match=r"^like must be given by name or in options, got both$"):
+        client.search(like="p1", options={"like": "p2"})
+    for query in ("", " "):
+        with pytest.raises(InvalidRequestError, match=r"^query must not be empty, got '"):
+            client.search(query)
+
+
+@pytest.mark.parametrize("attributes", ["[{}]", '["x"]', "{}", "7"])
+def test_attributes_of_other_products_are_no_answer(client: SearchClient, server: Answers, attributes: str) -> None:
+    server.details = f'{{"attributes": {attributes}}}'
+    with pytest.raises(UnexpectedAnswerError, match=r"^attributes of an answer must be one object a product, got "):
+        client.search_many(["sofa", "lamp", "rake"], options={"fields": ["brand"]})
+
+
 def test_no_options_are_not_sent(client: SearchClient, server: Answers) -> None:
     for options in (None, {}):
         assert client.search("sofa", options=options).details == {}

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from trident.attributes.attributes import Attributes
+from trident.attributes.building import write_attributes
+from trident.attributes.inference import infer
 from trident.generation.generation import Identity, find_generation
 from trident.generation.state import ServingFolder
 from trident.index.index import IndexConfig, VectorIndex
+from trident.search.options import SearchOptions, read_page
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 from trident.watch.canary import RecallCanary
@@ -106,6 +112,24 @@ def test_it_measures_the_recall_of_what_was_asked(
     assert values["trident_canary_dropped_total"] == 0
     if ef == 10:
         assert good < 360  # an index this poor is seen
+
+
+def test_filtered_queries_are_held_against_what_passes(poor_index: VectorIndex, tmp_path: Path) -> None:
+    """With the query's own filter; who browses, or wants products like one, asked no query."""
+    brands = pa.table({"brand": ["a", "b", "c"] * (poor_index.count // 3)})
+    write_attributes(tmp_path, infer(brands, {}, "products"), poor_index.count)
+    attributes = Attributes.load(tmp_path)
+    families = Families()
+    metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
+    canary = RecallCanary(poor_index, metrics, 1.0, attributes=attributes)
+    page = read_page(SearchOptions(filter={"brand": "b"}), attributes)
+    for each in (page, replace(page, browses=True), replace(page, like="1")):
+        canary.answered(unit_rows(9, 20), [SearchKnobs(ef=10, page=each)] * 20)
+    canary.close()
+    metrics.close()
+    assert families.values["trident_canary_queries_total"] == 20
+    assert families.values["trident_canary_wanted_total"] == 200
+    assert families.values["trident_canary_found_total"] == 200  # what passes is compared, however poor the graph
 
 
 def test_it_draws_its_share(poor_index: VectorIndex) -> None:
