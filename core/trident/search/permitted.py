@@ -12,10 +12,10 @@ from trident.attributes.attributes import Rows
 from trident.index.exact_search import TIE_TOLERANCE, cosines_of_pairs
 from trident.index.index import VectorIndex
 
-Way = Literal["flat", "graph", "exact", "scan", "browse"]
-# All vectors; the graph; the gathered survivors; all in 8 bits with a mask; no vector at all.
-WAYS: tuple[Way, ...] = ("flat", "graph", "exact", "scan", "browse")
-GATHER_UP_TO = 0.3  # of the vectors: of more, all are compared and the survivors' scores taken
+Way = Literal["all", "gathered", "graph", "browse"]
+# All vectors are compared; those that pass; a walk through the graph; no vector at all.
+WAYS: tuple[Way, ...] = ("all", "gathered", "graph", "browse")
+GATHER_UP_TO = 0.25  # of the products: of more, all are compared and the survivors' scores taken
 BLOCK = 2**14  # vectors gathered at a time
 
 
@@ -30,7 +30,7 @@ class Found:
 
 def way_of(index: VectorIndex, ef: int | None) -> Way:
     """Return how an index answers what has no filter."""
-    return "flat" if index.flat is not None and ef is None else "graph"
+    return "all" if index.flat is not None and ef is None else "graph"
 
 
 def nearest_permitted(
@@ -50,7 +50,8 @@ def nearest_permitted(
         found = index.search(query, k, ef=ef, threads=threads)
         count = int(found.count[0])
         return Found(found.rows[0, :count], found.scores[0, :count], way_of(index, ef))
-    return Found(*exact_among(index, query, k, permitted), "exact")
+    is_wide = len(permitted) > GATHER_UP_TO * index.count
+    return Found(*exact_among(index, query, k, permitted), "all" if is_wide else "gathered")
 
 
 def exact_among(
@@ -60,7 +61,7 @@ def exact_among(
     if not len(permitted):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
     vectors, labels = index.different_vectors, index.label_of_row[permitted]
-    if len(labels) > GATHER_UP_TO * len(vectors):
+    if len(labels) > GATHER_UP_TO * index.count:
         scores = (vectors @ query[0])[labels]
     else:
         blocks = [vectors[labels[start : start + BLOCK]] @ query[0] for start in range(0, len(labels), BLOCK)]

@@ -89,14 +89,14 @@ def test_a_filter_finds_the_nearest_of_what_passes(retriever: Retriever) -> None
         expected = best(QUERIES[query], passing("HP", 20))[:10]
         assert rows_of(hits) == expected
         np.testing.assert_allclose(hits.scores[0], VECTORS[expected] @ QUERIES[query], atol=1e-6)
-        assert details(hits) == {"way": "exact"}
-        assert hits.ways == ("exact",)
+        assert details(hits) == {"way": "gathered"}
+        assert hits.ways == ("gathered",)
 
 
 def test_nothing_passes_and_few_pass(retriever: Retriever) -> None:
     hits = ask(retriever, knobs(retriever, filter={"brand": "nobody"}))
     assert hits.counts.tolist() == [[0]]
-    assert details(hits) == {"way": "exact"}
+    assert details(hits) == {"way": "gathered"}
     assert len(rows_of(ask(retriever, knobs(retriever, k=1000, filter={"brand": "HP"})))) == len(passing("HP"))
 
 

@@ -200,7 +200,7 @@ def test_answers_are_counted_later_and_golden_ones_never(tiny_generations: Path,
         empty,
         np.array([[2], [2], [0], [2]], dtype=np.int32),
         empty[:, :1],
-        ("flat", "graph", "exact", "browse"),
+        ("all", "graph", "gathered", "browse"),
     )
     knobs, vectors = [SearchKnobs()] * 4, unit_rows(3, 4)
     watch.answered(vectors, knobs, hits, [True, False, True, True])
