@@ -72,7 +72,7 @@ SCORE_SUM = MetricInfo(
 )
 WAY = MetricInfo(
     name="trident_search_way_total",
-    help="Searches by the way that answered: flat, graph, exact (among what passes the filter), scan, browse",
+    help="Searches by the way that answered: all, gathered (what passes the filter), graph, browse",
     label="way",
     values=WAYS,
 )
