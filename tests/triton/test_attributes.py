@@ -98,11 +98,7 @@ def test_every_way_in_gives_the_same_answer(server: TritonServer, products: Path
         assert {hit.product_id for hit in filtered.hits} == {
             product_id for product_id, row in rows.items() if row["brand"] == "Acme"
         }
-<<<<<<< HEAD
-        assert filtered.details == {"way": "gathered"}
-=======
         assert filtered.details == {"way": "all"}  # a third of the products
->>>>>>> f31-attributes
         whole = grpc.search("navy sofa", k=200)
         expected = [hit.product_id for hit in whole.hits if rows[hit.product_id]["brand"] == "Acme"]
         assert [hit.product_id for hit in filtered.hits] == expected
@@ -182,11 +178,7 @@ def test_ways_are_counted(server: TritonServer) -> None:
         counts: dict[str, float] = {}
         for way, amount in re.findall(r'trident_search_way_total\{[^}]*way="(\w+)"[^}]*\} (\S+)', text):
             counts[way] = counts.get(way, 0) + float(amount)
-<<<<<<< HEAD
-        if counts.get("gathered", 0) and counts.get("browse", 0):
-=======
         if counts.get("all", 0) and counts.get("browse", 0):
->>>>>>> f31-attributes
             return
         time.sleep(0.2)
     pytest.fail(f"ways were not counted: {counts}")
