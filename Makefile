@@ -57,6 +57,7 @@ check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflo
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 client/trident_client
 	$(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
 	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run
@@ -74,8 +75,9 @@ format: $(VENV)/.dev-installed ## Format the code and apply the lint fixes that 
 	$(BIN)/ruff check --fix .
 
 .PHONY: build
-build: $(VENV)/.dev-installed ## Build the sdist and the wheel into dist/
+build: $(VENV)/.dev-installed ## Build the sdists and the wheels into dist/
 	$(BIN)/python -m build
+	$(BIN)/python -m build --outdir dist client
 
 .PHONY: perf-analyzer
 perf-analyzer: $(BIN)/python ## Set up perf_analyzer, NVIDIA's load generator, for trident bench
@@ -90,7 +92,7 @@ peers: $(BIN)/python ## Set up .venv-peers, the servers that bench/peers.py comp
 	@PYTHON="$(BIN)/python" scripts/peers.sh
 
 .PHONY: thin-client
-thin-client: require-python ## Prove that a bare install is the thin client (URL=host:port also asks that server)
+thin-client: require-python ## Prove that the client alone is thin (URL=host:port also asks that server)
 	@PYTHON="$(PYTHON)" scripts/thin_client.sh $(URL)
 
 # The image's Python: on PATH, or pyenv's; `make image-check IMAGE_PYTHON=…` names another.
@@ -121,15 +123,19 @@ require-python:
 		echo "Trident needs Python 3.11 or 3.12, got '$(PYTHON)' (PYTHON): name another with 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
 
 # Installed again only when one of these is newer than the stamp.
-INSTALLED := pyproject.toml constraints.txt $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h)
+# The first line brings a copy of the client; whoever works on it wants the folder itself.
+INSTALL_CLIENT = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e ./client
+INSTALLED := pyproject.toml client/pyproject.toml hatch_build.py constraints.txt $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h)
 $(VENV)/.demo-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEMO_EXTRAS) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]' ./kernels
+	@$(INSTALL_CLIENT)
 	@touch $@
 
 $(VENV)/.dev-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEV_EXTRAS) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEV_EXTRAS)]' ./kernels
+	@$(INSTALL_CLIENT)
 	@touch $(VENV)/.demo-installed $@
 
 $(BIN)/python: | require-python

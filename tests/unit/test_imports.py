@@ -58,7 +58,7 @@ PACKAGES = {
     "trident_client": Package(
         "client/trident_client",
         OURS - {"trident_client"},
-        allowed=frozenset({"numpy", "tritonclient", "grpc", "gevent"}),
+        allowed=frozenset({"numpy", "tritonclient", "aiohttp", "opentelemetry"}),
     ),
     "trident_gpu": Package("gpu/trident_gpu", OURS - {"trident", "trident_gpu"}),
     "model_repository": Package("model_repository", OURS - {"trident", "trident_gpu"}),
@@ -343,14 +343,15 @@ EXTRAS_OF = {
     "trident_train": ("train",),
     "trident_export": ("export",),
     "trident_gpu": ("gpu",),
-    "trident_client": (),
+    "trident_client": ("otel",),
     "model_repository": ("serve",),
 }
 # Modules that no requirement of ours is named for: the one that brings them, the server that does, or kernels/.
 BROUGHT_BY = {
+    "aiohttp": "tritonclient",
     "google": "tritonclient",
-    "gevent": "tritonclient",
     "huggingface_hub": "tokenizers",
+    "opentelemetry": "opentelemetry-api",
     "triton_python_backend_utils": "tritonserver",
 }
 BESIDE = {"tritonserver", "trident-kernels"}  # what no extra brings
@@ -359,7 +360,10 @@ BESIDE = {"tritonserver", "trident-kernels"}  # what no extra brings
 @pytest.mark.parametrize("name", PACKAGES)
 def test_third_parties_come_with_the_package_s_extras(name):
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-    lines = [*project["dependencies"], *(line for e in EXTRAS_OF[name] for line in project["optional-dependencies"][e])]
+    client = tomllib.loads((REPOSITORY / "client/pyproject.toml").read_text("utf-8"))["project"]
+    if name == "trident_client":
+        project = client
+    lines = [*client["dependencies"], *(line for e in EXTRAS_OF[name] for line in project["optional-dependencies"][e])]
     brought = {canonicalize_name(Requirement(line).name) for line in lines} | BESIDE
     distributions = importlib.metadata.packages_distributions()
     foreign = {
