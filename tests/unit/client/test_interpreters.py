@@ -62,6 +62,8 @@ def test_the_client_runs(tmp_path: Path, version: str, path: str, numpy: str) ->
     subprocess.run([path, "-m", "venv", tmp_path / "venv"], check=True)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, numpy, f"{REPOSITORY / 'client'}[otel]"], check=True, cwd=tmp_path)
-    done = subprocess.run([python, "-I", "-W", "error", "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, "-I", "-W", "error", "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"({version.replace('.', ', ')}) {'1.' if '<' in numpy else '2.'}")
