@@ -20,6 +20,7 @@ from trident.commands import (
     evaluate,
     export,
     generations,
+    pairs_from_clicks,
     promote,
     push,
     report,
@@ -52,6 +53,7 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 app.command(name="sample")(sample.command)
+app.command(name="pairs-from-clicks")(pairs_from_clicks.command)
 app.command(name="train")(train.command)
 app.command(name="cross-validate")(cross_validate.command)
 app.command(name="compare")(compare.command)

@@ -103,7 +103,7 @@ def test_what_passes_is_asked_again(triton: Any, form: Any) -> None:
 
 def test_nothing_is_asked_again_unless_told(triton: Any, form: Any) -> None:
     triton.orders.append("overloaded")
-    with pytest.raises(ServerOverloadedError, match="is overloaded: Exceeds maximum queue size; try again later$"):
+    with pytest.raises(ServerOverloadedError, match=r"is overloaded: Exceeds maximum queue size; try again later$"):
         asked(triton, form)
     assert len(triton.seen) == 1
 
@@ -151,7 +151,7 @@ def test_a_quick_answer_is_not_hedged_and_an_error_is_one(triton: Any, form: Any
     behaviour = Behaviour(hedge_after_s=5)
     assert asked(triton, form, behaviour=behaviour)[0].hits
     triton.orders.append("refused")
-    with pytest.raises(InvalidRequestError, match="^k must be 1 to 3"):
+    with pytest.raises(InvalidRequestError, match=r"^k must be 1 to 3"):
         asked(triton, form, behaviour=behaviour)
     assert len(triton.seen) == 2
 
