@@ -46,7 +46,7 @@ def command(
         print_json({"file": str(out), **figures})
         return
     say(
-        f"wrote {out}: {figures['pairs']:,} pairs, {figures['relevant']:,} relevant, of {figures['answers']:,} answers; "
-        f"{found.few_impressions:,} pairs were shown fewer than {min_impressions} times, {found.unknown_clicks:,} clicks "
-        "are of no answer of the log"
+        f"wrote {out}: {figures['pairs']:,} pairs, {figures['relevant']:,} relevant, of {len(impressions):,} answers; "
+        f"{found.few_impressions:,} pairs were shown fewer than {min_impressions} times, {found.unknown_clicks:,} "
+        "clicks are of no answer of the log"
     )

@@ -132,8 +132,8 @@ def read_impressions(log: Path) -> list[Impression]:
     found = [Impression(number, queries[number], products) for number, products in shown.items() if number in queries]
     if not found:
         raise DataError(
-            f"{log} must hold answers with an id, got none in {len(files)} files: trident serve --query-log writes them "
-            "for what SearchClient asks"
+            f"{log} must hold answers with an id, got none in {len(files)} files: trident serve --query-log writes "
+            "them for what SearchClient asks"
         )
     return found
 

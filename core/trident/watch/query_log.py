@@ -1,8 +1,8 @@
 """The query log: one JSON line a search: the time, the generation, the query as it was typed, and what was shown.
 
 A line carries the answer's id where whoever asked made one (the client does), so that a shop can join what people did
-with the answer to it: ``trident pairs-from-clicks``. Where the retriever is a model of its own, it writes what was shown
-on a line of its own, with the same id.
+with the answer to it: ``trident pairs-from-clicks``. Where the retriever is a model of its own, it writes what was
+shown on a line of its own, with the same id.
 
 It is off unless ``trident serve`` is told otherwise: what people type may be personal. Only the file's owner may read
 it. Several processes write to it; where it would grow too large it becomes ``<name>.1``, in place of the one before.
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """One request: its B queries, None where another model writes them; its id; its B answers, None where it has none."""
+    """One request: its B queries, None where another model writes them; its id; its B answers, None without any."""
 
     time: str
     queries: Sequence[str] | None
