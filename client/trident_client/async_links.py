@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 from http.client import BadStatusLine
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from trident_client.address import http_proxy
 from trident_client.answers import Answer
 from trident_client.connection import Deadline, Endpoint
-from trident_client.errors import translate_status
+from trident_client.errors import InvalidRequestError, translate_status
 from trident_client.http_pool import Reply
 from trident_client.requests import Request
 from trident_client.results import ServerInfo
@@ -41,10 +42,22 @@ class AsyncLink(Protocol):
 
 
 class AsyncGrpcLink:
-    """tritonclient's gRPC client for asyncio."""
+    """tritonclient's gRPC client for asyncio.
+
+    Raises:
+        InvalidRequestError: If this process was forked from one that had such a client: gRPC would end it.
+    """
+
+    started_in: ClassVar[int | None] = None  # the process in which gRPC's thread for asyncio was started
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Open a channel; an event loop must be running."""
+        if AsyncGrpcLink.started_in not in (None, os.getpid()):
+            raise InvalidRequestError(
+                f"gRPC for asyncio cannot be used in a process that was forked after its first use: fork first, or ask "
+                f"{endpoint.url} over http://"
+            )
+        AsyncGrpcLink.started_in = os.getpid()
         self._endpoint = endpoint
         library: Any = importlib.import_module("tritonclient.grpc.aio")
         self._client = library.InferenceServerClient(**endpoint.grpc_options(library))
@@ -132,7 +145,7 @@ class AsyncHttpLink:
         raise ConnectionResetError(str(last)) from last
 
     async def _exchange(self, method: str, path: str, headers: dict[str, str], body: bytes | None) -> Reply:
-        sent = {**self._endpoint.behaviour.sent_headers(), **headers}
+        sent = {**self._endpoint.behaviour.sent_headers(), **headers, "accept-encoding": "identity"}  # as http.client
         try:
             async with self._session.request(
                 method, self._root + path, data=body, headers=sent, proxy=self._proxy, allow_redirects=False

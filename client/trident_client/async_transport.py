@@ -18,7 +18,7 @@ from trident_client.hedge import ask_twice
 from trident_client.requests import Request
 from trident_client.results import ServerInfo
 from trident_client.spans import Spans
-from trident_client.transport import CLOCK_AHEAD, CLOSED, pause_before_repeat
+from trident_client.transport import CLOCK_AHEAD, CLOSED, pause_before_repeat, seconds_left
 
 GRACE_S = 0.25  # what a library may take to notice its own deadline
 Found = TypeVar("Found")
@@ -68,22 +68,24 @@ class AsyncTransport:
 
     async def _told(self, request: Request, deadline: Deadline, headers: dict[str, str]) -> Answer:
         """Return the answer; where the server's clock is so far ahead that it gives up at once, tell no deadline."""
-        try:
-            return await self._once(request, deadline, headers)
-        except ServerGaveUpError:
-            try:
-                left_s = deadline.left_s()
-            except TimeoutError:
-                left_s = None
-            if left_s is None or not self._tells_deadline:
-                raise
-            log.warning(CLOCK_AHEAD, self._endpoint.url, left_s)
-            self._tells_deadline = False
-            return await self._once(request, deadline, headers)
-
-    async def _once(self, request: Request, deadline: Deadline, headers: dict[str, str]) -> Answer:
         tells = self._tells_deadline
-        return await self._within(deadline, lambda link: link.infer(request, deadline, headers, tells_deadline=tells))
+        try:
+            return await self._once(request, deadline, headers, tells_deadline=tells)
+        except ServerGaveUpError:
+            left_s = seconds_left(deadline)
+            if left_s is None or not tells:
+                raise
+            if self._tells_deadline:  # else another task has said so
+                log.warning(CLOCK_AHEAD, self._endpoint.url, left_s)
+            self._tells_deadline = False
+            return await self._once(request, deadline, headers, tells_deadline=False)
+
+    async def _once(
+        self, request: Request, deadline: Deadline, headers: dict[str, str], *, tells_deadline: bool
+    ) -> Answer:
+        return await self._within(
+            deadline, lambda link: link.infer(request, deadline, headers, tells_deadline=tells_deadline)
+        )
 
     async def server_info(self, model: str) -> ServerInfo:
         """Return name and version of the server, and the versions of a model that are loaded.

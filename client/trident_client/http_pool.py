@@ -49,6 +49,7 @@ class HttpPool:
         self._context = None if endpoint.tls is None else endpoint.tls.context()
         self._most = max(endpoint.concurrency, IDLE)
         self._opened_in = os.getpid()
+        self._closed = False
         self._idle: deque[HTTPConnection] = deque()  # its pop and append need no lock, which a fork could leave held
 
     def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, deadline: Deadline) -> Reply:
@@ -79,13 +80,19 @@ class HttpPool:
                 self._idle.append(connection)
             else:
                 connection.close()
+            if self._closed:  # meanwhile: a request that was overtaken comes back later
+                self._close_idle()
             return reply
 
     def close(self) -> None:
-        """Close the connections that no thread is using."""
+        """Close the connections that no thread is using; the others are closed after their reply."""
+        self._closed = True
         if self._opened_in == os.getpid():
-            while self._idle:
-                self._idle.pop().close()
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
     def _new(self, deadline: Deadline) -> HTTPConnection:
         is_secure = self._context is not None

@@ -84,23 +84,22 @@ class Transport:
 
     def _told(self, request: Request, deadline: Deadline, headers: dict[str, str]) -> Answer:
         """Return the answer; where the server's clock is so far ahead that it gives up at once, tell no deadline."""
+        tells = self._tells_deadline
         try:
-            return self._once(request, deadline, headers)
+            return self._once(request, deadline, headers, tells_deadline=tells)
         except ServerGaveUpError:
-            try:
-                left_s = deadline.left_s()
-            except TimeoutError:
-                left_s = None
-            if left_s is None or not self._tells_deadline:
+            left_s = seconds_left(deadline)
+            if left_s is None or not tells:
                 raise
-            log.warning(CLOCK_AHEAD, self._endpoint.url, left_s)
+            if self._tells_deadline:  # else another thread has said so
+                log.warning(CLOCK_AHEAD, self._endpoint.url, left_s)
             self._tells_deadline = False
-            return self._once(request, deadline, headers)
+            return self._once(request, deadline, headers, tells_deadline=False)
 
-    def _once(self, request: Request, deadline: Deadline, headers: dict[str, str]) -> Answer:
+    def _once(self, request: Request, deadline: Deadline, headers: dict[str, str], *, tells_deadline: bool) -> Answer:
         self._check_open()
         try:
-            return self._link.infer(request, deadline, headers, tells_deadline=self._tells_deadline)
+            return self._link.infer(request, deadline, headers, tells_deadline=tells_deadline)
         except FAILURES as error:
             raise failure(error, self._endpoint) from error
 
@@ -225,6 +224,14 @@ class HttpLink:
 def server_info(server: Any, model: Any) -> ServerInfo:
     """Return what Triton's metadata of server and model say."""
     return ServerInfo(server["name"], server["version"], tuple(sorted(int(each) for each in model["versions"])))
+
+
+def seconds_left(deadline: Deadline) -> float | None:
+    """Return what is left of a deadline; None where there is none, or nothing is left."""
+    try:
+        return deadline.left_s()
+    except TimeoutError:
+        return None
 
 
 def pause_before_repeat(endpoint: Endpoint, error: ClientError, repeats: int, deadline: Deadline) -> float | None:

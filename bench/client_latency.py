@@ -1,0 +1,87 @@
+"""What the client adds to raw calls of tritonclient: the same searches in turns against one server.
+
+    trident serve --generations demo-output/generations &
+    python bench/client_latency.py --rounds 400
+
+Prints p50 and p95 in milliseconds for each way, and the client's share over raw calls of the same protocol. Turns are
+single requests, so that whatever else the machine does falls on all ways alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+
+from trident_client import AsyncSearchClient, SearchClient
+
+OUTPUTS = ("product_id", "score", "title", "count", "details", "generation")
+WORDS = ("sofa", "lamp", "usb cable", "deep learning books", "garden hose", "running shoes", "coffee grinder")
+
+
+def raw(library: Any, url: str) -> Callable[[str], object]:
+    """Return what searches as tritonclient's own examples do."""
+    client = library.InferenceServerClient(url)
+
+    def search(query: str) -> object:
+        text = library.InferInput("query", [1, 1], "BYTES")
+        text.set_data_from_numpy(np.array([[query.encode()]], dtype=np.object_))
+        k = library.InferInput("k", [1, 1], "INT64")
+        k.set_data_from_numpy(np.array([[10]], dtype=np.int64))
+        answer = client.infer("search", [text, k], outputs=[library.InferRequestedOutput(name) for name in OUTPUTS])
+        return [answer.as_numpy(name) for name in OUTPUTS]
+
+    return search
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grpc", default="127.0.0.1:8001")
+    parser.add_argument("--http", default="127.0.0.1:8000")
+    parser.add_argument("--rounds", type=int, default=400)
+    options = parser.parse_args()
+    loop = asyncio.new_event_loop()
+    clients = {"grpc": SearchClient(f"grpc://{options.grpc}"), "http": SearchClient(f"http://{options.http}")}
+    twins = {
+        "grpc": AsyncSearchClient(f"grpc://{options.grpc}"),
+        "http": AsyncSearchClient(f"http://{options.http}"),
+    }
+    ways: dict[str, Callable[[str], object]] = {
+        "grpc, raw": raw(triton_grpc, options.grpc),
+        "grpc, SearchClient": clients["grpc"].search,
+        "grpc, AsyncSearchClient": lambda query: loop.run_until_complete(twins["grpc"].search(query)),
+        "http, raw": raw(triton_http, options.http),
+        "http, SearchClient": clients["http"].search,
+        "http, AsyncSearchClient": lambda query: loop.run_until_complete(twins["http"].search(query)),
+    }
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    words = itertools.cycle(WORDS)
+    for turn in range(options.rounds + 20):
+        for way, search in ways.items():
+            query = f"{next(words)} {turn}"
+            start = time.perf_counter()
+            search(query)
+            if turn >= 20:  # the first ones open connections
+                taken[way].append((time.perf_counter() - start) * 1000)
+    for way, times in taken.items():
+        p50, p95 = statistics.median(times), statistics.quantiles(times, n=20)[-1]
+        base = statistics.median(taken[f"{way.partition(',')[0]}, raw"])
+        sys.stdout.write(f"{way:26} p50 {p50:7.3f} ms  p95 {p95:7.3f} ms  {(p50 / base - 1) * 100:+6.1f}% of raw\n")
+    loop.run_until_complete(asyncio.gather(*(twin.close() for twin in twins.values())))
+    loop.close()
+    for client in clients.values():
+        client.close()
+
+
+if __name__ == "__main__":
+    main()
