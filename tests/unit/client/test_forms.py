@@ -104,7 +104,7 @@ def test_what_passes_is_asked_again(triton: Any, form: Any) -> None:
     triton.orders.extend(["overloaded", "loading"])
     (result,) = asked(triton, form, behaviour=Behaviour(retries=2))
     assert result.hits[0].title == "sofa"
-    assert len(triton.seen) == (2 if form.is_async and form.protocol == "grpc" else 3)
+    assert len(triton.seen) == 3
 
 
 def test_nothing_is_asked_again_unless_told(triton: Any, form: Any) -> None:
