@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import logging
 import re
@@ -227,6 +228,8 @@ def test_another_event_loop_has_its_own_connections(triton: Any) -> None:
         client = AsyncSearchClient(f"{protocol}://127.0.0.1:{triton.ports[protocol]}", timeout_s=20)
         for text in ("first", "second"):
             assert asyncio.run(client.search(text)).hits[0].title == text
+        del client
+    gc.collect()  # here, where it may warn: the first loop's connections were never closed
 
 
 def test_a_client_made_before_a_fork_works_after_it_or_says_so(triton: Any, form: Any) -> None:
