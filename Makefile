@@ -12,7 +12,7 @@ DEMO_DIR ?= demo-output
 # Options of the demo's export, such as --set engine.library=tensorrt_rtx.
 EXPORT_ARGS ?=
 DEMO_EXTRAS := serve,triton,train,export,demo
-DEV_EXTRAS := $(DEMO_EXTRAS),gpu,tensorrt,bench,trackers,dev
+DEV_EXTRAS := $(DEMO_EXTRAS),gpu,tensorrt,bench,gateway,trackers,dev
 BENCH_DIR ?= bench-output
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=
@@ -113,7 +113,7 @@ constraints: require-python ## Resolve constraints.txt anew from the extras in p
 .PHONY: clean
 clean: ## Remove .venv, caches, builds and the demo's output
 	rm -rf $(VENV) .venv-peers build kernels/build kernels/src/*.egg-info dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache
-	find client core export gpu model_repository scripts tests train -name __pycache__ -type d -prune -exec rm -rf {} +
+	find client core export gateway gpu model_repository scripts tests train -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: require-python
 require-python:

@@ -19,6 +19,7 @@ from trident.commands import (
     engine,
     evaluate,
     export,
+    gateway,
     generations,
     pairs_from_clicks,
     promote,
@@ -68,6 +69,7 @@ app.command(name="bench")(bench.command)
 app.command(name="tune")(tune.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
+app.command(name="gateway")(gateway.command)
 app.command(name="promote")(promote.command)
 app.command(name="rollback")(rollback.command)
 app.command(name="generations")(generations.command)

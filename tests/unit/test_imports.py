@@ -1,7 +1,7 @@
 """The direction of the imports holds between packages and between rooms, read from the sources.
 
-trident_client and trident import nothing else of ours; trident_train, trident_export and trident_gpu import trident
-only, model_repository that and, for its encoder on a GPU, trident_gpu.
+trident_client and trident import nothing else of ours, trident_gateway trident_client; trident_train, trident_export
+and trident_gpu import trident only, model_repository that and, for its encoder on a GPU, trident_gpu.
 The command line is the one exception: inside a function it imports what a subcommand
 needs. Third parties come with the extra that the package belongs to.
 
@@ -27,7 +27,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OURS = frozenset({"trident", "trident_train", "trident_export", "trident_gpu", "trident_client"})
+OURS = frozenset({"trident", "trident_train", "trident_export", "trident_gpu", "trident_client", "trident_gateway"})
 # What a server or a client without the train and export extras does not have, and core must work there.
 HEAVY = frozenset({"torch", "transformers", "peft", "accelerate", "datasets", "tritonclient", "sentence_transformers"})
 
@@ -61,6 +61,11 @@ PACKAGES = {
         allowed=frozenset({"numpy", "tritonclient", "aiohttp", "opentelemetry"}),
     ),
     "trident_gpu": Package("gpu/trident_gpu", OURS - {"trident", "trident_gpu"}),
+    "trident_gateway": Package(
+        "gateway/trident_gateway",
+        OURS - {"trident_gateway", "trident_client"},
+        allowed=frozenset({"numpy", "fastapi", "pydantic", "starlette", "uvicorn"}),
+    ),
     "model_repository": Package("model_repository", OURS - {"trident", "trident_gpu"}),
 }
 
@@ -279,7 +284,7 @@ def test_no_room_imports_a_higher_one(package):
     assert standing == {module.split(".")[1] for module in sources if module != package}, "a floor of nothing"
 
 
-@pytest.mark.parametrize("package", [*FLOORS, "trident_client", "trident_gpu"])
+@pytest.mark.parametrize("package", [*FLOORS, "trident_client", "trident_gateway", "trident_gpu"])
 def test_no_modules_import_each_other(package):
     try:
         TopologicalSorter(imported(sources_of(package))).prepare()
@@ -344,6 +349,7 @@ EXTRAS_OF = {
     "trident_export": ("export",),
     "trident_gpu": ("gpu",),
     "trident_client": ("otel",),
+    "trident_gateway": ("gateway",),
     "model_repository": ("serve",),
 }
 # Modules that no requirement of ours is named for: the one that brings them, the server that does, or kernels/.
