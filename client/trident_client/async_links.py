@@ -19,6 +19,7 @@ from trident_client.results import ServerInfo
 from trident_client.transport import server_info
 from trident_client.wire import HEADER_LENGTH, error_text, grpc_call, http_body, read_grpc, read_http
 
+GRPC_LIBRARY, HTTP_LIBRARY = "tritonclient.grpc.aio", "aiohttp"  # imported by who needs them
 TRIES = 3  # aiohttp itself drops connections that it sees closed
 NO_HTTP = "Expected HTTP/"  # what aiohttp's parser says of a port that speaks something else
 
@@ -59,7 +60,7 @@ class AsyncGrpcLink:
             )
         AsyncGrpcLink.started_in = os.getpid()
         self._endpoint = endpoint
-        library: Any = importlib.import_module("tritonclient.grpc.aio")
+        library: Any = importlib.import_module(GRPC_LIBRARY)
         self._client = library.InferenceServerClient(**endpoint.grpc_options(library))
 
     async def infer(
@@ -95,7 +96,7 @@ class AsyncHttpLink:
     def __init__(self, endpoint: Endpoint) -> None:
         """Open nothing yet; an event loop must be running."""
         self._endpoint = endpoint
-        self._aiohttp: Any = importlib.import_module("aiohttp")
+        self._aiohttp: Any = importlib.import_module(HTTP_LIBRARY)
         self._proxy = http_proxy(endpoint.address, is_secure=endpoint.tls is not None)
         connector = self._aiohttp.TCPConnector(
             limit=0, ssl=True if endpoint.tls is None else endpoint.tls.context(), keepalive_timeout=15

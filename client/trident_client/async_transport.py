@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import itertools
 import logging
 import os
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from trident_client.answers import Answer
-from trident_client.async_links import AsyncGrpcLink, AsyncHttpLink, AsyncLink
+from trident_client.async_links import GRPC_LIBRARY, HTTP_LIBRARY, AsyncGrpcLink, AsyncHttpLink, AsyncLink
 from trident_client.connection import Deadline, Endpoint
 from trident_client.errors import ClientError, InvalidRequestError, ServerGaveUpError
 from trident_client.failures import FAILURES, failure
@@ -37,6 +38,7 @@ class AsyncTransport:
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Prepare the connection; nothing is opened yet, and no event loop need be running."""
+        importlib.import_module(GRPC_LIBRARY if endpoint.is_grpc else HTTP_LIBRARY)  # here, where no deadline runs
         self._endpoint = endpoint
         self._link: AsyncLink | None = None
         self._opened_in: tuple[int, Any] | None = None
