@@ -155,5 +155,5 @@ def test_the_command_writes_pairs_that_training_reads(
     done = run_trident(
         "pairs-from-clicks", log, clicks, "--out", tmp_path / "no" / "pairs.csv", "--column", "id=answer"
     )
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--out must be in a folder that is there" in done.stderr
