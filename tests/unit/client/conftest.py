@@ -115,7 +115,7 @@ def web_handler(triton: SmallTriton) -> type[http.server.BaseHTTPRequestHandler]
             size = first["parameters"]["binary_data_size"]
             texts = [each.decode() for each in deserialize_bytes_tensor(body[start : start + size])]
             headers = {name.lower(): value for name, value in self.headers.items()} | {"path": self.path}
-            order = triton.take(headers, request["id"], {first["name"]: texts})
+            order = triton.take(headers, request.get("id", ""), {first["name"]: texts})
             if order is not None:
                 status, _, said = REFUSALS[order]
                 self.reply(status, json.dumps({"error": said}).encode())
