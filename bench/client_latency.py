@@ -77,7 +77,8 @@ def main() -> None:
         raw_rows = taken[f"{way.partition(',')[0]}, raw"]
         added = (work - statistics.mean(row[1] for row in raw_rows)) / statistics.median(row[0] for row in raw_rows)
         sys.stdout.write(f"{way:24} p50 {p50:8.3f} ms, own work {work:6.3f} ms, {added * 100:+5.1f}% of a raw call\n")
-    loop.run_until_complete(asyncio.gather(*(twin.close() for twin in twins.values())))
+    for twin in twins.values():
+        loop.run_until_complete(twin.close())
     loop.close()
     for client in clients.values():
         client.close()
