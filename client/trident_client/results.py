@@ -25,7 +25,8 @@ class SearchResult:
     """The answer to one query: hits best first, and which generation gave them.
 
     ``generation`` is its id; ``model_version`` its serial number, which is Triton's version of the ensemble.
-    ``details`` is what else the server says of the answer, empty where there is nothing.
+    ``details`` is what else the server says of the answer, empty where there is nothing. ``id`` is the answer's own,
+    made by the client; the server's query log knows it, for what people did with the answer.
     """
 
     query: str
@@ -33,6 +34,7 @@ class SearchResult:
     model_version: int
     hits: tuple[Hit, ...]
     details: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    id: str = field(default="", compare=False)
 
     @property
     def facets(self) -> Mapping[str, Any]:

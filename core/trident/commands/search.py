@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from functools import partial
 from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,19 +13,29 @@ import typer
 from rich.table import Table
 
 from trident.commands.output import compact, need, print_json, print_table, say
+from trident.commands.search_lines import answer_lines
 from trident.errors import ConfigError, ServerError
 
 SHOWN = ("attributes", "facets")  # of the details, in tables
+LINES = "-"  # instead of a query
+STDIN = 0
 
 
 def command(
     context: typer.Context,
     query: Annotated[
-        str, typer.Argument(help='Such as "deep learning books"; none: browse, or products like another.')
+        str,
+        typer.Argument(
+            help='Such as "deep learning books"; - reads one a line of standard input; none: browse, or products '
+            "like another."
+        ),
     ] = "",
     k: Annotated[int, typer.Option("-k", help="Products to find, 1 to 1000.")] = 10,
     url: Annotated[str, typer.Option(help="HOST:PORT of the server.")] = "127.0.0.1:8001",
-    protocol: Annotated[Literal["grpc", "http"], typer.Option(help="What the port speaks.")] = "grpc",
+    protocol: Annotated[
+        Literal["grpc", "http"] | None,
+        typer.Option(help="What the port speaks; else as the url's scheme says, or gRPC."),
+    ] = None,
     ef: Annotated[int | None, typer.Option(help="Search effort; more finds more and takes longer.")] = None,
     min_score: Annotated[float | None, typer.Option(help="Leave out products with a lower cosine.")] = None,
     filter_: Annotated[
@@ -53,7 +65,7 @@ def command(
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Find products for a query."""
+    """Find products for a query, or for each line of standard input."""
     if not query.strip() and not offset and not any((filter_, where, fields, facets, sort, group, like, options)):
         context.fail("Missing argument 'QUERY': a query, or --like, --where, --sort or another to browse by")
     client_package = need("serve", "trident_client")
@@ -66,20 +78,21 @@ def command(
         wanted = tls_ca or tls_cert or tls_key
         tls = client_package.Tls(ca=tls_ca, certificate=tls_cert, key=tls_key) if wanted else None
         with client_package.SearchClient(url, protocol=protocol, timeout_s=timeout, tls=tls) as client:
-            result = client.search(
-                query,
-                k=k,
-                ef=ef,
-                min_score=min_score,
-                filter=narrowed,
-                fields=_names(fields),
-                facets=_names(facets),
-                sort=_names(sort),
-                group=group,
-                offset=offset,
-                like=like,
-                options=more,
-            )
+            narrow = {
+                "filter": narrowed,
+                "fields": _names(fields),
+                "facets": _names(facets),
+                "sort": _names(sort),
+                "group": group,
+                "offset": offset,
+                "like": like,
+            }
+            if query == LINES:
+                every = {**(more or {}), **{name: value for name, value in narrow.items() if value}}
+                wanted_of_each = {"k": k, "ef": ef, "min_score": min_score, "options": every}
+                answer_lines(partial(_ask, client, wanted_of_each), STDIN)
+                return
+            result = client.search(query, k=k, ef=ef, min_score=min_score, options=more, **narrow)
     except client_package.ClientError as error:
         raise ServerError(str(error)) from error
     if json:
@@ -142,6 +155,14 @@ def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _ask(client: Any, wanted: dict[str, Any], queries: Sequence[str]) -> Any:
+    client_package = need("serve", "trident_client")
+    try:
+        return client.search_many(queries, **wanted)
+    except client_package.ClientError as error:
+        raise ServerError(str(error)) from error
 
 
 def _read_object(text: str, option: str, example: str) -> dict[str, Any]:

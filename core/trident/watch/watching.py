@@ -124,10 +124,15 @@ class QueryWatch:
                 options.query_log, identity.id, max_bytes=options.query_log_bytes, metrics=self._metrics
             )
 
-    def asked(self, queries: Sequence[str]) -> None:
-        """Take the queries of a search."""
+    def asked(self, queries: Sequence[str], request_id: str = "", hits: Hits | None = None) -> None:
+        """Take the queries of a request, and what was found for them where this model knows it."""
         if self._log is not None:
-            self._log.add(queries)
+            self._log.add(queries, request_id, hits)
+
+    def shown(self, request_id: str, hits: Hits) -> None:
+        """Take what was found for a request whose queries another model takes."""
+        if self._log is not None and request_id:
+            self._log.add(None, request_id, hits)
 
     def close(self) -> None:
         """Write what waits."""

@@ -51,6 +51,7 @@ class TritonPythonModel:
         live = [row for row, each in enumerate(asked) if isinstance(each, Asked) and each.is_live]
         for row in live[self.admission.admits([len(asked[row].texts) for row in live]) :]:
             self.search_watch.rejected(len(asked[row].texts))
+            self.watch_queries(requests[row], asked[row])
             asked[row] = self.failure_watch.refusal(OverloadError(self.admission.reason))
         good = [each for each in asked if isinstance(each, Asked)]
         answers = iter(answer_each(searcher, good, self.search_watch.answered, threads=self.instance.index_threads))
@@ -72,11 +73,14 @@ class TritonPythonModel:
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
         searches = not FOUND.isdisjoint(request.requested_output_names())
-        if searches and is_live:
-            self.query_watch.asked([text for text, _ in texts if text.strip()])
         return Asked(texts, knobs, searches, is_live)
 
+    def watch_queries(self, request, asked, hits=None):
+        if asked.wants_products and asked.is_live:
+            self.query_watch.asked([text for text, _ in asked.texts], request.request_id(), hits)
+
     def response(self, request, asked, answer):
+        self.watch_queries(request, asked, answer.hits if isinstance(answer, Answer) else None)
         if not isinstance(answer, Answer):
             return self.failure_watch.refusal(answer, is_live=asked.is_live)
         id_of_all = np.full((len(answer.embeddings), 1), self.identity.id.encode(), dtype=np.object_)

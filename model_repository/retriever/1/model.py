@@ -13,7 +13,7 @@ from trident.search.requests import read_knobs
 from trident.search.retriever import Retriever
 from trident.search.tensors import EMBEDDING, GENERATION
 from trident.watch.failures import FailureWatch
-from trident.watch.watching import SearchWatch
+from trident.watch.watching import QueryWatch, SearchWatch
 
 
 class TritonPythonModel:
@@ -25,11 +25,12 @@ class TritonPythonModel:
         self.threads = int(parameters["threads"])
         self.retriever = Retriever.load(folder, flat_threads=self.threads)
         self.watch = SearchWatch(self.retriever, pb_utils.MetricFamily, folder.parent)
+        self.query_watch = QueryWatch(self.retriever.identity, pb_utils.MetricFamily)
         self.failure_watch = FailureWatch(self.retriever.identity, pb_utils)
 
     def finalize(self):
-        self.watch.close()
-        self.failure_watch.close()
+        for each in (self.watch, self.query_watch, self.failure_watch):
+            each.close()
 
     def execute(self, requests):
         answers, embeddings, knobs, live = [], [], [], []
@@ -51,9 +52,14 @@ class TritonPythonModel:
         joined = np.concatenate(embeddings)  # (B, D)
         hits = self.retriever.retrieve(joined, knobs, threads=self.threads)
         self.watch.answered(joined, knobs, hits, live)
-        return [self.response(hits.rows(*place)) if isinstance(place, tuple) else place for place in answers]
+        return [
+            self.response(request, hits.rows(*place)) if isinstance(place, tuple) else place
+            for request, place in zip(requests, answers, strict=True)
+        ]
 
-    def response(self, hits):
+    def response(self, request, hits):
+        if request.request_id() != GOLDEN_REQUEST:
+            self.query_watch.shown(request.request_id(), hits)
         tensors = hits.tensors()
         tensors[GENERATION] = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])

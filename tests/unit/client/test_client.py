@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import math
+import re
 import subprocess
 import sys
 import threading
@@ -234,7 +235,9 @@ def test_a_server_whose_clock_is_ahead_is_told_no_deadline(server: Answers, capl
         assert len(client.search_many(["a", "b"])) == 2
         client.search("sofa")
     assert ["deadline_unix_ms" in request.get("parameters", {}) for request in server.requests] == [True, False, False]
-    assert f"the clock of the server at {server.url} is 20.0 s or more ahead of this machine's" in caplog.text
+    assert re.search(
+        rf"the clock of the server at {server.url} is (20\.0|1\d\.\d) s or more ahead of this", caplog.text
+    )
 
 
 def test_long_lists_are_sent_in_parts_and_come_back_in_order(client: SearchClient, server: Answers) -> None:

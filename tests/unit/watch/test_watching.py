@@ -177,6 +177,32 @@ def test_a_query_log_on_a_full_disk_counts_what_it_drops(caplog: pytest.LogCaptu
     assert [json.loads(line)["query"] for line in path.read_text("utf-8").splitlines()] == ["navy sofa", "Größe 4"]
 
 
+def test_a_query_log_keeps_what_was_shown(tmp_path: Path) -> None:
+    """A request with an id and its answers; one without; and one whose queries another model writes."""
+    metrics = ServingMetrics(families := Families(), IDENTITY, QUERY_LOG_METRICS)
+    ids = np.array([[b"p1", b"p2", b""], [b"", b"", b""]], dtype=np.object_)
+    counts = np.array([[2], [0]], dtype=np.int32)
+    details = np.array([[b'{"sequence":41}'], [b"{}"]], dtype=np.object_)
+    hits = Hits(ids, np.zeros((2, 3), dtype=np.float32), ids, counts, details)
+    log = QueryLog(tmp_path / "queries.jsonl", IDENTITY.id, max_bytes=10**6, metrics=metrics)
+    log.add(["navy sofa", "Größe 4"], "f" * 120, hits)
+    log.add(["no answer"])
+    log.add(None, "a", hits)
+    log.close()
+    metrics.close()
+    rows = [json.loads(line) for line in (tmp_path / "queries.jsonl").read_text("utf-8").splitlines()]
+    name = "f" * 100
+    assert all((row.pop("generation"), bool(row.pop("time"))) == (IDENTITY.id, True) for row in rows)
+    assert rows == [
+        {"id": f"{name}-0", "query": "navy sofa", "shown": ["p1", "p2"], "sequence": 41},
+        {"id": f"{name}-1", "query": "Größe 4", "shown": []},
+        {"query": "no answer"},
+        {"id": "a-0", "shown": ["p1", "p2"], "sequence": 41},
+        {"id": "a-1", "shown": []},
+    ]
+    assert families.values["trident_query_log_lines_total"] == 3
+
+
 def test_the_generation_in_service_is_that_of_the_state(tmp_path: Path) -> None:
     folder = ServingFolder(tmp_path)
     assert serving_generation(folder) is None
