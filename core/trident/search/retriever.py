@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,7 @@ class Retriever:
         assert knobs.page is not None
         own_row = -1
         if knobs.page.like is not None:
-            own_row = self._row_of_id.get(knobs.page.like, -1)
+            own_row = self._product_ids.rows_of([knobs.page.like]).get(knobs.page.like, -1)
             if own_row < 0:
                 raise DataError(
                     f"{LIKE} must be the id of a product of generation {self.identity.id}, got '{knobs.page.like[:60]}'"
@@ -157,11 +156,6 @@ class Retriever:
             embedding = self.index.vectors(np.array([own_row]))
         query = PageQuery(embedding, knobs, knobs.page, own_row)
         return PageSearch(self.index, self.attributes).answer(query, threads=threads)
-
-    @cached_property
-    def _row_of_id(self) -> dict[str, int]:
-        """The row of each product; made when somebody first asks for products like another."""
-        return {product_id: row for row, product_id in enumerate(self._product_ids)}
 
     def _together(self, nearest: Hits | None, plain: list[int], answers: dict[int, PageAnswer], width: int) -> Hits:
         """Return the answers to B queries in their order: those without a page, and the others."""
