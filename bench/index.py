@@ -48,15 +48,6 @@ class Engine:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def built(name: str, make: Callable[[], Search]) -> Engine:
-    """Return an engine with the time that it took."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    search = make()
-    engine = Engine(name, search, time.perf_counter() - wall, time.process_time() - cpu)
-    say(f"{name}: built in {engine.build_s:.0f} s, {engine.build_cpu_s:.0f} s of CPU")
-    return engine
-
-
 def by_hnswlib(graph: Any, permitted: NDArray[np.bool_] | None) -> Search:
     """Return a search of hnswlib's graph; with a filter it calls Python for each candidate, on one thread."""
 
@@ -71,8 +62,8 @@ def by_hnswlib(graph: Any, permitted: NDArray[np.bool_] | None) -> Search:
 
 
 def by_faiss(index: Any, permitted: NDArray[np.bool_] | None) -> Search:
-    """Return a search of faiss's graph, refined where it is an IndexRefineFlat."""
-    is_refined = isinstance(index, faiss.IndexRefineFlat)
+    """Return a search of faiss's graph, refined where it is an IndexRefine."""
+    is_refined = isinstance(index, faiss.IndexRefine)
     bits = None if permitted is None else np.packbits(permitted, bitorder="little")
 
     def search(queries: NDArray[np.float32], ef: int, threads: int) -> NDArray[np.int64]:
@@ -175,11 +166,15 @@ def main() -> None:
     filters = _filters(data)
     made: dict[str, Callable[[Any], Search]] = {}  # a filter -> a search
     engines: list[Engine] = []
+    kept: list[Any] = []
 
     def add(name: str, make: Callable[[], Any], wrap: Callable[[Any, Any], Search]) -> None:
-        holder: list[Any] = []
-        engines.append(built(name, lambda: wrap(holder.append(make()) or holder[0], None)))
-        made[name] = lambda which: wrap(holder[0], which)
+        wall, cpu = time.perf_counter(), time.process_time()
+        index = make()
+        engine = Engine(name, wrap(index, None), time.perf_counter() - wall, time.process_time() - cpu)
+        say(f"{name}: built in {engine.build_s:.0f} s, {engine.build_cpu_s:.0f} s of CPU")
+        engines.append(engine)
+        made[name] = lambda which: wrap(index, which)
 
     def hnsw() -> Any:
         graph = hnswlib.Index(space="ip", dim=dimension)
@@ -200,9 +195,8 @@ def main() -> None:
         base = graph_of_faiss(faiss.IndexHNSWSQ(dimension, kind, 32, faiss.METRIC_INNER_PRODUCT))
         flat = faiss.IndexFlatIP(dimension)
         flat.add(data)
-        index = faiss.IndexRefineFlat(base, flat)
-        index.kept = (base, flat)
-        return index
+        kept.extend((base, flat))  # faiss does not hold them
+        return faiss.IndexRefine(base, flat)
 
     def of_usearch(dtype: str) -> Any:
         index = USearch(ndim=dimension, metric="ip", dtype=dtype, connectivity=32, expansion_add=300)
