@@ -189,6 +189,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("encoder",),
         ("index",),
         ("generation",),
+        ("live",),
         ("search",),
         ("watch", "quality"),
         ("probe",),
