@@ -13,6 +13,7 @@ from typing import Any
 
 from trident.config import from_table
 from trident.errors import ConfigError, LogError
+from trident.generation.holds import Position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,23 +29,6 @@ class Epoch:
     number: int
     branch: str
     after: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Position:
-    """How far a generation goes, and in which log.
-
-    Attributes:
-        log: The log's id.
-        epoch: The epoch of the number.
-        branch: Its branch.
-        number: Of the last operation that is in it.
-    """
-
-    log: str
-    epoch: int
-    branch: str
-    number: int
 
 
 @dataclass(frozen=True, kw_only=True)

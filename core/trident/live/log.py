@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trident.errors import FullError, LogError, StoppedError, UnknownOutcomeError
+from trident.generation.holds import Position
 from trident.live.disk import Disk, File, RealDisk
 from trident.live.frames import GROUP, SEGMENT, encode
-from trident.live.lineage import Lineage, Position
+from trident.live.lineage import Lineage
 from trident.live.segments import REMEDY, Segment, SegmentName, read_segment
 
 SEGMENT_BYTES = 64 << 20

@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from trident.errors import FullError, StoppedError, UnknownOutcomeError
+from trident.generation.holds import Position
 from trident.live.cursor import LogCursor
 from trident.live.disk import RealDisk
-from trident.live.lineage import Position
 from trident.live.log import Log
 
 FOLDER = Path("/log")
@@ -249,10 +250,8 @@ def test_each_call_failing_once_loses_nothing(call):
             return ("power" if call == "power" else "7") if fails else None
 
         shop, disk = Shop(draw), FaultyDisk(draw, fault)
-        try:
+        with suppress(PowerLossError, OSError, FullError, StoppedError):
             shop.life(disk, 12)
-        except (PowerLossError, OSError, FullError, StoppedError):
-            pass
         shop.life(disk.after_power_loss(), 2)
 
 
