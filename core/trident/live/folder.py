@@ -2,10 +2,11 @@
 
 generations/.live/
     log/            the truth; see ``trident.live.log``
-    vectors/        of titles that no index has, by encoder; throw-away
+    vectors/        of titles that no index has, by encoder and generation; throw-away
     published       the number that was answered with last, in shared memory
     write-key       who has it may write; mode 0600, outlives restarts
     .lock           of the one writer
+    .hold           taken by a promotion while writes wait, and shared by the writer for each group
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from trident.errors import LiveError, LogError
+from trident.errors import LiveError, LogError, StoppedError
 from trident.generation.holds import Position
 from trident.live.disk import RealDisk
 from trident.live.lineage import Lineage
@@ -26,6 +28,7 @@ from trident.live.segments import SegmentName, lineage_of, read_segment
 
 LIVE_FOLDER = ".live"
 KEY_VARIABLE = "TRIDENT_WRITE_KEY"
+HOLD_POLL_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ class LiveFolder:
         """The file of the write key."""
         return self.path / "write-key"
 
-    def vectors(self, fingerprint: str) -> Path:
-        """Return the file of an encoder's vectors."""
-        return self.path / "vectors" / fingerprint[:32]
+    def vectors(self, fingerprint: str, generation: str) -> Path:
+        """Return the file of the vectors that an encoder made beside a generation's index."""
+        return self.path / "vectors" / f"{fingerprint[:32]}-{generation}"
 
     def make(self) -> None:
         """Make the folders."""
@@ -100,10 +103,14 @@ class LiveFolder:
         if lineage is not None:
             last = self.last()
             fault = lineage.fault(holds) or (
-                f"it goes as far as number {holds.number:,}, and the log ends at {last:,}" if holds.number > last else ""
+                f"it goes as far as number {holds.number:,}, and the log ends at {last:,}"
+                if holds.number > last
+                else ""
             )
         if fault:
-            raise LogError(f"generation {generation} is not of the log {self.log}: {fault}; export it again with --holds N")
+            raise LogError(
+                f"generation {generation} is not of the log {self.log}: {fault}; export it again with --holds N"
+            )
         return holds.number
 
     def make_key(self) -> str:
@@ -135,6 +142,29 @@ class LiveFolder:
                 f"the write key {path} cannot be read ({reason}): run this as the user of trident serve --live, name "
                 f"the file with --write-key FILE, or set {KEY_VARIABLE}"
             ) from error
+
+    @contextmanager
+    def held(self, *, shared: bool, wait_s: float) -> Iterator[None]:
+        """Hold writes off while the block runs, or, shared, be the writer that they are held off from.
+
+        Raises:
+            LiveError: If the other side has not let go after ``wait_s``.
+        """
+        descriptor = os.open(self.path / ".hold", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            deadline = time.monotonic() + wait_s
+            while True:
+                try:
+                    fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError as error:
+                    if time.monotonic() >= deadline:
+                        whom = "a promotion holds writes off" if shared else "the writer did not pause"
+                        raise StoppedError(f"nothing was written: {whom} for {wait_s:g} s; try again") from error
+                    time.sleep(HOLD_POLL_S)
+            yield
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def writing(self) -> Iterator[None]:

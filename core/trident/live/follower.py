@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from trident.errors import LiveError
 from trident.live.cursor import LogCursor

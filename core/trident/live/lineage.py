@@ -84,4 +84,6 @@ class Lineage:
             epochs = tuple(from_table(Epoch, each, where="a segment") for each in table["epochs"])
             return cls(log=str(table["log"]), epochs=epochs)
         except (ValueError, KeyError, TypeError, ConfigError) as error:
-            raise LogError(f"what a segment of the log belongs to cannot be read ({error}): restore a backup") from error
+            raise LogError(
+                f"what a segment of the log belongs to cannot be read ({error}): restore a backup"
+            ) from error

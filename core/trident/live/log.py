@@ -42,7 +42,12 @@ class Log:
 
     @classmethod
     def open(
-        cls, folder: Path, *, disk: Disk | None = None, promised: Position | None = None, segment_bytes: int = SEGMENT_BYTES
+        cls,
+        folder: Path,
+        *,
+        disk: Disk | None = None,
+        promised: Position | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> Log:
         """Return the log of a folder, recovered; a new one where there is none.
 

@@ -127,7 +127,7 @@ def _read(row: Any, where: str, schema: Schema) -> Operation:
     for key in row:
         if key not in KEYS:
             raise DataError(f"{where} must have keys {', '.join(KEYS)}, got '{key}'{nearest(key, KEYS)}")
-    action = row.get("op")
+    action: Action = row.get("op")  # type: ignore[assignment]  # checked here
     if action not in get_args(Action):
         raise DataError(f"{where}: op must be {', '.join(get_args(Action))}, got {_shown(action)}")
     product = _text(row.get("id"), f"{where}: id", ID_BYTES)

@@ -116,7 +116,9 @@ def lineage_of(disk: Disk, folder: Path, name: SegmentName) -> Lineage:
 
 def _lineage(path: Path, frame: Frame) -> Lineage:
     if frame.version not in READ_VERSIONS:
-        raise LogError(f"{path} has format {frame.version}, this Trident reads {READ_VERSIONS[-1]}: use a later Trident")
+        raise LogError(
+            f"{path} has format {frame.version}, this Trident reads {READ_VERSIONS[-1]}: use a later Trident"
+        )
     if frame.kind != SEGMENT:
         raise LogError(f"{path} must begin with what it belongs to, got a group; {REMEDY}")
     return Lineage.decode(frame.records[0])
@@ -132,6 +134,8 @@ def _last(path: Path, frames: list[Frame], name: SegmentName) -> int:
 
 def _check(path: Path, frame: Frame, following: int) -> None:
     if frame.version not in READ_VERSIONS:
-        raise LogError(f"{path} has format {frame.version}, this Trident reads {READ_VERSIONS[-1]}: use a later Trident")
+        raise LogError(
+            f"{path} has format {frame.version}, this Trident reads {READ_VERSIONS[-1]}: use a later Trident"
+        )
     if frame.kind != GROUP or frame.first != following:
         raise LogError(f"{path} is damaged: number {following:,} must follow, got {frame.first:,}; {REMEDY}")

@@ -71,7 +71,8 @@ class State:
         version = known if operation.version is None else operation.version
         if operation.action == "upsert":
             return Decision(
-                "done", Product(title=operation.title, attributes=_without_missing(operation.attributes), version=version)
+                "done",
+                Product(title=operation.title, attributes=_without_missing(operation.attributes), version=version),
             )
         if isinstance(before, Product):
             if operation.action == "delete":

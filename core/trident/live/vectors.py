@@ -1,7 +1,7 @@
-"""Vectors of titles that no index has, in a growing file that every process maps: throw-away, made again when missing.
+"""Vectors of titles that no index has, in a growing file that every process maps; made again when missing.
 
-A file belongs to one encoder. A row carries the number that it was made for, the hash of its text and a checksum, and is
-found by that hash: a vector of another text, or half of one after a power cut, is never taken for the right one.
+A file belongs to one encoder. A row carries the number that it was made for, the hash of its text and a checksum, and
+is found by that hash: a vector of another text, or half of one after a power cut, is never taken for the right one.
 Whoever misses a row makes it, under the file's lock.
 """
 
@@ -85,6 +85,8 @@ class VectorFile:
         """
         hashes = [hash_of(title) for title in titles]
         if not all(each in self._places for each in hashes):
+            self._refresh()  # without the lock: nobody waits for what another process is just embedding
+        if not all(each in self._places for each in hashes):
             with self._locked():
                 self._refresh()
                 missing = {key: title for key, title in zip(hashes, titles, strict=True) if key not in self._places}
@@ -102,7 +104,9 @@ class VectorFile:
 
     def _append(self, hashes: list[bytes], vectors: NDArray[np.float32], number: int) -> None:
         if vectors.shape != (len(hashes), self.dimension):
-            raise LogError(f"{self.path} takes vectors of {self.dimension}, got shape {vectors.shape}: restart the server")
+            raise LogError(
+                f"{self.path} takes vectors of {self.dimension}, got shape {vectors.shape}: restart the server"
+            )
         if self._used + len(hashes) > self.capacity:
             raise FullError(
                 f"nothing was written: the tail has {self._used:,} vectors and takes {self.capacity:,}: run trident "

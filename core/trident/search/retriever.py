@@ -16,7 +16,7 @@ from trident.errors import GenerationError, VectorIndexError
 from trident.generation.generation import IDENTITY_FILE, Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
-from trident.index.index import VectorIndex
+from trident.index.index import Neighbours, VectorIndex
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
 
@@ -73,8 +73,8 @@ class Retriever:
         self.index = index
         self.identity = identity
         # One more row at the end, so that -1, no product, takes the empty text.
-        self._product_ids = np.array([text.encode() for text in [*catalogue.product_ids, ""]], dtype=np.object_)
-        self._titles = np.array([text.encode() for text in [*catalogue.titles, ""]], dtype=np.object_)
+        self.product_ids = np.array([text.encode() for text in [*catalogue.product_ids, ""]], dtype=np.object_)
+        self.titles = np.array([text.encode() for text in [*catalogue.titles, ""]], dtype=np.object_)
 
     @classmethod
     def load(cls, folder: Path, *, flat_threads: int = 1) -> Retriever:
@@ -107,13 +107,21 @@ class Retriever:
         """
         check_unit_rows(embeddings, name="embeddings", dimension=self.index.dimension)
 
-    def retrieve(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], *, threads: int = 1) -> Hits:
+    def retrieve(
+        self,
+        embeddings: NDArray[np.float32],
+        knobs: Sequence[SearchKnobs],
+        *,
+        threads: int = 1,
+        of_base: Sequence[bool] | None = None,  # noqa: ARG002 - this one has nothing else
+    ) -> Hits:
         """Return the products nearest to B embeddings, each by its own knobs; as wide as the largest k.
 
         Args:
             embeddings: (B, D) float32, unit length.
             knobs: One a row.
             threads: Of the search in the graph.
+            of_base: Whether a row is asked of the generation alone, without what came since.
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.
@@ -121,17 +129,36 @@ class Retriever:
         found = self.index.search_each(
             embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
         )
+        return self.hits(found, knobs, (self.product_ids[found.rows], self.titles[found.rows]))
+
+    def hits(
+        self,
+        found: Neighbours,
+        knobs: Sequence[SearchKnobs],
+        texts: tuple[NDArray[np.object_], NDArray[np.object_]],
+        details: bytes = NOTHING_TO_SAY,
+    ) -> Hits:
+        """Return rows that were found as products.
+
+        Args:
+            found: Of B queries.
+            knobs: One a query; what they leave out is left out.
+            texts: Ids and titles (B, k) of the rows.
+            details: Of each query.
+        """
         rows, scores = found.rows, found.scores
+        ids, titles = texts
         if any(knob.min_score is not None for knob in knobs):
             lowest = np.array(
                 [EMPTY_SCORE if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32
             )
             rows = np.where(scores >= lowest[:, None], rows, -1)  # NaN compares as false
+            ids, titles = np.where(rows >= 0, ids, b""), np.where(rows >= 0, titles, b"")
         is_there = rows >= 0  # (B, k)
         counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
         scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
-        details = np.full(counts.shape, NOTHING_TO_SAY, dtype=np.object_)
-        return Hits(self._product_ids[rows], scores, self._titles[rows], counts, details)
+        all_details = np.full(counts.shape, details, dtype=np.object_)
+        return Hits(ids, scores, titles, counts, all_details)
 
 
 def _check_encoder(folder: Path, identity: Identity) -> None:

@@ -1,0 +1,93 @@
+"""The products of a generation, as the live catalogue begins with them; and its encoder, for titles that come later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.data.catalogue import CATALOGUE_FILE, Catalogue
+from trident.encoder.served_encoder import load_encoder
+from trident.encoder.tokenization import TextTokenizer
+from trident.generation.generation import ENCODER_FOLDER, Generation
+from trident.index.exact_search import check_unit_rows
+from trident.live.operations import Entry, Product
+from trident.live.vectors import Embed
+
+BATCH = 32  # titles that are embedded at once
+
+
+class CatalogueBase:
+    """The products of a catalogue, found by id.
+
+    Args:
+        catalogue: Of a generation.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        """Number the rows."""
+        self._titles = catalogue.titles
+        self._attributes = catalogue.attributes
+        self._row_of = {product: row for row, product in enumerate(catalogue.product_ids)}
+
+    @classmethod
+    def of(cls, generation: Generation) -> CatalogueBase:
+        """Return that of a generation.
+
+        Raises:
+            GenerationError: If its catalogue is missing or damaged.
+        """
+        return cls(Catalogue.load(generation.version_folder("retriever") / CATALOGUE_FILE))
+
+    def __len__(self) -> int:
+        """Return the number of products."""
+        return len(self._titles)
+
+    def row(self, product: str) -> int | None:
+        """Return the row of a product; None: it has none."""
+        return self._row_of.get(product)
+
+    def title(self, row: int) -> str:
+        """Return the title of a row."""
+        return self._titles[row]
+
+    def attributes(self, row: int) -> dict[str, Any]:
+        """Return the attributes of a row, without those that are missing."""
+        if not self._attributes.num_columns:
+            return {}
+        values: dict[str, Any] = self._attributes.slice(row, 1).to_pylist()[0]
+        return {name: value for name, value in values.items() if value not in (None, "")}
+
+    def find(self, product: str) -> Entry | None:
+        """Return a product; None: it was never there."""
+        row = self.row(product)
+        return None if row is None else Product(title=self._titles[row], attributes=self.attributes(row))
+
+
+def embedder(generation: Generation, *, threads: int = 1) -> Embed:
+    """Return what embeds titles as those of a generation were.
+
+    Raises:
+        TridentError: If its tokenizer or encoder is missing or damaged.
+    """
+    tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
+    encoder = load_encoder(
+        generation.cpu_graph(),
+        generation.folder / ENCODER_FOLDER,
+        tokenizer,
+        fingerprint=generation.manifest.encoder_fingerprint,
+        threads=threads,
+    )
+
+    def embed(titles: Sequence[str]) -> NDArray[np.float32]:
+        parts = [
+            encoder.embed_ids(tokenizer.token_ids(titles[start : start + BATCH], "product"), pad_id=tokenizer.pad_id)
+            for start in range(0, len(titles), BATCH)
+        ]
+        vectors = np.concatenate(parts)
+        check_unit_rows(vectors, name="vectors of titles")
+        return vectors
+
+    return embed

@@ -1,0 +1,78 @@
+"""What is done before something serves a generation with a live catalogue: recovery, and the vectors that it lacks.
+
+Both can take minutes, so both happen in the process of the command, which says how far it is, and not in the server,
+whose waiting time would run out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trident.generation.generation import Generation
+from trident.live.base import CatalogueBase, embedder
+from trident.live.folder import LiveFolder
+from trident.live.follower import Follower
+from trident.live.log import Log
+from trident.live.published import Published
+from trident.live.snapshot import Snapshot
+from trident.live.vectors import VectorFile
+
+
+def recover(folder: LiveFolder) -> int:
+    """Recover the log, made where there is none, and publish and return its last number.
+
+    Raises:
+        LogError: If it is damaged, or another process writes to it.
+        OSError: If it cannot be read or written.
+    """
+    folder.make()
+    folder.make_key()
+    with folder.writing():
+        published = Published(folder.published)
+        log = Log.open(folder.log, promised=published.promised())
+        published.write(log.last, log.lineage)
+        log.close()
+        return log.last
+
+
+def vector_file(folder: LiveFolder, generation: Generation) -> VectorFile:
+    """Return the vectors beside a generation's index.
+
+    Raises:
+        FullError: If the disk has no room for an empty one.
+    """
+    fingerprint, dimension = generation.manifest.encoder_fingerprint, int(generation.manifest.index["dimension"])
+    return VectorFile(folder.vectors(fingerprint, generation.id), fingerprint=fingerprint, dimension=dimension)
+
+
+def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str], None]) -> Snapshot:
+    """Return the snapshot of the published number over a generation; the vectors that it needs are there afterwards.
+
+    Args:
+        folder: Of the live catalogue, recovered.
+        generation: To be served.
+        report: Called with a line where there is something to replay, and while vectors are made.
+
+    Raises:
+        LiveError: If the log does not fit the generation, or a vector cannot be kept.
+        TridentError: If a part of the generation is missing or damaged.
+    """
+    after = folder.start_of(generation.holds, generation.id)
+    last = folder.last()
+    follower = Follower(
+        folder, CatalogueBase.of(generation), after, vector_file(folder, generation), embedder(generation)
+    )
+    if last > after:
+        report(f"replaying {last - after:,} operations over generation {generation.id} ({after + 1:,} to {last:,})")
+    done = 0
+
+    def progress(taken: int) -> None:
+        nonlocal done
+        if done // 5000 != (done + taken) // 5000:
+            report(f"replayed {done + taken:,} of {last - after:,} operations")
+        done += taken
+
+    try:
+        return follower.catch_up(progress)
+    finally:
+        follower.close()
