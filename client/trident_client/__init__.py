@@ -7,19 +7,26 @@ with SearchClient("127.0.0.1:8001") as client:
         print(hit.score, hit.title)
 """
 
+from trident_client.catalogue import Written
 from trident_client.client import SearchClient
 from trident_client.errors import (
+    CatalogueFullError,
+    CatalogueStoppedError,
     ClientError,
     InvalidRequestError,
     RequestTimeoutError,
     ServerOverloadedError,
     ServerUnavailableError,
     UnexpectedAnswerError,
+    UnknownOutcomeError,
+    WriteKeyError,
 )
 from trident_client.results import Hit, SearchResult, ServerInfo
 from trident_client.tls import Tls
 
 __all__ = [
+    "CatalogueFullError",
+    "CatalogueStoppedError",
     "ClientError",
     "Hit",
     "InvalidRequestError",
@@ -31,4 +38,7 @@ __all__ = [
     "ServerUnavailableError",
     "Tls",
     "UnexpectedAnswerError",
+    "UnknownOutcomeError",
+    "WriteKeyError",
+    "Written",
 ]

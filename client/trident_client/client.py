@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trident_client.address import Protocol
 from trident_client.arguments import check_list, knobs, options_text, text_tensor
+from trident_client.catalogue import CatalogueCalls
 from trident_client.errors import InvalidRequestError, UnexpectedAnswerError
 from trident_client.results import Hit, SearchResult, ServerInfo
 from trident_client.tensors import (
@@ -35,7 +36,7 @@ from trident_client.transport import Answer, Transport
 SEARCH, EMBED = "search", "embed"
 
 
-class SearchClient:
+class SearchClient(CatalogueCalls):
     """A client of one server; use it as a context manager, or call ``close``.
 
     The gRPC client may be used by several threads at once; give each thread its own HTTP client. A process that was
@@ -49,6 +50,7 @@ class SearchClient:
             ``math.inf``: for ever.
         concurrency: Connections that the HTTP client may open.
         tls: For a server, or a proxy before it, that speaks TLS; None: none, unless the url says so.
+        write_key: Of a live catalogue, for who writes to it; None: that of the variable ``TRIDENT_WRITE_KEY``.
 
     Raises:
         InvalidRequestError: If an argument breaks a rule.
@@ -62,8 +64,10 @@ class SearchClient:
         timeout_s: float = 10.0,
         concurrency: int = 1,
         tls: Tls | None = None,
+        write_key: str | None = None,
     ) -> None:
         """Prepare the client; nothing is sent yet."""
+        self._write_key = write_key
         if not timeout_s > 0:
             raise InvalidRequestError(f"timeout_s must be > 0, got {timeout_s}")
         if concurrency < 1:

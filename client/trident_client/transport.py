@@ -80,15 +80,28 @@ class Transport:
         self._client: Any = self._endpoint.open()
         self._of_parent: list[Any] = []  # never closed here: that would reach into the parent's connections
 
-    def infer(self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         """Return the outputs of a model for inputs that share their first dimension.
+
+        Args:
+            model: Its name.
+            inputs: By name.
+            outputs: Names of those that are wanted.
+            headers: Sent along.
 
         Raises:
             ClientError: If the server does not answer, refuses, or leaves out an output.
         """
         started = time.monotonic()
         try:
-            return self._infer(model, inputs, outputs, self.timeout_s)
+            return self._infer(model, inputs, outputs, self.timeout_s, headers)
         except ServerGaveUpError:
             if self.timeout_s is None or not self._sends_deadline:
                 raise
@@ -102,10 +115,15 @@ class Transport:
                 left_s,
             )
             self._sends_deadline = False
-            return self._infer(model, inputs, outputs, left_s)
+            return self._infer(model, inputs, outputs, left_s, headers)
 
     def _infer(
-        self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
+        self,
+        model: str,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        timeout_s: float | None,
+        headers: Mapping[str, str] | None,
     ) -> Answer:
         sent = []
         for name, values in inputs.items():
@@ -114,6 +132,8 @@ class Transport:
             sent.append(tensor)
         wanted = [self._library.InferRequestedOutput(name) for name in outputs]
         options: dict[str, Any] = {"client_timeout": timeout_s} if self._grpc else {}
+        if headers:
+            options["headers"] = dict(headers)
         if self._sends_deadline and timeout_s is not None:
             options["parameters"] = {DEADLINE: int((time.time() + timeout_s) * 1000)}
         with self._own_errors() as client:

@@ -45,6 +45,11 @@ class CatalogueBase:
         """Return the number of products."""
         return len(self._titles)
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids, by row."""
+        return list(self._row_of)
+
     def row(self, product: str) -> int | None:
         """Return the row of a product; None: it has none."""
         return self._row_of.get(product)

@@ -28,7 +28,7 @@ from trident.live.segments import SegmentName, lineage_of, read_segment
 
 LIVE_FOLDER = ".live"
 KEY_VARIABLE = "TRIDENT_WRITE_KEY"
-HOLD_POLL_S = 0.002
+LOCK_POLL_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -148,39 +148,41 @@ class LiveFolder:
         """Hold writes off while the block runs, or, shared, be the writer that they are held off from.
 
         Raises:
-            LiveError: If the other side has not let go after ``wait_s``.
+            StoppedError: If the other side has not let go after ``wait_s``.
         """
-        descriptor = os.open(self.path / ".hold", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            deadline = time.monotonic() + wait_s
-            while True:
-                try:
-                    fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if time.monotonic() >= deadline:
-                        whom = "a promotion holds writes off" if shared else "the writer did not pause"
-                        raise StoppedError(f"nothing was written: {whom} for {wait_s:g} s; try again") from error
-                    time.sleep(HOLD_POLL_S)
+        whom = "a promotion holds writes off" if shared else "the writer did not pause"
+        refusal = StoppedError(f"nothing was written: {whom} for {wait_s:g} s; try again")
+        with _locked(self.path / ".hold", fcntl.LOCK_SH if shared else fcntl.LOCK_EX, wait_s, refusal):
             yield
-        finally:
-            os.close(descriptor)
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self, *, wait_s: float = 0.0) -> Iterator[None]:
         """Be the one writer of the folder while the block runs; the lock dies with its process.
+
+        Args:
+            wait_s: For one that is just ending.
 
         Raises:
             LogError: If another process is.
         """
-        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LogError(
-                    f"another server writes to {self.path}: stop it, or serve without --live from another folder"
-                ) from error
+        refusal = LogError(f"another server writes to {self.path}: stop it, or serve another folder of generations")
+        with _locked(self.path / ".lock", fcntl.LOCK_EX, wait_s, refusal):
             yield
-        finally:
-            os.close(descriptor)
+
+
+@contextmanager
+def _locked(path: Path, kind: int, wait_s: float, refusal: LiveError) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    deadline = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise refusal from error
+                time.sleep(LOCK_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)

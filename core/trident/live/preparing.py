@@ -7,15 +7,21 @@ whose waiting time would run out.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from trident.generation.generation import Generation
+from trident.generation.generation import Generation, generation_by_id
 from trident.live.base import CatalogueBase, embedder
+from trident.live.cursor import LogCursor
 from trident.live.folder import LiveFolder
 from trident.live.follower import Follower
 from trident.live.log import Log
+from trident.live.operations import decode_record
 from trident.live.published import Published
 from trident.live.snapshot import Snapshot
+from trident.live.state import State
 from trident.live.vectors import VectorFile
+
+LOCK_WAIT_S = 10.0  # for a writer that is just ending
 
 
 def recover(folder: LiveFolder) -> int:
@@ -27,7 +33,7 @@ def recover(folder: LiveFolder) -> int:
     """
     folder.make()
     folder.make_key()
-    with folder.writing():
+    with folder.writing(wait_s=LOCK_WAIT_S):
         published = Published(folder.published)
         log = Log.open(folder.log, promised=published.promised())
         published.write(log.last, log.lineage)
@@ -76,3 +82,20 @@ def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str]
         return follower.catch_up(progress)
     finally:
         follower.close()
+
+
+def read_state(generations: Path, generation: str) -> tuple[State, list[str]]:
+    """Return the catalogue at the published number, over a generation, and the ids of all that may be in it.
+
+    Raises:
+        LiveError: If the log does not fit the generation.
+        GenerationError: If that is missing or damaged.
+    """
+    found, folder = generation_by_id(generations, generation), LiveFolder.of(generations)
+    after = folder.start_of(found.holds, found.id)
+    base = CatalogueBase.of(found)
+    state = State(base, after)
+    published = Published(folder.published).read()
+    for number, record in LogCursor(folder.log, after).advance(after if published is None else published[0]):
+        state.apply(number, *decode_record(number, record))
+    return state, list(dict.fromkeys([*base.ids, *state.changes]))

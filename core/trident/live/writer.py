@@ -1,8 +1,8 @@
 """The one that writes: takes operations from a queue, and commits them in groups.
 
 For each group: decide, embed what needs a vector, write the vectors, append to the log, sync, publish the number,
-answer. A full disk fails before a record is durable. Small requests go first; large ones are cut into slices, so that nobody
-waits for the embedding of a thousand titles.
+answer. A full disk fails before a record is durable. Small requests go first; large ones are cut into slices, so that
+nobody waits for the embedding of a thousand titles.
 """
 
 from __future__ import annotations
