@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from trident.config import to_table
 from trident.data.catalogue import CATALOGUE_FILE
@@ -14,6 +15,7 @@ from trident.encoder.text import TEXT_CONTRACT_FILE
 from trident.encoder.tokenization import TOKENIZER_FILE
 from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identity, unpadded_part, walk
 from trident.generation.plan import PlanManifest
+from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import assemble, template_folder
@@ -39,10 +41,19 @@ def part_hashes(
         "profiles": hashlib.sha256(json.dumps([to_table(each) for each in profiles]).encode()).hexdigest(),
         **({} if plan is None else {f"engine/{plan.library}/{plan.precision}": plan.identity}),
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
+        **_live_parts(job),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
         **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index")},
     }
+
+
+def _live_parts(job: ExportJob) -> dict[str, str]:
+    """Return how far a generation goes in the log: an upsert and its delete give the same catalogue, and another id."""
+    if job.position is None:
+        return {}
+    place = json.dumps(asdict(job.position), sort_keys=True)
+    return {"holds": place, "known": file_sha256(job.parts / KNOWN_FILE)}
 
 
 def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
@@ -53,6 +64,8 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
             if path.is_file():
                 path.rename(folders["encoder"] / path.name)
     (parts / CATALOGUE_FILE).rename(folders["retriever"] / CATALOGUE_FILE)
+    if job.position is not None:
+        (parts / KNOWN_FILE).rename(folders[CATALOGUE_MODEL] / KNOWN_FILE)
     for path in walk(parts / "index"):
         path.rename(folders["retriever"] / path.name)
     for name in (TOKENIZER_FILE, TEXT_CONTRACT_FILE):

@@ -34,6 +34,7 @@ from trident.generation.generation import (
 )
 from trident.generation.serials import generations_lock, next_serial
 from trident.generation.staging import scratch_folder
+from trident.live.known import KNOWN_FILE, known_at, position_of, save_known
 from trident.quality.gate import check_reason
 from trident.rights import give_rights
 from trident_export.engine.profiles import make_profiles
@@ -80,6 +81,7 @@ def export_generation(
         TridentError: If an input cannot be used or a stage does not prove itself; the output is as it was then.
     """
     _check(order)
+    position = position_of(order.output, order.holds)
     pairs, output = read_pairs(order.run / TEST_PAIRS_FILE), order.output
     own = embeddings_folder(output) if order.vectors is None else nullcontext(output)  # the latter is not looked at
     with scratch_folder(output, "export") as staging, own as embeddings:
@@ -93,9 +95,12 @@ def export_generation(
             folder=staging / "generation",
             parts=staging / "parts",
             stages=Stages(report),
+            position=position,
         )
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
+        if position is not None:
+            save_known(known_at(output, position), job.parts / KNOWN_FILE)
         encoder = export_encoder(job)
         products = embed_products(job, encoder, embeddings, embedding)
         index = export_index(job, encoder, products)
@@ -143,6 +148,7 @@ def export_generation(
                 quality=quality,
                 precisions=[to_table(proof) for proof in proofs],
                 profiles=[to_table(profile) for profile in profiles],
+                holds={} if position is None else asdict(position),
                 versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
             )
             manifest = pass_gate(job, manifest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from trident.encoder.served_encoder import load_encoder
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import ENCODER_FOLDER, Generation
 from trident.index.exact_search import check_unit_rows
-from trident.live.operations import Entry, Product
+from trident.live.known import CATALOGUE_MODEL, Known, load_known
+from trident.live.operations import Entry, Product, Tombstone
 from trident.live.vectors import Embed
 
 BATCH = 32  # titles that are embedded at once
@@ -24,10 +25,12 @@ class CatalogueBase:
 
     Args:
         catalogue: Of a generation.
+        known: What it carries of their numbers and versions, and of deleted ones.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, known: Mapping[str, Known]) -> None:
         """Number the rows."""
+        self._known = known
         self._titles = catalogue.titles
         self._attributes = catalogue.attributes
         self._row_of = {product: row for row, product in enumerate(catalogue.product_ids)}
@@ -39,7 +42,7 @@ class CatalogueBase:
         Raises:
             GenerationError: If its catalogue is missing or damaged.
         """
-        return cls(Catalogue.load(generation.version_folder("retriever") / CATALOGUE_FILE))
+        return cls(Catalogue.load(generation.version_folder(CATALOGUE_MODEL) / CATALOGUE_FILE), load_known(generation))
 
     def __len__(self) -> int:
         """Return the number of products."""
@@ -66,9 +69,12 @@ class CatalogueBase:
         return {name: value for name, value in values.items() if value not in (None, "")}
 
     def find(self, product: str) -> Entry | None:
-        """Return a product; None: it was never there."""
-        row = self.row(product)
-        return None if row is None else Product(title=self._titles[row], attributes=self.attributes(row))
+        """Return a product, or what is known of a deleted one; None: it was never there."""
+        row, known = self.row(product), self._known.get(product)
+        number, version = (0, None) if known is None else (known.number, known.version)
+        if row is not None:
+            return Product(title=self._titles[row], attributes=self.attributes(row), version=version, number=number)
+        return None if known is None else Tombstone(version=version, number=number)
 
 
 def embedder(generation: Generation, *, threads: int = 1) -> Embed:

@@ -86,6 +86,11 @@ class LiveFolder:
         segments = [read_segment(disk, self.log, name) for name in names[-2:]]
         return max((segment.last for segment in segments if segment is not None), default=0)
 
+    def first(self) -> int:
+        """Return the first number that may be in the log, 1 where there is none."""
+        names = SegmentName.all(RealDisk(), self.log)
+        return names[0].first if names else 1
+
     def start_of(self, holds: Position | None, generation: str) -> int:
         """Return the number that a generation goes to, as this log counts.
 
