@@ -34,7 +34,7 @@ from trident.generation.generation import (
 )
 from trident.generation.serials import generations_lock, next_serial
 from trident.generation.staging import scratch_folder
-from trident.live.known import KNOWN_FILE, known_at, position_of, save_known
+from trident.live.known import KNOWN_FILE, held_log, known_at, save_known
 from trident.quality.gate import check_reason
 from trident.rights import give_rights
 from trident_export.engine.profiles import make_profiles
@@ -81,10 +81,9 @@ def export_generation(
         TridentError: If an input cannot be used or a stage does not prove itself; the output is as it was then.
     """
     _check(order)
-    position = position_of(order.output, order.holds)
     pairs, output = read_pairs(order.run / TEST_PAIRS_FILE), order.output
     own = embeddings_folder(output) if order.vectors is None else nullcontext(output)  # the latter is not looked at
-    with scratch_folder(output, "export") as staging, own as embeddings:
+    with scratch_folder(output, "export") as staging, own as embeddings, held_log(output, order.holds) as position:
         catalogue = read_catalogue(order.catalogue, order.config.reading(), attributes=True)
         _tell_meeting(order, pairs, catalogue)
         job = ExportJob(

@@ -15,7 +15,7 @@ import pytest
 
 from trident.errors import ConfigError, LogError
 from trident.generation.state import ServingFolder
-from trident.live.folder import LiveFolder
+from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, rollback
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve

@@ -189,6 +189,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("encoder",),
         ("index",),
         ("generation",),
+        ("journal",),
         ("live",),
         ("search",),
         ("watch", "quality"),

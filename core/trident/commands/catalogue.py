@@ -141,8 +141,8 @@ def backup(
     json: Json = False,
 ) -> None:
     """Copy what is committed of the log, while everything goes on."""
-    live = need("serve", "trident.live.folder").LiveFolder.of(generations)
-    last = need("serve", "trident.live.backup").back_up(live, folder)
+    live = need("serve", "trident.journal.folder").LiveFolder.of(generations)
+    last = need("serve", "trident.journal.backup").back_up(live, folder)
     if json:
         print_json({"number": last, "folder": str(folder)})
     else:
@@ -153,7 +153,7 @@ def backup(
 def _client(url: str, protocol: str, generations: Path, write_key: Path | None, timeout: float) -> Iterator[Any]:
     """Yield a client with the write key, whose errors end the command in a line."""
     package = need("serve", "trident_client")
-    key = need("serve", "trident.live.folder").LiveFolder.of(generations).key(write_key)
+    key = need("serve", "trident.journal.folder").LiveFolder.of(generations).key(write_key)
     try:
         with package.SearchClient(url, protocol=protocol, timeout_s=timeout, write_key=key) as client:
             yield client

@@ -105,7 +105,7 @@ def command(
                 document["tuning"] = options.tuning.changes()
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
             if live:
-                key = need("serve", "trident.live.folder").LiveFolder.of(generations).key_path
+                key = need("serve", "trident.journal.folder").LiveFolder.of(generations).key_path
                 say(f"the catalogue is live; who has the key {key} may write")
             say(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
             supervisor = need("serve", "trident.server.supervisor")

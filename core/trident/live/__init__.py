@@ -1,4 +1,4 @@
-"""The live catalogue: its log, vectors of what came since the export, snapshots that are searched, the writer.
+"""The live catalogue: operations and what they make of it, snapshots that are searched, followers, the writer.
 
-Rooms that it may import: data, encoder, index, generation.
+Rooms that it may import: data, encoder, index, generation, journal.
 """

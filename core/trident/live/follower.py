@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable
 
 from trident.errors import LiveError
-from trident.live.cursor import LogCursor
-from trident.live.folder import LiveFolder
+from trident.journal.cursor import LogCursor
+from trident.journal.folder import LiveFolder
+from trident.journal.published import Published
 from trident.live.operations import Entry, Tombstone, decode_record
-from trident.live.published import Published
 from trident.live.snapshot import BaseRows, Change, Growth, Snapshot, needs_vector
 from trident.live.vectors import Embed, VectorFile
 

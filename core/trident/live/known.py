@@ -7,14 +7,17 @@ promotions and compactions too: else an upsert that is delivered late brings a d
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trident.errors import GenerationError, LogError
 from trident.generation.generation import Generation, list_generations
 from trident.generation.holds import Position
-from trident.live.cursor import LogCursor
-from trident.live.folder import LiveFolder
+from trident.journal.cursor import LogCursor
+from trident.journal.folder import LiveFolder
+from trident.journal.retention import lease
 from trident.live.operations import Product, decode_record
 
 KNOWN_FILE = "known.jsonl"
@@ -55,6 +58,19 @@ def position_of(generations: Path, holds: int | None) -> Position | None:
     if not first - 1 <= holds <= last:
         raise LogError(f"--holds must be {first - 1:,} to {last:,}, what {folder.log} reaches, got {holds:,}")
     return lineage.position(holds)
+
+
+@contextmanager
+def held_log(generations: Path, holds: int | None) -> Iterator[Position | None]:
+    """Yield what ``position_of`` returns; the log behind that stays while the block runs.
+
+    Raises:
+        LogError: As ``position_of``.
+    """
+    with ExitStack() as leased:
+        if holds is not None and position_of(generations, holds) is not None:
+            leased.enter_context(lease(LiveFolder.of(generations), holds))
+        yield position_of(generations, holds)  # asked again: it may have been cut in between
 
 
 def known_at(generations: Path, position: Position) -> dict[str, Known]:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trident.generation.generation import Generation, generation_by_id
+from trident.journal.cursor import LogCursor
+from trident.journal.folder import LiveFolder
+from trident.journal.log import Log
+from trident.journal.published import Published
 from trident.live.base import CatalogueBase, embedder
-from trident.live.cursor import LogCursor
-from trident.live.folder import LiveFolder
 from trident.live.follower import Follower
-from trident.live.log import Log
 from trident.live.operations import decode_record
-from trident.live.published import Published
 from trident.live.snapshot import Snapshot
 from trident.live.state import State
 from trident.live.vectors import VectorFile

@@ -17,13 +17,13 @@ from pathlib import Path
 from trident.errors import FullError, LiveError, StoppedError, TridentError
 from trident.generation.generation import Generation, generation_by_id
 from trident.generation.state import ServingFolder
+from trident.journal.cursor import LogCursor
+from trident.journal.folder import LiveFolder
+from trident.journal.log import Log
+from trident.journal.published import Published
 from trident.live.base import CatalogueBase, embedder
-from trident.live.cursor import LogCursor
-from trident.live.folder import LiveFolder
-from trident.live.log import Log
 from trident.live.operations import BATCH, Entry, Operation, Product, decode_record, encode_record
 from trident.live.preparing import vector_file
-from trident.live.published import Published
 from trident.live.snapshot import needs_vector
 from trident.live.state import Outcome, State
 from trident.live.vectors import Embed, VectorFile

@@ -10,7 +10,7 @@ from trident.errors import ServerError
 from trident.generation.generation import Generation, generation_by_id
 from trident.generation.golden import golden_differences, score_tolerance
 from trident.generation.state import ServingFolder
-from trident.live.golden_mark import golden_request
+from trident.journal.golden_mark import golden_request
 from trident.probe.served_answers import served_answers
 
 SWITCH_S = 10.0  # a promotion writes its state this soon after the switch

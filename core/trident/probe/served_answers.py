@@ -49,7 +49,7 @@ def served_answers(
         model: An ensemble with the tensors of ``search``.
         k: Products a query.
         timeout_s: For each request.
-        request_id: The mark of a golden query; see ``trident.live.golden_mark``.
+        request_id: The mark of a golden query; see ``trident.journal.golden_mark``.
 
     Raises:
         ServerError: If nobody answers, or the server refuses.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trident.errors import GenerationError, ServerError, TridentError
 from trident.generation.generation import Generation
-from trident.live.folder import LiveFolder
+from trident.journal.folder import LiveFolder
 from trident.live.preparing import replay
 from trident.probe.control import LOAD_TIMEOUT_S, POLL_S
 from trident.probe.golden_check import GoldenReport, check_golden, fault_of

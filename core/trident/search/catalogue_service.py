@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from trident.errors import DataError, FullError, LiveError, StoppedError, TridentError, UnknownOutcomeError, nearest
 from trident.generation.state import ServingFolder
-from trident.live.folder import LiveFolder
+from trident.journal.folder import LiveFolder
 from trident.live.operations import AnyAttributes, Schema, read_operations
 from trident.live.preparing import LOCK_WAIT_S
 from trident.live.writer import Writer, Written

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trident.errors import LiveError
 from trident.generation.generation import generation_by_id
-from trident.live.folder import LiveFolder
+from trident.journal.folder import LiveFolder
 from trident.live.follower import Follower
 from trident.live.merging import Searched, nearest
 from trident.live.preparing import vector_file

@@ -9,7 +9,7 @@ from pathlib import Path
 from trident.errors import ConfigError, LogError
 from trident.generation.generation import Generation
 from trident.generation.state import ServingFolder
-from trident.live.folder import LiveFolder
+from trident.journal.folder import LiveFolder
 from trident.live.preparing import recover, replay
 from trident.probe.control import ModelControl
 from trident.search.catalogue_service import LIVE_SERVING, WRITE_KEY_HEADER

@@ -11,7 +11,7 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import OverloadError, TridentError
 from trident.generation.generation import Identity
-from trident.live.golden_mark import is_golden
+from trident.journal.golden_mark import is_golden
 from trident.search.adapters import FOUND, knob_tensors, tensor
 from trident.search.admission import Admission
 from trident.search.answering import Answer, Asked, answer_each

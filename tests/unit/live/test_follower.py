@@ -11,12 +11,12 @@ import pytest
 
 from trident.errors import FullError, LogError
 from trident.index.index import IndexConfig, VectorIndex
-from trident.live.folder import LiveFolder
+from trident.journal.folder import LiveFolder
+from trident.journal.log import Log
+from trident.journal.published import Published
 from trident.live.follower import Follower
-from trident.live.log import Log
 from trident.live.merging import Searched, nearest
 from trident.live.operations import Entry, Product, Tombstone, encode_record
-from trident.live.published import Published
 from trident.live.vectors import VectorFile
 
 DIMENSION = 8

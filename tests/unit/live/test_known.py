@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from trident.errors import LogError
-from trident.live.folder import LiveFolder
+from trident.generation.generation import generation_id
+from trident.journal.folder import LiveFolder
+from trident.journal.log import Log
 from trident.live.known import Known, known_at, position_of, save_known
-from trident.live.log import Log
 from trident.live.operations import Product, Tombstone, encode_record
 
 
@@ -62,3 +66,12 @@ def test_versions_and_deleted_products_are_known_at_a_number(folder, tmp_path):
     assert (tmp_path / "known.jsonl").read_text().splitlines()[0] == (
         '{"id": "a", "number": 3, "version": 4, "is_there": false}'
     )
+
+
+def test_the_number_is_a_part_of_the_id(folder, tmp_path):
+    """An upsert and its delete give the same catalogue, at another number."""
+    ids = set()
+    for holds in (1, 3):
+        place = json.dumps(asdict(position_of(tmp_path, holds)), sort_keys=True)
+        ids.add(generation_id({"catalogue": "the same", "holds": place}))
+    assert len(ids) == 2

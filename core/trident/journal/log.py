@@ -17,10 +17,10 @@ from pathlib import Path
 
 from trident.errors import FullError, LogError, StoppedError, UnknownOutcomeError
 from trident.generation.holds import Position
-from trident.live.disk import Disk, File, RealDisk
-from trident.live.frames import GROUP, SEGMENT, encode
-from trident.live.lineage import Lineage
-from trident.live.segments import REMEDY, Segment, SegmentName, read_segment
+from trident.journal.disk import Disk, File, RealDisk
+from trident.journal.frames import GROUP, SEGMENT, encode
+from trident.journal.lineage import Lineage
+from trident.journal.segments import REMEDY, Segment, SegmentName, read_segment
 
 SEGMENT_BYTES = 64 << 20
 RESTORED_FILE = "BACKUP"  # in a folder that a backup was written to: whoever writes there first begins an epoch

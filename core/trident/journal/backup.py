@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from trident.errors import LiveError
-from trident.live.disk import RealDisk
-from trident.live.folder import LiveFolder
-from trident.live.frames import decode, scan
-from trident.live.log import RESTORED_FILE
-from trident.live.published import Published
-from trident.live.segments import SegmentName
+from trident.journal.disk import RealDisk
+from trident.journal.folder import LiveFolder
+from trident.journal.frames import decode, scan
+from trident.journal.log import RESTORED_FILE
+from trident.journal.published import Published
+from trident.journal.segments import SegmentName
 
 
 def back_up(folder: LiveFolder, target: Path) -> int:

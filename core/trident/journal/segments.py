@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import LogError
-from trident.live.disk import Disk
-from trident.live.frames import GROUP, READ_VERSIONS, SEGMENT, Frame, decode, frame_behind, scan
-from trident.live.lineage import Lineage
+from trident.journal.disk import Disk
+from trident.journal.frames import GROUP, READ_VERSIONS, SEGMENT, Frame, decode, frame_behind, scan
+from trident.journal.lineage import Lineage
 
 NAME = re.compile(r"(\d{20})-(\d{6})\.log")
 REMEDY = "restore a backup, or export the catalogue again and begin a new log"

@@ -9,12 +9,12 @@ import pytest
 
 from trident.errors import LiveError, LogError
 from trident.generation.holds import Position
-from trident.live.backup import back_up
-from trident.live.cursor import LogCursor
-from trident.live.folder import LiveFolder
-from trident.live.frames import GROUP, encode
-from trident.live.log import Log
-from trident.live.published import Published
+from trident.journal.backup import back_up
+from trident.journal.cursor import LogCursor
+from trident.journal.folder import LiveFolder
+from trident.journal.frames import GROUP, encode
+from trident.journal.log import Log
+from trident.journal.published import Published
 
 
 def begin(path: Path, records: int = 0, **options) -> tuple[LiveFolder, Log]:
@@ -127,7 +127,7 @@ def test_a_segment_of_a_later_format_is_refused(tmp_path, monkeypatch):
     folder, log = begin(tmp_path, 1)
     log.close()
     (path,) = folder.log.glob("*.log")
-    monkeypatch.setattr("trident.live.frames.VERSION", 9)
+    monkeypatch.setattr("trident.journal.frames.VERSION", 9)
     with path.open("ab") as file:
         file.write(encode(GROUP, 2, [b"{}"]))
     with pytest.raises(LogError, match=r"has format 9, this Trident reads 1: use a later Trident"):

@@ -1,9 +1,10 @@
 """Where a live catalogue lies: a folder beside the generations.
 
 generations/.live/
-    log/            the truth; see ``trident.live.log``
+    log/            the truth; see ``trident.journal.log``
     vectors/        of titles that no index has, by encoder and generation; throw-away
     published       the number that was answered with last, in shared memory
+    leases/         builds under way, which need the log behind their number
     write-key       who has it may write; mode 0600, outlives restarts
     .lock           of the one writer
     .hold           taken by a promotion while writes wait, and shared by the writer for each group
@@ -22,9 +23,9 @@ from pathlib import Path
 
 from trident.errors import LiveError, LogError, StoppedError
 from trident.generation.holds import Position
-from trident.live.disk import RealDisk
-from trident.live.lineage import Lineage
-from trident.live.segments import SegmentName, lineage_of, read_segment
+from trident.journal.disk import RealDisk
+from trident.journal.lineage import Lineage
+from trident.journal.segments import SegmentName, lineage_of, read_segment
 
 LIVE_FOLDER = ".live"
 KEY_VARIABLE = "TRIDENT_WRITE_KEY"
@@ -56,6 +57,11 @@ class LiveFolder:
     def key_path(self) -> Path:
         """The file of the write key."""
         return self.path / "write-key"
+
+    @property
+    def leases(self) -> Path:
+        """A file for each build under way."""
+        return self.path / "leases"
 
     def vectors(self, fingerprint: str, generation: str) -> Path:
         """Return the file of the vectors that an encoder made beside a generation's index."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trident.errors import LogError
-from trident.live.disk import Disk, RealDisk
-from trident.live.lineage import Lineage
-from trident.live.segments import REMEDY, SegmentName, groups, lineage_of
+from trident.journal.disk import Disk, RealDisk
+from trident.journal.lineage import Lineage
+from trident.journal.segments import REMEDY, SegmentName, groups, lineage_of
 
 
 class LogCursor:

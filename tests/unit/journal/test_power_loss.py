@@ -13,9 +13,9 @@ import pytest
 
 from trident.errors import FullError, StoppedError, UnknownOutcomeError
 from trident.generation.holds import Position
-from trident.live.cursor import LogCursor
-from trident.live.disk import RealDisk
-from trident.live.log import Log
+from trident.journal.cursor import LogCursor
+from trident.journal.disk import RealDisk
+from trident.journal.log import Log
 
 FOLDER = Path("/log")
 PAGE = 16  # bytes that reach the disk together, or some of them: small, so that every group has many

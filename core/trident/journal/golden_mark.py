@@ -11,7 +11,7 @@ import hmac
 from pathlib import Path
 
 from trident.generation.golden import GOLDEN_REQUEST
-from trident.live.folder import LiveFolder
+from trident.journal.folder import LiveFolder
 
 
 def golden_request(generations: Path) -> str:

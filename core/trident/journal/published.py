@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from trident.generation.holds import Position
-from trident.live.lineage import Lineage
+from trident.journal.lineage import Lineage
 
 WORDS = 3  # number, branch, and both of them mixed: the proof that they belong together
 MIXED = 0x5DEECE66D5DEECE6

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trident.generation.golden import GOLDEN_REQUEST
-from trident.live.folder import LiveFolder
-from trident.live.golden_mark import golden_request, is_golden
+from trident.journal.folder import LiveFolder
+from trident.journal.golden_mark import golden_request, is_golden
 
 
 def test_the_mark_alone_reads_no_deleted_products_of_a_live_catalogue(tmp_path):
