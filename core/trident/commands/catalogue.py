@@ -18,7 +18,7 @@ from trident.errors import ConfigError, DataError, LiveError, ServerError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Change the catalogue of a server that runs with --live: upsert, update, delete, sync, stats, backup.",
+    help="Change the catalogue of a server that runs with --live: upsert, update, delete, sync, stats, dump, backup.",
 )
 STANDARD_INPUT = Path("-")
 SAID_EVERY = 20_000  # operations between two lines of progress
@@ -132,6 +132,27 @@ def stats(
         return
     for name, value in found.items():
         say(f"{name}: {value}")
+
+
+@app.command()
+def dump(
+    file: Annotated[Path, typer.Argument(help="To be written, .jsonl; trident export --catalogue takes it.")],
+    url: Url = DEFAULT_URL,
+    protocol: Protocol = "grpc",
+    generations: Generations = DEFAULT_GENERATIONS,
+    write_key: WriteKey = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    json: Json = False,
+) -> None:
+    """Write the whole catalogue to a file, and say its number: what an export needs to empty the tail."""
+    with _client(url, protocol, generations, write_key, timeout) as client:
+        generation = client.catalogue_stats()["generation"]
+    state, ids = need("serve", "trident.live.preparing").read_state(generations, generation)
+    products = need("serve", "trident.live.dump").write_dump(state, ids, file)
+    if json:
+        print_json({"number": state.number, "products": products, "file": str(file)})
+    else:
+        say(f"wrote {products:,} products to {file}: trident export RUN --catalogue {file} --holds {state.number}")
 
 
 @app.command()

@@ -99,6 +99,9 @@ class Retriever:
         lone.index = self.index.for_lone(threads)
         return lone
 
+    def close(self) -> None:
+        """Let go of what is followed; this one follows nothing."""
+
     def check(self, embeddings: NDArray[np.float32]) -> None:
         """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.
 
