@@ -26,12 +26,13 @@ class Published:
         """Map the file."""
         with path.open("ab") as file:
             file.truncate(8 * WORDS)  # of another process, it has that size already
-        self._words = np.memmap(path, dtype=np.uint64, mode="r+", shape=(WORDS,))  # a word is stored at once
+        mapped = np.memmap(path, dtype=np.uint64, mode="r+", shape=(WORDS,))
+        self._words = np.asarray(mapped)  # the same memory; a word is stored at once
 
     def read(self) -> tuple[int, str] | None:
         """Return number and branch; None where nothing was published, or a power cut left something else."""
         for attempt in range(TRIES):
-            number, branch, mixed = (int(word) for word in self._words)
+            number, branch, mixed = self._words.tolist()
             if mixed == number ^ branch ^ MIXED:
                 return number, f"{branch:016x}"
             if attempt > 10:

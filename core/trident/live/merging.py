@@ -40,6 +40,8 @@ def nearest(
         VectorIndexError: As ``VectorIndex.search_each``.
     """
     snapshot, width = searched.snapshot, max(ks, default=1)
+    if not snapshot.tail_rows and not snapshot.gone_count:
+        return searched.index.search_each(queries, ks, efs, threads=threads)
     rows, scores = _of_base(searched, queries, ks, efs, threads)
     if snapshot.tail_rows:
         places, cosines = _of_tail(searched, queries, width)  # (B, up to width)

@@ -74,6 +74,7 @@ class Snapshot:
         places: Of the tail.
         end: How many of them are taken.
         alive: (end,) places that hold a product at this number.
+        tail_rows: How many do.
         overlay: Attributes of base rows that changed without their title: the latest, and older ones.
     """
 
@@ -83,12 +84,8 @@ class Snapshot:
     places: Places = field(default_factory=lambda: Places.of(FIRST_PLACES))
     end: int = 0
     alive: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    tail_rows: int = 0
     overlay: tuple[Mapping[int, dict[str, Any]], ...] = ({}, {})
-
-    @property
-    def tail_rows(self) -> int:
-        """Products in the tail."""
-        return int(self.alive.sum())
 
     @property
     def count(self) -> int:
@@ -170,5 +167,14 @@ class Growth:
             recent = {**recent, **changed}
             if len(recent) >= RECENT:
                 recent, older = {}, {**older, **recent}
-        self.snapshot = Snapshot(number, gone, int(gone.sum()), places, end, alive[:end], (recent, older))
+        self.snapshot = Snapshot(
+            number=number,
+            gone=gone,
+            gone_count=int(gone.sum()),
+            places=places,
+            end=end,
+            alive=alive[:end],
+            tail_rows=len(self._place_of),
+            overlay=(recent, older),
+        )
         return self.snapshot

@@ -109,6 +109,8 @@ class LiveRetriever(Retriever):
 
     def _ids(self, rows: NDArray[np.int64], snapshot: Snapshot) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
         """Return ids and titles of rows, of the base and behind them of the tail."""
+        if not snapshot.tail_rows:
+            return self.product_ids[rows], self.titles[rows]
         count = len(snapshot.gone)
         in_tail = rows >= count
         base_rows = np.where(in_tail, -1, rows)

@@ -98,7 +98,7 @@ def test_a_dead_process_keeps_nothing(tmp_path, log):
     program = (
         "import os, sys; from pathlib import Path; from trident.journal.folder import LiveFolder; "
         "from trident.journal.retention import lease; "
-        "lease(LiveFolder.of(Path(sys.argv[1])), 2).__enter__(); os.kill(os.getpid(), 9)"
+        "held = lease(LiveFolder.of(Path(sys.argv[1])), 2); held.__enter__(); os.kill(os.getpid(), 9)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", program, tmp_path], check=False, env=environment)
