@@ -196,6 +196,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("probe",),
         ("server",),
         ("promotion",),
+        ("compaction",),
         ("bench",),
         ("commands",),
         ("cli",),

@@ -18,7 +18,7 @@ from trident.errors import ConfigError, DataError, LiveError, ServerError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Change the catalogue of a server that runs with --live: upsert, update, delete, sync, stats, dump, backup.",
+    help="Change the catalogue of a server that runs with --live: upsert, update, delete, sync, stats, dump, compact, backup.",
 )
 STANDARD_INPUT = Path("-")
 SAID_EVERY = 20_000  # operations between two lines of progress
@@ -153,6 +153,40 @@ def dump(
         print_json({"number": state.number, "products": products, "file": str(file)})
     else:
         say(f"wrote {products:,} products to {file}: trident export RUN --catalogue {file} --holds {state.number}")
+
+
+@app.command()
+def compact(
+    generations: Generations = DEFAULT_GENERATIONS,
+    http_port: Annotated[int, typer.Option(help="HTTP port of the running server.")] = 8000,
+    promote: Annotated[bool, typer.Option("--promote", help="Serve it, through the gate.")] = False,
+    threads: Annotated[int, typer.Option(help="Cores; 1 gives the same bytes each time.")] = 1,
+    json: Json = False,
+) -> None:
+    """Make a generation of the one that serves and all that came since: its tail is empty."""
+    running, compaction = need("serve", "trident.probe.running"), need("serve", "trident.compaction.compact")
+    flat, quality = need("export", "trident_export.graphs.flat_graph"), need("export", "trident_export.judge.quality")
+    serving = running.find_running(generations, http_port).serving()
+    makers = compaction.Makers(flat.write_flat, quality.measure_quality, threads=threads, report=say)
+    made = compaction.compact(generations, serving, makers)
+    say(f"generation {made.id}, serial {made.serial}: {made.manifest.products:,} products up to {made.holds.number:,}")
+    if promote:
+        _promote_compacted(generations, http_port, serving.id, made.id)
+    if json:
+        print_json({"generation": made.id, "holds": made.holds.number, "promoted": promote})
+
+
+def _promote_compacted(generations: Path, http_port: int, began: str, made: str) -> None:
+    """Promote a compacted generation, unless another one serves meanwhile: that would undo its promotion."""
+    now = need("serve", "trident.probe.running").find_running(generations, http_port).serving().id
+    if now != began:
+        raise LiveError(
+            f"generation {made} was made of {began} and is not promoted: {now} serves meanwhile; compact again"
+        )
+    promotion, gating = need("serve", "trident.promotion.promotion"), need("serve", "trident.promotion.gating")
+    gate = gating.gate_of(generations, http_port, overrides=[], force=None)
+    promotion.promote(generations, http_port, made, promotion.PromoteOptions(gate=gate), report=say)
+    say(f"generation {made} serves; trident promote or rollback go back")
 
 
 @app.command()

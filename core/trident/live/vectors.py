@@ -109,8 +109,8 @@ class VectorFile:
             )
         if self._used + len(hashes) > self.capacity:
             raise FullError(
-                f"nothing was written: the tail has {self._used:,} vectors and takes {self.capacity:,}: export a "
-                "generation of what trident catalogue dump writes, and promote it"
+                f"nothing was written: the tail has {self._used:,} vectors and takes {self.capacity:,}: run trident "
+                "catalogue compact --promote"
             )
         rows = np.zeros(len(hashes), dtype=self._row)
         rows["number"], rows["vector"] = number, vectors

@@ -186,7 +186,7 @@ def test_a_full_tail_says_what_to_do_and_keeps_the_last_snapshot(tmp_path):
     catalogue.write(("a", titled("first")), ("b", titled("second")))
     check(catalogue)
     catalogue.write(("c", titled("third")))
-    with pytest.raises(FullError, match=r"the tail has 2 vectors and takes 2: export a generation of what trident"):
+    with pytest.raises(FullError, match=r"the tail has 2 vectors and takes 2: run trident catalogue compact"):
         catalogue.follower.catch_up()
     assert catalogue.follower.snapshot.number == 2
 
