@@ -18,7 +18,7 @@ from trident.errors import ConfigError, DataError, LiveError, ServerError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Change the catalogue of a server that runs with --live: upsert, update, delete, sync, stats, dump, compact, backup.",
+    help="Change the catalogue of a server that runs with --live.",
 )
 STANDARD_INPUT = Path("-")
 SAID_EVERY = 20_000  # operations between two lines of progress

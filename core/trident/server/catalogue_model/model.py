@@ -10,6 +10,7 @@ from trident.errors import TridentError
 from trident.search.adapters import tensor
 from trident.search.catalogue_service import CatalogueService, status_of
 from trident.search.model_parameters import start_model
+from trident.watch.catalogue_metrics import CatalogueMetrics
 
 
 class TritonPythonModel:
@@ -18,9 +19,11 @@ class TritonPythonModel:
     def initialize(self, args):
         start_model(args)
         self.service = CatalogueService.from_environment()
+        self.metrics = CatalogueMetrics(self.service.writer, pb_utils.MetricFamily)
 
     def finalize(self):
         self.service.close()
+        self.metrics.close()
 
     def execute(self, requests):
         for request in requests:
