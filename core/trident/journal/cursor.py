@@ -7,8 +7,11 @@ from pathlib import Path
 
 from trident.errors import LogError
 from trident.journal.disk import Disk, RealDisk
+from trident.journal.frames import decode
 from trident.journal.lineage import Lineage
 from trident.journal.segments import REMEDY, SegmentName, groups, lineage_of
+
+CHUNK = 1 << 20  # bytes that are read at once, unless a frame is larger
 
 
 class LogCursor:
@@ -43,9 +46,9 @@ class LogCursor:
             LogError: If the log does not reach so far, or back to the place.
         """
         while self.number < upto:
-            before = self.number
+            before = self._segment, self._offset, self.number
             yield from self._advance_within(upto)
-            if self.number == before and not self._next_segment():
+            if (self._segment, self._offset, self.number) == before and not self._next_segment():
                 raise LogError(
                     f"the log {self.folder} must reach number {upto:,}, got {self.number:,}: it was cut off or another "
                     f"one lies there; {REMEDY}"
@@ -55,12 +58,10 @@ class LogCursor:
         if self._segment is None:
             return
         path = self.folder / str(self._segment)
-        file = self._disk.open(path)
-        try:
-            data = file.read(self._offset)
-        finally:
-            file.close()
-        begins = self._offset
+        begins, data = self._offset, self._read_frames(path)
+        if begins == 0 and (header := decode(data)) is not None:
+            self._offset = header.end
+            return
         for frame in groups(data, path, 0, self._following):
             if frame.first > upto:
                 break
@@ -71,6 +72,19 @@ class LogCursor:
             if frame.last > upto:
                 break
             self._offset, self._following = begins + frame.end, frame.last + 1
+
+    def _read_frames(self, path: Path) -> bytes:
+        """Return bytes from the place on that hold one whole frame at least, where there is one."""
+        file = self._disk.open(path)
+        try:
+            size = CHUNK
+            while True:
+                data = file.read(self._offset, size)
+                if len(data) < size or decode(data) is not None:
+                    return data
+                size *= 4
+        finally:
+            file.close()
 
     def _next_segment(self) -> bool:
         """Go to the segment that holds the following number; return whether it is another one than before."""
