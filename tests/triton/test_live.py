@@ -68,13 +68,14 @@ def test_a_product_of_the_base_is_replaced_deleted_and_comes_back(client):
 
 
 def test_a_late_delivery_is_stale_and_an_unknown_product_is_said(client):
-    client.upsert([{"id": "versioned", "title": TITLE, "version": 5}])
-    assert client.upsert([{"id": "versioned", "title": "old", "version": 4}]).stale == ("versioned",)
+    own = f"versioned-{client.catalogue_stats()['number']}"  # each protocol has its own
+    client.upsert([{"id": own, "title": TITLE, "version": 5}])
+    assert client.upsert([{"id": own, "title": "old", "version": 4}]).stale == (own,)
     assert client.update([{"id": "nowhere", "attributes": {"price": 1}}]).unknown == ("nowhere",)
-    assert client.delete(["versioned", "nowhere"]).unknown == ("nowhere",)
-    assert client.upsert([{"id": "versioned", "title": "late", "version": 3}]).stale == ("versioned",)
-    client.upsert([{"id": "versioned", "title": "late", "version": 6}])
-    client.delete(["versioned"])
+    assert client.delete([own, "nowhere"]).unknown == ("nowhere",)
+    assert client.upsert([{"id": own, "title": "late", "version": 3}]).stale == (own,)
+    client.upsert([{"id": own, "title": "late", "version": 6}])
+    client.delete([own])
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])

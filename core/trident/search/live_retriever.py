@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trident.errors import LiveError
 from trident.generation.generation import generation_by_id
 from trident.journal.folder import LiveFolder
+from trident.journal.golden_mark import is_golden
 from trident.live.follower import Follower
 from trident.live.merging import Searched, nearest
 from trident.live.preparing import vector_file
@@ -165,3 +166,12 @@ def live_retriever(retriever: Retriever, embed: Embed) -> Retriever:
     follower.catch_up()
     follower.start()
     return LiveRetriever(retriever, follower)
+
+
+def asks_base(request_id: str) -> bool:
+    """Return whether a request is asked of the generation alone, as golden queries are.
+
+    Args:
+        request_id: Of Triton's request.
+    """
+    return is_golden(request_id, os.environ.get(LIVE))

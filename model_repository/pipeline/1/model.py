@@ -3,7 +3,6 @@
 The parts lie in the version folders of the tokenizer, the encoder and the retriever beside this one.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,11 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import OverloadError, TridentError
 from trident.generation.generation import Identity
-from trident.journal.golden_mark import is_golden
 from trident.search.adapters import FOUND, knob_tensors, tensor
 from trident.search.admission import Admission
 from trident.search.answering import Answer, Asked, answer_each
 from trident.search.deadline import check_deadline
-from trident.search.live_retriever import LIVE
+from trident.search.live_retriever import asks_base
 from trident.search.model_parameters import start_model
 from trident.search.pipeline_instance import PipelineInstance
 from trident.search.requests import read_asked, read_knobs
@@ -32,7 +30,6 @@ class TritonPythonModel:
     def initialize(self, args):
         model, version = Path(args["model_repository"]), args["model_version"]
         parameters = start_model(args)
-        self.live = os.environ.get(LIVE)
         self.identity = Identity.load(model / version)
         self.instance = PipelineInstance(args, parameters, self.identity)
         self.admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
@@ -65,7 +62,7 @@ class TritonPythonModel:
         return responses
 
     def read(self, request):
-        is_live = not is_golden(request.request_id(), self.live)
+        is_live = not asks_base(request.request_id())
         try:
             check_deadline(request.parameters())
             texts = read_asked(tensor(request, pb_utils, TEXT), tensor(request, pb_utils, SIDE))
