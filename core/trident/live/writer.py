@@ -122,13 +122,17 @@ class Writer:
             self._condition.notify()
 
     def stats(self) -> dict[str, object]:
-        """Return what ``trident catalogue stats`` shows."""
+        """Return what ``trident catalogue stats`` shows.
+
+        Raises:
+            LiveError: If no generation serves.
+        """
         state, position = self._now.state, self.log.lineage.position(self.log.last)
         return {
             "number": self.log.last,
             "log": position.log,
             "epoch": position.epoch,
-            "generation": self._now.generation.id,
+            "generation": self._wanted(),  # the writer goes over to it with the next operation
             "holds": self._now.after,
             "changed": len(state.changes),
             "tail": self._now.vectors.used,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from trident.errors import TridentError
 from trident.generation.generation import Identity
 from trident.live.writer import Writer
 from trident.watch.serving_metrics import MetricInfo, ServingMetrics
@@ -51,7 +52,10 @@ class CatalogueMetrics:
         for outcome, count in (counts - self._told).items():
             self._metrics.add({OPERATIONS: count}, label=outcome)
         self._told = counts
-        stats = self._writer.stats()
+        try:
+            stats = self._writer.stats()
+        except TridentError:  # a state that cannot be read: counting goes on
+            return
         for info, name in ((NUMBER, "number"), (TAIL, "tail"), (TAIL_LIMIT, "tail_limit")):
             self._metrics.show(info, float(str(stats[name])))
         self._metrics.show(STOPPED, float(stats["stopped"] is not None))
