@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +21,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from trident.attributes.building import write_attributes
+from trident.attributes.inference import columns_of
+from trident.attributes.schema import Field, FieldType, Schema
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
-from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation
+from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation, write_manifest
 from trident_export.config import ExportConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
@@ -187,6 +191,23 @@ def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.T
 def generation(tiny_generations: Path) -> Generation:
     """Return the generation of the tiny run; ``version_folder`` says where its served files are."""
     return find_generation(tiny_generations)
+
+
+@pytest.fixture(scope="session")
+def priced(generation: Generation, tmp_path_factory: pytest.TempPathFactory) -> Generation:
+    """Return that generation with a price, a brand and colours; product n costs n, every third has no brand."""
+    folder = tmp_path_factory.mktemp("priced") / generation.id
+    shutil.copytree(generation.folder, folder)
+    types: dict[str, FieldType] = {"price": "number", "brand": "keyword", "colours": "list"}
+    schema = Schema(fields=tuple(Field(name=name, type=kind) for name, kind in types.items()))
+    rows = [
+        {"price": float(row), "brand": ("alba", "bruno", None)[row % 3], "colours": ["red", "blue"][: row % 3]}
+        for row in range(generation.manifest.products)
+    ]
+    part = folder / generation.version_folder("retriever").relative_to(generation.folder)
+    write_attributes(part, columns_of(schema, rows), len(rows))
+    write_manifest(folder, generation.manifest)
+    return Generation.load(folder)
 
 
 @pytest.fixture(scope="session")

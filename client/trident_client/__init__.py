@@ -9,8 +9,11 @@ with SearchClient("127.0.0.1:8001") as client:
 
 from trident_client.async_client import AsyncSearchClient
 from trident_client.behaviour import Behaviour
+from trident_client.catalogue import Written
 from trident_client.client import SearchClient
 from trident_client.errors import (
+    CatalogueFullError,
+    CatalogueStoppedError,
     ClientError,
     InvalidRequestError,
     NotAllowedError,
@@ -18,6 +21,8 @@ from trident_client.errors import (
     ServerOverloadedError,
     ServerUnavailableError,
     UnexpectedAnswerError,
+    UnknownOutcomeError,
+    WriteKeyError,
 )
 from trident_client.results import Hit, SearchResult, ServerInfo
 from trident_client.tls import Tls
@@ -25,6 +30,8 @@ from trident_client.tls import Tls
 __all__ = [
     "AsyncSearchClient",
     "Behaviour",
+    "CatalogueFullError",
+    "CatalogueStoppedError",
     "ClientError",
     "Hit",
     "InvalidRequestError",
@@ -37,4 +44,7 @@ __all__ = [
     "ServerUnavailableError",
     "Tls",
     "UnexpectedAnswerError",
+    "UnknownOutcomeError",
+    "WriteKeyError",
+    "Written",
 ]

@@ -14,6 +14,7 @@ from trident_client.answers import read_embeddings, read_results
 from trident_client.arguments import options_of
 from trident_client.async_transport import AsyncTransport
 from trident_client.behaviour import Behaviour
+from trident_client.catalogue import AsyncCatalogueCalls
 from trident_client.connection import Connecting
 from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests
 from trident_client.results import SearchResult, ServerInfo
@@ -21,7 +22,7 @@ from trident_client.tensors import K_DEFAULT
 from trident_client.tls import Tls
 
 
-class AsyncSearchClient:
+class AsyncSearchClient(AsyncCatalogueCalls):
     """A client of one server for asyncio; use it as an async context manager, or await ``close``.
 
     Any number of tasks may use it at once; another event loop, or a process that was forked, opens connections of its
@@ -31,7 +32,7 @@ class AsyncSearchClient:
         InvalidRequestError: If an argument breaks a rule.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a client can be told, by name
         self,
         url: str = "127.0.0.1:8001",
         *,
@@ -40,12 +41,14 @@ class AsyncSearchClient:
         concurrency: int = 1,
         tls: Tls | None = None,
         behaviour: Behaviour | None = None,
+        write_key: str | None = None,
     ) -> None:
         """Prepare the client; nothing is sent yet."""
         connecting = Connecting(
             protocol=protocol, timeout_s=timeout_s, concurrency=concurrency, tls=tls, behaviour=behaviour
         )
         self._transport = AsyncTransport(connecting.endpoint(url))
+        self._write_key = write_key
 
     async def __aenter__(self) -> AsyncSearchClient:
         """Return the client."""

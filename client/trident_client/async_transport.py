@@ -58,10 +58,12 @@ class AsyncTransport:
         with self._spans.around(request) as headers:
             for repeats in itertools.count():
                 try:
-                    if hedge_after_s is None:
+                    if hedge_after_s is None or not request.may_repeat:
                         return await self._told(request, deadline, headers)
                     return await ask_twice(lambda: self._told(request, deadline, headers), hedge_after_s)
                 except ClientError as error:
+                    if not request.may_repeat:
+                        raise
                     pause_s = pause_before_repeat(self._endpoint, error, repeats, deadline)
                     if pause_s is None:
                         raise
@@ -85,8 +87,9 @@ class AsyncTransport:
     async def _once(
         self, request: Request, deadline: Deadline, headers: dict[str, str], *, tells_deadline: bool
     ) -> Answer:
+        sent = {**request.headers, **headers}
         return await self._within(
-            deadline, lambda link: link.infer(request, deadline, headers, tells_deadline=tells_deadline)
+            deadline, lambda link: link.infer(request, deadline, sent, tells_deadline=tells_deadline)
         )
 
     async def server_info(self, model: str) -> ServerInfo:

@@ -19,8 +19,8 @@ HEADER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 class Behaviour:
     """What a client does beside asking once.
 
-    All requests of the client are questions, so asking twice changes nothing; whatever is repeated stays within
-    ``timeout_s`` of the first.
+    A search may be asked twice and changes nothing; whatever is repeated stays within ``timeout_s`` of the first. What
+    is written to a live catalogue is sent once.
 
     Attributes:
         retries: Repeats after the server was not there or overloaded, each after a random pause that grows from 0.05 s

@@ -13,6 +13,7 @@ from trident_client.address import Protocol
 from trident_client.answers import read_embeddings, read_results
 from trident_client.arguments import options_of
 from trident_client.behaviour import Behaviour
+from trident_client.catalogue import CatalogueCalls
 from trident_client.connection import Connecting
 from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests
 from trident_client.results import SearchResult, ServerInfo
@@ -21,7 +22,7 @@ from trident_client.tls import Tls
 from trident_client.transport import Transport
 
 
-class SearchClient:
+class SearchClient(CatalogueCalls):
     """A client of one server; use it as a context manager, or call ``close``. ``AsyncSearchClient`` is its twin.
 
     Several threads may use it at once. A process that was forked opens connections of its own.
@@ -36,12 +37,13 @@ class SearchClient:
         concurrency: Connections that are kept open over HTTP, 16 at least.
         tls: For a server, or a proxy before it, that speaks TLS; None: none, unless the url says so.
         behaviour: Repeats, headers, a token and the like; None: none of them.
+        write_key: Of a live catalogue, for who writes to it; None: that of the variable ``TRIDENT_WRITE_KEY``.
 
     Raises:
         InvalidRequestError: If an argument breaks a rule.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a client can be told, by name
         self,
         url: str = "127.0.0.1:8001",
         *,
@@ -50,12 +52,14 @@ class SearchClient:
         concurrency: int = 1,
         tls: Tls | None = None,
         behaviour: Behaviour | None = None,
+        write_key: str | None = None,
     ) -> None:
         """Prepare the client; nothing is sent yet."""
         connecting = Connecting(
             protocol=protocol, timeout_s=timeout_s, concurrency=concurrency, tls=tls, behaviour=behaviour
         )
         self._transport = Transport(connecting.endpoint(url))
+        self._write_key = write_key
 
     def __enter__(self) -> SearchClient:
         """Return the client."""

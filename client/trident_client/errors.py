@@ -5,6 +5,10 @@ ClientError
 |-- ServerUnavailableError     nobody answers at the address, or no generation is loaded: try again later
 |-- RequestTimeoutError        no answer in time: try again, or raise timeout_s
 |-- NotAllowedError            a gate before the server wants a token or a certificate, or another one: Behaviour, Tls
+|-- WriteKeyError              writing to the catalogue needs its key: pass write_key
+|-- CatalogueFullError         there is no room: nothing was written
+|-- CatalogueStoppedError      nothing is written for now: nothing was
+|-- UnknownOutcomeError        whether the operations were written is not known: look, or send them again
 |-- ServerOverloadedError      the server's queue is full or the request waited too long in it: try again later
 `-- UnexpectedAnswerError      the answer does not keep the contract: other versions of client and server?
 """
@@ -44,6 +48,22 @@ class ServerOverloadedError(ClientError):
     """The server rejected the request to protect itself."""
 
 
+class WriteKeyError(ClientError):
+    """Writing to the catalogue needs its key."""
+
+
+class CatalogueFullError(ClientError):
+    """There is no room; nothing was written, or what the message says."""
+
+
+class CatalogueStoppedError(ClientError):
+    """Nothing is written for now; nothing was, or what the message says."""
+
+
+class UnknownOutcomeError(ClientError):
+    """Whether the operations were written is not known; after a restart they are there, all of them or none."""
+
+
 class UnexpectedAnswerError(ClientError):
     """The answer does not keep the contract."""
 
@@ -56,6 +76,12 @@ NOT_LOADED = ("is not ready", "is not found", "has no available versions")
 NOT_TRUSTED = ("certificate verify failed", "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 NOT_LET_IN = re.compile("failed to connect to all addresses.*Socket closed")  # by a port of TLS, before any request
 OTHER_CONTRACT = ("unexpected inference", "unexpected shape for input", "data-type is", "batch-size must be <=")
+CATALOGUE: dict[str, type[ClientError]] = {
+    "PERMISSION_DENIED: ": WriteKeyError,
+    "RESOURCE_EXHAUSTED: ": CatalogueFullError,
+    "UNAVAILABLE: ": CatalogueStoppedError,
+    "UNKNOWN_OUTCOME: ": UnknownOutcomeError,
+}
 PREFIX = re.compile(r"^(?:in ensemble '\w+', |\[request id: [^\]]*\] )+")
 # What each status means where its text says nothing more: gRPC's names, HTTP's numbers (499 is Triton's "cancelled").
 STATUSES: dict[str, type[ClientError]] = {
@@ -110,6 +136,9 @@ def translate(error: InferenceServerException, url: str, timeout_s: float | None
 def translate_status(status: str, said: str, url: str, timeout_s: float | None) -> ClientError:
     """Return the client's error for a status of gRPC or HTTP other than success, and what was said with it."""
     text = PREFIX.sub("", _first_line(said))
+    for mark, kind in CATALOGUE.items():
+        if text.startswith(mark):
+            return kind(text.removeprefix(mark))
     if any(mark in text for mark in OVERLOADED):
         reason = text.removeprefix("the server is overloaded: ")
         return ServerOverloadedError(f"the server at {url} is overloaded: {reason}; try again later")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class Request:
         inputs: Its tensors by name; the first dimension is that of the texts.
         outputs: Names of the tensors that are wanted.
         id: Of the request; an answer's id is this and the number of its row.
+        headers: Sent with it, beside those of the client's behaviour.
+        may_repeat: Whether asking twice changes nothing.
     """
 
     model: str
@@ -50,6 +52,8 @@ class Request:
     inputs: Mapping[str, NDArray[Any]]
     outputs: tuple[str, ...]
     id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    may_repeat: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,10 +72,12 @@ class Transport:
         with self._spans.around(request) as headers:
             for repeats in itertools.count():
                 try:
-                    if self._hedge is None:
+                    if self._hedge is None or not request.may_repeat:
                         return self._told(request, deadline, headers)
                     return self._hedge.ask(lambda: self._told(request, deadline, headers))
                 except ClientError as error:
+                    if not request.may_repeat:
+                        raise
                     pause_s = pause_before_repeat(self._endpoint, error, repeats, deadline)
                     if pause_s is None:
                         raise
@@ -99,7 +101,7 @@ class Transport:
     def _once(self, request: Request, deadline: Deadline, headers: dict[str, str], *, tells_deadline: bool) -> Answer:
         self._check_open()
         try:
-            return self._link.infer(request, deadline, headers, tells_deadline=tells_deadline)
+            return self._link.infer(request, deadline, {**request.headers, **headers}, tells_deadline=tells_deadline)
         except FAILURES as error:
             raise failure(error, self._endpoint) from error
 

@@ -12,6 +12,7 @@ import typer
 from trident import __version__
 from trident.commands import (
     bench,
+    catalogue,
     compare,
     compare_serving,
     cross_validate,
@@ -73,6 +74,7 @@ app.command(name="gateway")(gateway.command)
 app.command(name="promote")(promote.command)
 app.command(name="rollback")(rollback.command)
 app.command(name="generations")(generations.command)
+app.add_typer(catalogue.app, name="catalogue")
 app.command(name="verify")(verify.command)
 
 

@@ -12,6 +12,11 @@
     |-- OverloadError            more is asked of a model than it answers in time
     |-- DeadlineError            a request's client waits for it no longer
     |-- ServerError              a tritonserver was not found, did not start or died
+    |-- LiveError                the live catalogue refuses, or cannot do, what was asked
+    |   |-- LogError             its log is damaged, another log's, or held by another process
+    |   |-- FullError            there is no room: nothing was written
+    |   |-- StoppedError         nothing is written until a restart: nothing was
+    |   `-- UnknownOutcomeError  a sync failed: the operations are there after a restart, all of them or none
     |-- BenchError               a measurement could not be made, or does not keep the budget
     `-- MissingExtraError        a command needs an extra that is not installed
 
@@ -75,6 +80,26 @@ class DeadlineError(TridentError):
 
 class ServerError(TridentError):
     """A tritonserver was not found, did not start or died."""
+
+
+class LiveError(TridentError):
+    """The live catalogue refuses, or cannot do, what was asked."""
+
+
+class LogError(LiveError):
+    """The log is damaged, another log's, or held by another process."""
+
+
+class FullError(LiveError):
+    """There is no room; nothing was written."""
+
+
+class StoppedError(LiveError):
+    """Nothing is written until a restart; nothing was."""
+
+
+class UnknownOutcomeError(LiveError):
+    """A sync failed: the operations are there after a restart, all of them or none."""
 
 
 class BenchError(TridentError):

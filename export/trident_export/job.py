@@ -10,6 +10,7 @@ from pathlib import Path
 from trident.data.catalogue import Catalogue
 from trident.data.pairs import Pairs
 from trident.generation.generation import ENCODER_FOLDER
+from trident.generation.holds import Position
 from trident_export.config import ExportConfig
 from trident_export.progress_rows import Stages
 
@@ -26,6 +27,7 @@ class ExportOrder:
     output: Path  # the folder of generations
     config: ExportConfig = field(default_factory=ExportConfig)
     vectors: Path | None = None  # a folder of ``trident embed`` whose embeddings are taken over; None embeds here
+    holds: int | None = None  # number of the live catalogue at which the products' file was made; None: nobody said
     force: str | None = None  # why a refusal of the gate is overruled, kept in the manifest; None: it is not
 
 
@@ -40,6 +42,7 @@ class ExportJob:
     folder: Path  # what will be the generation
     parts: Path  # what the stages leave until it is moved into ``folder``
     stages: Stages  # takes the rows
+    position: Position | None = None  # how far it goes in the log of the live catalogue
 
     @property
     def config(self) -> ExportConfig:

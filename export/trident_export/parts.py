@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from trident.attributes.building import ARRAYS_FILE
 from trident.attributes.schema import SCHEMA_FILE
@@ -17,6 +18,7 @@ from trident.encoder.tokenization import TOKENIZER_FILE
 from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identity, unpadded_part, walk
 from trident.generation.plan import PlanManifest
 from trident.index.files import CUTS_FILE
+from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import assemble, template_folder
@@ -44,11 +46,20 @@ def part_hashes(
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
         "attributes": file_sha256(parts / ARRAYS_FILE),
         "attributes/schema": file_sha256(parts / SCHEMA_FILE),
+        **_live_parts(job),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
         **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index") if path.name != CUTS_FILE},
         "exact_up_to": str(job.config.exact_up_to),
     }
+
+
+def _live_parts(job: ExportJob) -> dict[str, str]:
+    """Return how far a generation goes in the log: an upsert and its delete give the same catalogue, and another id."""
+    if job.position is None:
+        return {}
+    place = json.dumps(asdict(job.position), sort_keys=True)
+    return {"holds": place, "known": file_sha256(job.parts / KNOWN_FILE)}
 
 
 def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
@@ -60,6 +71,8 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
                 path.rename(folders["encoder"] / path.name)
     for name in (CATALOGUE_FILE, ARRAYS_FILE, SCHEMA_FILE):
         (parts / name).rename(folders["retriever"] / name)
+    if job.position is not None:
+        (parts / KNOWN_FILE).rename(folders[CATALOGUE_MODEL] / KNOWN_FILE)
     for path in walk(parts / "index"):
         path.rename(folders["retriever"] / path.name)
     for name in (TOKENIZER_FILE, TEXT_CONTRACT_FILE):

@@ -35,6 +35,7 @@ from trident.generation.generation import (
 )
 from trident.generation.serials import generations_lock, next_serial
 from trident.generation.staging import scratch_folder
+from trident.live.known import KNOWN_FILE, held_log, known_at, save_known
 from trident.quality.gate import check_reason
 from trident.rights import give_rights
 from trident_export.engine.profiles import make_profiles
@@ -86,7 +87,7 @@ def export_generation(
     _check(order)
     pairs, output = read_pairs(order.run / TEST_PAIRS_FILE), order.output
     own = embeddings_folder(output) if order.vectors is None else nullcontext(output)  # the latter is not looked at
-    with scratch_folder(output, "export") as staging, own as embeddings:
+    with scratch_folder(output, "export") as staging, own as embeddings, held_log(output, order.holds) as position:
         catalogue = read_catalogue(order.catalogue, order.config.reading(), attributes=True)
         _tell_meeting(order, pairs, catalogue)
         job = ExportJob(
@@ -97,10 +98,13 @@ def export_generation(
             folder=staging / "generation",
             parts=staging / "parts",
             stages=Stages(report),
+            position=position,
         )
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
         export_attributes(job)
+        if position is not None:
+            save_known(known_at(output, position), job.parts / KNOWN_FILE)
         encoder = export_encoder(job)
         tell_needs(job, encoder, embeddings)
         products = embed_products(job, encoder, embeddings, embedding)
@@ -151,6 +155,7 @@ def export_generation(
                 quality=quality,
                 precisions=[to_table(proof) for proof in proofs],
                 profiles=[to_table(profile) for profile in profiles],
+                holds={} if position is None else asdict(position),
                 versions={name: importlib.metadata.version(name) for name in VERSIONS_OF},
             )
             manifest = pass_gate(job, manifest)

@@ -54,10 +54,11 @@ ARROW = {
 }
 
 
-class _UnfitError(Exception):
-    """A column is not of a type: its row from 0, the value there, and what is wrong."""
+class UnfitError(Exception):
+    """A column is not of a type: its row from 0, and the value there."""
 
     def __init__(self, row: int, value: Any) -> None:
+        """Keep both."""
         super().__init__(row, value)
         self.row, self.value = row, value
 
@@ -113,8 +114,8 @@ def infer(table: pa.Table, asked: Mapping[str, str], where: object) -> Inferred:
     for field, values in zip(table.schema, table.columns, strict=True):
         wish = asked.get(field.name)
         try:
-            found = _typed_column(field, values, wish, where)
-        except _UnfitError as error:
+            found = typed_column(field, values, wish, where)
+        except UnfitError as error:
             left_out[field.name] = f"no type fits {shown(error.value)} in row {error.row + 1}"
             continue
         if isinstance(found, str):
@@ -139,7 +140,7 @@ def columns_of(schema: Schema, products: Sequence[Mapping[str, Any]]) -> Inferre
     return Inferred(columns, {})
 
 
-def _typed_column(field: pa.Field, values: pa.ChunkedArray, wish: str | None, where: object) -> TypedColumn | str:
+def typed_column(field: pa.Field, values: pa.ChunkedArray, wish: str | None, where: object) -> TypedColumn | str:
     """Return the column, or why it is left out."""
     name = field.name
     if wish == "none":
@@ -151,7 +152,7 @@ def _typed_column(field: pa.Field, values: pa.ChunkedArray, wish: str | None, wh
     if wish is not None:
         try:
             return TypedColumn(name, wish, CONVERSIONS[wish](values))  # type: ignore[arg-type]
-        except _UnfitError as error:
+        except UnfitError as error:
             raise DataError(
                 f"--attribute {name}={wish} takes {HOLDS[wish]}, got {shown(error.value)} in row {error.row + 1} of "
                 f"{where}: mend it, or ask for another type"
@@ -193,7 +194,7 @@ def _are_exact(texts: pa.Array) -> bool:
 def _are_lists(texts: pa.Array) -> bool:
     try:
         _lists(pa.chunked_array([texts]))
-    except _UnfitError:
+    except UnfitError:
         return False
     return True
 
@@ -203,7 +204,7 @@ def _unfit(values: pa.ChunkedArray, wrong: NDArray[np.bool_]) -> None:
     rows = np.flatnonzero(wrong & ~_missing(values))
     if len(rows):
         value = values[int(rows[0])].as_py()
-        raise _UnfitError(int(rows[0]), value.decode(errors="replace") if isinstance(value, bytes) else value)
+        raise UnfitError(int(rows[0]), value.decode(errors="replace") if isinstance(value, bytes) else value)
 
 
 def _missing(values: pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -261,9 +262,9 @@ def _lists(values: pa.ChunkedArray) -> pa.ChunkedArray:
         try:
             value = json.loads(text) if text is not None and text.startswith("[") else text
         except ValueError as error:
-            raise _UnfitError(row, text) from error
+            raise UnfitError(row, text) from error
         if isinstance(value, list) and any(isinstance(each, list | dict) for each in value):
-            raise _UnfitError(row, value)
+            raise UnfitError(row, value)
         parsed.append(None if value is None else value if isinstance(value, list) else [value])
     found = typed(parsed)
     return _without_repeats(found if pa.types.is_list(found.type) else found.cast(pa.list_(pa.string())))

@@ -32,6 +32,10 @@ def command(
     vectors: Annotated[
         Path | None, typer.Option(help="Embeddings made by trident embed; otherwise made here.", show_default=False)
     ] = None,
+    holds: Annotated[
+        int | None,
+        typer.Option(help="The live catalogue's number when the products' file was made: trident catalogue stats."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Such as index.ef=200 or engine.library=tensorrt_rtx."),
@@ -58,7 +62,7 @@ def command(
     if attribute:
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
-    order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, force=force)
+    order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, holds=holds, force=force)
     try:
         generation = pipeline.export_generation(
             order,

@@ -49,6 +49,9 @@ def command(
     tuning: Annotated[
         str, typer.Option(metavar="auto|none|FILE", help="Settings that trident tune found for this machine.")
     ] = "auto",
+    live: Annotated[
+        bool, typer.Option("--live", help="Take changes of the catalogue: trident catalogue upsert, update, delete.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Serve a generation until interrupted."""
@@ -68,6 +71,7 @@ def command(
         cache_size_bytes=None if cache is None else serving.size_bytes(cache),
         tls=need("serve", "trident.server.tls").tls_files(tls_cert, tls_key, tls_client_ca),
         watch=watch,
+        live=live,
     )
     processes = need("serve", "trident.server.model_processes").ModelProcesses(folder)
     health = None
@@ -100,6 +104,9 @@ def command(
                 document = {"generation": found.id, "serial": found.serial, "pid": server.pid}
                 document["tuning"] = options.tuning.changes()
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
+            if live:
+                key = need("serve", "trident.journal.folder").LiveFolder.of(generations).key_path
+                say(f"the catalogue is live; who has the key {key} may write")
             say(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
             supervisor = need("serve", "trident.server.supervisor")
             supervisor.supervise(server, generations, options, processes=processes, report=say)

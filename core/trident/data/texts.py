@@ -79,6 +79,10 @@ class Texts(Sequence[str]):
             raise IndexError(f"row must be one of {len(self)}, got {row}")
         return str(self._data[self._offsets[place] : self._offsets[place + 1]], "utf-8")
 
+    def encoded(self, row: int) -> bytes:
+        """Return a text as UTF-8."""
+        return self._data[self._offsets[row] : self._offsets[row + 1]].tobytes()
+
     def __iter__(self) -> Iterator[str]:
         """Yield every text; few of them are there at a time."""
         for start in range(0, len(self), BLOCK_ROWS):
@@ -139,3 +143,25 @@ class Texts(Sequence[str]):
         lengths: NDArray[Any] = np.diff(self._offsets)
         row = int(lengths.argmax()) if len(lengths) else 0
         return row, int(lengths[row]) if len(lengths) else 0
+
+
+class RowsByText:
+    """The rows of texts of which none comes twice, found one at a time; four bytes a row."""
+
+    def __init__(self, texts: Texts) -> None:
+        """Sort the rows."""
+        self._texts = texts
+        self._order: NDArray[np.uint32] = np.asarray(pc.array_sort_indices(texts.array)).astype(np.uint32)
+
+    def row(self, text: str) -> int | None:
+        """Return the row of a text; None: it is none of them."""
+        wanted = text.encode("utf-8", errors="surrogatepass")
+        low, high = 0, len(self._order)
+        while low < high:
+            middle = (low + high) // 2
+            row = int(self._order[middle])
+            found = self._texts.encoded(row)
+            if found == wanted:
+                return row
+            low, high = (middle + 1, high) if found < wanted else (low, middle)
+        return None

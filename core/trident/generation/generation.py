@@ -30,6 +30,7 @@ from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError, FormatError, GenerationError, nearest
 from trident.generation.golden import GoldenAnswer, load_golden
+from trident.generation.holds import Position
 
 MANIFEST_FILE = "manifest.json"
 IDENTITY_FILE = "generation.json"
@@ -102,6 +103,9 @@ class Manifest:
     )  # of the export and of every promotion; trident.quality.gate
     profiles: list[dict[str, Any]] = field(default_factory=list)  # shapes that a TensorRT plan is built for
     files: dict[str, FileRecord] = field(default_factory=dict)  # relative path -> record
+    holds: dict[str, Any] = field(
+        default_factory=dict
+    )  # how far it goes in the log of the live catalogue; see Position
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -154,6 +158,18 @@ class Generation:
     def served_precision(self) -> str:
         """The precision of the graph that the CPU server runs: fp32 or int8."""
         return self.manifest.parts["served"]
+
+    @property
+    def holds(self) -> Position | None:
+        """How far it goes in the log of a live catalogue; None: it was exported without one.
+
+        Raises:
+            GenerationError: If what the manifest says is damaged.
+        """
+        if not self.manifest.holds:
+            return None
+        position: Position = _parse(Position, self.manifest.holds, self.folder / MANIFEST_FILE)
+        return position
 
     def text_contract(self) -> TextContract:
         """Return the rules that make encoder input of raw text.

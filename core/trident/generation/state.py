@@ -73,6 +73,7 @@ class ServerRecord:
     tritonserver_pid: int
     started_at: str  # ISO 8601, UTC
     tuning: Tuning = UNTUNED  # what its configuration has in place of a generation's
+    live: bool = False  # whether the catalogue is live
 
 
 @dataclass(frozen=True, kw_only=True)

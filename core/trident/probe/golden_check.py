@@ -10,6 +10,7 @@ from trident.errors import ServerError
 from trident.generation.generation import Generation, generation_by_id
 from trident.generation.golden import golden_differences, score_tolerance
 from trident.generation.state import ServingFolder
+from trident.journal.golden_mark import golden_request
 from trident.probe.served_answers import served_answers
 
 SWITCH_S = 10.0  # a promotion writes its state this soon after the switch
@@ -49,7 +50,8 @@ def check_golden(url: str, generation: Generation, *, model: str = "search", var
         ServerError: If nobody answers, or the server refuses.
     """
     expected = generation.golden()
-    served = served_answers(url, [answer.query for answer in expected], model=model)
+    mark = golden_request(generation.folder.parent)
+    served = served_answers(url, [answer.query for answer in expected], model=model, request_id=mark)
     differences, others = [], True
     if served.generations != (generation.id,):
         differences.append(

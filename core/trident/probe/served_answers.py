@@ -33,7 +33,13 @@ class ServedAnswers:
 
 
 def served_answers(
-    url: str, queries: Sequence[str], *, model: str = "search", k: int = GOLDEN_K, timeout_s: float = ANSWER_TIMEOUT_S
+    url: str,
+    queries: Sequence[str],
+    *,
+    model: str = "search",
+    k: int = GOLDEN_K,
+    timeout_s: float = ANSWER_TIMEOUT_S,
+    request_id: str = GOLDEN_REQUEST,
 ) -> ServedAnswers:
     """Return what a running server answers to queries now; never what its response cache remembers.
 
@@ -43,6 +49,7 @@ def served_answers(
         model: An ensemble with the tensors of ``search``.
         k: Products a query.
         timeout_s: For each request.
+        request_id: The mark of a golden query; see ``trident.journal.golden_mark``.
 
     Raises:
         ServerError: If nobody answers, or the server refuses.
@@ -52,7 +59,7 @@ def served_answers(
     versions: dict[int, None] = {}
     for start in range(0, len(queries), BATCH):
         part = queries[start : start + BATCH]
-        headers, content = _infer(url, model, part, k, timeout_s)
+        headers, content = _infer(url, model, _request(part, k, request_id), timeout_s)
         try:
             version, tensors = _read(headers, content)
             versions[version] = None
@@ -64,14 +71,12 @@ def served_answers(
     return ServedAnswers(answers=tuple(answers), generations=tuple(generations), versions=tuple(versions))
 
 
-def _infer(
-    url: str, model: str, queries: Sequence[str], k: int, timeout_s: float
-) -> tuple[http.client.HTTPMessage, bytes]:
+def _request(queries: Sequence[str], k: int, request_id: str) -> dict[str, Any]:
     rows = len(queries)
     # Lowest scores that leave nothing out and that nobody else has sent: the cache knows no answer to them.
     fresh = [-1.0 + secrets.randbelow(FRESH_SCORES) / FRESH_SCORES / 100 for _ in queries]
-    request = {
-        "id": GOLDEN_REQUEST,
+    return {
+        "id": request_id,
         "inputs": [
             {"name": QUERY, "datatype": "BYTES", "shape": [rows, 1], "data": list(queries)},
             {"name": K, "datatype": "INT64", "shape": [rows, 1], "data": [k] * rows},
@@ -82,6 +87,9 @@ def _infer(
             {"name": name, "parameters": {"binary_data": True}} for name in (PRODUCT_ID, SCORE, COUNT, GENERATION)
         ],
     }
+
+
+def _infer(url: str, model: str, request: dict[str, Any], timeout_s: float) -> tuple[http.client.HTTPMessage, bytes]:
     body = json.dumps(request).encode()
     path = f"/v2/models/{model}/infer"
     status, headers, content = exchange_with_headers(url, "POST", path, {}, body=body, timeout_s=timeout_s)

@@ -10,13 +10,15 @@ from trident.generation.generation import list_generations, other_formats
 from trident.generation.serials import generations_lock
 from trident.generation.staging import scratch_folder
 from trident.generation.state import serving_folders
+from trident.journal.retention import cut_log
 from trident.server.runtime_repository import linked_generations
 
 
 def prune(generations: Path, *, keep: int) -> list[str]:
     """Remove all but the newest generations and those that a server needs, and return the ids that were removed.
 
-    Those that an earlier Trident made go too: nothing but a server that still has them loaded can use them.
+    Those that an earlier Trident made go too: nothing but a server that still has them loaded can use them. So does the
+    part of a live catalogue's log that nothing needs any more.
 
     Args:
         generations: The folder of generations.
@@ -38,6 +40,7 @@ def prune(generations: Path, *, keep: int) -> list[str]:
         with scratch_folder(generations, "pruned") as bin_folder:  # a kill leaves a whole generation or none
             for path in removed:
                 path.rename(bin_folder / path.name)
+        cut_log(generations)
     return [path.name for path in removed]
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from trident.errors import GenerationError, ServerError, TridentError
 from trident.generation.generation import Generation
+from trident.journal.folder import LiveFolder
+from trident.live.preparing import replay
 from trident.probe.control import LOAD_TIMEOUT_S, POLL_S
 from trident.probe.golden_check import GoldenReport, check_golden, fault_of
 from trident.probe.running import RunningServer
@@ -34,6 +36,7 @@ from trident.server.runtime_repository import (
 )
 from trident.server.serving import plan_of
 
+HOLD_WAIT_S = 30.0  # for the group that the writer is at
 UNLOAD_TIMEOUT_S = 60.0  # for the requests under way of a version
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,9 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
         OSError: If a file cannot be written.
     """
     models, control = running.folder.models, running.control
+    live = LiveFolder.of(running.generations)
+    if running.record.live:  # the vectors that it lacks are made while writes go on
+        replay(live, candidate, report=log.info)
     use_serial(models, candidate)
     with ExitStack() as undo:
         if candidate.serial not in linked_generations(models):
@@ -74,7 +80,9 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
         with _candidate(running, candidate):
             report = check_golden(control.url, candidate, model=CANDIDATE, variant=running.record.variant)
             _prove(report, "before the switch")
-        with ensembles_aside(models) as aside:
+        with ExitStack() as held, ensembles_aside(models) as aside:
+            if running.record.live:  # what is written next is decided over what serves then
+                held.enter_context(live.held(shared=False, wait_s=HOLD_WAIT_S))
             switched = _switch_over(running, serving, candidate, aside)
         undo.pop_all()
     return switched

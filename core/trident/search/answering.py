@@ -81,7 +81,8 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
     if searched:
         joined = np.concatenate([embeddings[places[row]] for row in searched])  # (S, D)
         knobs = [knob for row in searched for knob in requests[row].knobs]
-        hits = searcher.retriever.retrieve(joined, knobs, threads=threads)
+        of_base = [not requests[row].is_live for row in searched for _ in requests[row].knobs]
+        hits = searcher.retriever.retrieve(joined, knobs, threads=threads, of_base=of_base)
         watch(joined, knobs, hits, [requests[row].is_live for row in searched for _ in requests[row].knobs])
         start = 0
         for row in searched:

@@ -54,5 +54,6 @@ class PipelineInstance:
             self._gathering.answered(requests)
 
     def close(self) -> None:
-        """Leave the others."""
+        """Leave the others, and end following."""
         self._others.close()
+        self.searcher.retriever.close()

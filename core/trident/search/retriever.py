@@ -18,7 +18,7 @@ from trident.errors import DataError, GenerationError, VectorIndexError
 from trident.generation.generation import IDENTITY_FILE, Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
-from trident.index.index import VectorIndex
+from trident.index.index import Neighbours, VectorIndex
 from trident.search.options import LIKE
 from trident.search.pages import PageAnswer, PageQuery, PageSearch
 from trident.search.requests import SearchKnobs
@@ -60,6 +60,16 @@ class Hits:
         return {**found, DETAILS: self.details}
 
 
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What is said of rows (B, k) that were found for B queries: ids and titles, ways, and details of each query."""
+
+    product_ids: NDArray[np.object_]
+    titles: NDArray[np.object_]
+    ways: tuple[str, ...]
+    details: bytes = NOTHING_TO_SAY
+
+
 class Retriever:
     """The index over a catalogue; rows of one are rows of the other.
 
@@ -83,7 +93,7 @@ class Retriever:
         self.identity = identity
         self.attributes = Attributes.none(len(catalogue)) if attributes is None else attributes
         self.attributes.require_count(len(catalogue), f"generation {identity.id}")
-        self._product_ids, self._titles = catalogue.texts  # mapped: rows are read as they are found
+        self.product_ids, self.titles = catalogue.texts  # mapped: rows are read as they are found
 
     @classmethod
     def load(cls, folder: Path, *, flat_threads: int = 1) -> Retriever:
@@ -108,6 +118,16 @@ class Retriever:
         lone.index = self.index.for_lone(threads)
         return lone
 
+    def close(self) -> None:
+        """Let go of what is followed; this one follows nothing."""
+
+    def check_pages(self, knobs: Sequence[SearchKnobs]) -> None:
+        """Raise where a page is asked for that is not answered; this one answers every page.
+
+        Raises:
+            DataError: Naming the key.
+        """
+
     def check(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs]) -> None:
         """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.
 
@@ -124,13 +144,21 @@ class Retriever:
                     raise DataError(f"{LIKE} is answered by the variant cpu alone: this one searches embeddings")
                 knob.page.check_depth(knob.k)
 
-    def retrieve(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], *, threads: int = 1) -> Hits:
+    def retrieve(
+        self,
+        embeddings: NDArray[np.float32],
+        knobs: Sequence[SearchKnobs],
+        *,
+        threads: int = 1,
+        of_base: Sequence[bool] | None = None,  # noqa: ARG002 - this one has nothing else
+    ) -> Hits:
         """Return the products nearest to B embeddings, each by its own knobs; as wide as the largest k.
 
         Args:
             embeddings: (B, D) float32, unit length; that of a page without a query is not looked at.
             knobs: One a row.
             threads: Of the search in the graph.
+            of_base: Whether a row is asked of the generation alone, without what came since.
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.
@@ -148,7 +176,7 @@ class Retriever:
         assert knobs.page is not None
         own_row = -1
         if knobs.page.like is not None:
-            own_row = self._product_ids.rows_of([knobs.page.like]).get(knobs.page.like, -1)
+            own_row = self.product_ids.rows_of([knobs.page.like]).get(knobs.page.like, -1)
             if own_row < 0:
                 raise DataError(
                     f"{LIKE} must be the id of a product of generation {self.identity.id}, got '{knobs.page.like[:60]}'"
@@ -170,7 +198,7 @@ class Retriever:
             if answer.details:
                 details[row, 0] = json.dumps(answer.details, separators=(",", ":"), ensure_ascii=False).encode()
         counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
-        product_ids, titles = self._product_ids.bytes_at(rows), self._titles.bytes_at(rows)
+        product_ids, titles = self.product_ids.bytes_at(rows), self.titles.bytes_at(rows)
         if nearest is not None:
             own = nearest.scores.shape[1]
             product_ids[plain, :own], titles[plain, :own] = nearest.product_ids, nearest.titles
@@ -183,18 +211,33 @@ class Retriever:
         found = self.index.search_each(
             embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
         )
+        said = Said(
+            self.product_ids.bytes_at(found.rows),
+            self.titles.bytes_at(found.rows),
+            tuple(self.index.way(knob.ef) for knob in knobs),
+        )
+        return self.hits(found, knobs, said)
+
+    def hits(self, found: Neighbours, knobs: Sequence[SearchKnobs], said: Said) -> Hits:
+        """Return rows that were found as products.
+
+        Args:
+            found: Of B queries.
+            knobs: One a query; what they leave out is left out.
+            said: Of the rows.
+        """
         rows, scores = found.rows, found.scores
+        ids, titles = said.product_ids, said.titles
         if any(knob.min_score is not None for knob in knobs):
             lowest = np.array(
                 [EMPTY_SCORE if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32
             )
             rows = np.where(scores >= lowest[:, None], rows, -1)  # NaN compares as false
+            ids, titles = np.where(rows >= 0, ids, b""), np.where(rows >= 0, titles, b"")
         is_there = rows >= 0  # (B, k)
         counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
         scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
-        details = np.full(counts.shape, NOTHING_TO_SAY, dtype=np.object_)
-        ways = tuple(self.index.way(knob.ef) for knob in knobs)
-        return Hits(self._product_ids.bytes_at(rows), scores, self._titles.bytes_at(rows), counts, details, ways)
+        return Hits(ids, scores, titles, counts, np.full(counts.shape, said.details, dtype=np.object_), said.ways)
 
 
 def _check_encoder(folder: Path, identity: Identity) -> None:

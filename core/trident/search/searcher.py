@@ -16,6 +16,7 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.errors import GenerationError
 from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
 from trident.generation.golden import GOLDEN_K, GoldenAnswer
+from trident.search.live_retriever import live_retriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 
@@ -84,7 +85,9 @@ class Searcher:
             threads=threads,
             kernels=kernels,
         )
-        return cls(tokenizer, encoder, Retriever.load(folders[2], flat_threads=index_threads))
+        retriever = Retriever.load(folders[2], flat_threads=index_threads)
+        alone = cls(tokenizer, encoder, retriever)
+        return cls(tokenizer, encoder, live_retriever(retriever, lambda titles: alone.embed(titles, "product")))
 
     def for_lone(self, threads: int) -> Searcher:
         """Return the same pipeline for a lone query, whose encoder and flat search are cut up among threads.

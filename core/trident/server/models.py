@@ -9,6 +9,7 @@ STAGES = ("tokenizer", "encoder", "retriever")
 COMPONENTS = (*STAGES, PIPELINE)
 SEARCH = "search"
 ENSEMBLES = (SEARCH, "embed")
+CATALOGUE = "catalogue"  # the writer of a live catalogue, of no generation
 CANDIDATE = "candidate"  # search of a generation that does not serve yet
 CACHED = "cached_"  # in front of a serial number: that generation's search, whose answers are cached
 ONE_PROCESS = "cpu"  # the variant whose ensembles have the pipeline as their only step
@@ -26,7 +27,7 @@ def further_models(repository: Path) -> tuple[str, ...]:
     They are components as the others: every loaded generation's version of them is loaded, and their configuration is
     the same in all that have them.
     """
-    known = (*COMPONENTS, *ENSEMBLES, CANDIDATE)
+    known = (*COMPONENTS, *ENSEMBLES, CANDIDATE, CATALOGUE)
     found = [path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}")]
     return tuple(sorted(name for name in found if name not in known and not name.startswith(CACHED)))
 

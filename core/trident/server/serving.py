@@ -6,6 +6,7 @@ that a generation itself is never written to.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -21,6 +22,16 @@ from trident.generation.state import ServerRecord, ServingFolder, now
 from trident.generation.tuning import UNTUNED, VARIANT, Tuning
 from trident.probe.control import KEY_HEADER, RESTRICTED, ModelControl
 from trident.probe.golden_check import check_golden, fault_of
+from trident.search.live_retriever import LIVE
+from trident.server.live_serving import OPTIONS as LIVE_OPTIONS
+from trident.server.live_serving import (
+    add_writer,
+    environment,
+    prepare_live,
+    require_live,
+    require_no_log_beyond,
+    start_writer,
+)
 from trident.server.models import ENSEMBLES, further_models
 from trident.server.runtime_repository import check_identities, lay_out, remove_repository
 from trident.server.server import ServerConfig, ServerUrls, TritonServer
@@ -31,6 +42,8 @@ from trident.watch.options import WatchOptions
 Variant = Literal["cpu", "stages", "onnxruntime", "tensorrt", "torch"]
 ON_CPU = ("cpu", "stages")  # run the graph that golden answers are of, whatever its precision
 TORCH_MODEL = "torch_model.py"  # of the encoder, for the variant torch
+log = logging.getLogger(__name__)
+
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -49,6 +62,7 @@ class ServeOptions:
     tls: TlsFiles | None = None  # of gRPC
     watch: WatchOptions = field(default_factory=WatchOptions)
     tuning: Tuning = UNTUNED  # of the variant cpu
+    live: bool = False  # whether the catalogue is live
 
     def __post_init__(self) -> None:
         """Check the variant and that it has knobs where some are set; ports are checked by the server."""
@@ -56,6 +70,9 @@ class ServeOptions:
             raise ConfigError(f"--variant must be one of {', '.join(get_args(Variant))}, got '{self.variant}'")
         if self.tuning != UNTUNED and self.variant != VARIANT:
             raise ConfigError(f"tuned settings are for --variant {VARIANT}, got {self.variant} with {self.tuning}")
+
+        if self.live:
+            require_live(variant=self.variant, cache=self.cache)
 
     @property
     def cache(self) -> bool:
@@ -116,6 +133,10 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()  # of one that was killed
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
+        if options.live:
+            prepare_live(generations, generation, report=log.info)
+        else:
+            require_no_log_beyond(generations, generation)
         server = TritonServer(server_config(folder, options, key=folder.make_key()))
         try:
             start_serving(server, folder, generation, options)
@@ -143,6 +164,8 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
         plan=plan_of(generation, options.variant, options.plans),
         tuning=options.tuning,
     )
+    if options.live:
+        add_writer(folder.models)
     with ExitStack() as undo:
         undo.callback(server.stop)
         server.start()
@@ -152,6 +175,8 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
         state = folder.state()
         if state is None or state.serving != generation.id:
             folder.write_state(generation.id, None if state is None else state.serving)
+        if options.live:  # once it is known which generation serves
+            start_writer(ModelControl(url=server.urls.http, key=folder.key()))
         announce(folder, server, options)
         undo.pop_all()
 
@@ -208,10 +233,16 @@ def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> 
         options=(
             f"--http-restricted-api={RESTRICTED}:{KEY_HEADER}={key}",
             f"--grpc-restricted-protocol={RESTRICTED}:{KEY_HEADER}={key}",
+            *(LIVE_OPTIONS if options.live else ()),
         ),
         tls=options.tls,
-        environment=options.watch.environment(),
+        environment=options.watch.environment() | live_environment(folder, options),
     )
+
+
+def live_environment(folder: ServingFolder, options: ServeOptions) -> dict[str, str]:
+    """Return the variables that tell the served models whether the catalogue is live."""
+    return environment(folder.path.parents[1], folder) if options.live else {LIVE: ""}
 
 
 def urls_of(folder: ServingFolder, options: ServeOptions) -> ServerUrls:
@@ -231,6 +262,7 @@ def announce(folder: ServingFolder, server: TritonServer, options: ServeOptions)
             plans=str(options.plans),
             cache=options.cache,
             tuning=options.tuning,
+            live=options.live,
             supervisor_pid=os.getpid(),
             tritonserver_pid=server.pid,
             started_at=now(),

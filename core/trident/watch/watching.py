@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trident.generation.generation import Identity
 from trident.generation.state import ServingFolder
+from trident.search.live_retriever import LiveRetriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 from trident.watch.canary import RecallCanary
@@ -26,6 +27,7 @@ from trident.watch.serving_metrics import (
     RETRIEVER_METRICS,
     SCORE_SUM,
     SEARCHES,
+    SEQUENCE,
     WAY,
     MetricInfo,
     ServingMetrics,
@@ -49,9 +51,12 @@ class SearchWatch:
         share = WatchOptions.from_environment().canary_share
         counters = (*RETRIEVER_METRICS, *more, *(CANARY_METRICS if share else ()))
         state = ServingFolder(model_folder.parents[1])
+        self._retriever = retriever
         # Products found (L,), best score (L,), and the way of each.
         self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32], tuple[str, ...]]] = deque()
+        self._is_made = False  # whether there are metrics yet to show something with
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
+        self._is_made = True
         index, attributes = retriever.index, retriever.attributes
         self._canary = RecallCanary(index, self._metrics, share, attributes=attributes) if share else None
 
@@ -76,6 +81,8 @@ class SearchWatch:
 
     def _count(self) -> None:
         """Count what was answered since the last time."""
+        if isinstance(self._retriever, LiveRetriever) and self._is_made:
+            self._metrics.show(SEQUENCE, float(self._retriever.follower.snapshot.number))
         taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         if not taken:
             return

@@ -10,11 +10,11 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import OverloadError, TridentError
 from trident.generation.generation import Identity
-from trident.generation.golden import GOLDEN_REQUEST
 from trident.search.adapters import FOUND, knob_tensors, tensor
 from trident.search.admission import Admission
 from trident.search.answering import Answer, Asked, answer_each
 from trident.search.deadline import check_deadline
+from trident.search.live_retriever import asks_base
 from trident.search.model_parameters import start_model
 from trident.search.pipeline_instance import PipelineInstance
 from trident.search.requests import read_asked, read_knobs, with_texts
@@ -63,13 +63,14 @@ class TritonPythonModel:
         return responses
 
     def read(self, request):
-        is_live = request.request_id() != GOLDEN_REQUEST
+        is_live = not asks_base(request.request_id())
         try:
             check_deadline(request.parameters())
-            raw, attributes = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever.attributes
-            knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), attributes)
+            raw, retriever = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever
+            knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), retriever.attributes)
             texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
             knobs = with_texts(knobs, texts)
+            retriever.check_pages(knobs)
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
         searches = not FOUND.isdisjoint(request.requested_output_names())

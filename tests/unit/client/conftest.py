@@ -62,6 +62,7 @@ class SmallTriton:
             "count": np.ones((rows, 1), dtype=np.int32),
             "details": np.array([[b"{}"]] * rows, dtype=np.object_),
             "generation": np.array([[b"g1"]] * rows, dtype=np.object_),
+            "result": np.array([b'{"number": 3, "outcomes": ["done", "stale"]}'], dtype=np.object_),
             "embedding": np.array([[len(text), 1.0] for text in texts], dtype=np.float32),
         }
 

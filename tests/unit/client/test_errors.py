@@ -16,6 +16,8 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from trident_client import (
+    CatalogueFullError,
+    CatalogueStoppedError,
     ClientError,
     InvalidRequestError,
     NotAllowedError,
@@ -24,6 +26,8 @@ from trident_client import (
     ServerOverloadedError,
     ServerUnavailableError,
     UnexpectedAnswerError,
+    UnknownOutcomeError,
+    WriteKeyError,
 )
 from trident_client.errors import ServerGaveUpError, translate
 
@@ -360,5 +364,34 @@ def test_every_error_is_a_client_error() -> None:
         RequestTimeoutError,
         ServerOverloadedError,
         UnexpectedAnswerError,
+        WriteKeyError,
+        CatalogueFullError,
+        CatalogueStoppedError,
+        UnknownOutcomeError,
     }
     assert set(ClientError.__subclasses__()) == errors
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "kind"),
+    [
+        ("PERMISSION_DENIED: the key", "INVALID_ARGUMENT", WriteKeyError),
+        ("RESOURCE_EXHAUSTED: the disk", "UNAVAILABLE", CatalogueFullError),
+        ("UNAVAILABLE: a promotion", "UNAVAILABLE", CatalogueStoppedError),
+        ("UNKNOWN_OUTCOME: a sync", "UNAVAILABLE", UnknownOutcomeError),
+        ("UNKNOWN_OUTCOME: a sync", "503", UnknownOutcomeError),
+    ],
+)
+def test_what_a_catalogue_refuses_says_what_is_known(text, status, kind):
+    error = translate(InferenceServerException(msg=text, status=status), "h:1", 2.5)
+    assert type(error) is kind
+    assert str(error) == text.partition(": ")[2]
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, b"bytes"])
+def test_an_operation_that_is_no_json_is_refused_before_it_is_sent(closed_port, value):
+    with (
+        SearchClient(f"127.0.0.1:{closed_port}", write_key="k") as client,
+        pytest.raises(InvalidRequestError, match=r"operations must be made of JSON's types and finite numbers"),
+    ):
+        client.upsert([{"id": "1", "title": "a", "attributes": {"price": value}}])

@@ -71,10 +71,11 @@ def asked(triton: Any, form: Any, *questions: Any, **options: Any) -> list[Any]:
 
 def test_both_clients_have_the_same_methods() -> None:
     def methods(client: type) -> dict[str, Any]:
-        found = {name: value for name, value in vars(client).items() if inspect.isfunction(value) and name[0] != "_"}
+        found = {name: value for name, value in inspect.getmembers(client, inspect.isfunction) if name[0] != "_"}
         return {name: inspect.signature(value).replace(return_annotation=None) for name, value in found.items()}
 
     assert methods(SearchClient) == methods(AsyncSearchClient)
+    assert {"upsert", "update", "delete", "write", "catalogue_stats"} <= methods(SearchClient).keys()
     assert inspect.signature(SearchClient) == inspect.signature(AsyncSearchClient)
 
 
@@ -134,6 +135,33 @@ def test_what_does_not_pass_is_asked_once(triton: Any, form: Any, order: Any, ki
     with pytest.raises(kind, match=message):
         asked(triton, form, behaviour=Behaviour(retries=5), **limits)
     assert len(triton.seen) == 1
+
+
+WRITE = ("upsert", ([{"id": "a", "title": "A"}, {"id": "b", "title": "B"}],))
+
+
+def test_what_is_written_comes_back_and_carries_the_key(triton: Any, form: Any) -> None:
+    behaviour = Behaviour(headers={"X-Shop": "one"})
+    written, stats = asked(triton, form, WRITE, ("catalogue_stats", ()), write_key="secret", behaviour=behaviour)
+    assert (written.number, written.done, written.stale) == (3, 1, ("b",))
+    assert stats["number"] == 3
+    assert [each["headers"]["trident-write-key"] for each in triton.seen] == ["secret", "secret"]
+    assert [each["headers"]["x-shop"] for each in triton.seen] == ["one", "one"]
+
+
+def test_what_is_written_is_sent_once(triton: Any, form: Any) -> None:
+    triton.orders.append("loading")
+    with pytest.raises(ServerUnavailableError):
+        asked(triton, form, WRITE, write_key="secret", behaviour=Behaviour(retries=5, hedge_after_s=0.01))
+    triton.orders.append(0.3)
+    asked(triton, form, WRITE, write_key="secret", behaviour=Behaviour(hedge_after_s=0.01))
+    assert len(triton.seen) == 2
+
+
+def test_a_key_that_is_no_header_is_refused(triton: Any, form: Any) -> None:
+    with pytest.raises(InvalidRequestError, match=r"write_key must be a line of ASCII"):
+        asked(triton, form, WRITE, write_key="a\nb")
+    assert triton.seen == []
 
 
 def test_repeats_end_with_the_deadline(triton: Any, form: Any) -> None:

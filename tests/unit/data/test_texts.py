@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from trident.data.catalogue import CATALOGUE_FILE, MAX_ID_BYTES, Catalogue, read_catalogue
-from trident.data.texts import BLOCK_ROWS, Texts
+from trident.data.texts import BLOCK_ROWS, RowsByText, Texts
 from trident.errors import DataError, GenerationError
 
 WORDS = ["", "Tee", "Größe", "茶", "Ägypten 🫖", "a" * 300]
@@ -109,3 +109,11 @@ def test_a_catalogue_of_one_product(tmp_path: Path) -> None:
     catalogue.save(tmp_path / CATALOGUE_FILE)
     again = Catalogue.load(tmp_path / CATALOGUE_FILE)
     assert (again.product_ids, again.titles, len(again)) == (["1"], ["lamp"], 1)
+
+
+def test_rows_are_found_by_text():
+    texts = Texts.of(["b", "größe", "", "a", "b1"])
+    rows = RowsByText(texts)
+    assert [rows.row(text) for text in texts] == [0, 1, 2, 3, 4]
+    assert [rows.row(text) for text in ("c", "B", "gr", "b\0")] == [None] * 4
+    assert RowsByText(Texts.of([])).row("a") is None

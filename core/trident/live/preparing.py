@@ -1,0 +1,116 @@
+"""What is done before something serves a generation with a live catalogue: recovery, and the vectors that it lacks.
+
+Both can take minutes, so both happen in the process of the command, which says how far it is, and not in the server,
+whose waiting time would run out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from trident.errors import DataError, LogError
+from trident.generation.generation import Generation, generation_by_id
+from trident.journal.cursor import LogCursor
+from trident.journal.folder import LiveFolder
+from trident.journal.log import Log
+from trident.journal.published import Published
+from trident.live.base import CatalogueBase, embedder
+from trident.live.follower import Follower
+from trident.live.operations import Product, decode_record
+from trident.live.snapshot import Snapshot
+from trident.live.state import State
+from trident.live.vectors import VectorFile
+
+LOCK_WAIT_S = 10.0  # for a writer that is just ending
+
+
+def recover(folder: LiveFolder) -> int:
+    """Recover the log, made where there is none, and publish and return its last number.
+
+    Raises:
+        LogError: If it is damaged, or another process writes to it.
+        OSError: If it cannot be read or written.
+    """
+    folder.make()
+    folder.make_key()
+    with folder.writing(wait_s=LOCK_WAIT_S):
+        published = Published(folder.published)
+        log = Log.open(folder.log, promised=published.promised())
+        published.write(log.last, log.lineage)
+        log.close()
+        return log.last
+
+
+def vector_file(folder: LiveFolder, generation: Generation) -> VectorFile:
+    """Return the vectors beside a generation's index.
+
+    Raises:
+        FullError: If the disk has no room for an empty one.
+    """
+    fingerprint, dimension = generation.manifest.encoder_fingerprint, int(generation.manifest.index["dimension"])
+    return VectorFile(folder.vectors(fingerprint, generation.id), fingerprint=fingerprint, dimension=dimension)
+
+
+def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str], None]) -> Snapshot:
+    """Return the snapshot of the published number over a generation; the vectors that it needs are there afterwards.
+
+    Args:
+        folder: Of the live catalogue, recovered.
+        generation: To be served.
+        report: Called with a line where there is something to replay, and while vectors are made.
+
+    Raises:
+        LiveError: If the log does not fit the generation or its attributes, or a vector cannot be kept.
+        TridentError: If a part of the generation is missing or damaged.
+    """
+    after = folder.start_of(generation.holds, generation.id)
+    last = folder.last()
+    base = CatalogueBase.of(generation)
+    _require_fitting(folder, base, generation.id, after, last)
+    follower = Follower(folder, base, after, vector_file(folder, generation), embedder(generation))
+    if last > after:
+        report(f"replaying {last - after:,} operations over generation {generation.id} ({after + 1:,} to {last:,})")
+    done = 0
+
+    def progress(taken: int) -> None:
+        nonlocal done
+        if done // 5000 != (done + taken) // 5000:
+            report(f"replayed {done + taken:,} of {last - after:,} operations")
+        done += taken
+
+    try:
+        return follower.catch_up(progress)
+    finally:
+        follower.close()
+
+
+def _require_fitting(folder: LiveFolder, base: CatalogueBase, generation: str, after: int, last: int) -> None:
+    """Raise for the first record whose attributes a generation does not have, or has of another type."""
+    for number, record in LogCursor(folder.log, after).advance(last):
+        product, entry = decode_record(number, record)
+        if isinstance(entry, Product):
+            try:
+                base.schema.check(entry.attributes, f"operation {number:,} on '{product}'")
+            except DataError as error:
+                raise LogError(
+                    f"the log does not fit the attributes of generation {generation}: {error}; export with them, or "
+                    "with --attribute NAME=TYPE"
+                ) from error
+
+
+def read_state(generations: Path, generation: str) -> tuple[State, list[str]]:
+    """Return the catalogue at the published number, over a generation, and the ids of all that may be in it.
+
+    Raises:
+        LiveError: If the log does not fit the generation.
+        GenerationError: If that is missing or damaged.
+    """
+    found, folder = generation_by_id(generations, generation), LiveFolder.of(generations)
+    after = folder.start_of(found.holds, found.id)
+    base = CatalogueBase.of(found)
+    state = State(base, after)
+    published = Published(folder.published).read()
+    for number, record in LogCursor(folder.log, after).advance(after if published is None else published[0]):
+        state.apply(number, *decode_record(number, record))
+    return state, list(dict.fromkeys([*base.ids, *state.changes]))

@@ -1,0 +1,163 @@
+"""Vectors of titles that no index has, in a growing file that every process maps; made again when missing.
+
+A file belongs to one encoder. A row carries the number that it was made for, the hash of its text and a checksum, and
+is found by that hash: a vector of another text, or half of one after a power cut, is never taken for the right one.
+Whoever misses a row makes it, under the file's lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.errors import FullError, LogError
+
+CAPACITY = 50_000  # rows: the tail's limit
+HASH_BYTES = 16
+HEADER_BYTES = 4096
+MAGIC = b"TRIDENT-VECTORS-1"
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # N titles to (N, D), unit length
+
+
+class VectorFile:
+    """The vectors of one encoder.
+
+    Args:
+        path: Of the file; made where it is not there, and emptied where it is another encoder's.
+        fingerprint: Of the encoder.
+        dimension: D of its vectors.
+        capacity: Rows at most.
+
+    Raises:
+        FullError: If the disk has no room for an empty one.
+    """
+
+    def __init__(self, path: Path, *, fingerprint: str, dimension: int, capacity: int = CAPACITY) -> None:
+        """Map the file."""
+        self.path, self.dimension, self.capacity = path, dimension, capacity
+        self._row = np.dtype(
+            [
+                ("number", "<u8"),
+                ("hash", f"V{HASH_BYTES}"),
+                ("checksum", "<u4"),
+                ("pad", "<u4"),
+                ("vector", "<f4", (dimension,)),
+            ]
+        )
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._places: dict[bytes, int] = {}
+        self._used = 0
+        header = MAGIC + f" {fingerprint} {dimension} {capacity}".encode()
+        with self._locked():
+            if os.pread(self._descriptor, len(header), 0) != header:
+                os.ftruncate(self._descriptor, 0)
+                os.ftruncate(self._descriptor, HEADER_BYTES + capacity * self._row.itemsize)
+                self._write(0, header)
+        self._rows = np.memmap(path, dtype=self._row, mode="r", offset=HEADER_BYTES, shape=(capacity,))
+        self.vectors: NDArray[np.float32] = self._rows["vector"]  # (capacity, D), rows lie apart
+        with self._locked():
+            self._refresh()
+
+    @property
+    def used(self) -> int:
+        """Rows that are taken."""
+        return self._used
+
+    def rows(self, titles: Sequence[str], embed: Embed, number: int) -> NDArray[np.int64]:
+        """Return the rows (N,) of N titles; what is missing is embedded and written.
+
+        Args:
+            titles: Of products.
+            embed: Called with the different titles that are missing.
+            number: Of the first operation that they are made for.
+
+        Raises:
+            FullError: If the file or the disk has no room; nothing counts as written.
+        """
+        hashes = [hash_of(title) for title in titles]
+        if not all(each in self._places for each in hashes):
+            self._refresh()  # without the lock: nobody waits for what another process is just embedding
+        if not all(each in self._places for each in hashes):
+            with self._locked():
+                self._refresh()
+                missing = {key: title for key, title in zip(hashes, titles, strict=True) if key not in self._places}
+                if missing:
+                    self._append(list(missing), embed(list(missing.values())), number)
+        return np.array([self._places[key] for key in hashes], dtype=np.int64)
+
+    def missing(self, titles: Sequence[str]) -> int:
+        """Return how many of some titles have no row that this process knows of."""
+        return sum(hash_of(title) not in self._places for title in titles)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+    def _append(self, hashes: list[bytes], vectors: NDArray[np.float32], number: int) -> None:
+        if vectors.shape != (len(hashes), self.dimension):
+            raise LogError(
+                f"{self.path} takes vectors of {self.dimension}, got shape {vectors.shape}: restart the server"
+            )
+        if self._used + len(hashes) > self.capacity:
+            raise FullError(
+                f"nothing was written: the tail has {self._used:,} vectors and takes {self.capacity:,}: run trident "
+                "catalogue compact --promote"
+            )
+        rows = np.zeros(len(hashes), dtype=self._row)
+        rows["number"], rows["vector"] = number, vectors
+        for place, key in enumerate(hashes):
+            rows["hash"][place] = key
+            rows["checksum"][place] = _checksum(key, rows["vector"][place])
+        offset = HEADER_BYTES + self._used * self._row.itemsize
+        try:
+            os.posix_fallocate(self._descriptor, offset, rows.nbytes)
+            self._write(offset, rows.tobytes())
+        except OSError as error:
+            raise FullError(
+                f"nothing was written: {self.path} cannot grow ({error.strerror or error}); free some space"
+            ) from error
+        for key in hashes:
+            self._places[key] = self._used
+            self._used += 1
+
+    def _refresh(self) -> None:
+        """Take in the rows that another process wrote; behind the first that is not whole nothing counts."""
+        while self._used < self.capacity:
+            row = self._rows[self._used]
+            key = row["hash"].tobytes()
+            if row["checksum"] == 0 or row["checksum"] != _checksum(key, row["vector"]):
+                return
+            self._places[key] = self._used
+            self._used += 1
+
+    def _write(self, offset: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            written = os.pwrite(self._descriptor, left, offset)
+            offset, left = offset + written, left[written:]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+def hash_of(title: str) -> bytes:
+    """Return what a title's row is found by."""
+    return hashlib.sha256(title.encode()).digest()[:HASH_BYTES]
+
+
+def _checksum(key: bytes, vector: NDArray[np.float32]) -> int:
+    return zlib.crc32(vector.tobytes(), zlib.crc32(key)) or 1
