@@ -26,7 +26,7 @@ from trident.attributes.inference import columns_of
 from trident.attributes.schema import Field, FieldType, Schema
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
-from trident.generation.generation import ENCODER_FOLDER, Generation, find_generation, write_manifest
+from trident.generation.generation import ENCODER_FOLDER, MANIFEST_FILE, Generation, find_generation, write_manifest
 from trident_export.config import ExportConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
@@ -206,6 +206,7 @@ def priced(generation: Generation, tmp_path_factory: pytest.TempPathFactory) -> 
     ]
     part = folder / generation.version_folder("retriever").relative_to(generation.folder)
     write_attributes(part, columns_of(schema, rows), len(rows))
+    (folder / MANIFEST_FILE).unlink()  # else it would record itself
     write_manifest(folder, generation.manifest)
     return Generation.load(folder)
 

@@ -99,7 +99,7 @@ def test_what_was_answered_is_there_after_a_restart(writer, generations, generat
     assert state.find("n1") == Tombstone(number=4)
     found = state.find("0003")
     assert isinstance(found, Product)
-    assert (found.attributes, found.number) == ({"price": 2}, 5)
+    assert (found.attributes, found.number) == ({"price": 2, "brand": "alba"}, 5)
     snapshot = replay(LiveFolder.of(generations), find_generation(generations), report=lambda _: None)
     assert snapshot.count == 144 + 2
     again = begin(generations)
