@@ -58,11 +58,11 @@ def test_encodings_that_do_not_fit(tmp_path: Path, content: bytes, said: str | N
     ("name", "content"),
     [
         ("C.CSV", PLAIN.encode()),
-        ("c.Csv.GZ", gzip.compress(PLAIN.encode())),
-        ("c.csv", gzip.compress(PLAIN.encode())),
+        ("c.Csv.GZ", gzip.compress(PLAIN.encode(), mtime=0)),
+        ("c.csv", gzip.compress(PLAIN.encode(), mtime=0)),
         ("c.csv.gz", PLAIN.encode()),
         ("c.csv.bz2", bz2.compress(PLAIN.encode())),
-        ("c.csv.gz", gzip.compress(PLAIN[:30].encode()) + gzip.compress(PLAIN[30:].encode())),
+        ("c.csv.gz", gzip.compress(PLAIN[:30].encode(), mtime=0) + gzip.compress(PLAIN[30:].encode(), mtime=0)),
     ],
 )
 def test_packing_is_found_by_content(tmp_path: Path, name: str, content: bytes) -> None:
@@ -72,7 +72,7 @@ def test_packing_is_found_by_content(tmp_path: Path, name: str, content: bytes) 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("c.csv.gz", gzip.compress(PLAIN.encode() * 99)[:50], "c.csv.gz cannot be read as csv: Truncated"),
+        ("c.csv.gz", gzip.compress(PLAIN.encode() * 99, mtime=0)[:50], "c.csv.gz cannot be read as csv: Truncated"),
         ("c.csv", b"PK\x03\x04 no table", r"is a zip archive \(as Excel workbooks are\): unpack it, or save"),
         ("c.parquet", b"PAR1 no table", "c.parquet cannot be read as parquet"),
         ("c.csv", b"\n \n", "c.csv is empty: a header and at least one row are needed"),
