@@ -1,5 +1,5 @@
 # Trident's daily commands; `make` alone lists them.
-# A fresh clone needs make, GCC (hnswlib and the kernels are C++, built from source) and Python 3.11 or 3.12, nothing else.
+# A fresh clone needs make, GCC (the kernels are C++, built from source) and Python 3.11 or 3.12, nothing else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,7 +12,7 @@ DEMO_DIR ?= demo-output
 # Options of the demo's export, such as --set engine.library=tensorrt_rtx.
 EXPORT_ARGS ?=
 DEMO_EXTRAS := serve,triton,train,export,demo
-DEV_EXTRAS := $(DEMO_EXTRAS),gpu,tensorrt,bench,trackers,dev
+DEV_EXTRAS := $(DEMO_EXTRAS),gpu,tensorrt,bench,gateway,trackers,dev
 BENCH_DIR ?= bench-output
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=
@@ -57,6 +57,7 @@ check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflo
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 client/trident_client
 	$(BIN)/actionlint .github/workflows/*.yml
 	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
 	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run
@@ -74,8 +75,9 @@ format: $(VENV)/.dev-installed ## Format the code and apply the lint fixes that 
 	$(BIN)/ruff check --fix .
 
 .PHONY: build
-build: $(VENV)/.dev-installed ## Build the sdist and the wheel into dist/
+build: $(VENV)/.dev-installed ## Build the sdists and the wheels into dist/
 	$(BIN)/python -m build
+	$(BIN)/python -m build --outdir dist client
 
 .PHONY: perf-analyzer
 perf-analyzer: $(BIN)/python ## Set up perf_analyzer, NVIDIA's load generator, for trident bench
@@ -90,7 +92,7 @@ peers: $(BIN)/python ## Set up .venv-peers, the servers that bench/peers.py comp
 	@PYTHON="$(BIN)/python" scripts/peers.sh
 
 .PHONY: thin-client
-thin-client: require-python ## Prove that a bare install is the thin client (URL=host:port also asks that server)
+thin-client: require-python ## Prove that the client alone is thin (URL=host:port also asks that server)
 	@PYTHON="$(PYTHON)" scripts/thin_client.sh $(URL)
 
 # The image's Python: on PATH, or pyenv's; `make image-check IMAGE_PYTHON=…` names another.
@@ -111,7 +113,7 @@ constraints: require-python ## Resolve constraints.txt anew from the extras in p
 .PHONY: clean
 clean: ## Remove .venv, caches, builds and the demo's output
 	rm -rf $(VENV) .venv-peers build kernels/build kernels/src/*.egg-info dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache
-	find client core export gpu model_repository scripts tests train -name __pycache__ -type d -prune -exec rm -rf {} +
+	find client core export gateway gpu model_repository scripts tests train -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: require-python
 require-python:
@@ -121,15 +123,19 @@ require-python:
 		echo "Trident needs Python 3.11 or 3.12, got '$(PYTHON)' (PYTHON): name another with 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
 
 # Installed again only when one of these is newer than the stamp.
-INSTALLED := pyproject.toml constraints.txt $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h)
+# The first line brings a copy of the client; whoever works on it wants the folder itself.
+INSTALL_CLIENT = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e ./client
+INSTALLED := pyproject.toml client/pyproject.toml hatch_build.py constraints.txt $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h kernels/src/index/*)
 $(VENV)/.demo-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEMO_EXTRAS) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]' ./kernels
+	@$(INSTALL_CLIENT)
 	@touch $@
 
 $(VENV)/.dev-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEV_EXTRAS) (a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEV_EXTRAS)]' ./kernels
+	@$(INSTALL_CLIENT)
 	@touch $(VENV)/.demo-installed $@
 
 $(BIN)/python: | require-python

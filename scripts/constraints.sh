@@ -14,12 +14,12 @@ print(",".join(sorted(tomllib.loads(pathlib.Path("pyproject.toml").read_text())[
 echo "installing .[$extras] into a fresh environment ..." >&2
 "$python" -m venv "$work_dir/venv"
 "$work_dir/venv/bin/python" -m pip uninstall --quiet --yes setuptools # what Python 3.11 ships is old, and not asked for by us
-"$work_dir/venv/bin/python" -m pip install --quiet "$torch_pin" ".[$extras]"
+"$work_dir/venv/bin/python" -m pip install --quiet "$torch_pin" ./client ".[$extras]"
 {
     echo "# Exact versions of everything that the extras of pyproject.toml bring, for Python 3.11 and 3.12."
     echo "# Written by \`make constraints\`; do not edit by hand."
     # Names in one spelling; a local version such as +cpu names one index's build, without it the pin fits every index.
-    "$work_dir/venv/bin/python" -m pip freeze --all --exclude trident-search --exclude pip --exclude wheel |
+    "$work_dir/venv/bin/python" -m pip freeze --all --exclude trident-search --exclude trident-client --exclude pip --exclude wheel |
         awk -F== '{ name = tolower($1); gsub(/[-_.]+/, "-", name); sub(/[+].*/, "", $2); print name "==" $2 }' |
         LC_ALL=C sort --field-separator== --key=1,1
 } >"$work_dir/constraints.txt"

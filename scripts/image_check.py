@@ -21,16 +21,13 @@ ENVIRONMENT = "/opt/trident"  # where the image has it
 NEEDS_THE_IMAGE = ("apt-get", "ldconfig")
 PROOF = """
 import importlib.metadata, importlib.util, sys
-import hnswlib, numpy, onnxruntime, tokenizers, trident, trident_client, trident_kernels
+import numpy, onnxruntime, tokenizers, trident, trident_client, trident_index_kernels, trident_kernels
 import trident_export.engine.cache, trident_export.repository
 assert sys.version_info[:2] == (3, 12), f"the image has Python 3.12, got {sys.version}"
 assert int(numpy.__version__.split(".")[0]) < 2, f"Triton's Python backend needs numpy<2, got {numpy.__version__}"
 assert importlib.util.find_spec("torch") is None, "an image that serves has no torch"
 trident_export.repository.template_folder()
-index = hnswlib.Index(space="ip", dim=4)
-index.init_index(2)
-index.add_items(numpy.eye(4, dtype=numpy.float32)[:2])
-assert index.knn_query(numpy.eye(4, dtype=numpy.float32)[1:2], k=1)[0].tolist() == [[1]]
+assert trident_index_kernels.instructions()[-1] == "plain"
 try:
     import tensorrt
 except ImportError as error:  # up to the libraries, which are the image's

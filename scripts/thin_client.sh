@@ -1,20 +1,22 @@
 #!/usr/bin/env bash
-# Proves that a bare install is the thin client: nothing but numpy, tritonclient and what these two require.
+# Proves that the client alone is thin, nothing but numpy, tritonclient and what these two require; and that
+# trident-search without extras is the client and a command that says what is missing.
 # Usage: PYTHON=python3.11 scripts/thin_client.sh [HOST:PORT]   (the gRPC address of a running server is asked too)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 url="${1:-}"
+repository="$PWD"
 work_dir="$(mktemp -d)"
 trap 'rm -rf "$work_dir"' EXIT
 bin="$work_dir/venv/bin"
 
 "${PYTHON:-python3}" -m venv "$work_dir/venv"
-"$bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt .
+"$bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt ./client
 cd "$work_dir" # away from the sources: what is imported is what was installed
 
 "$bin/python" -I - <<'END'
-"""Everything installed is reached from the bare requirements of trident-search, or came with the environment."""
+"""Everything installed is reached from the requirements of trident-client, or came with the environment."""
 import importlib.metadata
 import re
 import sys
@@ -41,10 +43,10 @@ def required_by(name: str, extras: frozenset[str]) -> set[tuple[str, frozenset[s
 
 
 installed = {normal(dist.metadata["Name"]) for dist in importlib.metadata.distributions()} - BROUGHT_BY_VENV
-direct = {name for name, _ in required_by("trident-search", frozenset())}
+direct = {name for name, _ in required_by("trident-client", frozenset())}
 if direct != {"numpy", "tritonclient"}:
-    sys.exit(f"a bare install must require numpy and tritonclient only, got {sorted(direct)} (pyproject.toml)")
-reached, open_ends = set(), {("trident-search", frozenset())}
+    sys.exit(f"the client must require numpy and tritonclient only, got {sorted(direct)} (client/pyproject.toml)")
+reached, open_ends = set(), {("trident-client", frozenset())}
 while open_ends:
     name, extras = node = open_ends.pop()
     reached.add(node)
@@ -53,12 +55,13 @@ while open_ends:
 allowed = {name for name, _ in reached}
 surplus = sorted((installed - allowed) | (installed & HEAVY))
 if surplus:
-    sys.exit(f"a bare install must hold only numpy, tritonclient and their own requirements, got also {surplus}")
-print("installed:", *sorted(installed - {"trident-search"}))
+    sys.exit(f"the client's install must hold only numpy, tritonclient and their own requirements, got also {surplus}")
+print("installed:", *sorted(installed - {"trident-client"}))
 END
 
 "$bin/python" -I -c 'from trident_client import SearchClient; print("imported:", SearchClient.__module__ + "." + SearchClient.__qualname__)'
 
+"$bin/python" -m pip install --quiet --disable-pip-version-check "$repository" # its one requirement is there
 status=0
 said="$("$bin/trident" search "deep learning books" 2>&1)" || status=$?
 if [[ "$status" -eq 0 || "$(wc -l <<<"$said")" -ne 1 || "$said" != *serve* ]]; then

@@ -7,10 +7,13 @@ with SearchClient("127.0.0.1:8001") as client:
         print(hit.score, hit.title)
 """
 
+from trident_client.async_client import AsyncSearchClient
+from trident_client.behaviour import Behaviour
 from trident_client.client import SearchClient
 from trident_client.errors import (
     ClientError,
     InvalidRequestError,
+    NotAllowedError,
     RequestTimeoutError,
     ServerOverloadedError,
     ServerUnavailableError,
@@ -20,9 +23,12 @@ from trident_client.results import Hit, SearchResult, ServerInfo
 from trident_client.tls import Tls
 
 __all__ = [
+    "AsyncSearchClient",
+    "Behaviour",
     "ClientError",
     "Hit",
     "InvalidRequestError",
+    "NotAllowedError",
     "RequestTimeoutError",
     "SearchClient",
     "SearchResult",

@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import Literal, get_args
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from trident_client.errors import InvalidRequestError
 
@@ -51,6 +52,20 @@ class Address:
             return self.host.lower() == "localhost"
 
 
+def protocol_of(url: str, protocol: Protocol | None) -> Protocol:
+    """Return what is spoken: as asked for, else as the url's scheme says, else gRPC.
+
+    Raises:
+        InvalidRequestError: If the protocol is unknown.
+    """
+    if protocol is None:
+        scheme = url.strip().partition("://")[0]
+        return "http" if scheme in ("http", "https") else "grpc"
+    if protocol not in get_args(Protocol):
+        raise InvalidRequestError(f"protocol must be grpc or http, got {protocol!r}")
+    return protocol
+
+
 def parse_address(url: str, protocol: str) -> Address:
     """Return the address that a url names.
 
@@ -60,10 +75,8 @@ def parse_address(url: str, protocol: str) -> Address:
         protocol: What the port is said to speak.
 
     Raises:
-        InvalidRequestError: If the protocol is unknown or not that of the url's scheme, or the port is missing.
+        InvalidRequestError: If the protocol is not that of the url's scheme, or the port is missing.
     """
-    if protocol not in get_args(Protocol):
-        raise InvalidRequestError(f"protocol must be grpc or http, got {protocol!r}")
     scheme, _, rest = url.strip().rpartition("://")
     if scheme and scheme not in SCHEMES:
         raise InvalidRequestError(
@@ -91,7 +104,7 @@ def parse_address(url: str, protocol: str) -> Address:
 def grpc_proxy(address: Address) -> str | None:
     """Return the proxy of the environment that gRPC goes through to an address, such as ``https_proxy=shop:3128``.
 
-    None: it connects by itself, as it always does to this machine. What HTTP is spoken with uses no proxy.
+    None: it connects by itself, as it always does to this machine.
     """
     if address.is_loopback:
         return None
@@ -102,6 +115,14 @@ def grpc_proxy(address: Address) -> str | None:
     proxy = os.environ[name]
     place = urlsplit(proxy if "://" in proxy else f"http://{proxy}").netloc.rpartition("@")[2]  # never its password
     return f"{name}={place}"
+
+
+def http_proxy(address: Address, *, is_secure: bool) -> str | None:
+    """Return the proxy of the environment that HTTP goes through to an address, as a url; None: it goes directly."""
+    if address.is_loopback or proxy_bypass(address.host):
+        return None
+    proxy = getproxies().get("https" if is_secure else "http")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def speaks_http(place: str) -> bool:

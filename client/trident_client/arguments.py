@@ -57,6 +57,31 @@ def knobs(k: Any, ef: Any, min_score: Any) -> dict[str, np.generic]:
     return found
 
 
+def options_of(options: Any, named: Mapping[str, Any]) -> Any:
+    """Return options with what was given by name; what is None is left out.
+
+    Raises:
+        InvalidRequestError: If something is given both ways.
+    """
+    given = {name: value for name, value in named.items() if value is not None}
+    if not given or not (options is None or isinstance(options, Mapping)):
+        return options
+    both = given.keys() & (options or {}).keys()
+    if both:
+        raise InvalidRequestError(f"{min(both)} must be given by name or in {OPTIONS}, got both")
+    return {**(options or {}), **given}
+
+
+def check_query(query: Any, options: Any) -> None:
+    """Raise unless a query is text, and not empty unless options say what is wanted instead.
+
+    Raises:
+        InvalidRequestError: If it is not.
+    """
+    if not (isinstance(query, str) and not query.strip() and options):
+        check_list([query], "query")
+
+
 def options_text(options: Any) -> str | None:
     """Return options as the JSON that is sent, one text for equal ones: keys sorted, no blanks; None for none.
 

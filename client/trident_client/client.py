@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -11,44 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.address import Protocol
-from trident_client.arguments import check_list, knobs, options_text, text_tensor
-from trident_client.errors import InvalidRequestError, UnexpectedAnswerError
-from trident_client.results import Hit, SearchResult, ServerInfo
-from trident_client.tensors import (
-    COUNT,
-    DETAILS,
-    EMBEDDING,
-    GENERATION,
-    K_DEFAULT,
-    MAX_BATCH,
-    OPTIONS,
-    PRODUCT_ID,
-    QUERY,
-    SCORE,
-    SIDE,
-    TEXT,
-    TITLE,
-)
+from trident_client.answers import read_embeddings, read_results
+from trident_client.arguments import options_of
+from trident_client.behaviour import Behaviour
+from trident_client.connection import Connecting
+from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests
+from trident_client.results import SearchResult, ServerInfo
+from trident_client.tensors import K_DEFAULT
 from trident_client.tls import Tls
-from trident_client.transport import Answer, Transport
-
-SEARCH, EMBED = "search", "embed"
+from trident_client.transport import Transport
 
 
 class SearchClient:
-    """A client of one server; use it as a context manager, or call ``close``.
+    """A client of one server; use it as a context manager, or call ``close``. ``AsyncSearchClient`` is its twin.
 
-    The gRPC client may be used by several threads at once; give each thread its own HTTP client. A process that was
-    forked opens connections of its own.
+    Several threads may use it at once. A process that was forked opens connections of its own.
 
     Args:
         url: ``host:port``, by default the gRPC port of a server on this machine; ``grpc://``, ``grpcs://``,
             ``http://`` or ``https://`` may stand in front.
-        protocol: ``"grpc"`` or ``"http"``; the ports differ (8001 and 8000 by default).
+        protocol: ``"grpc"`` or ``"http"``; the ports differ (8001 and 8000 by default). None: as the url says, gRPC
+            where it says nothing.
         timeout_s: Seconds to wait for an answer; the server is told, and works for nobody who waits no longer.
             ``math.inf``: for ever.
-        concurrency: Connections that the HTTP client may open.
+        concurrency: Connections that are kept open over HTTP, 16 at least.
         tls: For a server, or a proxy before it, that speaks TLS; None: none, unless the url says so.
+        behaviour: Repeats, headers, a token and the like; None: none of them.
 
     Raises:
         InvalidRequestError: If an argument breaks a rule.
@@ -58,17 +45,17 @@ class SearchClient:
         self,
         url: str = "127.0.0.1:8001",
         *,
-        protocol: Protocol = "grpc",
+        protocol: Protocol | None = None,
         timeout_s: float = 10.0,
         concurrency: int = 1,
         tls: Tls | None = None,
+        behaviour: Behaviour | None = None,
     ) -> None:
         """Prepare the client; nothing is sent yet."""
-        if not timeout_s > 0:
-            raise InvalidRequestError(f"timeout_s must be > 0, got {timeout_s}")
-        if concurrency < 1:
-            raise InvalidRequestError(f"concurrency must be >= 1, got {concurrency}")
-        self._transport = Transport(url, protocol, timeout_s, concurrency, tls)
+        connecting = Connecting(
+            protocol=protocol, timeout_s=timeout_s, concurrency=concurrency, tls=tls, behaviour=behaviour
+        )
+        self._transport = Transport(connecting.endpoint(url))
 
     def __enter__(self) -> SearchClient:
         """Return the client."""
@@ -97,22 +84,37 @@ class SearchClient:
         """
         return self._transport.server_info(SEARCH)
 
-    def search(
+    def search(  # noqa: PLR0913 - what a search can be told, by name
         self,
-        query: str,
+        query: str = "",
         *,
         k: int = K_DEFAULT,
         ef: int | None = None,
         min_score: float | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002 - the name on every side
+        fields: Sequence[str] | None = None,
+        facets: Sequence[str] | Mapping[str, Any] | None = None,
+        sort: str | Sequence[str] | None = None,
+        group: str | None = None,
+        offset: int = 0,
+        like: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
-        """Return the products found for a query.
+        """Return the products found for a query, or for what stands instead of one.
 
         Args:
-            query: Not empty; the server takes 10,000 bytes.
+            query: The server takes 10,000 bytes. Empty: with ``like``, products like that one; else everything that
+                passes the filter, by ``sort`` or in the catalogue's order, with ``total`` in the result.
             k: Products to find at most, 1 to 1000.
             ef: Search effort, 1 to 10000; None takes the index's own.
             min_score: Products with a lower cosine are left out, -1 to 1; None leaves out none.
+            filter: What leaves products out, such as ``{"brand": ["HP", "Dell"], "price": {"lt": 500}}``.
+            fields: Attributes that each hit carries.
+            facets: Attributes whose values are counted; or from each to a number of values, or to borders of ranges.
+            sort: An attribute instead of the score, ``"-price"`` for the largest first; or several.
+            group: An attribute of which each value gets one product.
+            offset: Products left out at the front: the next page.
+            like: A product's id instead of a query.
             options: What the generation in service knows beyond these, by name; an unknown name is refused.
 
         Raises:
@@ -120,9 +122,28 @@ class SearchClient:
             ServerUnavailableError: If nobody answers, or no generation is loaded.
             RequestTimeoutError: If the answer takes longer than ``timeout_s``.
             ServerOverloadedError: If the server rejects the request to protect itself.
+            NotAllowedError: If whoever guards the server does not let the client in.
             UnexpectedAnswerError: If client and server are of different versions, or the server failed.
         """
-        return self.search_many([query], k=k, ef=ef, min_score=min_score, options=options)[0]
+        wanted = Wanted(
+            k=k,
+            ef=ef,
+            min_score=min_score,
+            options=options_of(
+                options,
+                {
+                    "filter": filter,
+                    "fields": fields,
+                    "facets": facets,
+                    "sort": sort,
+                    "group": group,
+                    "offset": offset or None,
+                    "like": like,
+                },
+            ),
+        )
+        request = search_requests([query], wanted)[0]
+        return read_results(request, self._transport.infer(request))[0]
 
     def search_many(
         self,
@@ -134,17 +155,8 @@ class SearchClient:
         options: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
-        check_list(queries, "query")
-        values, more = knobs(k, ef, min_score), options_text(options)
-        results = []
-        for part in _parts(queries):
-            inputs: dict[str, NDArray[Any]] = {QUERY: text_tensor(part)}
-            inputs |= {name: np.full((len(part), 1), value) for name, value in values.items()}
-            if more is not None:
-                inputs[OPTIONS] = text_tensor([more] * len(part))
-            answer = self._transport.infer(SEARCH, inputs, (PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS, GENERATION))
-            results += _results(part, answer)
-        return results
+        requests = search_requests(queries, Wanted(k=k, ef=ef, min_score=min_score, options=options))
+        return [result for each in requests for result in read_results(each, self._transport.infer(each))]
 
     def embed(self, texts: Sequence[str], *, side: Literal["query", "product"] = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D) float32, unit length, of N texts, all of one generation.
@@ -157,55 +169,5 @@ class SearchClient:
             UnexpectedAnswerError: As for ``search``, or if the server went to another generation meanwhile.
             ClientError: As for ``search``.
         """
-        if side not in ("query", "product"):
-            raise InvalidRequestError(f"side must be query or product, got {side!r}")
-        check_list(texts, side)
-        rows, generations = [], set()
-        for part in _parts(texts):
-            inputs = {TEXT: text_tensor(part), SIDE: text_tensor([side] * len(part))}
-            tensors = self._transport.infer(EMBED, inputs, (EMBEDDING, GENERATION)).tensors
-            _check_rows(tensors, len(part))
-            rows.append(tensors[EMBEDDING])
-            generations |= {value.decode() for value in tensors[GENERATION][:, 0]}
-        if len(generations) > 1:  # their embeddings cannot be compared
-            raise UnexpectedAnswerError(
-                f"{len(texts)} texts must be embedded by one generation, got {', '.join(sorted(generations))}: the "
-                "server was promoted meanwhile; embed them again"
-            )
-        return np.concatenate(rows)
-
-
-def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(texts), MAX_BATCH):
-        yield texts[start : start + MAX_BATCH]
-
-
-def _results(queries: Sequence[str], answer: Answer) -> list[SearchResult]:
-    tensors = answer.tensors
-    _check_rows(tensors, len(queries))
-    results = []
-    for row, query in enumerate(queries):
-        count = int(tensors[COUNT][row, 0])
-        columns = (tensors[name][row, :count] for name in (PRODUCT_ID, SCORE, TITLE))
-        hits = tuple(
-            Hit(pid.decode(), float(score), title.decode()) for pid, score, title in zip(*columns, strict=True)
-        )
-        details = _details(tensors[DETAILS][row, 0])
-        results.append(SearchResult(query, tensors[GENERATION][row, 0].decode(), answer.model_version, hits, details))
-    return results
-
-
-def _details(text: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise UnexpectedAnswerError(f"details of an answer must be JSON, got {text[:60]!r} ({error})") from error
-    if not isinstance(found, dict):
-        raise UnexpectedAnswerError(f"details of an answer must be one JSON object, got {text[:60]!r}")
-    return found
-
-
-def _check_rows(tensors: Any, rows: int) -> None:
-    if any(len(values) != rows for values in tensors.values()):
-        shapes = {name: values.shape for name, values in tensors.items()}
-        raise UnexpectedAnswerError(f"{rows} texts must have {rows} answers, got tensors of shapes {shapes}")
+        requests = embed_requests(texts, side)
+        return read_embeddings(requests, [self._transport.infer(each) for each in requests])

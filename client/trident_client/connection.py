@@ -1,23 +1,21 @@
-"""Opens tritonclient's own clients: one for gRPC, one for HTTP, with TLS, without the proxy for this machine."""
+"""What a client connects to, and how; opens tritonclient's gRPC clients, without the proxy for this machine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
-import gevent
-import tritonclient.grpc as triton_grpc
-import tritonclient.http as triton_http
-from tritonclient.grpc import KeepAliveOptions
-
-from trident_client.address import Address
+from trident_client.address import Address, Protocol, parse_address, protocol_of
+from trident_client.behaviour import Behaviour
 from trident_client.errors import InvalidRequestError
 from trident_client.tls import Tls
 
 LARGEST_MESSAGE = 2**31 - 1  # bytes; tritonclient's own default
+FOR_EVER_S = 366 * 24 * 3600.0  # so long a limit is none: what waits cannot count as far as some numbers go
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Endpoint:
     """A server, and how it is spoken to.
 
@@ -25,8 +23,9 @@ class Endpoint:
         address: Where it listens.
         is_grpc: Whether that port speaks gRPC; else HTTP.
         tls: None where it speaks none.
-        concurrency: Connections of an HTTP client.
+        concurrency: Connections that an HTTP client keeps open between requests, at least.
         timeout_s: Seconds to wait for an answer; None: for ever.
+        behaviour: Repeats, headers and the like.
     """
 
     address: Address
@@ -34,31 +33,80 @@ class Endpoint:
     tls: Tls | None
     concurrency: int
     timeout_s: float | None
+    behaviour: Behaviour = field(default_factory=Behaviour)
 
-    def open(self) -> Any:
-        """Return a client of tritonclient; nothing is sent yet."""
-        return self._open_grpc() if self.is_grpc else self._open_http()
+    @property
+    def url(self) -> str:
+        """``host:port`` and, over HTTP, the path behind it."""
+        return self.address.place
 
-    def open_in_child(self) -> Any:
-        """Return such a client in a process that was forked off one that had a client."""
-        if not self.is_grpc:
-            gevent.reinit()  # what the HTTP client waits with; gRPC looks after itself
-        return self.open()
-
-    def _open_grpc(self) -> Any:
+    def grpc_options(self, library: Any) -> dict[str, Any]:
+        """Return the arguments of a gRPC client of tritonclient."""
         options = {} if self.tls is None else self.tls.grpc_options()
         if self.address.is_loopback:
-            options["channel_args"] = [*_channel_arguments(), ("grpc.enable_http_proxy", 0)]
-        return triton_grpc.InferenceServerClient(self.address.place, **options)
+            options["channel_args"] = [*_channel_arguments(library), ("grpc.enable_http_proxy", 0)]
+        return {"url": self.address.place, **options}
 
-    def _open_http(self) -> Any:
-        options = {} if self.tls is None else self.tls.http_options()
-        return triton_http.InferenceServerClient(
-            self.address.place,
+
+@dataclass(frozen=True)
+class Deadline:
+    """The moment until which an answer is waited for, on the clock of ``time.monotonic``; None: for ever."""
+
+    at: float | None
+
+    @classmethod
+    def after(cls, timeout_s: float | None) -> Deadline:
+        """Return the deadline that comes after a time."""
+        return cls(None if timeout_s is None else time.monotonic() + timeout_s)
+
+    def left_s(self) -> float | None:
+        """Return the seconds that are left; None: there is no deadline.
+
+        Raises:
+            TimeoutError: If none are.
+        """
+        if self.at is None:
+            return None
+        left_s = self.at - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the deadline has passed")
+        return left_s
+
+    def unix_ms(self) -> int | None:
+        """Return it as the server is told, in milliseconds since 1970."""
+        left_s = self.left_s()
+        return None if left_s is None else int((time.time() + left_s) * 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connecting:
+    """How to connect to a server, as a client's arguments say."""
+
+    protocol: Protocol | None
+    timeout_s: float
+    concurrency: int
+    tls: Tls | None
+    behaviour: Behaviour | None
+
+    def endpoint(self, url: str) -> Endpoint:
+        """Return the endpoint at a url.
+
+        Raises:
+            InvalidRequestError: If an argument breaks a rule.
+        """
+        if not self.timeout_s > 0:
+            raise InvalidRequestError(f"timeout_s must be > 0, got {self.timeout_s}")
+        if self.concurrency < 1:
+            raise InvalidRequestError(f"concurrency must be >= 1, got {self.concurrency}")
+        spoken = protocol_of(url, self.protocol)
+        address = parse_address(url, spoken)
+        return Endpoint(
+            address=address,
+            is_grpc=spoken == "grpc",
+            tls=secured(address, self.tls),
             concurrency=self.concurrency,
-            connection_timeout=self.timeout_s,
-            network_timeout=self.timeout_s,
-            **options,
+            timeout_s=self.timeout_s if self.timeout_s < FOR_EVER_S else None,
+            behaviour=self.behaviour or Behaviour(),
         )
 
 
@@ -76,9 +124,9 @@ def secured(address: Address, tls: Tls | None) -> Tls | None:
     return Tls() if tls is None and address.is_secure else tls
 
 
-def _channel_arguments() -> list[tuple[str, int]]:
+def _channel_arguments(library: Any) -> list[tuple[str, int]]:
     """Return what tritonclient sets where it is given no arguments of a channel."""
-    alive = KeepAliveOptions()
+    alive = library.KeepAliveOptions()
     return [
         ("grpc.max_send_message_length", LARGEST_MESSAGE),
         ("grpc.max_receive_message_length", LARGEST_MESSAGE),

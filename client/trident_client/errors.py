@@ -4,6 +4,7 @@ ClientError
 |-- InvalidRequestError        the server or the client refuses what was asked: mend the request
 |-- ServerUnavailableError     nobody answers at the address, or no generation is loaded: try again later
 |-- RequestTimeoutError        no answer in time: try again, or raise timeout_s
+|-- NotAllowedError            a gate before the server wants a token or a certificate, or another one: Behaviour, Tls
 |-- ServerOverloadedError      the server's queue is full or the request waited too long in it: try again later
 `-- UnexpectedAnswerError      the answer does not keep the contract: other versions of client and server?
 """
@@ -35,6 +36,10 @@ class ServerGaveUpError(RequestTimeoutError):
     """The server says that the request's deadline has passed; the client itself turns to it."""
 
 
+class NotAllowedError(ClientError):
+    """Whoever guards the server does not let this client in."""
+
+
 class ServerOverloadedError(ClientError):
     """The server rejected the request to protect itself."""
 
@@ -51,7 +56,43 @@ NOT_LOADED = ("is not ready", "is not found", "has no available versions")
 NOT_TRUSTED = ("certificate verify failed", "CERTIFICATE_VERIFY_FAILED", "Hostname Verification Check failed")
 NOT_LET_IN = re.compile("failed to connect to all addresses.*Socket closed")  # by a port of TLS, before any request
 OTHER_CONTRACT = ("unexpected inference", "unexpected shape for input", "data-type is", "batch-size must be <=")
-PREFIX = re.compile(r"^(?:in ensemble '\w+', |\[request id: <id_unknown>\] )+")
+PREFIX = re.compile(r"^(?:in ensemble '\w+', |\[request id: [^\]]*\] )+")
+# What each status means where its text says nothing more: gRPC's names, HTTP's numbers (499 is Triton's "cancelled").
+STATUSES: dict[str, type[ClientError]] = {
+    "INVALID_ARGUMENT": InvalidRequestError,
+    "400": InvalidRequestError,
+    "413": InvalidRequestError,
+    "UNAUTHENTICATED": NotAllowedError,
+    "PERMISSION_DENIED": NotAllowedError,
+    "401": NotAllowedError,
+    "403": NotAllowedError,
+    "407": NotAllowedError,
+    "NOT_FOUND": ServerUnavailableError,
+    "UNAVAILABLE": ServerUnavailableError,
+    "CANCELLED": ServerUnavailableError,
+    "404": ServerUnavailableError,
+    "499": ServerUnavailableError,
+    "502": ServerUnavailableError,
+    "503": ServerUnavailableError,
+    "DEADLINE_EXCEEDED": RequestTimeoutError,
+    "408": RequestTimeoutError,
+    "504": RequestTimeoutError,
+    "RESOURCE_EXHAUSTED": ServerOverloadedError,
+    "429": ServerOverloadedError,
+    "UNKNOWN": UnexpectedAnswerError,
+    "INTERNAL": UnexpectedAnswerError,
+    "UNIMPLEMENTED": UnexpectedAnswerError,
+    "ALREADY_EXISTS": UnexpectedAnswerError,
+    "FAILED_PRECONDITION": UnexpectedAnswerError,
+    "ABORTED": UnexpectedAnswerError,
+    "OUT_OF_RANGE": UnexpectedAnswerError,
+    "DATA_LOSS": UnexpectedAnswerError,
+    "409": UnexpectedAnswerError,
+    "415": UnexpectedAnswerError,
+    "500": UnexpectedAnswerError,
+    "501": UnexpectedAnswerError,
+}
+TOO_LARGE = "message larger than max"  # gRPC's own limit, which more patience does not move
 
 
 def translate(error: InferenceServerException, url: str, timeout_s: float | None) -> ClientError:
@@ -63,23 +104,37 @@ def translate(error: InferenceServerException, url: str, timeout_s: float | None
         timeout_s: The limit of the request, for the message; None: none.
     """
     status = str(error.status() or "").removeprefix("StatusCode.")
-    text = PREFIX.sub("", _first_line(str(error.message() or "")))
+    return translate_status(status, str(error.message() or ""), url, timeout_s)
+
+
+def translate_status(status: str, said: str, url: str, timeout_s: float | None) -> ClientError:
+    """Return the client's error for a status of gRPC or HTTP other than success, and what was said with it."""
+    text = PREFIX.sub("", _first_line(said))
     if any(mark in text for mark in OVERLOADED):
         reason = text.removeprefix("the server is overloaded: ")
         return ServerOverloadedError(f"the server at {url} is overloaded: {reason}; try again later")
     if EXPIRED in text:
         return ServerGaveUpError(str(timed_out(url, timeout_s)))
-    if status == "DEADLINE_EXCEEDED":
-        return timed_out(url, timeout_s)
     if any(mark in text for mark in OTHER_CONTRACT):
         return UnexpectedAnswerError(f"the server at {url} serves another contract than this client's: {text}")
-    if status == "503" or any(mark in text for mark in NOT_LOADED):
-        return ServerUnavailableError(f"the server at {url} is not ready to search: {text}")
-    if status == "UNAVAILABLE":
+    if status == "UNAVAILABLE" and not any(mark in text for mark in NOT_LOADED):
         return _unreachable_by_grpc(url, text)
-    if status in ("INVALID_ARGUMENT", "400"):
+    kind = STATUSES.get(status, UnexpectedAnswerError)
+    if any(mark in text for mark in NOT_LOADED):
+        kind = ServerUnavailableError
+    if kind is ServerOverloadedError and TOO_LARGE in text:
+        kind = InvalidRequestError
+    if kind is RequestTimeoutError:
+        return timed_out(url, timeout_s)
+    if kind is InvalidRequestError:
         return InvalidRequestError(text)
-    return UnexpectedAnswerError(f"the server at {url} failed: {status or 'no status'}, {text}")
+    failed = f"failed: {status or 'no status'}, {text}"
+    shown = {
+        ServerUnavailableError: f"is not ready to search: {text}",
+        NotAllowedError: f"does not let this client in: {status}, {text}; pass Behaviour(token=...), or Tls(...)",
+        ServerOverloadedError: f"is overloaded: {text}; try again later",
+    }
+    return kind(f"the server at {url} {shown.get(kind, failed)}")
 
 
 def timed_out(url: str, timeout_s: float | None) -> RequestTimeoutError:

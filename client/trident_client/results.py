@@ -9,11 +9,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Hit:
-    """A product that was found; ``score`` is the cosine of query and product, -1 to 1."""
+    """A product that was found; ``score`` is the cosine of query and product, -1 to 1; 0 where there is no query.
+
+    ``attributes`` are the ``fields`` that were asked for, None where the product has no such value.
+    """
 
     product_id: str
     score: float
     title: str
+    attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class SearchResult:
     """The answer to one query: hits best first, and which generation gave them.
 
     ``generation`` is its id; ``model_version`` its serial number, which is Triton's version of the ensemble.
-    ``details`` is what else the server says of the answer, empty where there is nothing.
+    ``details`` is what else the server says of the answer, empty where there is nothing. ``id`` is the answer's own,
+    made by the client; the server's query log knows it, for what people did with the answer.
     """
 
     query: str
@@ -29,6 +34,19 @@ class SearchResult:
     model_version: int
     hits: tuple[Hit, ...]
     details: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    id: str = field(default="", compare=False)
+
+    @property
+    def facets(self) -> Mapping[str, Any]:
+        """Counts of each facet that was asked for: ``values`` or ``ranges``, and ``missing``."""
+        found: Mapping[str, Any] = self.details.get("facets", {})
+        return found
+
+    @property
+    def total(self) -> int | None:
+        """How many products there are on all pages, where there was no query; None: that is not counted."""
+        total: int | None = self.details.get("total")
+        return total
 
 
 @dataclass(frozen=True)

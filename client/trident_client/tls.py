@@ -44,10 +44,12 @@ class Tls:
         files = {"root_certificates": self.ca, "certificate_chain": self.certificate, "private_key": self.key}
         return {"ssl": True} | {name: None if path is None else str(path) for name, path in files.items()}
 
-    def http_options(self) -> dict[str, Any]:
-        """Return the arguments of tritonclient's HTTP client."""
-        files = {"ca_certs": self.ca, "certfile": self.certificate, "keyfile": self.key}
-        return {"ssl": True, "ssl_options": {name: str(path) for name, path in files.items() if path is not None}}
+    def context(self) -> ssl.SSLContext:
+        """Return the context with which HTTPS is spoken."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.key, password=_no_password)
+        return context
 
 
 def _no_password() -> str:

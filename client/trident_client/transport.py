@@ -1,130 +1,107 @@
-"""One request to Triton, over gRPC or HTTP; both clients of tritonclient have the same calls."""
+"""Requests to Triton by threads, over gRPC or HTTP."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import os
-import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from http.client import HTTPException
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import tritonclient.grpc as triton_grpc
-import tritonclient.http as triton_http
-from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from trident_client.address import DEFAULT_PORTS, Protocol, grpc_proxy, parse_address, speaks_http
-from trident_client.connection import Endpoint, secured
-from trident_client.errors import (
-    ClientError,
-    InvalidRequestError,
-    RequestTimeoutError,
-    ServerGaveUpError,
-    ServerUnavailableError,
-    UnexpectedAnswerError,
-    timed_out,
-    translate,
-    unreachable,
-    untrusted,
-)
+from trident_client.answers import Answer
+from trident_client.connection import Deadline, Endpoint
+from trident_client.errors import ClientError, InvalidRequestError, ServerGaveUpError, translate_status
+from trident_client.failures import FAILURES, failure
+from trident_client.hedge import Hedge
+from trident_client.http_pool import HttpPool, Reply
+from trident_client.requests import Request
 from trident_client.results import ServerInfo
-from trident_client.tensors import DEADLINE
-from trident_client.tls import Tls
+from trident_client.spans import Spans
+from trident_client.wire import HEADER_LENGTH, error_text, grpc_call, http_body, read_grpc, read_http
 
-Array = NDArray[Any]
-FOR_EVER_S = 366 * 24 * 3600.0  # so long a limit is none: what waits cannot count as far as some numbers go
+CLOSED = "the client was closed: make a new one"
+CLOCK_AHEAD = "the clock of the server at %s is %.1f s or more ahead of this machine's: it is told no deadline any more"
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """The outputs of a model by name, and the version of the model that gave them."""
+class Link(Protocol):
+    """One protocol's way to the server; its methods raise what ``failures.FAILURES`` lists."""
 
-    tensors: Mapping[str, Array]
-    model_version: int
+    def infer(self, request: Request, deadline: Deadline, headers: dict[str, str], *, tells_deadline: bool) -> Answer:
+        """Return the answer to a request."""
+
+    def server_info(self, model: str, deadline: Deadline) -> ServerInfo:
+        """Return what server it is, and the versions of a model."""
+
+    def is_server_ready(self, deadline: Deadline) -> bool:
+        """Return whether the server says so."""
+
+    def close(self) -> None:
+        """Close what is open."""
 
 
 class Transport:
-    """A connection to a server. In a process that was forked it is opened anew: a connection cannot be shared.
+    """A connection to a server, for any number of threads.
 
-    Args:
-        url: ``host:port``; a scheme that names the protocol may stand in front.
-        protocol: What the port speaks.
-        timeout_s: Seconds to wait for an answer; infinity: for ever.
-        concurrency: Connections of the HTTP client.
-        tls: None: as the url's scheme says.
+    In a process that was forked it is opened anew: a connection cannot be shared.
 
     Raises:
-        InvalidRequestError: If url, protocol and TLS do not go together.
+        InvalidRequestError: If the endpoint's spans need what is not installed.
     """
 
-    def __init__(
-        self, url: str, protocol: Protocol, timeout_s: float, concurrency: int, tls: Tls | None = None
-    ) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         """Prepare the connection; nothing is sent yet."""
-        address = parse_address(url, protocol)
-        self.url = address.place
-        self.timeout_s = timeout_s if timeout_s < FOR_EVER_S else None
-        self._grpc = protocol == "grpc"
-        self._endpoint = Endpoint(address, self._grpc, secured(address, tls), concurrency, self.timeout_s)
-        self._library: ModuleType = triton_grpc if self._grpc else triton_http
+        self._endpoint = endpoint
+        self._link: Link = GrpcLink(endpoint) if endpoint.is_grpc else HttpLink(endpoint)
+        self._spans = Spans(endpoint)
+        self._hedge = None if endpoint.behaviour.hedge_after_s is None else Hedge(endpoint.behaviour.hedge_after_s)
         self._closed = False
-        self._sends_deadline = self.timeout_s is not None
-        self._opened_in = os.getpid()
-        self._client: Any = self._endpoint.open()
-        self._of_parent: list[Any] = []  # never closed here: that would reach into the parent's connections
+        self._tells_deadline = True
 
-    def infer(self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
+    def infer(self, request: Request) -> Answer:
         """Return the outputs of a model for inputs that share their first dimension.
 
         Raises:
             ClientError: If the server does not answer, refuses, or leaves out an output.
         """
-        started = time.monotonic()
-        try:
-            return self._infer(model, inputs, outputs, self.timeout_s)
-        except ServerGaveUpError:
-            if self.timeout_s is None or not self._sends_deadline:
-                raise
-            left_s = self.timeout_s - (time.monotonic() - started)
-            if left_s <= 0:
-                raise
-            log.warning(
-                "the clock of the server at %s is %.1f s or more ahead of this machine's: it is told no deadline any "
-                "more",
-                self.url,
-                left_s,
-            )
-            self._sends_deadline = False
-            return self._infer(model, inputs, outputs, left_s)
+        deadline = Deadline.after(self._endpoint.timeout_s)
+        with self._spans.around(request) as headers:
+            for repeats in itertools.count():
+                try:
+                    if self._hedge is None:
+                        return self._told(request, deadline, headers)
+                    return self._hedge.ask(lambda: self._told(request, deadline, headers))
+                except ClientError as error:
+                    pause_s = pause_before_repeat(self._endpoint, error, repeats, deadline)
+                    if pause_s is None:
+                        raise
+                time.sleep(pause_s)
+        raise AssertionError("a count ends never")
 
-    def _infer(
-        self, model: str, inputs: Mapping[str, Array], outputs: Sequence[str], timeout_s: float | None
-    ) -> Answer:
-        sent = []
-        for name, values in inputs.items():
-            tensor = self._library.InferInput(name, list(values.shape), np_to_triton_dtype(values.dtype))
-            tensor.set_data_from_numpy(values)
-            sent.append(tensor)
-        wanted = [self._library.InferRequestedOutput(name) for name in outputs]
-        options: dict[str, Any] = {"client_timeout": timeout_s} if self._grpc else {}
-        if self._sends_deadline and timeout_s is not None:
-            options["parameters"] = {DEADLINE: int((time.time() + timeout_s) * 1000)}
-        with self._own_errors() as client:
-            answer = client.infer(model, sent, outputs=wanted, **options)
-            found = {name: answer.as_numpy(name) for name in outputs}
-            response = answer.get_response()
-            version = int(response.model_version if self._grpc else response["model_version"])
-        missing = [name for name, values in found.items() if values is None]
-        if missing:
-            raise UnexpectedAnswerError(f"the server at {self.url} left out {', '.join(missing)} of model {model}")
-        return Answer(found, version)
+    def _told(self, request: Request, deadline: Deadline, headers: dict[str, str]) -> Answer:
+        """Return the answer; where the server's clock is so far ahead that it gives up at once, tell no deadline."""
+        tells = self._tells_deadline
+        try:
+            return self._once(request, deadline, headers, tells_deadline=tells)
+        except ServerGaveUpError:
+            left_s = seconds_left(deadline)
+            if left_s is None or not tells:
+                raise
+            if self._tells_deadline:  # else another thread has said so
+                log.warning(CLOCK_AHEAD, self._endpoint.url, left_s)
+            self._tells_deadline = False
+            return self._once(request, deadline, headers, tells_deadline=False)
+
+    def _once(self, request: Request, deadline: Deadline, headers: dict[str, str], *, tells_deadline: bool) -> Answer:
+        self._check_open()
+        try:
+            return self._link.infer(request, deadline, headers, tells_deadline=tells_deadline)
+        except FAILURES as error:
+            raise failure(error, self._endpoint) from error
 
     def server_info(self, model: str) -> ServerInfo:
         """Return name and version of the server, and the versions of a model that are loaded.
@@ -132,82 +109,134 @@ class Transport:
         Raises:
             ClientError: If the server does not answer, or the model is not loaded.
         """
-        # What both protocols call as_json differs: over HTTP it is what comes anyway.
-        options = {**self._limit, "as_json": True} if self._grpc else {}
-        with self._own_errors() as client:
-            server = client.get_server_metadata(**options)
-            versions = client.get_model_metadata(model, **options)["versions"]
-            return ServerInfo(server["name"], server["version"], tuple(sorted(int(version) for version in versions)))
+        self._check_open()
+        try:
+            return self._link.server_info(model, Deadline.after(self._endpoint.timeout_s))
+        except FAILURES as error:
+            raise failure(error, self._endpoint) from error
 
     def is_ready(self, model: str) -> bool:
         """Return whether the server answers and the model is loaded; a closed connection still raises."""
+        self._check_open()
+        deadline = Deadline.after(self._endpoint.timeout_s)
         try:
-            with self._own_errors() as client:
-                if not client.is_server_ready(**self._limit):
-                    return False
-            self.server_info(model)  # a server that is not Triton may call every path ready
-        except InvalidRequestError:
-            raise
-        except ClientError:
+            # A server that is not Triton may call every path ready.
+            return self._link.is_server_ready(deadline) and bool(self._link.server_info(model, deadline))
+        except (*FAILURES, ClientError):
             return False
-        return True
 
     def close(self) -> None:
         """Close the connection."""
         self._closed = True
+        self._link.close()
+        if self._hedge is not None:
+            self._hedge.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidRequestError(CLOSED)
+
+
+class GrpcLink:
+    """tritonclient's gRPC client, which threads may share."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Open nothing yet but a channel."""
+        self._endpoint = endpoint
+        self._opened_in = os.getpid()
+        self._client = self._open()
+        self._of_parent: list[Any] = []  # never closed here: that would reach into the parent's connections
+
+    def infer(self, request: Request, deadline: Deadline, headers: dict[str, str], *, tells_deadline: bool) -> Answer:
+        """Return the answer to a request."""
+        call = grpc_call(request, deadline.unix_ms() if tells_deadline else None)
+        result = self._connected().infer(**call, **self._options(deadline, headers))
+        return read_grpc(request, result, self._endpoint.url)
+
+    def server_info(self, model: str, deadline: Deadline) -> ServerInfo:
+        """Return what server it is, and the versions of a model."""
+        client = self._connected()
+        server = client.get_server_metadata(as_json=True, **self._options(deadline))
+        found = client.get_model_metadata(model, as_json=True, **self._options(deadline))
+        return server_info(server, found)
+
+    def is_server_ready(self, deadline: Deadline) -> bool:
+        """Return whether the server says so."""
+        return bool(self._connected().is_server_ready(**self._options(deadline)))
+
+    def close(self) -> None:
+        """Close the channel."""
         if self._opened_in == os.getpid():
             self._client.close()
 
-    @property
-    def _limit(self) -> dict[str, Any]:
-        return {"client_timeout": self.timeout_s} if self._grpc else {}
+    def _options(self, deadline: Deadline, headers: dict[str, str] | None = None) -> dict[str, Any]:
+        sent = {**self._endpoint.behaviour.sent_headers(), **(headers or {})}
+        return {"client_timeout": deadline.left_s(), "headers": sent or None}
+
+    def _open(self) -> Any:
+        return triton_grpc.InferenceServerClient(**self._endpoint.grpc_options(triton_grpc))
 
     def _connected(self) -> Any:
         """Return the client of this process."""
         if self._opened_in != os.getpid():
             self._of_parent.append(self._client)
             self._opened_in = os.getpid()
-            self._client = self._endpoint.open_in_child()
+            self._client = self._open()
         return self._client
 
-    @contextmanager
-    def _own_errors(self) -> Iterator[Any]:
-        """Yield tritonclient's client, and turn what it raises within the block into the client's errors."""
-        if self._closed:
-            raise InvalidRequestError("the client was closed: make a new SearchClient")
-        try:
-            yield self._connected()
-        except InferenceServerException as error:
-            found = translate(error, self.url, self.timeout_s)
-            if self._grpc and isinstance(found, ServerUnavailableError) and speaks_http(self.url):
-                found = self._wrong_protocol("http")
-            raise self._with_proxy(found) from error
-        except TimeoutError as error:  # of the HTTP client's sockets, as those below
-            raise timed_out(self.url, self.timeout_s) from error
-        except ssl.SSLCertVerificationError as error:
-            raise untrusted(self.url, str(error)) from error
-        except OSError as error:
-            raise unreachable(self.url, error.strerror or str(error)) from error
-        except HTTPException as error:
-            if "Expected HTTP/" in str(error):
-                raise self._wrong_protocol("grpc") from error
-            raise unreachable(self.url, str(error)) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # of its parsers, which trust what they get
-            raise UnexpectedAnswerError(f"what answers at {self.url} is no Triton server: {error!r}") from error
 
-    def _with_proxy(self, error: ClientError) -> ClientError:
-        """Return an error that names the proxy where one stands between and may be the reason."""
-        proxy = grpc_proxy(self._endpoint.address) if self._grpc else None
-        if proxy is None or not isinstance(error, ServerUnavailableError | RequestTimeoutError):
-            return error
-        host = self._endpoint.address.host
-        return type(error)(
-            f"{error}; asked through the proxy of the environment, {proxy}: no_proxy={host} goes without"
-        )
+class HttpLink:
+    """Triton's HTTP over connections that threads share."""
 
-    def _wrong_protocol(self, spoken: Protocol) -> ServerUnavailableError:
-        wanted: Protocol = "grpc" if self._grpc else "http"
-        return ServerUnavailableError(
-            f"the port at {self.url} speaks {spoken}, not {wanted}: pass protocol='{spoken}', or the server's {wanted} "
-            f"port, {DEFAULT_PORTS[wanted]} by default"
-        )
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Open nothing yet."""
+        self._endpoint = endpoint
+        self._pool = HttpPool(endpoint)
+
+    def infer(self, request: Request, deadline: Deadline, headers: dict[str, str], *, tells_deadline: bool) -> Answer:
+        """Return the answer to a request."""
+        body, own = http_body(request, deadline.unix_ms() if tells_deadline else None)
+        path = f"/v2/models/{request.model}/infer"
+        reply = self._good(self._pool.ask("POST", path, {**headers, **own}, body, deadline))
+        return read_http(request, reply.body, reply.headers.get(HEADER_LENGTH), self._endpoint.url)
+
+    def server_info(self, model: str, deadline: Deadline) -> ServerInfo:
+        """Return what server it is, and the versions of a model."""
+        server = self._good(self._pool.ask("GET", "/v2", {}, None, deadline))
+        found = self._good(self._pool.ask("GET", f"/v2/models/{model}", {}, None, deadline))
+        return server_info(json.loads(server.body), json.loads(found.body))
+
+    def is_server_ready(self, deadline: Deadline) -> bool:
+        """Return whether the server says so."""
+        return self._pool.ask("GET", "/v2/health/ready", {}, None, deadline).status == 200
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.close()
+
+    def _good(self, reply: Reply) -> Reply:
+        if reply.status != 200:
+            said = error_text(reply.body, reply.reason)
+            raise translate_status(str(reply.status), said, self._endpoint.url, self._endpoint.timeout_s)
+        return reply
+
+
+def server_info(server: Any, model: Any) -> ServerInfo:
+    """Return what Triton's metadata of server and model say."""
+    return ServerInfo(server["name"], server["version"], tuple(sorted(int(each) for each in model["versions"])))
+
+
+def seconds_left(deadline: Deadline) -> float | None:
+    """Return what is left of a deadline; None where there is none, or nothing is left."""
+    try:
+        return deadline.left_s()
+    except TimeoutError:
+        return None
+
+
+def pause_before_repeat(endpoint: Endpoint, error: ClientError, repeats: int, deadline: Deadline) -> float | None:
+    """Return how long to wait before a request is repeated; None where it is not."""
+    try:
+        return endpoint.behaviour.pause_s(error, repeats, deadline.left_s())
+    except TimeoutError:
+        return None

@@ -19,7 +19,9 @@ from trident.commands import (
     engine,
     evaluate,
     export,
+    gateway,
     generations,
+    pairs_from_clicks,
     promote,
     push,
     report,
@@ -52,6 +54,7 @@ def _options(version: bool = typer.Option(False, "--version", help="Print the ve
 
 
 app.command(name="sample")(sample.command)
+app.command(name="pairs-from-clicks")(pairs_from_clicks.command)
 app.command(name="train")(train.command)
 app.command(name="cross-validate")(cross_validate.command)
 app.command(name="compare")(compare.command)
@@ -66,6 +69,7 @@ app.command(name="bench")(bench.command)
 app.command(name="tune")(tune.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
+app.command(name="gateway")(gateway.command)
 app.command(name="promote")(promote.command)
 app.command(name="rollback")(rollback.command)
 app.command(name="generations")(generations.command)

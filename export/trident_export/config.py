@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Literal
 
+from trident.attributes.inference import check_asked
 from trident.data.reading import CATALOGUE_COLUMNS, EXPORT_CATALOGUE, Reading, check_columns
 from trident.errors import ConfigError
 from trident.generation.plan import Library
@@ -54,18 +55,20 @@ class ExportConfig:
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
-    exact_up_to: int = 50_000  # different vectors; of so many all are compared, of more a graph finds the nearest
-    recall_target: float = 0.95  # recall@10 of the index at its default ef, against exact search
+    exact_up_to: int | None = None  # different vectors that are all compared; None: 50,000, or more as measured
+    recall_target: float = 0.99  # recall@10 of the graph, against exact search; the shallowest that reaches it is taken
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
     encoding: str | None = None  # of the catalogue where it is text; None: UTF-8
+    attributes: dict[str, str] = field(default_factory=dict)  # catalogue: column -> type, where it is not guessed
 
     def __post_init__(self) -> None:
         """Check the ranges and the names of columns."""
         check_columns(self.columns, CATALOGUE_COLUMNS, "columns")
+        check_asked(self.attributes, "attributes")
         if not 0 < self.recall_target <= 1:
             raise ConfigError(f"recall_target must be in (0, 1], got {self.recall_target}")
-        if self.exact_up_to < 0:
+        if self.exact_up_to is not None and self.exact_up_to < 0:
             raise ConfigError(f"exact_up_to must be >= 0 vectors, got {self.exact_up_to}")
         if self.threads < 1:
             raise ConfigError(f"threads must be >= 1, got {self.threads}")

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from trident.attributes.building import ARRAYS_FILE
+from trident.attributes.schema import SCHEMA_FILE
 from trident.config import to_table
 from trident.data.catalogue import CATALOGUE_FILE
 from trident.encoder.base_model import file_sha256
@@ -14,6 +16,7 @@ from trident.encoder.text import TEXT_CONTRACT_FILE
 from trident.encoder.tokenization import TOKENIZER_FILE
 from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identity, unpadded_part, walk
 from trident.generation.plan import PlanManifest
+from trident.index.files import CUTS_FILE
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import assemble, template_folder
@@ -23,7 +26,7 @@ from trident_export.stages.encoder import Encoder
 def part_hashes(
     job: ExportJob, encoder: Encoder, profiles: Sequence[Profile], plan: PlanManifest | None
 ) -> dict[str, str]:
-    """Return the hash of every part that an answer depends on; not of the report, which holds times.
+    """Return the hash of every part that an answer depends on; not of what holds times: the report, an index's cuts.
 
     Of a plan it is the hash of what it is made of: the same inputs need not give the same bytes.
     """
@@ -39,9 +42,12 @@ def part_hashes(
         "profiles": hashlib.sha256(json.dumps([to_table(each) for each in profiles]).encode()).hexdigest(),
         **({} if plan is None else {f"engine/{plan.library}/{plan.precision}": plan.identity}),
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
+        "attributes": file_sha256(parts / ARRAYS_FILE),
+        "attributes/schema": file_sha256(parts / SCHEMA_FILE),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
-        **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index")},
+        **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index") if path.name != CUTS_FILE},
+        "exact_up_to": str(job.config.exact_up_to),
     }
 
 
@@ -52,7 +58,8 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
         for path in (parts / file, data_file(parts / file)):
             if path.is_file():
                 path.rename(folders["encoder"] / path.name)
-    (parts / CATALOGUE_FILE).rename(folders["retriever"] / CATALOGUE_FILE)
+    for name in (CATALOGUE_FILE, ARRAYS_FILE, SCHEMA_FILE):
+        (parts / name).rename(folders["retriever"] / name)
     for path in walk(parts / "index"):
         path.rename(folders["retriever"] / path.name)
     for name in (TOKENIZER_FILE, TEXT_CONTRACT_FILE):

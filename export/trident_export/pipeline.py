@@ -1,4 +1,4 @@
-"""Exports a run: merge, ONNX, parity, catalogue, index, precisions, engine, golden, quality, repository, gate.
+"""Exports a run: from the attributes, the merge and the graph to golden answers, the repository and the gate.
 
     trident export runs/demo --catalogue products.csv --out generations/
 
@@ -23,6 +23,7 @@ from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import file_sha256
 from trident.encoder.served_encoder import load_encoder
 from trident.errors import ModelError
+from trident.generation.durable import put_in_place
 from trident.generation.generation import (
     REPOSITORY_FOLDER,
     TEST_PAIRS_FILE,
@@ -41,9 +42,11 @@ from trident_export.job import EmbeddingProgress, ExportJob, ExportOrder
 from trident_export.parts import fill_repository, part_hashes
 from trident_export.progress_rows import Stage, Stages
 from trident_export.stages.answers import answer_golden, judge_quality, served_queries
+from trident_export.stages.attributes import export_attributes
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
+from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate, require_comparable
 
 BASE_FILE = "base.json"
@@ -54,7 +57,6 @@ VERSIONS_OF = (
     "peft",
     "onnx",
     "onnxruntime",
-    "hnswlib",
     "tokenizers",
     "numpy",
 )
@@ -67,6 +69,7 @@ def export_generation(
     *,
     report: Callable[[Stage], None] = lambda _: None,
     embedding: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
+    building: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
 ) -> Generation:
     """Return the generation made of a run and a catalogue; the one that is there when it exists already.
 
@@ -74,6 +77,7 @@ def export_generation(
         order: What is asked for.
         report: Called after each stage.
         embedding: Called with the number of products; its context manager yields a progress function.
+        building: As ``embedding``, while the index is built.
 
     Raises:
         GateError: If the gate refuses the generation; the output is as it was then, but for ``refusal.json``.
@@ -96,9 +100,11 @@ def export_generation(
         )
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
+        export_attributes(job)
         encoder = export_encoder(job)
+        tell_needs(job, encoder, embeddings)
         products = embed_products(job, encoder, embeddings, embedding)
-        index = export_index(job, encoder, products)
+        index = export_index(job, encoder, products, building)
         proofs = export_precisions(job, encoder, products)
         profiles = make_profiles(encoder.tokenizer, job.queries, job.catalogue.titles)
         plan = export_engine(job, profiles)
@@ -108,6 +114,8 @@ def export_generation(
         )
         answer_golden(job, served, encoder.tokenizer, index)
         quality = judge_quality(job, served, encoder.tokenizer, index)
+        settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
+        del index, products, served  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
             place_engine(job, plan)
         hashes = part_hashes(job, encoder, profiles, plan)
@@ -126,7 +134,7 @@ def export_generation(
                 query_tokens=profiles[0].opt[1],
             )
             with job.stages.stage("repository") as notes:
-                fill_repository(job, identity, index.dimension)
+                fill_repository(job, identity, settings["dimension"])
                 notes.path, notes.proof = job.folder / REPOSITORY_FOLDER, f"serial {identity.serial}"
             manifest = Manifest(
                 id=identity.id,
@@ -137,7 +145,7 @@ def export_generation(
                 parts=hashes,
                 parents=_parents(order),
                 text=to_table(encoder.tokenizer.contract),
-                index={**to_table(order.config.index), "dimension": index.dimension},
+                index=settings,
                 products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,
@@ -148,7 +156,7 @@ def export_generation(
             manifest = pass_gate(job, manifest)
             write_manifest(job.folder, replace(manifest, stages=[asdict(row) for row in job.stages.rows]))
             give_rights(job.folder)
-            job.folder.rename(target)
+            put_in_place(job.folder, target)
     return Generation.load(target)
 
 

@@ -22,14 +22,16 @@ from transformers import AutoModel
 
 from trident.data.catalogue import read_catalogue
 from trident.data.pairs import read_pairs
+from trident.encoder import file_sample
 from trident.encoder.base_model import weights_fingerprint
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ConfigError, DataError, ExportError, FormatError, GenerationError, ModelError, TridentError
-from trident.generation.generation import Generation, find_generation, list_generations
+from trident.generation.generation import MANIFEST_FILE, Generation, find_generation, list_generations, write_manifest
 from trident.index.exact_search import exact_search
 from trident.index.index import VectorIndex
+from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.graphs.graph_file import check_graph
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
@@ -65,8 +67,8 @@ def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None
     generation.verify_files()
     manifest = generation.manifest
     assert [row["stage"] for row in manifest.stages] == [
-        "merge", "onnx", "parity", "unpadded", "kernels", "catalogue", "index", "fp16", "int8", "int8 unpadded",
-        "int8 kernels", "golden", "quality", "repository", "gate",
+        "attributes", "merge", "onnx", "parity", "unpadded", "kernels", "catalogue",
+        "index", "fp16", "int8", "int8 unpadded", "int8 kernels", "golden", "quality", "repository", "gate",
     ]  # fmt: skip
     assert manifest.products == 144
     trained = json.loads((tiny_run / "report.json").read_text())["test"][-1]["judged"]["roc_auc"]["value"]
@@ -343,8 +345,45 @@ def test_changed_files_are_found(generation: Generation, tmp_path: Path, damage:
     copy = Generation.load(Path(shutil.copytree(generation.folder, tmp_path / generation.id)))
     copy.verify_files()
     damage(served(copy, "encoder") / "model.onnx")  # type: ignore[operator]
-    with pytest.raises(GenerationError, match=message):
+    for check in (copy.verify_files, copy.check_files):
+        with pytest.raises(GenerationError, match=message):
+            check()
+
+
+def test_a_byte_in_the_middle_of_a_large_file_is_found_by_the_whole_hash(
+    generation: Generation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_sample, "WHOLE_BYTES", 2**14)
+    monkeypatch.setattr(file_sample, "END_BYTES", 2**12)
+    monkeypatch.setattr(file_sample, "BLOCKS", 2)
+    copy = Generation.load(Path(shutil.copytree(generation.folder, tmp_path / generation.id)))
+    path = copy.folder / "large"
+    path.write_bytes(bytes(100_000))
+    (copy.folder / MANIFEST_FILE).unlink()
+    write_manifest(copy.folder, copy.manifest)
+    copy = Generation.load(copy.folder)
+    with path.open("r+b") as file:
+        file.seek(50_000)
+        file.write(b"x")
+    copy.check_files()
+    with pytest.raises(GenerationError, match="large was changed after the export"):
         copy.verify_files()
+    path.write_bytes(bytes(50_000) + b"x" * 50_000)
+    with pytest.raises(GenerationError, match="large was changed after the export"):
+        copy.check_files()
+
+
+def test_a_catalogue_of_one_product(tiny_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("product_id,product_title\nonly,red lamp\n", encoding="utf-8")
+    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    made = export_generation(ExportOrder(tiny_run, tmp_path / "one.csv", tmp_path / "generations", config))
+    assert made.manifest.products == 1
+    hits = Searcher.load(made).search(["red lamp"])
+    assert (hits.product_ids[0].tolist(), hits.titles[0, 0], hits.counts.tolist()) == (
+        [b"only", *[b""] * 9],
+        b"red lamp",
+        [[1]],
+    )
 
 
 def test_damaged_manifests_are_named(generation: Generation, tmp_path: Path) -> None:

@@ -12,13 +12,13 @@ import pytest
 from trident.generation.generation import list_generations
 
 STAGES = (
-    "merge", "onnx", "parity", "catalogue", "index", "fp16", "int8", "engine", "golden", "quality", "repository",
-    "gate",
+    "attributes", "merge", "onnx", "parity", "catalogue",
+    "index", "fp16", "int8", "engine", "golden", "quality", "repository", "gate",
 )  # fmt: skip
 # Where something begins to be kept: the first files, embeddings that outlive the export, the serial number, the last.
 FEW = ("merge", "catalogue", "repository", "gate")
 EXPORT = """
-import os, signal, sys, threading
+import contextlib, os, signal, sys, threading
 from pathlib import Path
 import torch
 from trident_export.config import EngineConfig, ExportConfig
@@ -32,9 +32,20 @@ def end():
 def report(stage):
     if stage.stage == last:
         end()
+@contextlib.contextmanager
+def embedding(total):
+    left = [float(last.removesuffix(" products")) if last.endswith(" products") else float("inf")]
+    def count(products):
+        left[0] -= products
+        if left[0] <= 0:
+            end()
+    yield count
 if last.endswith(" s"):
     threading.Timer(float(last[:-2]), end).start()
-export_generation(ExportOrder(Path(run), Path(catalogue), Path(output), config), report=report)
+made = export_generation(
+    ExportOrder(Path(run), Path(catalogue), Path(output), config), report=report, embedding=embedding
+)
+print(made.id, *(row["proof"] for row in made.manifest.stages if row["stage"] in ("catalogue", "index")), sep="; ")
 """
 
 
@@ -81,3 +92,28 @@ def test_a_kill_at_any_moment_leaves_nothing(
     (one,) = list_generations(generations)
     one.verify_files()
     assert not list(generations.glob(".export*"))
+
+
+@pytest.mark.slow
+def test_kills_while_embedding_lose_little_and_change_nothing(
+    warm_python: Any, tiny_run: Path, tmp_path: Path, slow_seed: int
+) -> None:
+    catalogue = tmp_path / "products.csv"
+    rows = [f"{row},{'brass ' * (row % 7)}kettle {row}" for row in range(20_000)]
+    catalogue.write_text("\n".join(["product_id,product_title", *rows]) + "\n", encoding="utf-8")
+    arguments = ("-c", EXPORT, tiny_run, catalogue)
+    whole = warm_python.run(*arguments, tmp_path / "whole", "none")
+    assert whole.returncode == 0, whole.stderr
+    moments = random.Random(slow_seed)
+    for point in sorted(moments.randint(1, 19_999) for _ in range(10)):
+        killed = warm_python.run(*arguments, tmp_path / "generations", f"{point} products")
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert list_generations(tmp_path / "generations") == []
+    done = warm_python.run(*arguments, tmp_path / "generations", "none")
+    assert done.returncode == 0, done.stderr
+    assert "of them before" in done.stdout, "embedding went on where a killed export was"
+    identity, _, proof = done.stdout.partition("; ")
+    assert (identity, proof.partition("; ")[2]) == (
+        whole.stdout.partition("; ")[0],
+        whole.stdout.partition("; ")[2].partition("; ")[2],
+    ), "the same bytes, and the same recall"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from trident.errors import ConfigError
 from trident.generation.generation import Generation, find_generation, list_generations
 from trident.index.index import IndexConfig
 from trident.quality.config import GateConfig
+from trident.quality.gate import record_gate, run_gate
 from trident.quality.gate_report import GateError
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
@@ -126,7 +128,7 @@ def test_beside_a_generation_of_an_earlier_trident_an_export_needs_a_reason(
     (line,) = refused.stderr.splitlines()
     assert line == (
         f"trident: the gate cannot compare with what serves from {generations}: generation {serving.id} was made by "
-        "an earlier Trident (format 1, this one reads 2); export into another folder, or overrule with "
+        "an earlier Trident (format 1, this one reads 3); export into another folder, or overrule with "
         '--force "reason"'
     )
     forced = run_warm(*arguments, "--force", "the format is new", "--json")
@@ -134,7 +136,7 @@ def test_beside_a_generation_of_an_earlier_trident_an_export_needs_a_reason(
     (entry,) = find_generation(generations).manifest.gate
     assert (entry["forced"], entry["passed"]) == ("the format is new", False)
     (failed,) = [check for check in entry["checks"] if not check["passed"]]
-    assert (failed["name"], failed["value"], failed["bound"]) == ("format", 1, 2)
+    assert (failed["name"], failed["value"], failed["bound"]) == ("format", 1, 3)
     assert failed["rule"].startswith(f"generation {serving.id} was made by an earlier Trident")
 
 
@@ -143,10 +145,31 @@ def test_a_generation_of_an_earlier_trident_is_not_served(
 ) -> None:
     (found,) = list_generations(generations)
     made_earlier(found)
-    words = f"generation {found.id} was made by an earlier Trident (format 1, this one reads 2): export again"
+    words = f"generation {found.id} was made by an earlier Trident (format 1, this one reads 3): export again"
     for options in ((), ("--generation", found.id)):
         refused = run_warm("serve", "--generations", generations, *options)
         assert (refused.returncode, refused.stderr.splitlines()[-1]) == (1, f"trident: {words}")
     listed = run_warm("generations", "--generations", generations, "--json")
     (row,) = json.loads(listed.stdout)["generations"]
     assert (row["id"], row["damage"]) == (found.id, words)
+
+
+def test_a_generation_is_on_the_disk_before_it_has_its_name(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path, disk: Any
+) -> None:
+    made = export(tiny_run, tiny_data, tmp_path / "generations")
+    assert not disk.unsynced
+    (named,) = [event for event in disk.events if event[0] == "rename" and event[2] == str(made.folder)]
+    after = disk.events[disk.events.index(named) :]
+    assert ("sync", str(made.folder.parent)) in after
+    synced = {event[1].removeprefix(named[1]) for event in disk.events if event[0] == "sync"}
+    missing = [path for path in made.folder.rglob("*") if str(path).removeprefix(str(made.folder)) not in synced]
+    assert missing == []
+
+
+def test_a_manifest_with_another_judgement_is_on_the_disk_before_it_counts(generations: Path, disk: Any) -> None:
+    (serving,) = list_generations(generations)
+    report = run_gate(serving, None, PLAIN.gate)
+    record_gate(serving, report, by="promote", force=None if report.passed else "as it is")
+    assert not disk.unsynced
+    assert disk.synced_after(serving.folder)

@@ -177,7 +177,7 @@ def test_a_model_that_cannot_be_loaded_again_takes_the_server_with_it(tiny_gener
     )
     with serving(generations, tmp_path / "log") as served:
         before = served.tritonserver
-        link = next((served.folder.models / "retriever").glob("*/flat.json"))
+        link = next((served.folder.models / "retriever").glob("*/cuts.json"))
         link.unlink()
         link.write_text("damaged")
         os.kill(served.models()[0].pid, signal.SIGKILL)

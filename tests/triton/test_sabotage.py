@@ -23,6 +23,7 @@ from trident.generation.generation import Generation, Identity, generation_by_id
 from trident.generation.golden import save_golden
 from trident.generation.state import ServingFolder
 from trident.index.index import IndexConfig, VectorIndex
+from trident.index.ways import Cuts
 from trident.probe.golden_check import check_golden, check_serving
 from trident.probe.running import find_running
 from trident.promotion.gating import gate_of
@@ -129,17 +130,18 @@ def test_index_of_another_encoder(server: TritonServer, own: Any, b: Generation)
     ) in message
 
 
-def test_flat_search_of_another_index(server: TritonServer, own: Any, b: Generation) -> None:
+def test_codes_of_another_index(server: TritonServer, own: Any, b: Generation) -> None:
     """The integers are those of other vectors, and every record says that they belong here: the answers tell."""
-    folder = b.version_folder("retriever")
-    table = json.loads((folder / "flat.json").read_text())
-    for path in own.a.version_folder("retriever").glob("flat.*"):
-        shutil.copyfile(path, folder / path.name)
-    assert "model_repository/retriever/1/flat" in refusal(server, own, b.id)
+    folder, other = b.version_folder("retriever"), own.a.version_folder("retriever")
+    for name in ("codes.npy", "scales.npy"):
+        shutil.copyfile(other / name, folder / name)
+    assert "model_repository/retriever/1/codes.npy" in refusal(server, own, b.id)
     hide(b)
-    assert "flat.json must be of index " in refusal(server, own, b.id)
-    other = json.loads((folder / "flat.json").read_text())
-    (folder / "flat.json").write_text(json.dumps({**other, "index_sha256": table["index_sha256"]}))
+    assert "codes.npy was changed: sha256 must be " in refusal(server, own, b.id)
+    record, theirs = (json.loads((each / "index.json").read_text()) for each in (folder, other))
+    for name in ("codes.npy", "scales.npy"):
+        record["files"][name] = theirs["files"][name]
+    (folder / "index.json").write_text(json.dumps(record))
     hide(b)
     message = refusal(server, own, b.id)
     assert "golden" in message, message
@@ -255,8 +257,9 @@ def test_recall_dropped_by_ef_1(server: TritonServer, own: Any, b: Generation) -
         config=IndexConfig(m=2, ef_construction=2, ef=1),
         encoder_fingerprint=index.encoder_fingerprint,
     )
+    blunt.cuts = Cuts(exact_up_to=0)
     blunt.save(folder)
-    assert "model_repository/retriever/1/flat.json is missing" in refusal(server, own, b.id)
+    assert "model_repository/retriever/1/" in refusal(server, own, b.id)
     save_golden(Searcher.load(b).answers([answer.query for answer in b.golden()]), b.folder / "golden.json")
     hide(b, **{"index.m": 2, "index.ef_construction": 2, "index.ef": 1})
     overrides = ["gate.latency_ratio=1000", "gate.threads=1", "gate.quality_tolerance=1"]

@@ -28,6 +28,7 @@ from trident.watch.serving_metrics import SCORE_BUCKET
 from trident_client import InvalidRequestError, SearchClient, SearchResult, ServerUnavailableError, Tls
 
 SHOWN_WITHIN_S = 5.0
+LINE = {"time", "generation", "id", "query", "shown", "sequence"}
 
 
 @dataclass(frozen=True)
@@ -164,12 +165,17 @@ def test_the_query_log_holds_what_was_typed(server: TritonServer, client: Search
     log = watch.query_log
     assert log is not None
     lines = total(server, "trident_query_log_lines_total")
-    client.search_many(["ivory Größe sofa", "navy lamp"])
+    results = client.search_many(["ivory Größe sofa", "navy lamp"])
     client.embed(["only embedded"])
     assert settled(server, "trident_query_log_lines_total", lines + 2) == lines + 2
     rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert {row["query"] for row in rows[-2:]} == {"ivory Größe sofa", "navy lamp"}  # of two processes, maybe
-    assert all(row.keys() == {"time", "generation", "query"} for row in rows)
+    assert all({"time", "generation", "query"} <= row.keys() <= LINE for row in rows)
+    by_id = {row.get("id"): row for row in rows}
+    for result in results:
+        row = by_id[result.id]
+        assert (row["query"], row["generation"]) == (result.query, result.generation)
+        assert row["shown"] == [hit.product_id for hit in result.hits]
     assert not any("only embedded" in row["query"] for row in rows)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert total(server, "trident_query_log_dropped_total") == 0

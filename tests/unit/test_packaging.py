@@ -20,6 +20,7 @@ import trident
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+CLIENT = tomllib.loads((REPOSITORY / "client/pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 CONSTRAINTS = (REPOSITORY / "constraints.txt").read_text("utf-8").splitlines()
 PINS = {
@@ -31,13 +32,12 @@ PACKAGE_ROOTS = {
     "trident_train": "train/trident_train",
     "trident_export": "export/trident_export",
     "trident_gpu": "gpu/trident_gpu",
-    "trident_client": "client/trident_client",
+    "trident_gateway": "gateway/trident_gateway",
 }
 DATA_ROOTS = {"trident_export/model_repository": "model_repository", "trident_train/recipes": "train/recipes"}
 # What the wheel holds beside Python: moving a module must not leave behind what it reads.
 DATA_FILES = {
     "trident": "py.typed quality/templates/comparison.html.j2 templates/page.css",
-    "trident_client": "py.typed",
     "trident_export": (
         "py.typed model_repository/embed/config.pbtxt model_repository/embed/configs/cpu.pbtxt "
         "model_repository/encoder/config.pbtxt model_repository/encoder/configs/onnxruntime.pbtxt "
@@ -48,6 +48,7 @@ DATA_FILES = {
         "model_repository/tokenizer/configs/torch.pbtxt"
     ),
     "trident_gpu": "py.typed",
+    "trident_gateway": "py.typed",
     "trident_train": (
         "py.typed recipes/demo.toml recipes/esci-e5-large-v2.toml recipes/esci.toml recipes/general.toml "
         "recipes/icecat.toml recipes/movies.toml report/templates/card.md.j2 report/templates/report.html.j2"
@@ -59,7 +60,7 @@ VOCABULARY = (
 )
 ALL_REQUIREMENTS = [
     pytest.param(Requirement(line), id=f"{extra}: {line}")
-    for extra, lines in {"bare": PROJECT["dependencies"], **EXTRAS}.items()
+    for extra, lines in {"client": CLIENT["dependencies"], **EXTRAS}.items()
     for line in lines
 ]
 
@@ -85,8 +86,8 @@ def source_files(root: Path) -> set[str]:
     }
 
 
-def test_the_bare_install_is_the_thin_client():
-    requirements = [Requirement(line) for line in PROJECT["dependencies"]]
+def test_the_client_asks_for_numpy_and_tritonclient():
+    requirements = [Requirement(line) for line in CLIENT["dependencies"]]
     assert {(found.name, frozenset(found.extras)) for found in requirements} == {
         ("numpy", frozenset()),
         ("tritonclient", frozenset({"grpc", "http"})),
@@ -94,7 +95,8 @@ def test_the_bare_install_is_the_thin_client():
 
 
 def test_the_extras_are_those_of_the_documentation():
-    assert set(EXTRAS) == {"serve", "triton", "train", "trackers", "export", "bench", "tensorrt", "gpu", "demo", "dev"}
+    extras = "serve triton train trackers export bench tensorrt gpu gateway demo dev"
+    assert set(EXTRAS) == set(extras.split())
 
 
 @pytest.mark.parametrize("requirement", ALL_REQUIREMENTS)
@@ -116,7 +118,7 @@ def test_constraints_pin_what_the_installed_requirements_bring():
             lines = importlib.metadata.requires(requirement.name) or []
         except importlib.metadata.PackageNotFoundError:
             continue  # an extra of another platform, or one that these tests do not need
-        if node[0] not in PINS and node[0] != "trident-search":
+        if node[0] not in PINS and node[0] not in ("trident-search", "trident-client"):
             missing.add(node[0])
         for line in lines:
             child = Requirement(line)
@@ -138,7 +140,7 @@ def test_versions_agree():
     headings = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d{2}-\d{2}))?$", changelog, re.MULTILINE)
     assert headings[0] == ("Unreleased", "")
     newest, day = headings[1]
-    assert newest == PROJECT["version"] == trident.__version__
+    assert newest == PROJECT["version"] == CLIENT["version"] == trident.__version__
     assert day, "a released version carries its date"
 
 
@@ -166,24 +168,36 @@ def test_make_without_a_usable_python_says_what_to_do(tmp_path, python, message)
     assert not venv.exists()
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    """A folder with the wheel and the sdist of this tree."""
-    folder = tmp_path_factory.mktemp("dist")
+def build(source: Path, folder: Path, *targets: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(folder)],
-        cwd=REPOSITORY,
+        [sys.executable, "-m", "hatchling", "build", *(f"-t{target}" for target in targets), "-d", str(folder)],
+        cwd=source,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """A folder with the wheels and the sdists of this tree."""
+    folder = tmp_path_factory.mktemp("dist")
+    for source in (REPOSITORY, REPOSITORY / "client"):
+        build(source, folder, "wheel", "sdist")
     return folder
 
 
-def test_the_wheel_holds_the_four_packages_and_their_data(built):
-    (wheel,) = built.glob("*.whl")
+def required_by(wheel: Path) -> list[str]:
+    """Return what a wheel asks for without extras."""
+    (name,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    lines = zipfile.ZipFile(wheel).read(name).decode().splitlines()
+    return [line.removeprefix("Requires-Dist: ") for line in lines if re.match("Requires-Dist: [^;]+$", line)]
+
+
+def test_the_wheel_holds_the_packages_and_their_data(built):
+    (wheel,) = built.glob("trident_search*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in names} == {
         *PACKAGE_ROOTS,
@@ -200,14 +214,40 @@ def test_the_wheel_holds_the_four_packages_and_their_data(built):
     }
 
 
-def test_the_sdist_builds_what_the_wheel_holds(built):
-    (sdist,) = built.glob("*.tar.gz")
+def test_the_client_is_a_wheel_of_its_own(built):
+    (wheel,) = built.glob("trident_client*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names == {f"trident_client/{file}" for file in source_files(REPOSITORY / "client/trident_client")}
+    assert "trident_client/py.typed" in names
+
+
+def test_the_wheel_asks_for_the_client_of_its_version_alone(built):
+    (wheel,) = built.glob("trident_search*.whl")
+    assert required_by(wheel) == [f"trident-client=={PROJECT['version']}"]
+    (client,) = built.glob("trident_client*.whl")
+    assert sorted(required_by(client)) == sorted(CLIENT["dependencies"])
+
+
+def test_an_editable_install_takes_the_client_beside_it(tmp_path):
+    program = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=REPOSITORY, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert required_by(wheel) == [f"trident-client @ {(REPOSITORY / 'client').as_uri()}"]
+
+
+def test_the_sdist_builds_what_the_wheel_holds(built, tmp_path):
+    (sdist,) = built.glob("trident_search*.tar.gz")
     prefix = f"trident_search-{PROJECT['version']}/"
     with tarfile.open(sdist) as archive:
         names = {name.removeprefix(prefix) for name in archive.getnames()}
+        archive.extractall(tmp_path, filter="data")
     for root in (*PACKAGE_ROOTS.values(), *DATA_ROOTS.values()):
         assert {f"{root}/{file}" for file in source_files(REPOSITORY / root)} <= names
-    assert {"pyproject.toml", "README.md", "LICENSE"} <= names
+    assert {"pyproject.toml", "hatch_build.py", "README.md", "LICENSE"} <= names
+    assert not [name for name in names if name.startswith("client")]
+    build(tmp_path / prefix, tmp_path, "wheel")
+    (wheel,) = tmp_path.glob("*.whl")
+    assert required_by(wheel) == [f"trident-client=={PROJECT['version']}"]
 
 
 def test_actions_are_pinned_by_commit_and_read_only():

@@ -245,7 +245,8 @@ def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int |
 
 def _content(source: Source) -> list[object]:
     parts = (source.parts.train, source.parts.validation, source.parts.test)
-    catalogue = () if source.catalogue is None else (source.catalogue.product_ids, source.catalogue.titles)
+    found = source.catalogue
+    catalogue = () if found is None else (list(found.product_ids), list(found.titles))  # which JSON takes
     pairs = [
         (part.queries, part.product_ids, part.titles, part.labels.tolist(), part.grades.tolist()) for part in parts
     ]

@@ -1,4 +1,5 @@
 """The command line: one module a subcommand, which imports what it needs when it runs.
 
-Rooms that it may import: data, encoder, index, generation, search, watch, quality, probe, server, promotion, bench.
+Rooms that it may import: data, attributes, encoder, index, generation, search, watch, quality,
+probe, server, promotion, bench.
 """

@@ -14,6 +14,7 @@ from rich.table import Table
 from trident.commands.output import from_set, need, print_json, print_table, say
 from trident.config import to_table
 from trident.errors import GenerationError, TridentError
+from trident.generation.durable import put_in_place
 from trident.generation.generation import Generation
 from trident.generation.plan import DEFAULT_CACHE, PLAN_FILE, PlanManifest
 from trident.rights import path_error
@@ -66,7 +67,7 @@ def _copy(plan: Path, out: Path, manifest: PlanManifest) -> Path:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(plan, staging)
-        staging.replace(out)
+        put_in_place(staging, out)
         manifest.save(out)
     except OSError as error:
         with contextlib.suppress(OSError):  # it need not be there

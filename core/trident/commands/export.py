@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,13 @@ def command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Such as index.ef=200 or engine.library=tensorrt_rtx."),
     ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=TYPE",
+            help="The type of a column that is not guessed: keyword, number, boolean, list, display or none.",
+        ),
+    ] = None,
     force: Annotated[
         str | None,
         typer.Option(metavar="REASON", help="Let a generation through that the gate refuses; kept in its manifest."),
@@ -45,13 +53,18 @@ def command(
     pipeline = need("export", "trident_export.pipeline")
     quiet_transformers()
     job = need("export", "trident_export.job")
+    parse_attributes = need("export", "trident.attributes.inference").parse_attributes
     config = from_set(need("export", "trident_export.config").ExportConfig, set_)
+    if attribute:
+        asked = {**config.attributes, **parse_attributes(attribute)}
+        config = dataclasses.replace(config, attributes=asked)
     order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, force=force)
     try:
         generation = pipeline.export_generation(
             order,
             report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
             embedding=lambda total: progress_bar(messages, "embedding", total),
+            building=lambda total: progress_bar(messages, "index", total),
         )
     except GateError as error:
         say_table(gate_table(error.report))

@@ -44,7 +44,7 @@ def command(
     health_port: Annotated[int | None, typer.Option(help="HTTP port of /live and /ready; none by default.")] = None,
     health_period: Annotated[float, typer.Option(help="Seconds between two golden checks of /ready.")] = 30.0,
     start_timeout: Annotated[
-        float, typer.Option(help="Seconds that the server may take to be ready; a large index takes its time.")
+        float, typer.Option(help="Seconds without progress, while it loads, until it is given up.")
     ] = 120.0,
     tuning: Annotated[
         str, typer.Option(metavar="auto|none|FILE", help="Settings that trident tune found for this machine.")

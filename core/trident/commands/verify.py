@@ -15,11 +15,18 @@ from trident.errors import GenerationError
 def command(
     url: Annotated[str, typer.Option(help="HOST:PORT of the server's HTTP.")] = "127.0.0.1:8000",
     generations: Annotated[Path, typer.Option(help="The folder of generations.")] = Path("generations"),
+    files: Annotated[
+        bool, typer.Option("--files", help="Hold every byte of the generation's files against its manifest, too.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Ask a running server its golden queries; exit 0 when every answer is right, 1 when one is not."""
     golden_check = need("serve", "trident.probe.golden_check")
     report = golden_check.check_serving(generations, url)
+    if files:
+        found = need("serve", "trident.generation.generation").generation_by_id(generations, report.generation)
+        found.verify_files()
+        say(f"generation {found.id}: {len(found.manifest.files)} files are as they were exported")
     if json:
         print_json({**dataclasses.asdict(report), "passed": report.passed, "url": url})
     if report.passed:

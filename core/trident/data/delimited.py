@@ -64,7 +64,8 @@ def open_delimited(data: bytes, path: Path, kind: str, wanted: Wanted, reading: 
     if delimiter != DELIMITERS[kind]:
         logger.info("%s: columns are told apart by the %s", path, NAMES.get(delimiter, f"'{delimiter}'"))
     text = _Text(rest, delimiter, len(names), first_line, path, reading)
-    return OpenedTable(names, None if rest.strip() else 0, lambda positions: _read(text, positions))
+    rows = None if rest.strip() else 0
+    return OpenedTable(names, rows, lambda positions: _read(text, positions), guessed=True)
 
 
 def _header(data: bytes) -> tuple[bytes, int, bytes]:

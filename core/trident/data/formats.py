@@ -113,7 +113,7 @@ def with_columns(opened: OpenedTable, values: Mapping[str, str]) -> OpenedTable:
         ]
         return pa.Table.from_arrays(columns, names=[str(position) for position in positions])
 
-    return OpenedTable(names, opened.rows, read)
+    return OpenedTable(names, opened.rows, read, opened.guessed)
 
 
 def _open_parquet(path: Path) -> OpenedTable:

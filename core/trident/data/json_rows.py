@@ -10,14 +10,16 @@ from typing import Any
 import pyarrow as pa
 
 from trident.data.opened import OpenedTable, Wanted
-from trident.data.values import WrittenFloat, strings, text_of
+from trident.data.values import WrittenFloat, strings, text_of, typed
 from trident.errors import DataError
 
 HOW = 'one object a line, such as {"product_id": "1"}, or one array of objects is needed'
 
 
 def open_json(data: bytes, path: Path, wanted: Wanted) -> OpenedTable:
-    """Return a table of text whose columns are the keys of all objects, in the order in which they appear.
+    """Return a table whose columns are the keys of all objects, in the order in which they appear.
+
+    Columns of the contract are text; the others keep what they are (``trident.data.values.typed``).
 
     Args:
         data: UTF-8: one object a line, or one array of objects.
@@ -28,7 +30,7 @@ def open_json(data: bytes, path: Path, wanted: Wanted) -> OpenedTable:
         DataError: If it is no JSON, or no rows of objects.
     """
     names: dict[str, None] = {}
-    columns: dict[str, list[str]] = {}
+    columns: dict[str, list[Any]] = {}
     count = 0
     for where, row in _of_array(data, path) if data.lstrip()[:1] == b"[" else _of_lines(data, path):
         names |= dict.fromkeys(row)
@@ -38,16 +40,20 @@ def open_json(data: bytes, path: Path, wanted: Wanted) -> OpenedTable:
             if isinstance(value, dict | list) and name in wanted.contract:
                 raise DataError(f"column '{name}' of {path} must hold text or numbers, got {_short(value)} in {where}")
             column = columns.setdefault(name, [])
-            column.extend([""] * (count - len(column)))
-            column.append(text_of(value))
+            is_text = name in wanted.contract
+            column.extend([""] * (count - len(column)) if is_text else [None] * (count - len(column)))
+            column.append(text_of(value) if is_text else value)
         count += 1
 
     if count == 1 and not wanted.contract.intersection(names):
         raise DataError(f"{path} holds one object with {', '.join(names) or 'nothing'}: {HOW}")
 
     def read(positions: Sequence[int]) -> pa.Table:
-        texts = [columns.get(list(names)[position], []) for position in positions]
-        made = [strings(text + [""] * (count - len(text))) for text in texts]
+        made = []
+        for name in [list(names)[position] for position in positions]:
+            values = columns.get(name, [])
+            absent = count - len(values)
+            made.append(strings(values + [""] * absent) if name in wanted.contract else typed(values + [None] * absent))
         return pa.Table.from_arrays(made, names=[str(number) for number in range(len(made))])
 
     return OpenedTable(list(names), count, read)

@@ -55,8 +55,8 @@ class Meeting:
 
 def meet(product_ids: Iterable[str], catalogue: Catalogue) -> Meeting:
     """Return how the ids of pairs meet those of a catalogue."""
-    known = set(catalogue.product_ids)
     distinct = list(dict.fromkeys(product_ids))
+    known = catalogue.texts[0].rows_of(distinct)
     missing = tuple(each for each in distinct if each not in known)
     spelt: list[tuple[str, str]] = []
     if missing:
@@ -73,9 +73,10 @@ def titles_of(product_ids: Sequence[str], catalogue: Catalogue, path: Path) -> l
     Raises:
         DataError: If one is not in the catalogue, with how many are not.
     """
-    by_id = dict(zip(catalogue.product_ids, catalogue.titles, strict=True))
+    by_id = catalogue.texts[0].rows_of(product_ids)
+    title_of = {product_id: catalogue.titles[row] for product_id, row in by_id.items()}
     try:
-        return [by_id[product_id] for product_id in product_ids]
+        return [title_of[product_id] for product_id in product_ids]
     except KeyError:
         found = meet(product_ids, catalogue)
         row = next(row for row, product_id in enumerate(product_ids) if product_id not in by_id)

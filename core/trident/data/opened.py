@@ -28,8 +28,10 @@ class OpenedTable:
         names: Of all columns in order; some may be empty, or equal.
         rows: How many, None if that is known only after reading.
         read: Gives the columns at some positions, which must be wanted ones, in that order; names and types are free.
+        guessed: The file knows no types: what its text stands for is guessed.
     """
 
     names: Sequence[str]
     rows: int | None
     read: Callable[[Sequence[int]], pa.Table]
+    guessed: bool = False

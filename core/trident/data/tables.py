@@ -1,6 +1,7 @@
-"""Reads CSV, TSV, JSON and Parquet files into tables of text; every fault of a file is found here or below.
+"""Reads CSV, TSV, JSON and Parquet files into tables; every fault of a file is found here or below.
 
-Files or folders of parts, plain or gzipped. Everything is text, so that a product id such as ``007`` keeps its zeros.
+Files or folders of parts, plain or gzipped. The columns of the contract are text, so that a product id such as ``007``
+keeps its zeros; others keep their type, and what is missing in them is null.
 Rows are numbered from 1 in errors, the header not counted; lines are those of the file.
 """
 
@@ -16,8 +17,10 @@ import pyarrow.compute as pc
 from trident.data.formats import columns_of_folders, kind_of, of_table, open_table, parts_of, with_columns
 from trident.data.opened import OpenedTable, Wanted
 from trident.data.reading import CATALOGUE_COLUMNS, Reading
-from trident.data.values import column_text
+from trident.data.values import column_text, typed_column
 from trident.errors import DataError, nearest
+
+GUESSED = {b"guessed": b"1"}  # metadata of a field: its text may stand for something else
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +28,15 @@ logger = logging.getLogger(__name__)
 def read_table(
     path: Path, reading: Reading, *, required: Sequence[str], known: Sequence[str], others: bool = False
 ) -> pa.Table:
-    """Return a file, or a folder of parts, as a table of strings; its columns carry the names of the contract.
+    """Return a file, or a folder of parts, as a table; its columns carry the names of the contract, which are strings.
 
     Args:
         path: A ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or ``.parquet`` file; the text ones may be gzipped.
         reading: The file's own column names and encoding.
         required: Names of the contract that must be there.
         known: Names of the contract that are read if they are there, required ones included.
-        others: Whether all other columns are read as well.
+        others: Whether all other columns are read as well: each of a type of ``trident.data.values.typed_column``,
+            with ``GUESSED`` in the metadata of its field where the file itself knows no types.
 
     Raises:
         DataError: If the file is missing, of another kind, cannot be parsed, has no rows or lacks a column.
@@ -77,8 +81,28 @@ def _of_parts(
         opened = open_table(part, wanted, reading, kind=kind_of(folder))
         opened = with_columns(opened, columns_of_folders(part, folder))
         tables.append(_as_contract(opened, part, reading, required, known, wanted))
-    whole = pa.concat_tables(tables, promote_options="default")  # a part may lack an attribute
-    return pa.table({name: whole[name].fill_null("") for name in whole.column_names}).combine_chunks()
+    whole = pa.concat_tables(_of_one_type(tables, known), promote_options="default")  # a part may lack an attribute
+    for name in known:
+        if name in whole.column_names:
+            whole = whole.set_column(whole.column_names.index(name), name, whole[name].fill_null(""))
+    return whole.combine_chunks()
+
+
+def _of_one_type(tables: list[pa.Table], known: Sequence[str]) -> list[pa.Table]:
+    """Return parts whose columns that are of several types are text in all of them."""
+    types: dict[str, set[pa.DataType]] = {}
+    for table in tables:
+        for field in table.schema:
+            types.setdefault(field.name, set()).add(field.type)
+    mixed = {name for name, found in types.items() if len(found - {pa.null()}) > 1 and name not in known}
+    made = []
+    for table in tables:
+        for place, field in enumerate(table.schema):
+            if field.name in mixed:
+                text = column_text(table.column(place), field.name, "", wanted=False)
+                table = table.set_column(place, pa.field(field.name, pa.string(), metadata=GUESSED), text)
+        made.append(table)
+    return made
 
 
 def _with_rows(table: pa.Table, path: Path) -> pa.Table:
@@ -102,13 +126,16 @@ def _as_contract(
         chosen |= {name: place for name, place in others.items() if name.strip()}
     places = list(dict.fromkeys([*chosen.values(), *nameless]))
     read = opened.read(places)
-    columns = {
-        name: column_text(_chunked(read.column(places.index(place))), name, path, wanted=name in known)
-        for name, place in chosen.items()
-    }
+    columns, metadata = {}, {}
+    for name, place in chosen.items():
+        column = _chunked(read.column(places.index(place)))
+        is_known = name in known
+        columns[name] = column_text(column, name, path, wanted=True) if is_known else typed_column(column)
+        metadata[name] = GUESSED if opened.guessed and not is_known else None
     for place in nameless:
         _tell_nameless(_chunked(read.column(places.index(place))), place, path)
-    return pa.table(columns).combine_chunks()  # one chunk, unless a column is more than 2 GiB
+    schema = pa.schema([pa.field(name, column.type, metadata=metadata[name]) for name, column in columns.items()])
+    return pa.table(columns, schema=schema).combine_chunks()  # one chunk, unless a column is more than 2 GiB
 
 
 def _positions(

@@ -1,6 +1,6 @@
-"""Values of typed files as text: a number, a date or an id stands there as a person would write it.
+"""Values of typed files: of the contract as text, as a person writes a number, a date or an id; others as they are.
 
-A whole number has no point and no exponent, whatever the type it was saved in; a missing value is empty.
+A whole number has no point and no exponent, whatever the type it was saved in; a missing value is empty, or null.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from trident.errors import DataError
 
+UNTYPED = pa.large_binary()  # bytes, and the JSON of objects: no attribute holds them, errors show them
 WHOLE = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}  # above, not every whole number is there
 
 
@@ -104,6 +105,96 @@ def column_text(column: pa.ChunkedArray, name: str, where: object, *, wanted: bo
     if pa.types.is_temporal(kind):  # no fraction of a second where there is none
         column = pc.replace_substring_regex(column, r"\.0+(Z|[+-]\d\d:?\d\d)?$", r"\1")
     return column.fill_null("")
+
+
+def typed_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as bool, float64, string, a list of strings, or ``UNTYPED`` for what none of these holds.
+
+    Blank texts, NaN and nulls are null. Whole numbers that a float does not hold are text, and so are bytes of UTF-8.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_boolean(kind):
+        return column
+    if pa.types.is_null(kind):
+        return column.cast(pa.string())
+    if pa.types.is_integer(kind):
+        return _exact_floats(column)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        values = column.cast(pa.float32()).cast(pa.float64()) if kind == pa.float16() else column.cast(pa.float64())
+        return pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    if pa.types.is_nested(kind):
+        return typed(column.to_pylist())
+    if kind == UNTYPED:
+        return column
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        try:
+            column = column.cast(pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid:  # no UTF-8
+            return column.cast(pa.binary()).cast(UNTYPED)
+    text = column_text(column, "", "", wanted=False)
+    return pc.if_else(pc.equal(pc.utf8_trim_whitespace(text), ""), pa.scalar(None, pa.string()), text)
+
+
+def typed(values: list[Any]) -> pa.ChunkedArray:
+    """Return values of a JSON file, of whatever types, as a column of a type of ``typed_column``."""
+    kinds = {_kind_of(value) for value in values} - {None}
+    if not kinds:
+        return pa.chunked_array([pa.nulls(len(values), pa.string())])
+    if kinds == {"boolean"}:
+        return pa.chunked_array([pa.array(values, pa.bool_())])
+    if kinds == {"number"}:
+        numbers = [None if _kind_of(value) is None else value for value in values]
+        if all(number is None or abs(number) <= WHOLE[pa.float64()] or isinstance(number, float) for number in numbers):
+            return pa.chunked_array([pa.array(map(_float, numbers), pa.float64())])
+    if "other" in kinds:
+        texts = [None if _kind_of(value) is None else text_of(value).encode() for value in values]
+        return pa.chunked_array([pa.array(texts, UNTYPED)])
+    if "list" in kinds:
+        return pa.chunked_array([pa.array(map(_texts, values), pa.list_(pa.string()))])
+    return strings_or_null([None if _kind_of(value) is None else text_of(value) for value in values])
+
+
+def _kind_of(value: Any) -> str | None:
+    """Return what a value of JSON is; None: missing."""
+    match value:
+        case bool():
+            return "boolean"
+        case float() if math.isnan(value):
+            return None
+        case int() | float() | Decimal():
+            return "number"
+        case str():
+            return "text" if value.strip() else None
+        case None:
+            return None
+        case list():
+            return "list" if all(_kind_of(each) not in ("list", "other") for each in value) else "other"
+        case _:
+            return "text" if hasattr(value, "isoformat") else "other"
+
+
+def _texts(value: Any) -> list[str] | None:
+    if _kind_of(value) is None:
+        return None
+    return [text_of(each) for each in (value if isinstance(value, list) else [value]) if _kind_of(each) is not None]
+
+
+def _float(number: Any) -> float | None:
+    return None if number is None else float(number)
+
+
+def _exact_floats(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    largest = pc.max(pc.abs(column.cast(pa.decimal128(38)))).as_py() if len(column) else None
+    return column.cast(pa.string() if largest is not None and largest > WHOLE[pa.float64()] else pa.float64())
+
+
+def strings_or_null(texts: list[str | None]) -> pa.ChunkedArray:
+    """As ``strings``, for texts some of which are missing."""
+    made = pa.array(texts, pa.string())
+    return made if isinstance(made, pa.ChunkedArray) else pa.chunked_array([made])
 
 
 def strings(texts: list[str]) -> pa.ChunkedArray:

@@ -1,4 +1,4 @@
 """Texts to embeddings: the base model, the text contract, tokens, the graph, the kernels.
 
-Rooms that it may import: data.
+Rooms that it may import: data, attributes.
 """

@@ -25,6 +25,7 @@ from typing import Any
 
 from trident.config import from_table
 from trident.encoder.base_model import file_sha256
+from trident.encoder.file_sample import sample_sha256
 from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError, FormatError, GenerationError, nearest
@@ -40,7 +41,7 @@ WEIGHTS = "weights"  # in the encoder's version folder of a running server: the 
 ENGINES_FOLDER = "engines"
 QUERY_TOKENS = 16  # of ESCI's queries, half have 6, 99% 13 and the longest 16
 ID_LENGTH = 16
-FORMAT = 2  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
+FORMAT = 3  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ class FileRecord:
 
     sha256: str
     size_bytes: int
+    sample: str  # SHA-256 of a sample, see trident.encoder.file_sample; of all of a small file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +173,7 @@ class Generation:
 
     @classmethod
     def load(cls, folder: Path) -> Generation:
-        """Read the manifest of a generation's folder; files are not checked, see ``verify_files``.
+        """Read the manifest of a generation's folder; files are not checked, see ``check_files``.
 
         Raises:
             FormatError: If another version of Trident made it.
@@ -184,10 +186,21 @@ class Generation:
         return cls(folder, _parse(Manifest, table, folder / MANIFEST_FILE))
 
     def verify_files(self) -> None:
-        """Check every file against the manifest.
+        """Hold every byte of every file against the manifest; this reads all of them.
 
         Raises:
             GenerationError: Naming the first file that is missing, changed or unknown.
+        """
+        self.check_files()
+        for name, record in self.manifest.files.items():
+            if file_sha256(self.folder / name) != record.sha256:
+                raise GenerationError(f"generation {self.id}: {name} was changed after the export; export again")
+
+    def check_files(self) -> None:
+        """Hold every file against the manifest: the names, the sizes, all of a small one and a sample of a large one.
+
+        Raises:
+            GenerationError: Naming the first file that is missing, cut off, swapped or unknown.
         """
         found = {path.relative_to(self.folder).as_posix() for path in walk(self.folder)} - {MANIFEST_FILE}
         for name, record in self.manifest.files.items():
@@ -199,7 +212,7 @@ class Generation:
                     f"generation {self.id}: {name} must have {record.size_bytes:,} bytes, got "
                     f"{path.stat().st_size:,}: it was changed or cut off; export again"
                 )
-            if file_sha256(path) != record.sha256:
+            if sample_sha256(path) != record.sample:
                 raise GenerationError(f"generation {self.id}: {name} was changed after the export; export again")
         unknown = sorted(found - self.manifest.files.keys())
         if unknown:
@@ -311,7 +324,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Record every file of a folder in the manifest and write it; the last act of an export."""
     files = {
         path.relative_to(folder).as_posix(): asdict(
-            FileRecord(sha256=file_sha256(path), size_bytes=path.stat().st_size)
+            FileRecord(sha256=file_sha256(path), size_bytes=path.stat().st_size, sample=sample_sha256(path))
         )
         for path in walk(folder)
     }

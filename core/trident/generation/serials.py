@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trident.generation.durable import make_folder
 from trident.generation.generation import list_generations
 from trident.generation.staging import write_text
 
@@ -20,7 +21,7 @@ LAST_SERIAL_FILE = ".serial"
 @contextmanager
 def generations_lock(folder: Path) -> Iterator[None]:
     """Hold a folder of generations for oneself while an id and a serial number are given out, or one is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

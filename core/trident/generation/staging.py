@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all: written beside their place, renamed last."""
+"""Folders and files that appear whole or not at all: written beside their place, synced, renamed last."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trident.errors import TridentError
+from trident.generation.durable import make_folder, put_in_place, sync_folder, sync_tree
 from trident.rights import give_rights, path_error, umask
 
 
 @contextmanager
-def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def staged_folder(target: Path, *, overwrite: bool = False, lasting: bool = True) -> Iterator[Path]:
     """Yield an empty folder beside ``target`` that becomes ``target`` when the block ends without an error.
 
     Files have the rights that the umask gives, whatever wrote them. After an error the staging folder is removed and
@@ -26,6 +27,7 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     Args:
         target: The folder to make; its parents are made as needed.
         overwrite: Whether an existing ``target`` may be replaced.
+        lasting: Whether it must outlast a power cut; what is made anew at every start need not wait for the disk.
 
     Raises:
         TridentError: If ``target`` exists and must not be replaced, or cannot be written.
@@ -35,7 +37,7 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             raise TridentError(f"{target} exists already: choose another --out, or add --overwrite")
         yield staging
         give_rights(staging)
-        _replace(staging, target)
+        _replace(staging, target, lasting=lasting)
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
     """
     made = not parent.exists()
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
         _remove_abandoned(parent, name)
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}.staging-{os.getpid()}-", dir=parent))
         scratch.chmod(0o777 & ~umask())
@@ -101,20 +103,28 @@ def held_alone(lock: Path, busy: str) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file so that a reader sees the old text or the new, never a half."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a UTF-8 file so that a reader sees the old text or the new, never a half, after a power cut too."""
+    write_beside(path, text, staging=path.with_name(f".{path.name}.{os.getpid()}"))
+
+
+def write_beside(path: Path, text: str, *, staging: Path) -> None:
+    """Write a UTF-8 file as ``write_text`` does, under another name first: one that means nothing after a kill."""
     staging.write_text(text, encoding="utf-8")
-    staging.replace(path)
+    put_in_place(staging, path)
 
 
-def _replace(staging: Path, target: Path) -> None:
-    if not target.exists():
-        staging.rename(target)
-        return
+def _replace(staging: Path, target: Path, *, lasting: bool) -> None:
     retired = staging.with_name(staging.name + "-old")
-    target.rename(retired)
+    if lasting:
+        sync_tree(staging)
+    replaced = target.exists()
+    if replaced:
+        target.rename(retired)
     staging.rename(target)
-    shutil.rmtree(retired)
+    if lasting:
+        sync_folder(target.parent)
+    if replaced:
+        shutil.rmtree(retired)
 
 
 def _remove_abandoned(parent: Path, name: str) -> None:

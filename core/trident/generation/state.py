@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from trident.config import from_table
 from trident.errors import ConfigError, ServerError
+from trident.generation.durable import make_folder
 from trident.generation.staging import write_text
 from trident.generation.tuning import UNTUNED, Tuning
 
@@ -220,6 +221,8 @@ class ServingFolder:
                 file.seek(-1, os.SEEK_END)
                 line = line if file.read(1) == b"\n" else b"\n" + line
             file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
 
     def history(self) -> list[HistoryEvent]:
         """Return the history, oldest first; a line that a full disk cut off is left out."""
@@ -261,7 +264,7 @@ class ServingFolder:
         Raises:
             ServerError: If another holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         path = self.path / ".serve.lock"
         with path.open("w") as file:
             try:

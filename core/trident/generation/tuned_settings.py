@@ -18,6 +18,7 @@ from typing import Any
 
 from trident.config import from_table, to_table
 from trident.errors import ConfigError
+from trident.generation.durable import make_folder
 from trident.generation.staging import write_text
 from trident.generation.tuning import UNTUNED, VARIANT, Tuning
 
@@ -59,7 +60,7 @@ class TunedSettings:
 
     def save(self, path: Path) -> None:
         """Write them as JSON; the folder is made, and a reader sees the old file or the new."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_text(path, json.dumps(to_table(self), indent=2, ensure_ascii=False) + "\n")
 
     @classmethod

@@ -1,4 +1,4 @@
 """Embeddings to nearest rows: HNSW, flat search, exact search, and their files.
 
-Rooms that it may import: data, encoder.
+Rooms that it may import: data, attributes, encoder.
 """

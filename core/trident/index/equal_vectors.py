@@ -1,4 +1,4 @@
-"""Finds equal vectors, which hnswlib must not see twice: it loses recall among them."""
+"""Finds equal vectors, which a graph must not see twice: their links would go to each other alone."""
 
 from __future__ import annotations
 

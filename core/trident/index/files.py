@@ -1,39 +1,52 @@
-"""The files of an index: ``index.hnsw`` (graph and vectors), ``members.npy`` and ``index.json`` (what they are).
+"""The files of an index: vectors, codes, graph, members, what they are (``index.json``), and cuts (``cuts.json``).
 
-hnswlib checks next to nothing: it writes into a full disk without a word, and reads a file with another space or
-dimension than it was written with. So ``index.json`` records sizes, hashes and settings, and every one is held
-against the files, and against the header of ``index.hnsw``, before anything is searched.
+All arrays are NumPy's files, mapped where they are large: two processes share one copy, and of the vectors only the
+rows that are compared in full are read. ``index.json`` records sizes, hashes and settings, and every one is held
+against the files before anything is searched; of vectors of more than 128 MiB only the size: their hash is among those
+that ``Generation.verify_files`` checks when a server starts.
 """
 
 from __future__ import annotations
 
 import json
-import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.config import from_table, to_table
 from trident.encoder.base_model import file_sha256
 from trident.errors import ConfigError, VectorIndexError
+from trident.index.codes import Codes
+from trident.index.graph import Graph
+from trident.index.ways import Cuts
 
-INDEX_FILE = "index.hnsw"
+VECTORS_FILE = "vectors.npy"
+CODES_FILE = "codes.npy"
+SCALES_FILE = "scales.npy"  # (2, U): scales, and what rounding lost
+LOWEST_FILE = "links.npy"
+UPPER_FILE = "upper.npy"
 MEMBERS_FILE = "members.npy"
+GRAPH_FILES = (LOWEST_FILE, UPPER_FILE)
 RECORD_FILE = "index.json"
-FLAT_GRAPH_FILE = "flat.onnx"  # trident.index.flat_search
-FLAT_RECORD_FILE = "flat.json"
-INDEX_FORMAT = 1
-SPACE: Literal["ip"] = "ip"
-# offset_level0, max_elements, count, element size, label offset, data offset, max level, entry point, max_m, max_m0, m,
-# level multiplier, ef_construction. Source: hnswlib 0.8.0, hnswalg.h, saveIndex.
-HEADER = struct.Struct("<6QiI3QdQ")
+CUTS_FILE = "cuts.json"
+INDEX_FORMAT = 2
+HASHED_AT_LOAD_BYTES = 128 * 2**20  # of the vectors' file; a larger one is not read as a whole
+NO_ROW = 2**32 - 1
 REMEDY = "build the index again or restore its folder"
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """A file as it was written."""
+
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,70 +54,62 @@ class IndexRecord:
     """The content of ``index.json``."""
 
     format: int  # INDEX_FORMAT
-    space: Literal["ip"]  # inner product of unit vectors: cosine
     dimension: int
     count: int  # product rows
-    unique_count: int  # different vectors, which are the labels 0 to unique_count - 1 of the graph
+    unique_count: int  # different vectors, whose labels are 0 to unique_count - 1
     m: int
     ef_construction: int
-    ef: int  # default search ef
+    ef: int | None  # default search ef
     seed: int
+    has_graph: bool
+    entry: int  # label where a search of the graph starts, if not in its upper layers
+    upper_entry: int  # row of them; NO_ROW: there is none
     encoder_fingerprint: str
-    index_bytes: int
-    index_sha256: str
-    members_bytes: int
-    members_sha256: str
+    files: dict[str, FileRecord]
 
 
 @dataclass(frozen=True, eq=False)
 class StoredIndex:
-    """What a folder held: the record, hnswlib's graph, and the label of each product row, (N,) int64."""
+    """What a folder held; ``vectors`` is mapped, and so are codes and links."""
 
     record: IndexRecord
-    graph: hnswlib.Index
+    cuts: Cuts
+    vectors: NDArray[np.float32]
+    codes: Codes
+    graph: Graph | None
     label_of_row: NDArray[np.int64]
 
 
 def write_index_files(
-    folder: Path, graph: hnswlib.Index, label_of_row: NDArray[np.int64], settings: dict[str, Any]
+    folder: Path, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], cuts: Cuts
 ) -> IndexRecord:
-    """Write the three files and return the record.
+    """Write the files and return the record.
 
     Each is written under another name and renamed, ``index.json`` last: a kill leaves the old index, the new one, or
     files that ``read_index_files`` refuses.
 
     Args:
         folder: Made if it is missing; an index already there is replaced.
-        graph: The graph over the unique vectors.
-        label_of_row: (N,) int64, the label of each product row.
+        arrays: By the name of their files.
         settings: The fields of ``IndexRecord`` that the files do not tell.
+        cuts: Of this machine.
 
     Raises:
         VectorIndexError: If a file cannot be written in full.
     """
-    partial = {name: folder / f"{name}.partial" for name in (INDEX_FILE, MEMBERS_FILE, RECORD_FILE)}
+    partial = {name: folder / f"{name}.partial" for name in (*arrays, CUTS_FILE, RECORD_FILE)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial[INDEX_FILE].write_bytes(b"")  # hnswlib is silent about a folder that cannot be written
-        graph.save_index(str(partial[INDEX_FILE]))
-        written, expected = partial[INDEX_FILE].stat().st_size, graph.index_file_size()
-        if written != expected:
-            raise VectorIndexError(
-                f"{INDEX_FILE} must be {expected} bytes, {written} were written in {folder}: free disk space"
-            )
-        with partial[MEMBERS_FILE].open("wb") as file:
-            np.save(file, label_of_row, allow_pickle=False)
-        record = IndexRecord(
-            format=INDEX_FORMAT,
-            space=SPACE,
-            index_bytes=written,
-            index_sha256=file_sha256(partial[INDEX_FILE]),
-            members_bytes=partial[MEMBERS_FILE].stat().st_size,
-            members_sha256=file_sha256(partial[MEMBERS_FILE]),
-            **settings,
-        )
-        partial[RECORD_FILE].write_text(json.dumps(to_table(record), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        for name in (FLAT_RECORD_FILE, FLAT_GRAPH_FILE):  # of the index that is replaced
+        for name, array in arrays.items():
+            with partial[name].open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+        files = {
+            name: FileRecord(bytes=partial[name].stat().st_size, sha256=file_sha256(partial[name])) for name in arrays
+        }
+        record = IndexRecord(format=INDEX_FORMAT, files=files, **settings)
+        _write_json(partial[CUTS_FILE], to_table(cuts))
+        _write_json(partial[RECORD_FILE], to_table(record))
+        for name in GRAPH_FILES:  # of the index that is replaced
             (folder / name).unlink(missing_ok=True)
         for name, path in partial.items():
             path.replace(folder / name)
@@ -123,7 +128,16 @@ def index_encoder(folder: Path) -> str:
     Raises:
         VectorIndexError: If the record is missing or damaged.
     """
-    return read_record(folder / RECORD_FILE, IndexRecord, INDEX_FORMAT).encoder_fingerprint
+    return read_index_record(folder).encoder_fingerprint
+
+
+def read_index_record(folder: Path) -> IndexRecord:
+    """Return the record of a folder's index.
+
+    Raises:
+        VectorIndexError: If it is missing, damaged or of another format.
+    """
+    return read_record(folder / RECORD_FILE, IndexRecord, INDEX_FORMAT)
 
 
 def read_index_files(folder: Path, *, encoder_fingerprint: str | None) -> StoredIndex:
@@ -136,52 +150,35 @@ def read_index_files(folder: Path, *, encoder_fingerprint: str | None) -> Stored
     Raises:
         VectorIndexError: If a file is missing, truncated, changed or inconsistent, or of another encoder.
     """
-    record = read_record(folder / RECORD_FILE, IndexRecord, INDEX_FORMAT)
+    record = read_index_record(folder)
     if encoder_fingerprint is not None and encoder_fingerprint != record.encoder_fingerprint:
         raise VectorIndexError(
             f"index must be of the serving encoder {encoder_fingerprint[:12]}, got one of encoder "
             f"{record.encoder_fingerprint[:12]} ({folder}): embed the catalogue and build the index again"
         )
-    check_file(folder / INDEX_FILE, record.index_bytes, record.index_sha256)
-    check_file(folder / MEMBERS_FILE, record.members_bytes, record.members_sha256)
-    _check_header(folder / INDEX_FILE, record)
-    graph = hnswlib.Index(space=record.space, dim=record.dimension)
-    try:
-        graph.load_index(str(folder / INDEX_FILE), max_elements=record.unique_count)
-    except RuntimeError as error:
-        raise VectorIndexError(f"{folder / INDEX_FILE} cannot be loaded: {error}; {REMEDY}") from error
-    loaded = (graph.get_current_count(), graph.M, graph.ef_construction)
-    expected = (record.unique_count, record.m, record.ef_construction)
-    if loaded != expected:
-        raise VectorIndexError(
-            f"vectors, m and ef_construction in {folder / INDEX_FILE} must be {expected}, got {loaded}; {REMEDY}"
-        )
-    return StoredIndex(record, graph, _read_members(folder / MEMBERS_FILE, record))
+    names = (VECTORS_FILE, CODES_FILE, SCALES_FILE, MEMBERS_FILE, *(GRAPH_FILES if record.has_graph else ()))
+    for name in names:
+        known = record.files.get(name)
+        if known is None:
+            raise VectorIndexError(f"index record {folder / RECORD_FILE} does not name {name}; {REMEDY}")
+        is_hashed = name != VECTORS_FILE or known.bytes <= HASHED_AT_LOAD_BYTES
+        check_file(folder / name, known.bytes, known.sha256 if is_hashed else None)
+    different, dimension = record.unique_count, record.dimension
+    vectors = _array(folder / VECTORS_FILE, np.float32, (different, dimension))
+    scales = np.array(_array(folder / SCALES_FILE, np.float32, (2, different)))
+    codes = Codes(_array(folder / CODES_FILE, np.int8, (different, -(-dimension // 64) * 64)), scales[0], scales[1])
+    graph = _graph(folder, record) if record.has_graph else None
+    cuts = read_record(folder / CUTS_FILE, Cuts, None)
+    return StoredIndex(record, cuts, vectors, codes, graph, _members(folder / MEMBERS_FILE, record))
 
 
-def read_vectors(folder: Path, record: IndexRecord) -> NDArray[np.float32]:
-    """Return the different vectors (U, D) by label, out of the file: hnswlib takes 30 microseconds for each.
-
-    Args:
-        folder: Of an index that ``read_index_files`` has read.
-        record: What it found.
-    """
-    with (folder / INDEX_FILE).open("rb") as file:
-        _, _, count, element, label_offset, data_offset, *_ = HEADER.unpack(file.read(HEADER.size))
-        elements = np.fromfile(file, dtype=np.uint8, count=count * element).reshape(count, element)
-    labels = np.ascontiguousarray(elements[:, label_offset : label_offset + 8]).view(np.uint64)[:, 0]
-    vectors = np.empty((count, record.dimension), dtype=np.float32)
-    vectors[labels] = np.ascontiguousarray(elements[:, data_offset:label_offset]).view(np.float32)
-    return vectors
-
-
-def read_record(path: Path, record_class: type[T], record_format: int) -> T:
+def read_record(path: Path, record_class: type[T], record_format: int | None) -> T:
     """Return the record of a JSON file.
 
     Args:
         path: The file.
-        record_class: A dataclass with a field ``format``.
-        record_format: What that has to be.
+        record_class: A dataclass, with a field ``format`` if that is to be checked.
+        record_format: What that has to be; None: there is none.
 
     Raises:
         VectorIndexError: If the file is missing, damaged or of another format.
@@ -192,7 +189,7 @@ def read_record(path: Path, record_class: type[T], record_format: int) -> T:
         raise VectorIndexError(f"index record {path} cannot be read: {error.strerror}; {REMEDY}") from error
     except ValueError as error:  # broken JSON or broken UTF-8
         raise VectorIndexError(f"index record {path} is not JSON: {error}; {REMEDY}") from error
-    if isinstance(table, dict) and table.get("format") != record_format:
+    if record_format is not None and isinstance(table, dict) and table.get("format") != record_format:
         raise VectorIndexError(
             f"index format must be {record_format}, got {table.get('format')!r} ({path}): "
             "build the index again with this version"
@@ -203,8 +200,8 @@ def read_record(path: Path, record_class: type[T], record_format: int) -> T:
         raise VectorIndexError(f"index record is damaged: {error}; {REMEDY}") from error
 
 
-def check_file(path: Path, size_bytes: int, sha256: str) -> None:
-    """Hold a file against what its record says.
+def check_file(path: Path, size_bytes: int, sha256: str | None) -> None:
+    """Hold a file against what its record says; its hash too, unless that is None.
 
     Raises:
         VectorIndexError: If it is missing, or has another size or hash.
@@ -215,6 +212,8 @@ def check_file(path: Path, size_bytes: int, sha256: str) -> None:
         raise VectorIndexError(f"index file {path} cannot be read: {error.strerror}; {REMEDY}") from error
     if size != size_bytes:
         raise VectorIndexError(f"index file {path} must have {size_bytes} bytes, got {size}; {REMEDY}")
+    if sha256 is None:
+        return
     digest = file_sha256(path)
     if digest != sha256:
         raise VectorIndexError(
@@ -222,32 +221,44 @@ def check_file(path: Path, size_bytes: int, sha256: str) -> None:
         )
 
 
-def _check_header(path: Path, record: IndexRecord) -> None:
-    """Hold the dimension and the count of the graph's own header against the record: hnswlib takes any dimension."""
-    with path.open("rb") as file:
-        head = file.read(HEADER.size)
-    if len(head) < HEADER.size:
-        raise VectorIndexError(f"{path} has no header of hnswlib; {REMEDY}")
-    _, _, count, _, label_offset, data_offset, *_ = HEADER.unpack(head)
-    got = ((label_offset - data_offset) // 4, count)
-    if got != (record.dimension, record.unique_count):
-        raise VectorIndexError(
-            f"dimension and vectors in {path} must be {(record.dimension, record.unique_count)} "
-            f"as {RECORD_FILE} says, got {got}; {REMEDY}"
-        )
+def _write_json(path: Path, table: dict[str, Any]) -> None:
+    path.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _read_members(path: Path, record: IndexRecord) -> NDArray[np.int64]:
+def _array(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """Return an array, mapped; None in the shape fits any number of rows."""
     try:
-        label_of_row = np.load(path, allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise VectorIndexError(f"{path} is not an array: {error}; {REMEDY}") from error
-    if label_of_row.shape != (record.count,) or label_of_row.dtype != np.int64:
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != dtype:
+        wanted_shape = str(shape).replace("None", "any")
         raise VectorIndexError(
-            f"{path} must hold int64 of shape ({record.count},), "
-            f"got {label_of_row.dtype} of shape {label_of_row.shape}; {REMEDY}"
+            f"{path} must hold {np.dtype(dtype)} of shape {wanted_shape}, "
+            f"got {array.dtype} of shape {array.shape}; {REMEDY}"
         )
+    return array
+
+
+def _graph(folder: Path, record: IndexRecord) -> Graph:
+    lowest = _array(folder / LOWEST_FILE, np.uint32, (record.unique_count, 2 * record.m))
+    upper = _array(folder / UPPER_FILE, np.uint32, (None, 2 + record.m))
+    if not 0 <= record.entry < record.unique_count or not (
+        record.upper_entry == NO_ROW or 0 <= record.upper_entry < len(upper)
+    ):
+        raise VectorIndexError(
+            f"a search must start inside the graph of {record.unique_count} vectors and {len(upper)} upper rows, got "
+            f"label {record.entry} and row {record.upper_entry} ({folder / RECORD_FILE}); {REMEDY}"
+        )
+    return Graph(lowest, upper, record.entry, record.upper_entry)
+
+
+def _members(path: Path, record: IndexRecord) -> NDArray[np.int64]:
+    label_of_row = _array(path, np.int32, (record.count,)).astype(np.int64)
     labels = np.unique(label_of_row)
     if not np.array_equal(labels, np.arange(record.unique_count)):
         raise VectorIndexError(f"{path} must name each of {record.unique_count} vectors, got {len(labels)}; {REMEDY}")
-    return np.asarray(label_of_row, dtype=np.int64)
+    return label_of_row

@@ -1,106 +1,90 @@
-"""The index over product embeddings: build, save, load, search; every trap of hnswlib is closed here.
+"""The index over product embeddings: build, save, load, search.
 
-hnswlib 0.8.0 loses recall among equal vectors (they are merged, and expanded in answers), forgets ``ef`` on save,
-keeps one global ``ef``, reads past a query of the wrong dimension, accepts NaN, and raises when its graph reaches
-fewer vectors than were asked for. It loses recall among near copies that are added one after the other, too: vectors
-are added in a random order that the seed gives.
-
-Source: Malkov and Yashunin 2016, "Efficient and robust approximate nearest neighbor search using HNSW graphs"; hnswlib.
+Three ways lead to the nearest vectors, behind one door (``trident.index.ways``): comparing those that a filter leaves,
+comparing all, and a walk through a graph. All of them look at vectors in 8 bits first, and at the few that may be
+among the best in full. Equal vectors are one to them, and are expanded in answers.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.config import to_table
 from trident.errors import ConfigError, VectorIndexError
+from trident.index.codes import Codes, encode
 from trident.index.equal_vectors import merge_equal
 from trident.index.exact_search import Neighbours, check_positive, check_unit_rows, exact_search, recall
-from trident.index.files import FLAT_RECORD_FILE, REMEDY, SPACE, read_index_files, read_vectors, write_index_files
-from trident.index.flat_search import FlatSearch
+from trident.index.expand import Members
+from trident.index.files import (
+    CODES_FILE,
+    LOWEST_FILE,
+    MEMBERS_FILE,
+    NO_ROW,
+    REMEDY,
+    SCALES_FILE,
+    UPPER_FILE,
+    VECTORS_FILE,
+    read_index_files,
+    write_index_files,
+)
+from trident.index.graph import Graph, IndexConfig, build_graph
+from trident.index.kernels import kernels
+from trident.index.permitted import Permitted
+from trident.index.search_ways import Found, open_vectors
+from trident.index.ways import Cuts, Way
 
-__all__ = ["IndexConfig", "Neighbours", "VectorIndex", "exact_search", "recall"]
+__all__ = ["IndexConfig", "Neighbours", "Permitted", "VectorIndex", "exact_search", "recall"]
 
-BUILD_BLOCK = 1024  # vectors between two calls of progress
-NO_MORE_REACHED = "contiguous 2D array"  # what hnswlib says when its graph reaches fewer vectors than it was asked for
-
-_Group = tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.float32]]  # queries (G,); labels, cosines (G, depth)
-# Answers as a flat list: query, place within its answer, product row, cosine; (R,) each.
-_Places = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int64], NDArray[np.float32]]
-
-logger = logging.getLogger(__name__)
+EF = 256  # of a graph that was not measured
 
 
-@dataclass(frozen=True, kw_only=True)
-class IndexConfig:
-    """How the graph is built and searched.
+class _Asked(NamedTuple):
+    """What queries share that are searched together."""
 
-    Raises:
-        ConfigError: If a value is outside its range.
-    """
-
-    m: int = 32  # links a vector (twice as many on the lowest layer), 2 to 100
-    ef_construction: int = 500  # candidates kept while building, >= m
-    ef: int = 512  # candidates kept while searching unless a query says otherwise, >= 1
-    seed: int = 42  # of the layers and of the order in which vectors are added, 0 to 2**31 - 1
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 2 <= self.m <= 100:
-            raise ConfigError(f"m must be 2 to 100 links, got {self.m}")
-        if self.ef_construction < self.m:
-            raise ConfigError(f"ef_construction must be >= m ({self.m}) to fill the links, got {self.ef_construction}")
-        if self.ef < 1:
-            raise ConfigError(f"ef must be >= 1, got {self.ef}")
-        if not 0 <= self.seed < 2**31:
-            raise ConfigError(f"seed must be 0 to {2**31 - 1}, got {self.seed}")
+    way: Way
+    depth: int
+    ef: int
+    filter: int  # place of the first query with the same one
 
 
 class VectorIndex:
-    """An index over N product rows; ``build`` or ``load`` one.
-
-    Searching is safe from several threads: hnswlib's global ``ef`` is set and used under a lock.
+    """An index over N product rows; ``build`` or ``load`` one. Searching is safe from several threads.
 
     Args:
-        graph: hnswlib's graph; its labels are the numbers of the different vectors.
+        vectors: (U, D) float32, the different vectors by label, in memory or mapped.
+        codes: Of them.
+        graph: Over them; None: all are compared.
         label_of_row: (N,) int64, the label of each product row.
-        config: How the graph was built, and the default ``ef``.
+        config: How the graph was built; its ``ef`` is the default one.
         encoder_fingerprint: The encoder that made the vectors.
-        flat: Answers exactly what names no ``ef``; None: the graph does.
     """
 
     def __init__(
         self,
-        graph: hnswlib.Index,
+        vectors: NDArray[np.float32],
+        codes: Codes,
+        graph: Graph | None,
         label_of_row: NDArray[np.int64],
         *,
         config: IndexConfig,
         encoder_fingerprint: str,
-        flat: FlatSearch | None = None,
     ) -> None:
         """Keep the parts; see the class for the arguments."""
-        self._graph = graph
-        self._lock = threading.Lock()
-        self._label_of_row = label_of_row
-        self._rows_by_label = np.argsort(label_of_row, kind="stable")  # (N,), ascending within a label
-        self._sizes = np.bincount(label_of_row)  # (U,) rows a label
-        self._starts = np.cumsum(self._sizes) - self._sizes  # (U,) where a label starts in _rows_by_label
+        self._nearest = open_vectors(vectors, codes, graph)
+        self._members = Members(label_of_row)
+        self._codes, self._graph = codes, graph
+        self._exact_threads = 1
         self.config = config
+        self.cuts = Cuts()
         self.encoder_fingerprint = encoder_fingerprint
-        self.flat = flat
-        self.dimension = int(graph.dim)
+        self.dimension = int(vectors.shape[1])
         self.count = len(label_of_row)  # product rows
-        self.unique_count = len(self._sizes)  # different vectors
+        self.unique_count = len(vectors)  # different vectors
 
     @classmethod
     def build(
@@ -112,13 +96,13 @@ class VectorIndex:
         threads: int = 1,
         progress: Callable[[int], None] | None = None,
     ) -> VectorIndex:
-        """Return an index over product embeddings.
+        """Return an index over product embeddings; without the kernels it has no graph.
 
         Args:
             vectors: (N, D) float32, rows of unit length; row n is product row n.
             config: The settings of the graph.
             encoder_fingerprint: The encoder that made the vectors.
-            threads: 1 gives the same bytes for the same vectors and seed; more are faster, and no two graphs are equal.
+            threads: Change nothing but the time.
             progress: Called with the number of rows done since the last call.
 
         Raises:
@@ -131,41 +115,60 @@ class VectorIndex:
             raise VectorIndexError("an index needs the fingerprint of its encoder, got an empty one")
         check_positive("threads", threads)
         label_of_row, first_rows = merge_equal(vectors)
-        sizes = np.bincount(label_of_row)  # (U,) rows a label
-        # Variants stand side by side in catalogues; added side by side they fill each other's links, and are not found.
-        order = np.random.default_rng(config.seed).permutation(len(first_rows))  # (U,) labels, which stay in row order
-        graph = hnswlib.Index(space=SPACE, dim=vectors.shape[1])
-        graph.init_index(len(first_rows), M=config.m, ef_construction=config.ef_construction, random_seed=config.seed)
-        for start in range(0, len(first_rows), BUILD_BLOCK):
-            labels = order[start : start + BUILD_BLOCK]
-            graph.add_items(vectors[first_rows[labels]], labels, num_threads=threads)
+        rows, different = len(vectors), len(first_rows)
+        vectors = np.ascontiguousarray(vectors if different == rows else vectors[first_rows])
+        codes = encode(vectors)
+        done = [0, 0]  # different vectors, and product rows
+
+        def count(added: int) -> None:
+            done[0] += added
+            now = rows * done[0] // different
             if progress is not None:
-                progress(int(sizes[labels].sum()))
-        return cls(graph, label_of_row, config=config, encoder_fingerprint=encoder_fingerprint)
+                progress(now - done[1])
+            done[1] = now
+
+        graph = None if kernels() is None else build_graph(codes, config, threads=threads, progress=count)
+        if graph is None:
+            count(different)
+        return cls(vectors, codes, graph, label_of_row, config=config, encoder_fingerprint=encoder_fingerprint)
 
     def save(self, folder: Path) -> None:
-        """Write ``index.hnsw``, ``members.npy`` and, last, ``index.json`` into a folder, and remove its flat search.
+        """Write the files of ``trident.index.files`` into a folder.
 
         Raises:
             VectorIndexError: If a file cannot be written in full.
         """
+        arrays: dict[str, NDArray[Any]] = {
+            VECTORS_FILE: self._nearest.vectors,
+            CODES_FILE: self._codes.rows,
+            SCALES_FILE: np.stack([self._codes.scales, self._codes.lost]),
+            MEMBERS_FILE: self._members.label_of_row.astype(np.int32),
+        }
+        if self._graph is not None:
+            arrays |= {LOWEST_FILE: self._graph.lowest, UPPER_FILE: self._graph.upper}
         settings = {
-            **to_table(self.config),
+            "m": self.config.m,
+            "ef_construction": self.config.ef_construction,
+            "ef": self.ef,
+            "seed": self.config.seed,
             "dimension": self.dimension,
             "count": self.count,
             "unique_count": self.unique_count,
+            "has_graph": self._graph is not None,
+            "entry": 0 if self._graph is None else self._graph.entry,
+            "upper_entry": NO_ROW if self._graph is None else self._graph.upper_entry,
             "encoder_fingerprint": self.encoder_fingerprint,
         }
-        write_index_files(folder, self._graph, self._label_of_row, settings)
+        write_index_files(folder, arrays, settings, self.cuts)
 
     @classmethod
     def load(cls, folder: Path, *, encoder_fingerprint: str | None = None, flat_threads: int = 1) -> VectorIndex:
-        """Return the index of a folder, with the flat search that lies beside it.
+        """Return the index of a folder.
 
         Args:
             folder: Where an index was saved.
             encoder_fingerprint: The encoder whose queries will be searched; None accepts any.
-            flat_threads: Of the flat search.
+            flat_threads: Of the comparison with all vectors.
 
         Raises:
             VectorIndexError: If a file is missing, truncated, changed or inconsistent, or of another encoder.
@@ -176,37 +179,77 @@ class VectorIndex:
             config = IndexConfig(m=record.m, ef_construction=record.ef_construction, ef=record.ef, seed=record.seed)
         except ConfigError as error:
             raise VectorIndexError(f"index record in {folder} is damaged: {error}; {REMEDY}") from error
-        flat = None
-        if (folder / FLAT_RECORD_FILE).is_file():
-            vectors = read_vectors(folder, record)
-            flat = FlatSearch.load(folder, vectors, index_sha256=record.index_sha256, threads=flat_threads)
-        fingerprint = record.encoder_fingerprint
-        return cls(stored.graph, stored.label_of_row, config=config, encoder_fingerprint=fingerprint, flat=flat)
+        index = cls(
+            stored.vectors,
+            stored.codes,
+            stored.graph,
+            stored.label_of_row,
+            config=config,
+            encoder_fingerprint=record.encoder_fingerprint,
+        )
+        index.cuts = stored.cuts
+        return index.for_lone(flat_threads)
 
     def for_lone(self, threads: int) -> VectorIndex:
-        """Return the same index, whose flat search, where it has one, runs on other threads."""
-        lone = copy.copy(self)  # of the same graph, under the same lock
-        lone.flat = None if self.flat is None else self.flat.for_lone(threads)
+        """Return the same index, whose comparison with all vectors runs on other threads."""
+        check_positive("threads", threads)
+        lone = copy.copy(self)  # of the same vectors and graph
+        lone._exact_threads = threads
         return lone
 
-    def search(self, queries: NDArray[np.float32], k: int, *, ef: int | None = None, threads: int = 1) -> Neighbours:
+    @property
+    def ef(self) -> int:
+        """Candidates kept while searching the graph, unless a query says otherwise."""
+        return EF if self.config.ef is None else self.config.ef
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether there is a graph, and the kernels that walk it."""
+        return self._nearest.has_graph
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a query that names no ``ef`` is compared with every vector."""
+        return self._way(None, self.unique_count) == "all"
+
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        ef: int | None = None,
+        permitted: Permitted | None = None,
+        threads: int = 1,
+    ) -> Neighbours:
         """Return the k product rows nearest to each query, (B, k).
 
         Args:
             queries: (B, D) float32, rows of unit length.
-            k: Rows a query, >= 1; more than the index has is padded.
-            ef: Candidates kept while searching the graph, raised to k; None: the flat search answers where there is
-                one, or the graph by the config's.
-            threads: Of the graph's search. hnswlib uses one for up to 4 x threads queries, whatever this says.
+            k: Rows a query, >= 1; more than there are is padded.
+            ef: Candidates kept while searching the graph, raised to k; None: by the index's own, or by comparing.
+            permitted: The rows that may be answered; None: all.
+            threads: Of the graph's search.
 
         Raises:
-            VectorIndexError: If the queries break a rule of ``check_unit_rows``, or k, ef or threads < 1.
+            VectorIndexError: If the queries break a rule of ``check_unit_rows``, k, ef or threads < 1, or a permitted
+                row is not in the index.
         """
         check_positive("k", k)
-        return self._search(queries, [k] * len(queries), [ef] * len(queries), width=k, threads=threads)
+        if len(queries) == 0:
+            check_unit_rows(queries, name="queries", dimension=self.dimension)
+            nothing = np.empty((0, k), dtype=np.int64)
+            return Neighbours(nothing, nothing.astype(np.float32), np.empty(0, dtype=np.int32))
+        every = [permitted] * len(queries)
+        return self.search_each(queries, [k] * len(queries), [ef] * len(queries), permitted=every, threads=threads)
 
     def search_each(
-        self, queries: NDArray[np.float32], ks: Sequence[int], efs: Sequence[int | None], *, threads: int = 1
+        self,
+        queries: NDArray[np.float32],
+        ks: Sequence[int],
+        efs: Sequence[int | None],
+        *,
+        permitted: Sequence[Permitted | None] | None = None,
+        threads: int = 1,
     ) -> Neighbours:
         """Return ``ks[b]`` product rows for query b, searched with ``efs[b]``: what ``search`` gives for it alone.
 
@@ -214,140 +257,97 @@ class VectorIndex:
             queries: (B, D) float32, rows of unit length.
             ks: B numbers of rows, >= 1; the answer is as wide as the largest.
             efs: B numbers of candidates, >= 1, or None; as for ``search``.
+            permitted: B filters, or None; None: no query has one.
             threads: As for ``search``.
 
         Raises:
-            VectorIndexError: As ``search``, or if ``ks`` or ``efs`` has another length than the queries.
+            VectorIndexError: As ``search``, or if ``ks``, ``efs`` or ``permitted`` has another length than the queries.
         """
         for k in set(ks):
             check_positive("k", k)
-        return self._search(queries, ks, efs, width=max(ks, default=1), threads=threads)
-
-    def search_exactly(self, queries: NDArray[np.float32], k: int) -> Neighbours:
-        """Return what ``search`` returns, and raises, where its graph misses nothing: every vector is compared."""
-        exact = exact_search(self.different_vectors, queries, min(k, self.unique_count))
-        rows = np.full((len(queries), k), -1, dtype=np.int64)
-        scores = np.full((len(queries), k), np.nan, dtype=np.float32)
-        line, rank, row, score = self._expand(exact.rows, exact.scores, np.full(len(queries), k))
-        rows[line, rank], scores[line, rank] = row, score
-        return Neighbours(rows, scores, np.full(len(queries), min(k, self.count), dtype=np.int32))
-
-    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors (R, D) of product rows, as they are stored."""
-        return np.asarray(self._graph.get_items(self._label_of_row[rows]), dtype=np.float32).reshape(-1, self.dimension)
-
-    def _search(
-        self,
-        queries: NDArray[np.float32],
-        ks: Sequence[int],
-        efs: Sequence[int | None],
-        *,
-        width: int,
-        threads: int,
-    ) -> Neighbours:
-        """Search the queries that share way and depth together, and write each answer into its line of (B, width)."""
-        check_unit_rows(queries, name="queries", dimension=self.dimension)
+        for ef in set(efs) - {None}:
+            check_positive("ef", ef or 0)
         check_positive("threads", threads)
-        if not len(queries) == len(ks) == len(efs):
-            raise VectorIndexError(f"each query needs its k and ef, got {len(queries)}, {len(ks)} and {len(efs)}")
-        if self.flat is not None and width <= self.unique_count and set(ks) == {width} and set(efs) == {None}:
-            labels, cosines = self.flat.nearest(queries, width)  # (B, width)
-            if self._are_rows(labels, cosines):  # the most frequent case by far, and the shortest way for it
-                found = np.full(len(queries), width, dtype=np.int32)
-                return Neighbours(self._rows_by_label[self._starts[labels]], cosines, found)
-            groups: Iterable[_Group] = [(np.arange(len(queries)), labels, cosines)]
-        else:
-            groups = self._groups(queries, ks, efs, threads)
+        check_unit_rows(queries, name="queries", dimension=self.dimension)
+        filters = [None] * len(queries) if permitted is None else permitted
+        if not len(queries) == len(ks) == len(efs) == len(filters):
+            raise VectorIndexError(
+                f"each query needs its k, ef and filter, got {len(queries)}, {len(ks)}, {len(efs)} and {len(filters)}"
+            )
+        width = max(ks, default=1)
         wanted = np.array(ks, dtype=np.int64)  # (B,)
         rows = np.full((len(queries), width), -1, dtype=np.int64)
         scores = np.full((len(queries), width), np.nan, dtype=np.float32)
-        for group, labels, cosines in groups:
-            line, rank, row, score = self._expand(labels, cosines, wanted[group])
+        found = np.minimum(wanted, self.count).astype(np.int32)
+        for asked, group in self._groups(ks, efs, filters):
+            is_all = len(group) == len(queries)
+            which = filters[group[0]]
+            labels, cosines = self._find(queries if is_all else queries[group], asked, which, threads)
+            if which is not None:
+                line, rank, row, score = self._members.expand_permitted(labels, cosines, wanted[group], which)
+                found[group] = np.minimum(wanted[group], len(which.rows))
+            else:
+                if is_all and labels.shape[1] >= width and min(ks) == width:  # the most frequent case by far
+                    plain = self._members.rows_if_plain(labels[:, :width], cosines[:, : width + 1])
+                    if plain is not None:
+                        return Neighbours(plain, np.ascontiguousarray(cosines[:, :width]), found)
+                line, rank, row, score = self._members.expand(labels, cosines, wanted[group])
             rows[group[line], rank], scores[group[line], rank] = row, score
-        return Neighbours(rows, scores, np.minimum(wanted, self.count).astype(np.int32))
+        return Neighbours(rows, scores, found)
+
+    def search_exactly(self, queries: NDArray[np.float32], k: int, *, permitted: Permitted | None = None) -> Neighbours:
+        """Return what ``search`` returns, and raises, where its graph misses nothing: every vector is compared."""
+        sure = copy.copy(self)
+        sure.cuts = Cuts(exact_up_to=self.unique_count, gathered_up_to=self.cuts.gathered_up_to)
+        return sure.search(queries, k, permitted=permitted)
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors (R, D) of product rows, as they are stored."""
+        labels = self._members.label_of_row[rows]
+        return np.asarray(self._nearest.vectors[labels], dtype=np.float32).reshape(-1, self.dimension)
+
+    @property
+    def different_vectors(self) -> NDArray[np.float32]:
+        """The different vectors by label, (U, D): mapped, where the index was loaded."""
+        return self._nearest.vectors
 
     def _groups(
-        self, queries: NDArray[np.float32], ks: Sequence[int], efs: Sequence[int | None], threads: int
-    ) -> Iterator[_Group]:
-        """Yield the queries that share way and depth, with their nearest labels and the cosines of these."""
-        flat = np.array([self.flat is not None and ef is None for ef in efs], dtype=bool)  # (B,)
-        depths = np.array([self._depth(k, ef) for k, ef in zip(ks, efs, strict=True)], dtype=np.int64)  # (B,)
-        ways = sorted(set(zip(flat.tolist(), depths.tolist(), strict=True)))
-        for is_flat, depth in ways:
-            group = np.flatnonzero((flat == is_flat) & (depths == depth))  # (G,)
-            asked = queries if len(ways) == 1 else queries[group]
-            if is_flat and self.flat is not None:
-                yield group, *self.flat.nearest(asked, depth)
-            else:
-                yield group, *self._nearest_labels(asked, depth, threads)
+        self, ks: Sequence[int], efs: Sequence[int | None], filters: Sequence[Permitted | None]
+    ) -> Iterator[tuple[_Asked, NDArray[np.intp]]]:
+        """Yield the queries that share way, depth and filter; what is asked depends on a query alone, not its batch."""
+        if len(set(ks)) == len(set(efs)) == len(set(map(id, filters))) == 1:  # the most frequent case by far
+            yield self._asked(ks[0], efs[0], filters[0], 0), np.arange(len(ks))
+            return
+        groups: dict[_Asked, list[int]] = {}
+        first: dict[int, int] = {}
+        for number, (k, ef, which) in enumerate(zip(ks, efs, filters, strict=True)):
+            asked = self._asked(k, ef, which, first.setdefault(id(which), number))
+            groups.setdefault(asked, []).append(number)
+        for asked, numbers in groups.items():
+            yield asked, np.array(numbers, dtype=np.intp)
 
-    def _depth(self, k: int, ef: int | None) -> int:
-        """Return how many different vectors are looked up: it depends on the query alone, never on its batch."""
-        if ef is None:
-            return min(k if self.flat is not None else max(k, self.config.ef), self.unique_count)
-        check_positive("ef", ef)
-        return min(max(k, ef), self.unique_count)
+    def _asked(self, k: int, ef: int | None, which: Permitted | None, place: int) -> _Asked:
+        labels = None if which is None else which.in_labels(self._members.label_of_row, self.unique_count)
+        way = self._way(ef, self.unique_count if labels is None else len(labels.labels))
+        depth = min(k, self.unique_count)
+        deep = min(max(k, self.ef if ef is None else ef), self.unique_count) if way == "graph" else 0
+        return _Asked(way, depth, deep, place)
 
-    def _nearest_labels(
-        self, queries: NDArray[np.float32], depth: int, threads: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the ``depth`` nearest labels and their cosines, best first, ties by label: (B, depth) each."""
-        found = self._ask_graph(queries, depth, threads)
-        if found is not None:
-            return found
-        # Some query reached fewer vectors than asked for; each is asked alone so that the others keep their answers.
-        labels = np.empty((len(queries), depth), dtype=np.int64)
-        cosines = np.empty((len(queries), depth), dtype=np.float32)
-        for number in range(len(queries)):
-            query = queries[number : number + 1]
-            found = self._ask_graph(query, depth, threads)
-            if found is None:  # the search saw all that it can reach, so that a larger ef would find no more
-                logger.warning("the graph reaches fewer than %d vectors: exact search instead", depth)
-                exact = exact_search(self.different_vectors, query, depth)
-                found = exact.rows, exact.scores
-            labels[number], cosines[number] = found[0][0], found[1][0]
-        return labels, cosines
+    def way(self, ef: int | None = None, permitted: Permitted | None = None) -> Way:
+        """Return how a query with this ``ef`` and filter is searched; a walk that fails gives way to comparing."""
+        if permitted is None:
+            return self._way(ef, self.unique_count)
+        return self._way(ef, len(permitted.in_labels(self._members.label_of_row, self.unique_count).labels))
 
-    def _ask_graph(
-        self, queries: NDArray[np.float32], depth: int, threads: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-        """Return hnswlib's answer, or None where its graph reaches fewer than ``depth`` vectors."""
-        with self._lock:
-            self._graph.set_ef(depth)
-            try:
-                labels, distances = self._graph.knn_query(queries, k=depth, num_threads=threads)
-            except RuntimeError as error:
-                if NO_MORE_REACHED not in str(error):
-                    raise
-                return None
-        return labels.astype(np.int64), np.clip(1.0 - distances, -1.0, 1.0)
+    def _way(self, ef: int | None, permitted: int) -> Way:
+        if not self.has_graph:
+            return self.cuts.exact_way(permitted, self.unique_count)
+        return self.cuts.way(permitted, self.unique_count, named_ef=ef is not None)
 
-    @cached_property
-    def different_vectors(self) -> NDArray[np.float32]:
-        """The different vectors by label, (U, D): the flat search's, or a copy out of the graph when first needed."""
-        if self.flat is not None:
-            return self.flat.vectors
-        return np.asarray(self._graph.get_items(np.arange(self.unique_count)), dtype=np.float32)
-
-    def _are_rows(self, labels: NDArray[np.int64], cosines: NDArray[np.float32]) -> bool:
-        """Return whether there is nothing to expand: no label stands for several rows, and no two tie."""
-        return bool((self._sizes[labels] == 1).all() and (cosines[:, 1:] < cosines[:, :-1]).all())
-
-    def _expand(self, labels: NDArray[np.int64], cosines: NDArray[np.float32], wanted: NDArray[np.int64]) -> _Places:
-        """Return the product rows of labels (B, depth) with their places; ``wanted`` (B,) cuts each query off."""
-        last = np.minimum(wanted, labels.shape[1]) - 1  # (B,), each label stands for a row at least
-        reach = (cosines >= cosines[np.arange(len(last)), last][:, None]).sum(axis=1).max(initial=0)  # ties count
-        labels, cosines, k = labels[:, :reach], cosines[:, :reach], wanted[:, None]  # k is (B, 1)
-        sizes = np.minimum(self._sizes[labels], k)  # (B, depth), rows of a label that may be needed
-        before = np.cumsum(sizes, axis=1) - sizes  # (B, depth), rows of better labels
-        lowest = np.where(before < k, cosines, np.inf).min(axis=1, keepdims=True)  # (B, 1)
-        line, column = np.nonzero(cosines >= lowest)  # (T,), labels that tie with the last one compete by row number
-        size = sizes[line, column]  # (T,)
-        inside = np.arange(int(size.sum())) - np.repeat(np.cumsum(size) - size, size)  # (R,), number within the label
-        row = self._rows_by_label[np.repeat(self._starts[labels[line, column]], size) + inside]  # (R,)
-        score, line = np.repeat(cosines[line, column], size), np.repeat(line, size)
-        order = np.lexsort((row, -score, line))  # (R,)
-        line = line[order]
-        rank = np.arange(len(line)) - np.searchsorted(line, line)  # (R,), place within the query
-        best = rank < wanted[line]
-        return line[best], rank[best], row[order][best], score[order][best]
+    def _find(self, queries: NDArray[np.float32], asked: _Asked, which: Permitted | None, threads: int) -> Found:
+        permitted = None if which is None else which.in_labels(self._members.label_of_row, self.unique_count)
+        if asked.way == "graph":
+            return self._nearest.by_graph(queries, asked.depth, asked.ef, permitted, threads=threads)
+        return self._nearest.by_comparing(
+            queries, asked.depth, permitted, gather=asked.way == "gathered", threads=self._exact_threads
+        )

@@ -1,4 +1,4 @@
 """Changes the generation that serves: promotion, rollback, retention.
 
-Rooms that it may import: data, encoder, index, generation, search, watch, quality, probe, server.
+Rooms that it may import: data, attributes, encoder, index, generation, search, watch, quality, probe, server.
 """

@@ -87,7 +87,7 @@ def _search(new: LoadedGeneration, queries: list[str], config: GateConfig) -> li
         recalls.append(recall(served, exact))
         shared = [len(set(one) & set(other)) for one, other in zip(served.rows.tolist(), reference, strict=True)]
         overlaps.append(float(np.mean(shared)) / new.k)
-    how = f"at ef {new.index.config.ef}" if new.index.flat is None else "by its flat search"
+    how = "by comparing every vector" if new.index.is_exact else f"at ef {new.index.ef}"
     recall_rule = (
         f"recall@{new.k} of the index {how} over {len(queries)} queries must be at least {config.recall_target:g}"
     )
@@ -124,7 +124,7 @@ def _catalogue_quality(
     if new.generation.manifest.parts["catalogue"] != old.generation.manifest.parts["catalogue"]:
         raise DataError("the two generations have different catalogues")
     relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
-    if not relevant & set(new.catalogue.product_ids):
+    if not new.catalogue.texts[0].rows_of(relevant):
         raise DataError("no relevant product of the held-out pairs is in the catalogue")
     found = [catalogue_ndcg_by_query(pairs, side.hits(queries)) for side in (new, old)]
     means = [_mean(each.values()) for each in found]
@@ -135,7 +135,7 @@ def _lost_catalogue_figures(new: LoadedGeneration, old: LoadedGeneration) -> lis
     """Return a failed check where the serving generation was judged over its catalogue and the candidate cannot be."""
     pairs = new.test_pairs()
     relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
-    found = len(relevant & set(new.catalogue.product_ids))
+    found = len(new.catalogue.texts[0].rows_of(relevant))
     if found or not relevant or "catalogue" not in old.generation.manifest.quality:
         return []
     rule = (

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from trident.config import to_table
 from trident.errors import ConfigError
 from trident.generation.generation import MANIFEST_FILE, Generation
-from trident.generation.staging import write_text
+from trident.generation.staging import write_beside, write_text
 from trident.quality.checks import absolute_checks, checks_against
 from trident.quality.config import GateConfig
 from trident.quality.gate_report import GateError, GateReport
@@ -112,8 +112,7 @@ def record_gate(
     table["gate"] = [*table.get("gate", []), entry]
     # beside the generation: a file that a kill left inside it would be unknown to the manifest
     staging = generation.folder.with_name(f".{generation.id}.{MANIFEST_FILE}.{os.getpid()}")
-    staging.write_text(_json(table), encoding="utf-8")
-    staging.replace(path)
+    write_beside(path, _json(table), staging=staging)
     return Generation.load(generation.folder)
 
 

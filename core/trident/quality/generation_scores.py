@@ -89,7 +89,7 @@ class LoadedGeneration:
         A title that stands in the catalogue has the vector that the index has for it.
         """
         queries, titles = list(dict.fromkeys(pairs.queries)), list(dict.fromkeys(pairs.titles))
-        row_of_title = {title: row for row, title in enumerate(self.catalogue.titles)}
+        row_of_title = self.catalogue.texts[1].rows_of(titles)
         stored = np.array([row_of_title.get(title, -1) for title in titles])  # (T,)
         title_vectors = np.empty((len(titles), self.index.dimension), dtype=np.float32)
         title_vectors[stored >= 0] = self.index.vectors(stored[stored >= 0])

@@ -75,7 +75,7 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
         return []
     ends = np.cumsum([len(asked.texts) for asked in requests]).tolist()
     places = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    embeddings = searcher.embed_each([text for asked in requests for text in asked.texts])  # (B, D)
+    embeddings = _embedded(searcher, [text for asked in requests for text in asked.texts])  # (B, D)
     searched = [row for row, asked in enumerate(requests) if asked.wants_products]
     found: dict[int, Hits] = {}
     if searched:
@@ -89,3 +89,15 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
             found[row] = hits.rows(start, start + len(wanted), max(knob.k for knob in wanted))
             start += len(wanted)
     return [Answer(embeddings[place], found.get(row)) for row, place in enumerate(places)]
+
+
+def _embedded(searcher: Searcher, texts: Sequence[tuple[str, Side]]) -> NDArray[np.float32]:
+    """Return the embeddings (B, D) of texts; where there is no text, any: nobody looks at it."""
+    there = [row for row, (text, _) in enumerate(texts) if text.strip()]
+    if len(there) == len(texts):
+        return searcher.embed_each(texts)
+    embeddings = np.zeros((len(texts), searcher.retriever.index.dimension), dtype=np.float32)
+    embeddings[:, 0] = 1.0
+    if there:
+        embeddings[there] = searcher.embed_each([texts[row] for row in there])
+    return embeddings

@@ -1,5 +1,7 @@
 """What a request says beyond its knobs: the tensor ``options``, one JSON object a query.
 
+Held against the attributes of a generation it is a ``Page``.
+
 A new key is a field of ``SearchOptions``; its type is what a value must be. Every generation takes the tensor, so that
 one that knows more keys can be promoted over one that knows fewer, and back.
 """
@@ -13,16 +15,40 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.attributes.attributes import Attributes
+from trident.attributes.facets import Facet, parse_facets
+from trident.attributes.filters import All, parse_filter
+from trident.attributes.ordering import SortKey, parse_group, parse_sort
+from trident.attributes.schema import Field, Schema, shown
 from trident.config import from_table
 from trident.errors import ConfigError, DataError, nearest
-from trident.search.tensors import OPTIONS, OPTIONS_MAX_BYTES
+from trident.search.tensors import K_MAX, OPTIONS, OPTIONS_MAX_BYTES
 
+FIELDS, OFFSET, LIKE = "fields", "offset", "like"
 SHOWN = 60  # characters of what cannot be read
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """The keys of ``options``; there is none today."""
+    """The keys of ``options``.
+
+    What a value may be beyond its type, the attributes of a generation say; see ``read_page``.
+    """
+
+    filter: Any = None  # what leaves products out; see trident.attributes.filters
+    fields: Any = None  # names of attributes that stand beside each product
+    facets: Any = None  # names of attributes whose values are counted
+    sort: Any = None  # an attribute, or several, instead of the score
+    group: Any = None  # an attribute, one product a value
+    offset: int = 0  # products left out at the front, >= 0
+    like: str | None = None  # a product's id instead of a query
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.offset < 0:
+            raise ConfigError(f"'offset' must be >= 0, got {self.offset}")
+        if self.like is not None and not self.like:
+            raise ConfigError("'like' must be the id of a product, got ''")
 
 
 NO_OPTIONS = SearchOptions()
@@ -66,8 +92,14 @@ def _table(value: bytes) -> dict[str, Any]:
     except RecursionError as error:
         raise DataError(f"{OPTIONS} must be one JSON object, got one that is nested too deeply") from error
     except ValueError as error:  # no UTF-8, no JSON
-        shown = value[:SHOWN].decode("utf-8", errors="replace")
-        raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {shown!r} ({error})") from error
+        start = value[:SHOWN].decode("utf-8", errors="replace")
+        raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {start!r} ({error})") from error
+    if b"\\ud" in value.lower():  # a character in two halves, or one half of it
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise DataError(f"{OPTIONS} must be UTF-8, got half a character: {half!a}") from error
     if not isinstance(found, dict):
         raise DataError(f"{OPTIONS} must be one JSON object such as {{}}, got {json.dumps(found)[:SHOWN]}")
     return found
@@ -84,3 +116,69 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_json(constant: str) -> float:
     raise ValueError(f"{constant} is no JSON")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The options of a query, held against the attributes of a generation.
+
+    Attributes:
+        filter: Products that do not pass are left out; None: none is.
+        fields: Attributes that stand beside each product.
+        facets: What is counted.
+        sort: Instead of the score; empty: by score, or in the catalogue's order where there is none.
+        group: One product a value; None: every product.
+        offset: Products that are left out at the front.
+        like: A product's id instead of a query.
+        browses: There is neither query nor ``like``: everything that passes, without a score.
+    """
+
+    filter: All | None = None
+    fields: tuple[str, ...] = ()
+    facets: tuple[Facet, ...] = ()
+    sort: tuple[SortKey, ...] = ()
+    group: Field | None = None
+    offset: int = 0
+    like: str | None = None
+    browses: bool = False
+
+    @property
+    def needs_pool(self) -> bool:
+        """Whether more products than the page shows are looked at: the best ``K_MAX``."""
+        return bool(self.facets or self.sort or self.group)
+
+    def check_depth(self, k: int) -> None:
+        """Raise if a search has no such page.
+
+        Raises:
+            DataError: If the page lies beyond the products that a search ranks.
+        """
+        if not self.browses and self.offset + k > K_MAX:
+            raise DataError(
+                f"{OFFSET} and k together must be at most {K_MAX:,} in a search, got {self.offset:,} and {k:,}: "
+                "narrow it by a filter, or browse without a query"
+            )
+
+
+def read_page(options: SearchOptions, attributes: Attributes) -> Page:
+    """Return the options of a query as a page.
+
+    Raises:
+        DataError: If a value is none that the attributes know.
+    """
+    schema = attributes.schema
+    return Page(
+        filter=None if options.filter is None else parse_filter(options.filter, schema),
+        fields=() if options.fields is None else _fields(options.fields, schema),
+        facets=() if options.facets is None else parse_facets(options.facets, schema),
+        sort=() if options.sort is None else parse_sort(options.sort, schema),
+        group=None if options.group is None else parse_group(options.group, schema),
+        offset=options.offset,
+        like=options.like,
+    )
+
+
+def _fields(value: Any, schema: Schema) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise DataError(f'{FIELDS} must be a list of fields such as ["brand"], got {shown(value)}')
+    return tuple(dict.fromkeys(schema.field(name, FIELDS).name for name in value))

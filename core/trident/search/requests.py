@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.attributes.attributes import NO_ATTRIBUTES, Attributes
 from trident.encoder.text import Side
 from trident.errors import DataError
-from trident.search.options import NO_OPTIONS, SearchOptions, read_options
+from trident.search.options import LIKE, NO_OPTIONS, Page, SearchOptions, read_options, read_page
 from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
 
 
@@ -21,27 +23,28 @@ class SearchKnobs:
     k: int = K_DEFAULT
     ef: int | None = None  # None: the index's own
     min_score: float | None = None  # None: everything
-    options: SearchOptions = NO_OPTIONS
+    page: Page | None = None  # None: the nearest products and nothing else
 
 
-def read_texts(values: NDArray[np.object_], name: str = QUERY) -> list[str]:
+def read_texts(values: NDArray[np.object_], name: str = QUERY, *, may_be_empty: Sequence[bool] = ()) -> list[str]:
     """Return the texts of a BYTES tensor.
 
     Args:
         values: (B, 1) object array of bytes.
         name: The tensor, for errors.
+        may_be_empty: Of each row; none may be where that is empty.
 
     Raises:
         DataError: If a text is empty, too long or not UTF-8.
     """
     texts = []
-    for value in values.reshape(-1):
+    for row, value in enumerate(values.reshape(-1)):
         check_size(value, name)
         try:
             text = value.decode("utf-8") if isinstance(value, bytes) else str(value)
         except UnicodeDecodeError as error:
             raise DataError(f"{name} must be UTF-8, got {value[:20]!r} ({error.reason})") from error
-        if not text.strip():
+        if not text.strip() and not (may_be_empty and may_be_empty[row]):
             raise DataError(f"{name} must not be empty, got {text!r}")
         texts.append(text)
     return texts
@@ -82,8 +85,10 @@ def read_sides(values: NDArray[np.object_] | None, count: int) -> list[Side]:
     return sides
 
 
-def read_asked(texts: NDArray[np.object_], sides: NDArray[np.object_] | None) -> list[tuple[str, Side]]:
-    """Return the texts of a BYTES tensor (B, 1), each with its side.
+def read_asked(
+    texts: NDArray[np.object_], sides: NDArray[np.object_] | None, knobs: Sequence[SearchKnobs] = ()
+) -> list[tuple[str, Side]]:
+    """Return the texts of a BYTES tensor (B, 1), each with its side; one whose knobs have a page may be empty.
 
     Raises:
         DataError: As ``read_sides`` and ``read_texts``.
@@ -91,7 +96,27 @@ def read_asked(texts: NDArray[np.object_], sides: NDArray[np.object_] | None) ->
     if texts.ndim != 2 or texts.shape[1] != 1:
         raise DataError(f"{TEXT} must be of shape (B, 1), got {tuple(texts.shape)}")
     of = read_sides(sides, len(texts))
-    return list(zip(read_texts(texts, name=of[0]), of, strict=True))
+    may_be_empty = [knob.page is not None for knob in knobs]
+    return list(zip(read_texts(texts, name=of[0], may_be_empty=may_be_empty), of, strict=True))
+
+
+def with_texts(knobs: Sequence[SearchKnobs], texts: Sequence[tuple[str, Side]]) -> list[SearchKnobs]:
+    """Return knobs that know whether there is a query: without one and without ``like``, a page browses.
+
+    Raises:
+        DataError: If there are both, or a page lies too deep.
+    """
+    return [_with_text(knob, text) for knob, (text, _) in zip(knobs, texts, strict=True)]
+
+
+def _with_text(knob: SearchKnobs, text: str) -> SearchKnobs:
+    if knob.page is None:
+        return knob
+    if text.strip() and knob.page.like is not None:
+        raise DataError(f"{LIKE} stands instead of a query, got both: '{text[:60]}' and '{knob.page.like[:60]}'")
+    page = replace(knob.page, browses=not text.strip() and knob.page.like is None)
+    page.check_depth(knob.k)
+    return replace(knob, page=page)
 
 
 @dataclass(frozen=True)
@@ -104,8 +129,8 @@ class KnobTensors:
     options: NDArray[np.object_] | None = None
 
 
-def read_knobs(tensors: KnobTensors, count: int) -> list[SearchKnobs]:
-    """Return the knobs of each row of a request of ``count`` rows.
+def read_knobs(tensors: KnobTensors, count: int, attributes: Attributes = NO_ATTRIBUTES) -> list[SearchKnobs]:
+    """Return the knobs of each row of a request of ``count`` rows, over products that have some attributes.
 
     Raises:
         DataError: If a value is out of its range, or of another form.
@@ -115,14 +140,15 @@ def read_knobs(tensors: KnobTensors, count: int) -> list[SearchKnobs]:
     if tensors.options is None and all(values is None for values in sent):
         return [SearchKnobs()] * count
     columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in sent]
-    return [_knobs(*row) for row in zip(*columns, options, strict=True)]
+    pages = [None if each == NO_OPTIONS else read_page(each, attributes) for each in options]
+    return [_knobs(*row) for row in zip(*columns, pages, strict=True)]
 
 
-def _knobs(k: int | None, ef: int | None, min_score: float | None, options: SearchOptions) -> SearchKnobs:
+def _knobs(k: int | None, ef: int | None, min_score: float | None, page: Page | None) -> SearchKnobs:
     if k is not None and not 1 <= k <= K_MAX:
         raise DataError(f"{K} must be 1 to {K_MAX}, got {k}")
     if ef is not None and not 1 <= ef <= EF_MAX:
         raise DataError(f"{EF} must be 1 to {EF_MAX}, got {ef}")
     if min_score is not None and not (math.isfinite(min_score) and -1 <= min_score <= 1):
         raise DataError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
-    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score, options)
+    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score, page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.attributes.attributes import Attributes
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
-from trident.errors import GenerationError, VectorIndexError
+from trident.errors import DataError, GenerationError, VectorIndexError
 from trident.generation.generation import IDENTITY_FILE, Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
 from trident.index.index import VectorIndex
+from trident.search.options import LIKE
+from trident.search.pages import PageAnswer, PageQuery, PageSearch
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
 
@@ -29,7 +33,7 @@ class Hits:
 
     ``product_ids`` and ``titles`` are (B, k) object arrays of bytes, ``scores`` is (B, k) float32 cosine, ``counts``
     (B, 1) int32, ``details`` (B, 1) object array of bytes, one JSON object each; where a row has fewer than k products,
-    the rest is ``b""`` and ``EMPTY_SCORE``.
+    the rest is ``b""`` and ``EMPTY_SCORE``. ``ways`` are B of ``trident.search.permitted.WAYS``; no tensor.
     """
 
     product_ids: NDArray[np.object_]
@@ -37,6 +41,7 @@ class Hits:
     titles: NDArray[np.object_]
     counts: NDArray[np.int32]
     details: NDArray[np.object_]
+    ways: tuple[str, ...]
 
     def rows(self, start: int, stop: int, width: int) -> Hits:
         """Return some of the rows, cut to a width."""
@@ -46,6 +51,7 @@ class Hits:
             np.ascontiguousarray(self.titles[start:stop, :width]),
             self.counts[start:stop],
             self.details[start:stop],
+            self.ways[start:stop],
         )
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -61,9 +67,12 @@ class Retriever:
         index: Over N products.
         catalogue: The same N products.
         identity: The generation that both belong to.
+        attributes: Of the same N products; None: they have none.
     """
 
-    def __init__(self, index: VectorIndex, catalogue: Catalogue, identity: Identity) -> None:
+    def __init__(
+        self, index: VectorIndex, catalogue: Catalogue, identity: Identity, attributes: Attributes | None = None
+    ) -> None:
         """Keep the parts; see the class for the arguments."""
         if index.count != len(catalogue):
             raise GenerationError(
@@ -72,9 +81,9 @@ class Retriever:
             )
         self.index = index
         self.identity = identity
-        # One more row at the end, so that -1, no product, takes the empty text.
-        self._product_ids = np.array([text.encode() for text in [*catalogue.product_ids, ""]], dtype=np.object_)
-        self._titles = np.array([text.encode() for text in [*catalogue.titles, ""]], dtype=np.object_)
+        self.attributes = Attributes.none(len(catalogue)) if attributes is None else attributes
+        self.attributes.require_count(len(catalogue), f"generation {identity.id}")
+        self._product_ids, self._titles = catalogue.texts  # mapped: rows are read as they are found
 
     @classmethod
     def load(cls, folder: Path, *, flat_threads: int = 1) -> Retriever:
@@ -86,12 +95,12 @@ class Retriever:
 
         Raises:
             VectorIndexError: If the index is damaged, or was made by another encoder than the generation's.
-            GenerationError: If identity or catalogue is missing, or their sizes differ.
+            GenerationError: If identity, catalogue or attributes are missing, or their sizes differ.
         """
         identity = Identity.load(folder)
         _check_encoder(folder, identity)
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint, flat_threads=flat_threads)
-        return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity)
+        return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity, Attributes.load(folder))
 
     def for_lone(self, threads: int) -> Retriever:
         """Return the same retriever, whose flat search, where it has one, runs on other threads."""
@@ -99,25 +108,78 @@ class Retriever:
         lone.index = self.index.for_lone(threads)
         return lone
 
-    def check(self, embeddings: NDArray[np.float32]) -> None:
+    def check(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs]) -> None:
         """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.
+
+        Whoever calls it sees embeddings and no texts, so that nobody can search by a product there.
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.
+            DataError: If a product stands instead of a query, or a page lies too deep.
         """
         check_unit_rows(embeddings, name="embeddings", dimension=self.index.dimension)
+        for knob in knobs:
+            if knob.page is not None:
+                if knob.page.like is not None:
+                    raise DataError(f"{LIKE} is answered by the variant cpu alone: this one searches embeddings")
+                knob.page.check_depth(knob.k)
 
     def retrieve(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], *, threads: int = 1) -> Hits:
         """Return the products nearest to B embeddings, each by its own knobs; as wide as the largest k.
 
         Args:
-            embeddings: (B, D) float32, unit length.
+            embeddings: (B, D) float32, unit length; that of a page without a query is not looked at.
             knobs: One a row.
             threads: Of the search in the graph.
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.
+            DataError: If a product that others shall be like is not there.
         """
+        with_page = [row for row, knob in enumerate(knobs) if knob.page is not None]
+        if not with_page:
+            return self._nearest(embeddings, knobs, threads)
+        plain = [row for row, knob in enumerate(knobs) if knob.page is None]
+        answers = {row: self._page(embeddings[row : row + 1], knobs[row], threads) for row in with_page}
+        nearest = self._nearest(embeddings[plain], [knobs[row] for row in plain], threads) if plain else None
+        return self._together(nearest, plain, answers, max(knob.k for knob in knobs))
+
+    def _page(self, embedding: NDArray[np.float32], knobs: SearchKnobs, threads: int) -> PageAnswer:
+        assert knobs.page is not None
+        own_row = -1
+        if knobs.page.like is not None:
+            own_row = self._product_ids.rows_of([knobs.page.like]).get(knobs.page.like, -1)
+            if own_row < 0:
+                raise DataError(
+                    f"{LIKE} must be the id of a product of generation {self.identity.id}, got '{knobs.page.like[:60]}'"
+                )
+            embedding = self.index.vectors(np.array([own_row]))
+        query = PageQuery(embedding, knobs, knobs.page, own_row)
+        return PageSearch(self.index, self.attributes).answer(query, threads=threads)
+
+    def _together(self, nearest: Hits | None, plain: list[int], answers: dict[int, PageAnswer], width: int) -> Hits:
+        """Return the answers to B queries in their order: those without a page, and the others."""
+        count = len(plain) + len(answers)
+        rows = np.full((count, width), -1, dtype=np.int64)
+        scores = np.full((count, width), EMPTY_SCORE, dtype=np.float32)
+        details = np.full((count, 1), NOTHING_TO_SAY, dtype=np.object_)
+        ways = [""] * count
+        for row, answer in answers.items():
+            found = len(answer.rows)
+            rows[row, :found], scores[row, :found], ways[row] = answer.rows, answer.scores, answer.way
+            if answer.details:
+                details[row, 0] = json.dumps(answer.details, separators=(",", ":"), ensure_ascii=False).encode()
+        counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
+        product_ids, titles = self._product_ids.bytes_at(rows), self._titles.bytes_at(rows)
+        if nearest is not None:
+            own = nearest.scores.shape[1]
+            product_ids[plain, :own], titles[plain, :own] = nearest.product_ids, nearest.titles
+            scores[plain, :own], counts[plain] = nearest.scores, nearest.counts
+            for row, way in zip(plain, nearest.ways, strict=True):
+                ways[row] = way
+        return Hits(product_ids, scores, titles, counts, details, tuple(ways))
+
+    def _nearest(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> Hits:
         found = self.index.search_each(
             embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
         )
@@ -131,7 +193,8 @@ class Retriever:
         counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
         scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
         details = np.full(counts.shape, NOTHING_TO_SAY, dtype=np.object_)
-        return Hits(self._product_ids[rows], scores, self._titles[rows], counts, details)
+        ways = tuple(self.index.way(knob.ef) for knob in knobs)
+        return Hits(self._product_ids.bytes_at(rows), scores, self._titles.bytes_at(rows), counts, details, ways)
 
 
 def _check_encoder(folder: Path, identity: Identity) -> None:

@@ -125,7 +125,7 @@ def _renamed(generation: Generation, name: str, variant: str) -> str:
 
 
 def _write_ensemble(target: Path, generation: Generation, ensemble: str, config: str) -> None:
-    with staged_folder(target, overwrite=True) as staging:
+    with staged_folder(target, overwrite=True, lasting=False) as staging:
         (staging / CONFIG_FILE).write_text(config, encoding="utf-8")
         folder = staging / str(generation.serial)
         folder.mkdir()

@@ -113,7 +113,7 @@ def add_components(models: Path, generation: Generation, *, plan: Path | None) -
     for component in (*COMPONENTS, *further):
         target = models / component / str(generation.serial)
         if not target.exists():
-            with staged_folder(target) as staging:
+            with staged_folder(target, lasting=False) as staging:
                 link_files(generation.version_folder(component), staging)
                 if component == "encoder":
                     (staging / WEIGHTS).symlink_to((generation.folder / ENCODER_FOLDER).resolve())

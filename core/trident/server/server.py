@@ -20,6 +20,7 @@ from typing import IO
 
 from trident.errors import ServerError
 from trident.probe.control import exchange
+from trident.server.loading import Loading
 from trident.server.orphans import reap_group
 from trident.server.tritonserver import LOOPBACK, ServerConfig, error_lines, find_tritonserver
 
@@ -136,8 +137,8 @@ class TritonServer:
         The server is stopped when the calling thread ends, however it ends.
 
         Raises:
-            ServerError: If it was started already, no tritonserver is found, a port is taken, or the server dies or is
-                not ready in time; the message holds the server's own error lines.
+            ServerError: If it was started already, no tritonserver is found, a port is taken, or the server dies or
+                comes no further for the time that it has; the message holds the server's own error lines.
         """
         if self._process is not None:
             raise ServerError("the tritonserver was started already: stop it first")
@@ -215,16 +216,16 @@ class TritonServer:
         return f"{self._identity}_{self.config.http_port}_"
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + self.config.start_timeout_s
+        loading = Loading(self.pid)
         waiting = ["", "/health/ready", *(f"/models/{model}/ready" for model in self.config.load_models)]
         while waiting:
             if self._process is None or self._process.poll() is not None:
                 status = self._process.returncode if self._process else None
                 raise ServerError(f"tritonserver ended with status {status} while starting:\n{self._error_lines()}")
-            if time.monotonic() > deadline:
+            if loading.idle_s(self._log_bytes()) > self.config.start_timeout_s:
                 raise ServerError(
-                    f"tritonserver was not ready within {self.config.start_timeout_s:g} s (--start-timeout gives it "
-                    f"more):\n{self._error_lines()}"
+                    f"tritonserver was not ready, and came no further for {self.config.start_timeout_s:g} s "
+                    f"(--start-timeout gives it more):\n{self._error_lines()}"
                 )
             if self._answers(waiting[0]):
                 waiting.pop(0)
@@ -246,6 +247,9 @@ class TritonServer:
             said = content.decode(errors="replace")
             raise ServerError(f"tritonserver at {self.urls.http} answered {status} to /v2{path}: {said}")
         return content
+
+    def _log_bytes(self) -> int:
+        return 0 if self._log is None else os.fstat(self._log.fileno()).st_size
 
     def _read_log(self) -> str:
         if self._log is None:

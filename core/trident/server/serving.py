@@ -96,7 +96,7 @@ def prepare(generations: Path, generation: str | None = None, *, http_port: int 
         state = ServingFolder.of(generations, http_port).state()
         newest_or_last = find_generation(generations).id if state is None else state.serving
         found = generation_by_id(generations, newest_or_last)
-    found.verify_files()
+    found.check_files()
     check_identities(found)
     return found
 

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.attributes.attributes import Attributes
+from trident.attributes.evaluation import passing_rows
 from trident.background import Background
 from trident.errors import VectorIndexError
 from trident.index.exact_search import recall
 from trident.index.index import Neighbours, VectorIndex
+from trident.search.permitted import exact_among, nearest_permitted
 from trident.search.requests import SearchKnobs
 from trident.watch.serving_metrics import (
     CANARY_DROPPED,
@@ -38,19 +41,29 @@ logger = logging.getLogger(__name__)
 class RecallCanary:
     """Recall at 10 of an index, measured on what users ask.
 
-    A query is searched again as it was, with its k and ef, which finds the same again, and exactly. The vectors are
-    copied out of the graph at the start: 4 bytes times dimension times vectors.
+    A query is searched again as it was, with its k, ef and filter, which finds the same again, and exactly. The vectors
+    are copied out of the graph at the start: 4 bytes times dimension times vectors.
 
     Args:
         index: The index in service.
         metrics: Where recall is shown and counted.
         share: Of the queries, 0 to 1.
         seed: Of the draw; None: another each time.
+        attributes: Of the products; None: no query has a filter.
     """
 
-    def __init__(self, index: VectorIndex, metrics: ServingMetrics, share: float, *, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        index: VectorIndex,
+        metrics: ServingMetrics,
+        share: float,
+        *,
+        seed: int | None = None,
+        attributes: Attributes | None = None,
+    ) -> None:
         """Copy the vectors and start the thread."""
         self._index = index
+        self._attributes = attributes
         self._metrics = metrics
         self._share = share
         self._draw = random.Random(seed)  # noqa: S311 - a sample, no secret
@@ -63,6 +76,8 @@ class RecallCanary:
         """Draw among queries that were answered, embeddings (B, D) with B knobs; never waits."""
         dropped = 0
         for row, knob in enumerate(knobs):
+            if knob.page is not None and (knob.page.browses or knob.page.like is not None):
+                continue  # there was no query
             if self._draw.random() < self._share:
                 dropped += not self._work.offer((embeddings[row : row + 1].copy(), knob))
         if dropped:
@@ -87,11 +102,21 @@ class RecallCanary:
             self._work.rest(REST * (time.monotonic() - start))
 
     def _check(self, embedding: NDArray[np.float32], knob: SearchKnobs) -> None:
-        exact = self._index.search_exactly(embedding, K)
-        asked = self._index.search(embedding, max(K, knob.k), ef=knob.ef)
-        found = Neighbours(asked.rows[:, :K], asked.scores[:, :K], np.minimum(asked.count, K))
+        if knob.page is not None and knob.page.filter is not None and self._attributes is not None:
+            permitted = passing_rows(knob.page.filter, self._attributes)
+            exact = _neighbours(*exact_among(self._index, embedding, K, permitted))
+            filtered = nearest_permitted(self._index, embedding, max(K, knob.k), knob.ef, permitted)
+            found = _neighbours(filtered.rows[:K], filtered.scores[:K])
+        else:
+            exact = self._index.search_exactly(embedding, K)
+            asked = self._index.search(embedding, max(K, knob.k), ef=knob.ef)
+            found = Neighbours(asked.rows[:, :K], asked.scores[:, :K], np.minimum(asked.count, K))
         share = recall(found, exact)
         wanted = int(exact.count[0])
         self._recalls.append(share)
         self._metrics.add({CANARY_QUERIES: 1, CANARY_WANTED: wanted, CANARY_FOUND: round(share * wanted)})
         self._metrics.show(CANARY_RECALL, float(np.mean(self._recalls)))
+
+
+def _neighbours(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Neighbours:
+    return Neighbours(rows[None], scores[None], np.array([len(rows)], dtype=np.int32))

@@ -1,4 +1,8 @@
-"""The query log: one JSON line a search, with the time, the generation and the query as it was typed; nothing else.
+"""The query log: one JSON line a search: the time, the generation, the query as it was typed, and what was shown.
+
+A line carries the answer's id where whoever asked made one (the client does), so that a shop can join what people did
+with the answer to it: ``trident pairs-from-clicks``. Where the retriever is a model of its own, it writes what was
+shown on a line of its own, with the same id.
 
 It is off unless ``trident serve`` is told otherwise: what people type may be personal. Only the file's owner may read
 it. Several processes write to it; where it would grow too large it becomes ``<name>.1``, in place of the one before.
@@ -10,18 +14,33 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from trident.background import Background
+from trident.search.retriever import Hits
 from trident.watch.serving_metrics import LOG_DROPPED, LOG_LINES, ServingMetrics
 
 WAITING = 4096  # queries that may wait to be written
 MODE = 0o600
+SHOWN = 100  # products of an answer that are written down; nobody looks at more
+ID_LENGTH = 100
 REST_S = 0.5  # between two writes: one for each query would take the interpreter from those who answer
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One request: its B queries, None where another model writes them; its id; its B answers, None without any."""
+
+    time: str
+    queries: Sequence[str] | None
+    request_id: str
+    hits: Hits | None
 
 
 class QueryLog:
@@ -41,21 +60,27 @@ class QueryLog:
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._failing = False
-        self._work: Background[tuple[str, str]] = Background(self._write, capacity=WAITING, name="query-log")
+        self._work: Background[Asked] = Background(self._write, capacity=WAITING, name="query-log")
 
-    def add(self, queries: Sequence[str]) -> None:
-        """Take queries that are being answered; never waits."""
+    def add(self, queries: Sequence[str] | None, request_id: str = "", hits: Hits | None = None) -> None:
+        """Take the queries of a request, what was found for them, or both; never waits.
+
+        Args:
+            queries: One a row; None: another model writes them.
+            request_id: As whoever asked calls the request; a row's answer is called that and its number.
+            hits: One row a query.
+        """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        dropped = sum(not self._work.offer((time, query)) for query in queries)
-        if dropped:
-            self._metrics.add({LOG_DROPPED: dropped})
+        if not self._work.offer(Asked(time, queries, request_id[:ID_LENGTH], hits)):
+            self._metrics.add({LOG_DROPPED: len(queries or ())})
 
     def close(self) -> None:
         """Write what waits, and end the thread."""
         self._work.close()
 
-    def _write(self, rows: list[tuple[str, str]]) -> None:
-        lines = [{"time": time, "generation": self._generation, "query": query} for time, query in rows]
+    def _write(self, asked: list[Asked]) -> None:
+        lines = [line for each in asked for line in self._lines(each)]
+        queries = sum("query" in line for line in lines)
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
         try:
             append(self._path, content, max_bytes=self._max_bytes)
@@ -63,11 +88,29 @@ class QueryLog:
             if not self._failing:
                 logger.warning("the query log %s cannot be written: %s", self._path, error)
             self._failing = True
-            self._metrics.add({LOG_DROPPED: len(rows)})
+            self._metrics.add({LOG_DROPPED: queries})
         else:
             self._failing = False
-            self._metrics.add({LOG_LINES: len(rows)})
+            self._metrics.add({LOG_LINES: queries})
         self._work.rest(REST_S)
+
+    def _lines(self, asked: Asked) -> Iterator[dict[str, Any]]:
+        rows = len(asked.queries) if asked.queries is not None else len(asked.hits.counts) if asked.hits else 0
+        for row in range(rows):
+            if asked.queries is not None and not asked.queries[row].strip():  # who browses asks nothing
+                continue
+            line: dict[str, Any] = {"time": asked.time, "generation": self._generation}
+            if asked.request_id:
+                line["id"] = f"{asked.request_id}-{row}"
+            if asked.queries is not None:
+                line["query"] = asked.queries[row]
+            if asked.hits is not None:
+                shown = asked.hits.product_ids[row, : min(int(asked.hits.counts[row, 0]), SHOWN)]
+                line["shown"] = [product.decode() for product in shown.tolist()]
+                sequence = json.loads(asked.hits.details[row, 0]).get("sequence")
+                if sequence is not None:  # of a live catalogue: how far its log had been read
+                    line["sequence"] = sequence
+            yield line
 
 
 def append(path: Path, content: bytes, *, max_bytes: int) -> None:

@@ -20,6 +20,7 @@ from trident.errors import ServerError
 from trident.generation.generation import Identity
 from trident.generation.state import ProcessRecord, ServingFolder
 from trident.search.adapters import REASONS
+from trident.search.permitted import WAYS
 
 FLUSH_S = 1.0
 STOP_TIMEOUT_S = 2.0
@@ -69,6 +70,12 @@ SCORE_BUCKET = MetricInfo(
 SCORE_SUM = MetricInfo(
     name="trident_top_score_sum_total", help="Sum of the best product's cosine, where it is positive"
 )
+WAY = MetricInfo(
+    name="trident_search_way_total",
+    help="Searches by the way that answered: all, gathered (what passes the filter), graph, browse",
+    label="way",
+    values=WAYS,
+)
 CANARY_RECALL = MetricInfo(
     name="trident_canary_recall",
     help="Recall at 10 of the last queries that were searched exactly too",
@@ -83,7 +90,7 @@ CANARY_DROPPED = MetricInfo(
 LOG_LINES = MetricInfo(name="trident_query_log_lines_total", help="Queries written to the query log")
 LOG_DROPPED = MetricInfo(name="trident_query_log_dropped_total", help="Queries that could not be written to it")
 
-RETRIEVER_METRICS = (SEARCHES, EMPTY, SCORE_BUCKET, SCORE_SUM)
+RETRIEVER_METRICS = (SEARCHES, EMPTY, SCORE_BUCKET, SCORE_SUM, WAY)
 PIPELINE_METRICS = (REJECTED,)  # of the model that keeps its own queue
 CANARY_METRICS = (CANARY_QUERIES, CANARY_WANTED, CANARY_FOUND, CANARY_DROPPED)
 QUERY_LOG_METRICS = (LOG_LINES, LOG_DROPPED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.generation.generation import Identity
+from trident.generation.golden import GOLDEN_REQUEST
 from trident.generation.state import ServingFolder
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
@@ -26,6 +27,7 @@ from trident.watch.serving_metrics import (
     RETRIEVER_METRICS,
     SCORE_SUM,
     SEARCHES,
+    WAY,
     MetricInfo,
     ServingMetrics,
 )
@@ -48,9 +50,11 @@ class SearchWatch:
         share = WatchOptions.from_environment().canary_share
         counters = (*RETRIEVER_METRICS, *more, *(CANARY_METRICS if share else ()))
         state = ServingFolder(model_folder.parents[1])
-        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32]]] = deque()  # found (L,), best score (L,)
+        # Products found (L,), best score (L,), and the way of each.
+        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32], tuple[str, ...]]] = deque()
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
-        self._canary = RecallCanary(retriever.index, self._metrics, share) if share else None
+        index, attributes = retriever.index, retriever.attributes
+        self._canary = RecallCanary(index, self._metrics, share, attributes=attributes) if share else None
 
     def answered(
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits, live: Sequence[bool]
@@ -63,10 +67,10 @@ class SearchWatch:
             return
         counts, scores = hits.counts[:, 0], hits.scores[:, 0]  # (B,)
         if all(live):
-            self._uncounted.append((counts, scores))
+            self._uncounted.append((counts, scores, hits.ways))
         else:
             rows = np.flatnonzero(live)  # (L,)
-            self._uncounted.append((counts[rows], scores[rows]))
+            self._uncounted.append((counts[rows], scores[rows], tuple(hits.ways[row] for row in rows.tolist())))
             embeddings, knobs = embeddings[rows], [knobs[row] for row in rows.tolist()]
         if self._canary is not None:
             self._canary.answered(embeddings, knobs)
@@ -76,9 +80,12 @@ class SearchWatch:
         taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         if not taken:
             return
-        counts, scores = (np.concatenate(parts) for parts in zip(*taken, strict=True))  # (L,) each
+        for way, amount in Counter(way for _, _, ways in taken for way in ways).items():
+            self._metrics.add({WAY: amount}, label=way)
+        has_score = np.array([way != "browse" for _, _, ways in taken for way in ways], dtype=bool)  # (L,)
+        counts, scores = (np.concatenate([part[place] for part in taken]) for place in (0, 1))  # (L,) each
         found = counts > 0  # (L,)
-        best = scores[found].astype(np.float64)  # (F,)
+        best = scores[found & has_score].astype(np.float64)  # (F,)
         self._metrics.add_buckets([*((best[:, None] <= BOUNDS).sum(axis=0).tolist()), len(best)])
         self._metrics.add(
             {
@@ -118,10 +125,15 @@ class QueryWatch:
                 options.query_log, identity.id, max_bytes=options.query_log_bytes, metrics=self._metrics
             )
 
-    def asked(self, queries: Sequence[str]) -> None:
-        """Take the queries of a search."""
+    def asked(self, queries: Sequence[str], request_id: str = "", hits: Hits | None = None) -> None:
+        """Take the queries of a request, and what was found for them where this model knows it."""
         if self._log is not None:
-            self._log.add(queries)
+            self._log.add(queries, request_id, hits)
+
+    def shown(self, request_id: str, hits: Hits) -> None:
+        """Take what was found for a request whose queries another model takes."""
+        if self._log is not None and request_id and request_id != GOLDEN_REQUEST:
+            self._log.add(None, request_id, hits)
 
     def close(self) -> None:
         """Write what waits."""

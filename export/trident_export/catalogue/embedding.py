@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +34,7 @@ TOKENIZED_AT_ONCE = 10_000
 BATCH_TOKENS = 384  # a run on one core; 64 to 2048 were measured (docs/log/export.md)
 BATCH_ROWS = 64
 SAVED_EVERY = 64  # batches
+SAVED_EVERY_S = 2.0  # at most: a small encoder does thousands of batches a second, and the disk is waited for
 
 Batch = NDArray[np.int64]  # (B,) titles
 Embedded = tuple[Batch, NDArray[np.float32]]  # and their embeddings (B, D)
@@ -150,13 +153,15 @@ def embed_catalogue(
         rows = [tokens.row(title).tolist() for title in batch.tolist()]
         return batch, encoder.embed(pad(rows, pad_id=tokenizer.pad_id))
 
+    saved_at = -math.inf
     with ThreadPoolExecutor(threads) as pool:
         batches = islice(_batches(tokens, process), done, None)
         for batch, embeddings in _in_order(pool, run, batches, 2 * threads):
             vectors[batch] = embeddings
             done += 1
             progress(int(copies[batch].sum()))
-            if done % SAVED_EVERY == 0:
+            if done % SAVED_EVERY == 0 and time.monotonic() > saved_at + SAVED_EVERY_S:
+                saved_at = time.monotonic()
                 _save(folder, vectors, identity, done, process)
     _save(folder, vectors, identity, done, process)
     process.wait()

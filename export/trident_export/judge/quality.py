@@ -32,7 +32,7 @@ def measure_quality(
     """
     quality: dict[str, Any] = {"judged": to_table(judged_quality(pairs, pair_scores(pairs, encoder, tokenizer)))}
     relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
-    if relevant & set(catalogue.product_ids):
+    if catalogue.texts[0].rows_of(relevant):
         queries = list(dict.fromkeys(pairs.queries))
         query_vectors = _embed(encoder, tokenizer, queries, "query")  # (Q, D)
         found = index.search(query_vectors, min(DEPTH, len(catalogue)))  # at the ef that serves

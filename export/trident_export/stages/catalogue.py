@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,23 @@ from trident.generation.golden import GOLDEN_K
 from trident.generation.staging import held_alone
 from trident.index.exact_search import Neighbours, exact_search, recall
 from trident.index.index import VectorIndex
+from trident.index.ways import Cuts
 from trident_export.catalogue.embed_run import take_over
 from trident_export.catalogue.embedding import EmbeddingStore, embed_catalogue
-from trident_export.graphs.flat_graph import write_flat
 from trident_export.job import EmbeddingProgress, ExportJob
+from trident_export.judge.index_settings import (
+    DEPTHS,
+    EXACT_UP_TO,
+    Depth,
+    cheapest,
+    made_queries,
+    measure_cuts,
+    measure_depths,
+    plot,
+)
 from trident_export.stages.encoder import RECALL_QUERIES, Encoder
+
+PLOT_FILE = "index.svg"  # recall of the graph against its speed, in the generation's folder
 
 
 @contextmanager
@@ -85,51 +98,95 @@ def embed_products(job: ExportJob, encoder: Encoder, folder: Path, embedding: Em
     return vectors
 
 
-def export_index(job: ExportJob, encoder: Encoder, vectors: NDArray[np.float32]) -> VectorIndex:
-    """Build the index, save it, load it again and prove its recall.
+def export_index(
+    job: ExportJob, encoder: Encoder, vectors: NDArray[np.float32], building: EmbeddingProgress
+) -> VectorIndex:
+    """Build the index, choose how it is searched, save it, load it again and prove its recall.
 
     Raises:
-        ExportError: If recall is below the target.
+        ExportError: If recall is below the target, or there is no way to search so many vectors.
     """
-    config, queries = job.config, job.queries[:RECALL_QUERIES]
+    config = job.config
     with job.stages.stage("index") as notes:
-        index = VectorIndex.build(vectors, config=config.index, encoder_fingerprint=encoder.fingerprint)
-        folder = job.parts / "index"
-        folder.mkdir()
-        index.save(folder)
-        if index.unique_count <= config.exact_up_to:
-            write_flat(folder, index.different_vectors)
-        index = VectorIndex.load(folder, encoder_fingerprint=encoder.fingerprint)
-        query_rows = encoder.tokenizer.token_ids(queries, "query")
-        query_vectors = encoder.graph.embed_ids(query_rows, pad_id=encoder.tokenizer.pad_id)  # (Q, D)
-        k = min(GOLDEN_K, len(vectors))
-        exact = exact_search(vectors, query_vectors, k)
-        by_graph, graph_ms = _recall(index, query_vectors, exact, k, ef=config.index.ef)
-        if by_graph < config.recall_target:
-            raise ExportError(
-                f"recall@{k} of the index must be at least {config.recall_target}, got {by_graph:.3f} at ef "
-                f"{config.index.ef}: raise index.ef or index.m"
+        with building(len(vectors)) as progress:
+            index = VectorIndex.build(
+                vectors,
+                config=config.index,
+                encoder_fingerprint=encoder.fingerprint,
+                threads=config.threads,
+                progress=progress,
             )
-        notes.path, notes.proof = folder, f"recall@{k} {by_graph:.4f} over {len(queries)} queries"
-        notes.speed = f"{graph_ms:.2f} ms a query"
-        if index.flat is not None:
-            found, ms = _recall(index, query_vectors, exact, k, ef=None)
+        most = EXACT_UP_TO if config.exact_up_to is None else config.exact_up_to
+        if not index.has_graph and index.unique_count > most:
+            raise ExportError(
+                f"a catalogue of more than {most:,} different vectors needs a graph, and the graph the kernels, got "
+                f"{index.unique_count:,}: pip install ./kernels"
+            )
+        k = min(GOLDEN_K, len(vectors))
+        held_out = _embed(encoder, job.queries[:RECALL_QUERIES])
+        made = _embed(encoder, made_queries(job.catalogue.titles, seed=config.index.seed))
+        sets = [(queries, exact_search(vectors, queries, k)) for queries in (held_out, made) if len(queries)]
+        index, depths, taken = _settings(job, index, sets, k)
+        folder = job.parts / "index"
+        index.save(folder)
+        index = VectorIndex.load(folder, encoder_fingerprint=encoder.fingerprint)
+        notes.path = folder
+        asked = sum(len(queries) for queries, _ in sets)
+        if taken is not None:
+            (job.folder / PLOT_FILE).write_text(plot(depths, taken), encoding="utf-8")
+            notes.proof = f"recall@{k} {taken.recall:.4f} at ef {taken.ef} over {asked} queries"
+            notes.speed = f"{taken.ms:.2f} ms a query"
+        if index.is_exact:
+            found, ms = _recall(index, sets, k)
             if found < 1.0:
                 raise ExportError(
-                    f"the flat search must find what comparing every vector finds, got recall@{k} {found:.4f} over "
-                    f"{len(queries)} queries: export with exact_up_to=0, and report it"
+                    f"comparing codes must find what comparing every vector finds, got recall@{k} {found:.4f} over "
+                    f"{asked} queries: export with exact_up_to=0, and report it"
                 )
-            notes.proof = f"exact; by the graph {notes.proof}"
-            notes.speed = f"{ms:.2f} ms a query, by the graph {graph_ms:.2f}"
+            notes.proof = f"exact; by the graph {notes.proof}" if taken is not None else "exact, without a graph"
+            notes.speed = f"{ms:.2f} ms a query" + (f", by the graph {taken.ms:.2f}" if taken is not None else "")
     return index
 
 
-def _recall(
-    index: VectorIndex, queries: NDArray[np.float32], exact: Neighbours, k: int, *, ef: int | None
-) -> tuple[float, float]:
-    """Return the recall of a search one query after the other, and the milliseconds that each took."""
-    started = time.perf_counter()
-    found = [index.search(query[None], k, ef=ef) for query in queries]
-    ms = 1000 * (time.perf_counter() - started) / len(queries)
-    together = (np.concatenate([getattr(each, name) for each in found]) for name in ("rows", "scores", "count"))
-    return recall(Neighbours(*together), exact), ms
+def _settings(
+    job: ExportJob, index: VectorIndex, sets: list[tuple[NDArray[np.float32], Neighbours]], k: int
+) -> tuple[VectorIndex, list[Depth], Depth | None]:
+    """Return the index with its depth and cuts, what was measured, and the depth that was taken.
+
+    Raises:
+        ExportError: If the depth that was asked for, or any, finds less than the target.
+    """
+    config = job.config
+    if not index.has_graph:
+        index.cuts = Cuts(exact_up_to=index.unique_count)
+        return index, [], None
+    target, named = config.recall_target, config.index.ef
+    efs = DEPTHS if named is None else (named,)
+    depths = measure_depths(index, sets, k, target=target, efs=efs)
+    taken = cheapest(depths, target)
+    if taken is None:
+        best = depths[-1]
+        raise ExportError(
+            f"recall@{k} of the index must be at least {target}, got {best.recall:.3f} at ef {best.ef}: raise "
+            f"{'index.ef or ' if named is not None else ''}index.m or index.ef_construction, or lower recall_target"
+        )
+    index.config = replace(index.config, ef=taken.ef)
+    if index.unique_count > EXACT_UP_TO:
+        index.cuts = measure_cuts(index, sets[0][0], k)
+    if config.exact_up_to is not None:
+        index.cuts = replace(index.cuts, exact_up_to=config.exact_up_to)
+    return index, depths, taken
+
+
+def _embed(encoder: Encoder, queries: Sequence[str]) -> NDArray[np.float32]:
+    return encoder.graph.embed_ids(encoder.tokenizer.token_ids(queries, "query"), pad_id=encoder.tokenizer.pad_id)
+
+
+def _recall(index: VectorIndex, sets: list[tuple[NDArray[np.float32], Neighbours]], k: int) -> tuple[float, float]:
+    """Return the lowest recall of a search one query after the other, and the milliseconds that each took."""
+    started, recalls = time.perf_counter(), []
+    for queries, exact in sets:
+        found = [index.search(query[None], k) for query in queries]
+        together = (np.concatenate([getattr(each, name) for each in found]) for name in ("rows", "scores", "count"))
+        recalls.append(recall(Neighbours(*together), exact))
+    return min(recalls), 1000 * (time.perf_counter() - started) / sum(len(queries) for queries, _ in sets)

@@ -17,7 +17,7 @@ from trident.search.answering import Answer, Asked, answer_each
 from trident.search.deadline import check_deadline
 from trident.search.model_parameters import start_model
 from trident.search.pipeline_instance import PipelineInstance
-from trident.search.requests import read_asked, read_knobs
+from trident.search.requests import read_asked, read_knobs, with_texts
 from trident.search.tensors import EMBEDDING, GENERATION, SIDE, TEXT
 from trident.watch.failures import FailureWatch
 from trident.watch.serving_metrics import PIPELINE_METRICS
@@ -51,6 +51,7 @@ class TritonPythonModel:
         live = [row for row, each in enumerate(asked) if isinstance(each, Asked) and each.is_live]
         for row in live[self.admission.admits([len(asked[row].texts) for row in live]) :]:
             self.search_watch.rejected(len(asked[row].texts))
+            self.watch_queries(requests[row], asked[row])
             asked[row] = self.failure_watch.refusal(OverloadError(self.admission.reason))
         good = [each for each in asked if isinstance(each, Asked)]
         answers = iter(answer_each(searcher, good, self.search_watch.answered, threads=self.instance.index_threads))
@@ -65,16 +66,21 @@ class TritonPythonModel:
         is_live = request.request_id() != GOLDEN_REQUEST
         try:
             check_deadline(request.parameters())
-            texts = read_asked(tensor(request, pb_utils, TEXT), tensor(request, pb_utils, SIDE))
-            knobs = read_knobs(knob_tensors(request, pb_utils), len(texts))
+            raw, attributes = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever.attributes
+            knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), attributes)
+            texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
+            knobs = with_texts(knobs, texts)
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
         searches = not FOUND.isdisjoint(request.requested_output_names())
-        if searches and is_live:
-            self.query_watch.asked([text for text, _ in texts])
         return Asked(texts, knobs, searches, is_live)
 
+    def watch_queries(self, request, asked, hits=None):
+        if asked.wants_products and asked.is_live:
+            self.query_watch.asked([text for text, _ in asked.texts], request.request_id(), hits)
+
     def response(self, request, asked, answer):
+        self.watch_queries(request, asked, answer.hits if isinstance(answer, Answer) else None)
         if not isinstance(answer, Answer):
             return self.failure_watch.refusal(answer, is_live=asked.is_live)
         id_of_all = np.full((len(answer.embeddings), 1), self.identity.id.encode(), dtype=np.object_)

@@ -7,13 +7,13 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import TridentError
 from trident.generation.golden import GOLDEN_REQUEST
-from trident.search.adapters import knob_tensors
+from trident.search.adapters import knob_tensors, tensor
 from trident.search.model_parameters import start_model
 from trident.search.requests import read_knobs
 from trident.search.retriever import Retriever
 from trident.search.tensors import EMBEDDING, GENERATION
 from trident.watch.failures import FailureWatch
-from trident.watch.watching import SearchWatch
+from trident.watch.watching import QueryWatch, SearchWatch
 
 
 class TritonPythonModel:
@@ -25,35 +25,38 @@ class TritonPythonModel:
         self.threads = int(parameters["threads"])
         self.retriever = Retriever.load(folder, flat_threads=self.threads)
         self.watch = SearchWatch(self.retriever, pb_utils.MetricFamily, folder.parent)
+        self.query_watch = QueryWatch(self.retriever.identity, pb_utils.MetricFamily)
         self.failure_watch = FailureWatch(self.retriever.identity, pb_utils)
 
     def finalize(self):
-        self.watch.close()
-        self.failure_watch.close()
+        for each in (self.watch, self.query_watch, self.failure_watch):
+            each.close()
 
     def execute(self, requests):
         answers, embeddings, knobs, live = [], [], [], []
         for request in requests:
-            embedding = pb_utils.get_input_tensor_by_name(request, EMBEDDING).as_numpy()  # (B, D)
+            embedding, is_live = tensor(request, pb_utils, EMBEDDING), request.request_id() != GOLDEN_REQUEST  # (B, D)
             try:
-                wanted = read_knobs(knob_tensors(request, pb_utils), len(embedding))
-                self.retriever.check(embedding)
+                wanted = read_knobs(knob_tensors(request, pb_utils), len(embedding), self.retriever.attributes)
+                self.retriever.check(embedding, wanted)
             except TridentError as error:
-                is_live = request.request_id() != GOLDEN_REQUEST
                 answers.append(self.failure_watch.refusal(error, is_live=is_live))
                 continue
             answers.append((len(knobs), len(knobs) + len(wanted), max(knob.k for knob in wanted)))
             embeddings.append(embedding)
             knobs += wanted
-            live += [request.request_id() != GOLDEN_REQUEST] * len(wanted)
+            live += [is_live] * len(wanted)
         if not knobs:
             return answers
-        joined = np.concatenate(embeddings)  # (B, D)
-        hits = self.retriever.retrieve(joined, knobs, threads=self.threads)
+        hits = self.retriever.retrieve(joined := np.concatenate(embeddings), knobs, threads=self.threads)
         self.watch.answered(joined, knobs, hits, live)
-        return [self.response(hits.rows(*place)) if isinstance(place, tuple) else place for place in answers]
+        return [
+            self.response(request, hits.rows(*place)) if isinstance(place, tuple) else place
+            for request, place in zip(requests, answers, strict=True)
+        ]
 
-    def response(self, hits):
-        tensors = hits.tensors()
-        tensors[GENERATION] = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
+    def response(self, request, hits):
+        self.query_watch.shown(request.request_id(), hits)
+        of = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
+        tensors = {**hits.tensors(), GENERATION: of}
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])

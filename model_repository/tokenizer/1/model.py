@@ -56,5 +56,5 @@ class TritonPythonModel:
         if GENERATION in request.requested_output_names():  # the ensemble is embed, which nobody types queries for
             tensors[GENERATION] = np.full((len(rows), 1), self.generation, dtype=np.object_)
         elif request.request_id() != GOLDEN_REQUEST:
-            self.watch.asked([text for text, _ in asked])
+            self.watch.asked([text for text, _ in asked], request.request_id())
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])

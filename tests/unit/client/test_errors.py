@@ -18,6 +18,7 @@ from tritonclient.utils import InferenceServerException
 from trident_client import (
     ClientError,
     InvalidRequestError,
+    NotAllowedError,
     RequestTimeoutError,
     SearchClient,
     ServerOverloadedError,
@@ -347,13 +348,14 @@ def test_a_closed_client_says_so(closed_port: int, protocol: Protocol) -> None:
     client = SearchClient(f"127.0.0.1:{closed_port}", protocol=protocol)
     client.close()
     for ask in (client.is_ready, client.server_info, lambda: client.search("sofa")):
-        with pytest.raises(InvalidRequestError, match="the client was closed: make a new SearchClient"):
+        with pytest.raises(InvalidRequestError, match="the client was closed: make a new one"):
             ask()
 
 
 def test_every_error_is_a_client_error() -> None:
     errors = {
         InvalidRequestError,
+        NotAllowedError,
         ServerUnavailableError,
         RequestTimeoutError,
         ServerOverloadedError,

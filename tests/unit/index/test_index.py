@@ -1,23 +1,25 @@
-"""The HNSW index against brute force, its files against damage, and each refusal."""
+"""The index against brute force, its files against damage, and each refusal."""
 
 from __future__ import annotations
 
 import resource
 import threading
 from pathlib import Path
+from typing import Any
 
-import hnswlib
 import numpy as np
 import pytest
+import trident_index_kernels
 from numpy.typing import NDArray
 
-from trident.config import to_table
 from trident.errors import VectorIndexError
+from trident.index.codes import encode
 from trident.index.exact_search import Neighbours, exact_search, recall
-from trident.index.files import HEADER, read_index_files, read_vectors, write_index_files
 from trident.index.index import IndexConfig, VectorIndex
+from trident.index.ways import Cuts
 
 ENCODER = "ab" * 32
+FILES = ["vectors.npy", "codes.npy", "scales.npy", "links.npy", "upper.npy", "members.npy", "index.json"]
 DIMENSION = 24
 
 
@@ -68,8 +70,9 @@ def repeated() -> NDArray[np.float32]:
 
 
 def test_recall_and_scores_against_brute_force(index, vectors, queries):
-    found, exact = index.search(queries, 10), exact_search(vectors, queries, 10)
+    found, exact = index.search(queries, 10, ef=64), exact_search(vectors, queries, 10)
     assert recall(found, exact) >= 0.99
+    assert_same(index.search(queries, 10), exact)
     same = found.rows == exact.rows
     np.testing.assert_allclose(found.scores[same], exact.scores[same], atol=1e-6)
     assert found.rows.dtype == np.int64
@@ -192,10 +195,10 @@ def test_a_graph_in_pieces_is_answered_exactly():
     generator = np.random.default_rng(8)
     centres = np.repeat(generator.normal(size=(20, DIMENSION)), 50, axis=0)
     vectors = unit(centres + 1e-3 * generator.normal(size=centres.shape))
-    index = build(vectors, m=2, ef_construction=2)  # hnswlib alone raises for most of these queries
-    found, exact = index.search(vectors[::50], 500), exact_search(vectors, vectors[::50], 500)
+    index = build(vectors, m=2, ef_construction=2)  # walks reach too little for most of these queries
+    found, exact = index.search(vectors[::50], 500, ef=500), exact_search(vectors, vectors[::50], 500)
     assert recall(found, exact) == 1.0
-    alone = index.search(vectors[50:51], 500)
+    alone = index.search(vectors[50:51], 500, ef=500)
     np.testing.assert_array_equal(alone.rows[0], found.rows[1])
 
 
@@ -238,15 +241,35 @@ def test_progress_counts_product_rows(repeated):
     config = IndexConfig(m=4, ef_construction=8)
     vectors = np.concatenate([clustered(2500, seed=9), repeated])
     VectorIndex.build(vectors, config=config, encoder_fingerprint=ENCODER, progress=done.append)
-    assert len(done) == 3
+    assert len(done) > 20
     assert sum(done) == 3800
 
 
-def test_two_builds_are_byte_identical(tmp_path, vectors):
-    for name in ("first", "second"):
-        build(vectors[:600]).save(tmp_path / name)
-    for file in ("index.hnsw", "members.npy", "index.json"):
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_builds_are_byte_identical_on_any_number_of_threads(tmp_path, vectors, threads):
+    config = IndexConfig(m=6, ef_construction=40)
+    for name, each in (("first", 1), ("second", threads)):
+        index = VectorIndex.build(vectors, config=config, encoder_fingerprint=ENCODER, threads=each)
+        index.save(tmp_path / name)
+    for file in FILES:
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+@pytest.mark.parametrize("instructions", trident_index_kernels.instructions())
+def test_instruction_sets_build_the_same_graph(vectors, instructions):
+    codes = encode(vectors[:700])
+    draw = np.random.default_rng(0)
+    order, levels = draw.permutation(700), draw.integers(0, 3, 700)
+
+    def graph(name: str) -> list[Any]:
+        builder = trident_index_kernels.Builder(
+            codes.rows, codes.scales, order, levels, links=5, ef=30, largest_round=40, instructions=name
+        )
+        while builder.add_round() < 700:
+            pass
+        return [np.asarray(part).tolist() for part in builder.graph()]
+
+    assert graph(instructions) == graph("plain")
 
 
 def side_by_side(groups: int, copies: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -263,44 +286,21 @@ def test_variants_side_by_side_are_found():
     assert recall(found, exact_search(vectors, queries, 10)) >= 0.995  # 0.975 where they are added in their order
 
 
-def test_the_order_of_insertion_leaves_each_row_its_vector(tmp_path):
+def test_each_row_keeps_its_vector(tmp_path):
     vectors, _ = side_by_side(30, 40)
     index = build(vectors, m=8, ef_construction=40)
     index.save(tmp_path)
     for each in (index, VectorIndex.load(tmp_path)):
         np.testing.assert_array_equal(each.different_vectors, vectors)
         np.testing.assert_array_equal(each.search_exactly(vectors, 1).rows[:, 0], np.arange(len(vectors)))
-    stored = read_index_files(tmp_path, encoder_fingerprint=None)
-    np.testing.assert_array_equal(read_vectors(tmp_path, stored.record), vectors)
 
 
-def test_the_seed_gives_the_order_of_insertion(tmp_path, vectors):
-    orders = []
+def test_the_seed_gives_another_graph(tmp_path, vectors):
+    graphs = []
     for seed in (42, 42, 43):
         build(vectors[:600], seed=seed).save(tmp_path)
-        with (tmp_path / "index.hnsw").open("rb") as file:
-            _, _, count, element, label_offset, *_ = HEADER.unpack(file.read(HEADER.size))
-            elements = np.fromfile(file, dtype=np.uint8, count=count * element).reshape(count, element)
-        orders.append(np.ascontiguousarray(elements[:, label_offset : label_offset + 8]).view(np.uint64)[:, 0].tolist())
-    assert orders[0] == orders[1]
-    assert len({tuple(order) for order in [*orders, list(range(600))]}) == 3
-    assert [sorted(order) for order in orders] == [list(range(600))] * 3
-
-
-def test_an_index_whose_vectors_were_added_in_catalogue_order_is_read(tmp_path, vectors, queries):
-    graph = hnswlib.Index(space="ip", dim=DIMENSION)
-    graph.init_index(600, M=8, ef_construction=40, random_seed=42)
-    graph.add_items(vectors[:600], np.arange(600), num_threads=1)
-    config = IndexConfig(m=8, ef_construction=40)
-    settings = {"dimension": DIMENSION, "count": 600, "unique_count": 600, "encoder_fingerprint": ENCODER}
-    write_index_files(tmp_path, graph, np.arange(600), {**to_table(config), **settings})
-    index = VectorIndex.load(tmp_path, encoder_fingerprint=ENCODER)
-    assert recall(index.search(queries, 10), exact_search(vectors[:600], queries, 10)) == 1.0
-
-
-def test_build_with_threads_finds_as_much(vectors, queries):
-    index = VectorIndex.build(vectors, config=IndexConfig(), encoder_fingerprint=ENCODER, threads=2)
-    assert recall(index.search(queries, 10), exact_search(vectors, queries, 10)) >= 0.99
+        graphs.append((tmp_path / "links.npy").read_bytes())
+    assert graphs[0] == graphs[1] != graphs[2]
 
 
 @pytest.fixture
@@ -310,13 +310,14 @@ def saved(tmp_path, repeated) -> Path:
 
 
 def test_save_and_load_round_trip(saved, repeated, queries):
-    assert sorted(path.name for path in saved.iterdir()) == ["index.hnsw", "index.json", "members.npy"]
+    assert sorted(path.name for path in saved.iterdir()) == sorted([*FILES, "cuts.json"])
     loaded = VectorIndex.load(saved, encoder_fingerprint=ENCODER)
     assert loaded.config == IndexConfig(m=8, ef_construction=40, ef=77, seed=5)
     assert (loaded.dimension, loaded.count, loaded.unique_count) == (DIMENSION, 1300, 305)
     assert loaded.encoder_fingerprint == ENCODER
     built = build(repeated, m=8, ef_construction=40, ef=77, seed=5)
     assert_same(loaded.search(queries, 20), built.search(queries, 20))
+    loaded.cuts = Cuts(exact_up_to=0)
     assert_same(loaded.search(queries, 20), loaded.search(queries, 20, ef=77))
 
 
@@ -327,8 +328,8 @@ def test_saving_again_replaces_the_index(saved, vectors):
 
 def test_a_save_that_was_killed_is_refused(saved, vectors, tmp_path):
     build(vectors[:100]).save(tmp_path / "new")
-    (tmp_path / "new" / "index.hnsw").replace(saved / "index.hnsw")  # the first rename was done, the last was not
-    with pytest.raises(VectorIndexError, match=r"index\.hnsw must have \d+ bytes, got \d+"):
+    (tmp_path / "new" / "vectors.npy").replace(saved / "vectors.npy")  # the first rename was done, the last was not
+    with pytest.raises(VectorIndexError, match=r"vectors\.npy must have \d+ bytes, got \d+"):
         VectorIndex.load(saved)
 
 
@@ -341,11 +342,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, vectors):
 def test_a_disk_that_fills_up_is_noticed_and_cleaned(tmp_path, vectors):
     index = build(vectors[:500])
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # no file grows further: hnswlib says nothing
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # no file grows further
     try:
-        with pytest.raises(
-            VectorIndexError, match=r"index\.hnsw must be \d+ bytes, \d+ were written in .*free disk space"
-        ):
+        with pytest.raises(VectorIndexError, match=r"index cannot be written into .*full: .*"):
             index.save(tmp_path / "full")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

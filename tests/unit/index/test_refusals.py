@@ -1,4 +1,4 @@
-"""Each refusal of the HNSW index: bad vectors, bad queries, bad settings, damaged files."""
+"""Each refusal of the index: bad vectors, bad queries, bad settings, damaged files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from trident.errors import ConfigError, VectorIndexError
 from trident.index.exact_search import exact_search
-from trident.index.index import IndexConfig, VectorIndex
+from trident.index.index import IndexConfig, Permitted, VectorIndex
 
 ENCODER = "ab" * 32
 ROWS, DIMENSION = 60, 8
+FILES = ["vectors.npy", "codes.npy", "scales.npy", "links.npy", "upper.npy", "members.npy"]
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_searches_that_break_a_rule(index, vectors):
         index.search_each(vectors[:2], [3, 3], [None, 0])
     with pytest.raises(VectorIndexError, match="threads must be >= 1, got -1"):
         index.search(vectors, 3, threads=-1)
-    with pytest.raises(VectorIndexError, match="each query needs its k and ef, got 2, 1 and 2"):
+    with pytest.raises(VectorIndexError, match="each query needs its k, ef and filter, got 2, 1, 2 and 2"):
         index.search_each(vectors[:2], [3], [None, None])
 
 
@@ -121,14 +122,14 @@ def test_an_index_of_another_encoder(saved):
         VectorIndex.load(saved, encoder_fingerprint="cd" * 32)
 
 
-@pytest.mark.parametrize("name", ["index.hnsw", "members.npy", "index.json"])
+@pytest.mark.parametrize("name", [*FILES, "cuts.json", "index.json"])
 def test_a_missing_file(name, saved):
     (saved / name).unlink()
     with pytest.raises(VectorIndexError, match=f"{re.escape(name)} cannot be read: No such file"):
         VectorIndex.load(saved)
 
 
-@pytest.mark.parametrize("name", ["index.hnsw", "members.npy"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_truncated_or_edited_file(name, saved):
     content = (saved / name).read_bytes()
     (saved / name).write_bytes(content[:-100])
@@ -147,12 +148,14 @@ def edit_record(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "index format must be 1, got 2 .*build the index again with this version"),
-        ({"space": "l2"}, "'space' must be one of 'ip', got 'l2'"),
-        ({"dimension": 4}, r"dimension and vectors in .* must be \(4, 50\) as index.json says, got \(8, 50\)"),
-        ({"unique_count": 51}, r"must be \(8, 51\) as index.json says, got \(8, 50\)"),
-        ({"m": 5}, r"m and ef_construction in .* must be \(50, 5, 8\), got \(50, 4, 8\)"),
-        ({"count": 61}, r"members\.npy must hold int64 of shape \(61,\), got int64 of shape \(60,\)"),
+        ({"format": 1}, "index format must be 2, got 1 .*build the index again with this version"),
+        ({"dimension": 4}, r"vectors\.npy must hold float32 of shape \(50, 4\), got float32 of shape \(50, 8\)"),
+        ({"unique_count": 51}, r"vectors\.npy must hold float32 of shape \(51, 8\), got float32 of shape \(50, 8\)"),
+        ({"m": 5}, r"links\.npy must hold uint32 of shape \(50, 10\), got uint32 of shape \(50, 8\)"),
+        ({"count": 61}, r"members\.npy must hold int32 of shape \(61,\), got int32 of shape \(60,\)"),
+        ({"entry": 50}, "a search must start inside the graph of 50 vectors .* got label 50"),
+        ({"upper_entry": 50}, r"a search must start inside the graph .* upper rows, got label \d+ and row 50"),
+        ({"files": {}}, r"index record .*index\.json does not name vectors\.npy"),
         ({"ef": 0}, "index record in .* is damaged: ef must be >= 1, got 0"),
         ({"ef": "many"}, "index record is damaged: 'ef' must be of type int, got 'many'"),
         ({"colour": 1}, "index record is damaged: unknown key 'colour'"),
@@ -177,21 +180,47 @@ def test_a_record_that_is_no_table(saved):
         VectorIndex.load(saved)
 
 
-def replace_file(folder: Path, name: str, content: bytes, field: str) -> None:
+def replace_file(folder: Path, name: str, content: bytes) -> None:
     """Put other content under a record that vouches for it: what the hashes cannot catch."""
     (folder / name).write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    edit_record(folder, **{f"{field}_bytes": len(content), f"{field}_sha256": digest})
+    files = json.loads((folder / "index.json").read_text())["files"]
+    files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit_record(folder, files=files)
 
 
-def test_a_graph_that_hnswlib_cannot_load(saved):
-    content = (saved / "index.hnsw").read_bytes()
-    replace_file(saved, "index.hnsw", content[:40], "index")
-    with pytest.raises(VectorIndexError, match="has no header of hnswlib"):
+def test_vectors_that_are_cut_off_under_a_record_that_knows(saved):
+    replace_file(saved, "vectors.npy", (saved / "vectors.npy").read_bytes()[:-100])
+    with pytest.raises(VectorIndexError, match=r"vectors\.npy is not an array: .*; build the index again"):
         VectorIndex.load(saved)
-    replace_file(saved, "index.hnsw", content[:-100], "index")
-    with pytest.raises(VectorIndexError, match="cannot be loaded: Index seems to be corrupted"):
+
+
+@pytest.mark.parametrize(
+    ("cuts", "message"),
+    [
+        ({"exact_up_to": -1}, "index record is damaged: exact_up_to must be >= 0 vectors, got -1"),
+        ({"graph_from": -0.5}, "index record is damaged: graph_from must be a share >= 0, got -0.5"),
+        ({"gathered": 0.5}, "index record is damaged: unknown key 'gathered'"),
+    ],
+)
+def test_cuts_that_are_damaged(cuts, message, saved):
+    (saved / "cuts.json").write_text(json.dumps(cuts))
+    with pytest.raises(VectorIndexError, match=message):
         VectorIndex.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.array([3, 2], np.uint32), "permitted rows must ascend, got 3 before 2 at place 0: sort them, each once"),
+        (np.array([1, 4, 4], np.uint32), "permitted rows must ascend, got 4 before 4 at place 1"),
+        (np.array([1, 2]), r"permitted rows must be uint32 of one axis, got int64 of shape \(2,\)"),
+        (np.array([[1]], np.uint32), r"permitted rows must be uint32 of one axis, got uint32 of shape \(1, 1\)"),
+        (np.array([1, 60], np.uint32), "permitted rows must be below 60 as the index has, got 60: .*same generation"),
+    ],
+)
+def test_a_filter_that_breaks_a_rule(rows, message, index, vectors):
+    with pytest.raises(VectorIndexError, match=message):
+        index.search(vectors[:1], 3, permitted=Permitted(rows))
 
 
 def as_npy(array: NDArray[Any]) -> bytes:
@@ -204,13 +233,13 @@ def as_npy(array: NDArray[Any]) -> bytes:
     ("content", "message"),
     [
         (b"no array", "is not an array"),
-        (as_npy(np.array([{}], dtype=object)), "is not an array: Object arrays cannot be loaded"),
-        (as_npy(np.zeros(ROWS, np.int32)), r"must hold int64 of shape \(60,\), got int32"),
-        (as_npy(np.zeros(ROWS, np.int64)), "must name each of 50 vectors, got 1"),
-        (as_npy(np.arange(ROWS)), "must name each of 50 vectors, got 60"),
+        (as_npy(np.array([{}], dtype=object)), "is not an array: .*Python objects"),
+        (as_npy(np.zeros(ROWS, np.int64)), r"must hold int32 of shape \(60,\), got int64"),
+        (as_npy(np.zeros(ROWS, np.int32)), "must name each of 50 vectors, got 1"),
+        (as_npy(np.arange(ROWS, dtype=np.int32)), "must name each of 50 vectors, got 60"),
     ],
 )
 def test_members_that_do_not_fit(content, message, saved):
-    replace_file(saved, "members.npy", content, "members")
+    replace_file(saved, "members.npy", content)
     with pytest.raises(VectorIndexError, match=message):
         VectorIndex.load(saved)

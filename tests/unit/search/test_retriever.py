@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from trident.attributes.building import write_attributes
+from trident.attributes.inference import infer
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import GenerationError, VectorIndexError
 from trident.generation.generation import Identity
@@ -43,6 +45,7 @@ def folder(tmp_path: Path) -> Path:
     tmp_path = tmp_path / "3"
     VectorIndex.build(VECTORS, config=IndexConfig(), encoder_fingerprint=ENCODER).save(tmp_path)
     products(COUNT).save(tmp_path / CATALOGUE_FILE)
+    write_attributes(tmp_path, infer(products(COUNT).attributes, {}, "products"), COUNT)
     IDENTITY.save(tmp_path)
     return tmp_path
 
@@ -129,10 +132,10 @@ def test_rows_are_contiguous_as_the_server_needs_them(retriever: Retriever) -> N
 )
 def test_embeddings_of_another_kind_are_refused(retriever: Retriever, embeddings: np.ndarray, message: str) -> None:
     with pytest.raises(VectorIndexError, match=message):
-        retriever.check(embeddings)
+        retriever.check(embeddings, [])
     with pytest.raises(VectorIndexError):
         retriever.retrieve(embeddings, [SearchKnobs()] * len(embeddings))
-    retriever.check(QUERIES)
+    retriever.check(QUERIES, [SearchKnobs()] * len(QUERIES))
 
 
 def test_a_catalogue_of_another_size_is_refused(folder: Path) -> None:
@@ -158,7 +161,7 @@ def test_an_index_of_another_encoder_is_refused(folder: Path) -> None:
         Retriever.load(folder)
 
 
-@pytest.mark.parametrize("name", ["generation.json", "catalogue.parquet"])
+@pytest.mark.parametrize("name", ["generation.json", "catalogue.arrow"])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(GenerationError, match=rf"{name} is missing"):

@@ -58,13 +58,11 @@ def test_the_plain_way_finds_the_same_by_the_padded_graph(generation: Generation
 def test_a_lone_query_on_more_threads_finds_the_same(searcher: Searcher, generation: Generation) -> None:
     searcher = replace(searcher, encoder=OnnxEncoder.load(generation.cpu_graph()))  # the kernels need one thread
     lone = searcher.for_lone(2)
-    flat, lone_flat = searcher.retriever.index.flat, lone.retriever.index.flat
-    assert flat is not None
-    assert lone_flat is not None
+    index, lone_index = searcher.retriever.index, lone.retriever.index
     assert lone.encoder is not searcher.encoder
-    assert lone_flat is not flat
-    assert lone_flat.vectors is flat.vectors  # nothing of the catalogue is held twice
-    assert searcher.retriever.index.flat is flat  # what serves the others stays as it is
+    assert lone_index is not index
+    assert lone_index.different_vectors is index.different_vectors  # nothing of the catalogue is held twice
+    assert searcher.retriever.index is index  # what serves the others stays as it is
     for answer in generation.golden():
         for knobs in (SearchKnobs(k=5), SearchKnobs(k=5, ef=64)):
             alone, found = (each.search([answer.query], [knobs]) for each in (lone, searcher))
@@ -75,7 +73,7 @@ def test_a_lone_query_on_more_threads_finds_the_same(searcher: Searcher, generat
 def test_as_many_threads_for_a_lone_query_open_nothing_again(searcher: Searcher) -> None:
     same = searcher.for_lone(1)
     assert same.encoder is searcher.encoder
-    assert same.retriever.index.flat is searcher.retriever.index.flat
+    assert same.retriever.index.different_vectors is searcher.retriever.index.different_vectors
 
 
 def test_embeddings_are_of_their_side_and_those_of_the_index(searcher: Searcher) -> None:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from trident.attributes.attributes import Attributes
+from trident.attributes.building import write_attributes
+from trident.attributes.inference import infer
 from trident.generation.generation import Identity, find_generation
 from trident.generation.state import ServingFolder
 from trident.index.index import IndexConfig, VectorIndex
+from trident.search.options import SearchOptions, read_page
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 from trident.watch.canary import RecallCanary
@@ -108,6 +114,24 @@ def test_it_measures_the_recall_of_what_was_asked(
         assert good < 360  # an index this poor is seen
 
 
+def test_filtered_queries_are_held_against_what_passes(poor_index: VectorIndex, tmp_path: Path) -> None:
+    """With the query's own filter; who browses, or wants products like one, asked no query."""
+    brands = pa.table({"brand": ["a", "b", "c"] * (poor_index.count // 3)})
+    write_attributes(tmp_path, infer(brands, {}, "products"), poor_index.count)
+    attributes = Attributes.load(tmp_path)
+    families = Families()
+    metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
+    canary = RecallCanary(poor_index, metrics, 1.0, attributes=attributes)
+    page = read_page(SearchOptions(filter={"brand": "b"}), attributes)
+    for each in (page, replace(page, browses=True), replace(page, like="1")):
+        canary.answered(unit_rows(9, 20), [SearchKnobs(ef=10, page=each)] * 20)
+    canary.close()
+    metrics.close()
+    assert families.values["trident_canary_queries_total"] == 20
+    assert families.values["trident_canary_wanted_total"] == 200
+    assert families.values["trident_canary_found_total"] == 200  # what passes is compared, however poor the graph
+
+
 def test_it_draws_its_share(poor_index: VectorIndex) -> None:
     values = measured(poor_index, unit_rows(9, 400), SearchKnobs(), share=0.1)
     assert 20 <= values["trident_canary_queries_total"] <= 65
@@ -153,6 +177,32 @@ def test_a_query_log_on_a_full_disk_counts_what_it_drops(caplog: pytest.LogCaptu
     assert [json.loads(line)["query"] for line in path.read_text("utf-8").splitlines()] == ["navy sofa", "Größe 4"]
 
 
+def test_a_query_log_keeps_what_was_shown(tmp_path: Path) -> None:
+    """A request with an id and its answers; one without; and one whose queries another model writes."""
+    metrics = ServingMetrics(families := Families(), IDENTITY, QUERY_LOG_METRICS)
+    ids = np.array([[b"p1", b"p2", b""], [b"", b"", b""]], dtype=np.object_)
+    counts = np.array([[2], [0]], dtype=np.int32)
+    details = np.array([[b'{"sequence":41}'], [b"{}"]], dtype=np.object_)
+    hits = Hits(ids, np.zeros((2, 3), dtype=np.float32), ids, counts, details, ("all", "all"))
+    log = QueryLog(tmp_path / "queries.jsonl", IDENTITY.id, max_bytes=10**6, metrics=metrics)
+    log.add(["navy sofa", "Größe 4"], "f" * 120, hits)
+    log.add(["no answer"])
+    log.add(None, "a", hits)
+    log.close()
+    metrics.close()
+    rows = [json.loads(line) for line in (tmp_path / "queries.jsonl").read_text("utf-8").splitlines()]
+    name = "f" * 100
+    assert all((row.pop("generation"), bool(row.pop("time"))) == (IDENTITY.id, True) for row in rows)
+    assert rows == [
+        {"id": f"{name}-0", "query": "navy sofa", "shown": ["p1", "p2"], "sequence": 41},
+        {"id": f"{name}-1", "query": "Größe 4", "shown": []},
+        {"query": "no answer"},
+        {"id": "a-0", "shown": ["p1", "p2"], "sequence": 41},
+        {"id": "a-1", "shown": []},
+    ]
+    assert families.values["trident_query_log_lines_total"] == 3
+
+
 def test_the_generation_in_service_is_that_of_the_state(tmp_path: Path) -> None:
     folder = ServingFolder(tmp_path)
     assert serving_generation(folder) is None
@@ -170,11 +220,18 @@ def test_answers_are_counted_later_and_golden_ones_never(tiny_generations: Path,
     watch = SearchWatch(retriever, families, tmp_path / "models" / "pipeline")
     empty = np.full((4, 2), b"", dtype=np.object_)
     scores = np.array([[0.9, 0.5], [0.8, 0.1], [-2.0, -2.0], [0.3, 0.2]], dtype=np.float32)
-    hits = Hits(empty, scores, empty, np.array([[2], [2], [0], [2]], dtype=np.int32), empty[:, :1])
+    hits = Hits(
+        empty,
+        scores,
+        empty,
+        np.array([[2], [2], [0], [2]], dtype=np.int32),
+        empty[:, :1],
+        ("all", "graph", "gathered", "browse"),
+    )
     knobs, vectors = [SearchKnobs()] * 4, unit_rows(3, 4)
     watch.answered(vectors, knobs, hits, [True, False, True, True])
     watch.answered(vectors, knobs, hits, [False] * 4)
     watch.close()
     assert families.values["trident_searches_total"] == 3
     assert families.values["trident_empty_results_total"] == 1
-    assert families.values["trident_top_score_sum_total"] == pytest.approx(0.9 + 0.3)
+    assert families.values["trident_top_score_sum_total"] == pytest.approx(0.9)  # who browses has no score

@@ -1,4 +1,4 @@
-"""Hard negatives mined from the catalogue with the project's own HNSW index."""
+"""Hard negatives mined from the catalogue with the project's own index."""
 
 from __future__ import annotations
 

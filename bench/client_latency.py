@@ -1,0 +1,88 @@
+"""What the client adds to raw calls of tritonclient: the same searches in turns against one server.
+
+    trident serve --generations demo-output/generations &
+    python bench/client_latency.py --rounds 400
+
+Prints for each way p50 of the time and the mean of this process's own work (CPU) in milliseconds, and what the client's
+work adds to the time of a raw call of the same protocol. Turns are single requests, so that whatever else the machine
+does falls on all ways alike; the work is what a busy machine changes least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+
+from trident_client import AsyncSearchClient, SearchClient
+
+OUTPUTS = ("product_id", "score", "title", "count", "details", "generation")
+WORDS = ("sofa", "lamp", "usb cable", "deep learning books", "garden hose", "running shoes", "coffee grinder")
+
+
+def raw(library: Any, url: str) -> Callable[[str], object]:
+    """Return what searches as tritonclient's own examples do."""
+    client = library.InferenceServerClient(url)
+
+    def search(query: str) -> object:
+        text = library.InferInput("query", [1, 1], "BYTES")
+        text.set_data_from_numpy(np.array([[query.encode()]], dtype=np.object_))
+        k = library.InferInput("k", [1, 1], "INT64")
+        k.set_data_from_numpy(np.array([[10]], dtype=np.int64))
+        answer = client.infer("search", [text, k], outputs=[library.InferRequestedOutput(name) for name in OUTPUTS])
+        return [answer.as_numpy(name) for name in OUTPUTS]
+
+    return search
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grpc", default="127.0.0.1:8001")
+    parser.add_argument("--http", default="127.0.0.1:8000")
+    parser.add_argument("--rounds", type=int, default=400)
+    options = parser.parse_args()
+    loop = asyncio.new_event_loop()
+    urls = {"grpc": f"grpc://{options.grpc}", "http": f"http://{options.http}"}
+    clients = {protocol: SearchClient(url, timeout_s=60) for protocol, url in urls.items()}
+    twins = {protocol: AsyncSearchClient(url, timeout_s=60) for protocol, url in urls.items()}
+    ways: dict[str, Callable[[str], object]] = {
+        "grpc, raw": raw(triton_grpc, options.grpc),
+        "grpc, SearchClient": clients["grpc"].search,
+        "grpc, AsyncSearchClient": lambda query: loop.run_until_complete(twins["grpc"].search(query)),
+        "http, raw": raw(triton_http, options.http),
+        "http, SearchClient": clients["http"].search,
+        "http, AsyncSearchClient": lambda query: loop.run_until_complete(twins["http"].search(query)),
+    }
+    taken: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    words = itertools.cycle(WORDS)
+    for turn in range(options.rounds + 20):
+        for way, search in ways.items():
+            query = f"{next(words)} {turn}"
+            start, work = time.perf_counter(), time.process_time()
+            search(query)
+            if turn >= 20:  # the first ones open connections
+                taken[way].append(((time.perf_counter() - start) * 1000, (time.process_time() - work) * 1000))
+    for way, rows in taken.items():
+        p50, work = statistics.median(row[0] for row in rows), statistics.mean(row[1] for row in rows)
+        raw_rows = taken[f"{way.partition(',')[0]}, raw"]
+        added = (work - statistics.mean(row[1] for row in raw_rows)) / statistics.median(row[0] for row in raw_rows)
+        sys.stdout.write(f"{way:24} p50 {p50:8.3f} ms, own work {work:6.3f} ms, {added * 100:+5.1f}% of a raw call\n")
+    for twin in twins.values():
+        loop.run_until_complete(twin.close())
+    loop.close()
+    for client in clients.values():
+        client.close()
+
+
+if __name__ == "__main__":
+    main()

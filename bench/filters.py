@@ -1,0 +1,203 @@
+"""Measures filtered search: recall@10 and time against exact search over what passes, for the whole grid of filters.
+
+    trident export runs/icecat --catalogue ../shared/data/icecat/products.csv.gz --out generations/
+    python bench/filters.py --generation generations/ID --queries ../shared/data/icecat/pairs.csv
+    python bench/filters.py --evaluate 530865
+
+The generation's own keywords are taken, and made fields beside them: ``made``, a number that lies anywhere, and
+``department``, survivors that lie together. Filters are ranges of ``made`` from 0.1 to 100%, keywords and departments,
+ANDs of two fields, and filters against the query: the department that is farthest from it. With ``--evaluate`` nothing
+is searched: filters over so many made products are read and evaluated. Prints one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trident.attributes.attributes import Attributes
+from trident.attributes.building import write_attributes
+from trident.attributes.evaluation import passing_rows
+from trident.attributes.filters import parse_filter
+from trident.attributes.inference import infer
+from trident.data.pairs import read_pairs
+from trident.generation.generation import Generation
+from trident.index.exact_search import Neighbours, recall
+from trident.search.permitted import exact_among, nearest_permitted
+from trident.search.searcher import Searcher
+
+SHARES = (0.001, 0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
+DEPARTMENTS = 20
+QUERIES = 50
+K = 10
+REPEATS = 5
+
+
+def milliseconds(work: Callable[[], Any], repeats: int = REPEATS) -> float:
+    """Return the median time of some work."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return 1000 * float(np.median(times))
+
+
+def made_attributes(folder: Path, columns: dict[str, pa.Array]) -> Attributes:
+    """Return made columns as an export keeps them."""
+    table = pa.table(columns)
+    asked = dict.fromkeys((name for name, column in columns.items() if pa.types.is_string(column.type)), "keyword")
+    write_attributes(folder, infer(table, asked, "made"), table.num_rows)
+    return Attributes.load(folder)
+
+
+def departments(vectors: NDArray[np.float32], draw: np.random.Generator) -> NDArray[np.intp]:
+    """Return which of some drawn products each vector is nearest to."""
+    centres = vectors[draw.choice(len(vectors), min(DEPARTMENTS, len(vectors)), replace=False)]
+    found: NDArray[np.intp] = np.concatenate(
+        [(vectors[start : start + 8192] @ centres.T).argmax(axis=1) for start in range(0, len(vectors), 8192)]
+    )
+    return found
+
+
+def grid(brands: list[str], sizes: dict[str, float]) -> dict[str, list[dict[str, Any]]]:
+    """Return filters by what they are; ``sizes`` are the shares of the departments."""
+    wide = sorted(sizes, key=lambda name: -sizes[name])
+    return {
+        **{f"range {share:.1%}": [{"made": {"lt": share}}] for share in SHARES},
+        "brand": [{"brand": brand} for brand in brands],
+        "departments, half": [{"department": wide[: len(wide) // 2]}],
+        "department": [{"department": name} for name in wide[:3]],
+        "department and range 25%": [{"department": wide[0], "made": {"lt": 0.25}}],
+        "brand and range 50%": [{"brand": brand, "made": {"lt": 0.5}} for brand in brands[:3]],
+    }
+
+
+def measure(searcher: Searcher, attributes: Attributes, wanted: dict[str, Any], queries: NDArray[np.float32]) -> Any:
+    """Return share, recall and times of one filter over some queries."""
+    index, schema = searcher.retriever.index, attributes.schema
+    rows = passing_rows(parse_filter(wanted, schema), attributes)
+    recalls, found_ms, exact_ms, ways = [], [], [], set()
+    for query in queries:
+        asked = query[None]
+        exact = exact_among(index, asked, K, rows)
+        found = nearest_permitted(index, asked, K, None, rows)
+        ways.add(found.way)
+        counts = [np.array([len(each)], dtype=np.int32) for each in (found.rows, exact[0])]
+        recalls.append(
+            recall(
+                Neighbours(found.rows[None], found.scores[None], counts[0]),
+                Neighbours(exact[0][None], exact[1][None], counts[1]),
+            )
+        )
+        exact_ms.append(milliseconds(lambda asked=asked: exact_among(index, asked, K, rows), 1))  # type: ignore[misc]
+        found_ms.append(milliseconds(lambda asked=asked: nearest_permitted(index, asked, K, None, rows), 1))  # type: ignore[misc]
+    return {
+        "share": len(rows) / attributes.count,
+        "recall_at_10": float(np.mean(recalls)),
+        "evaluate_ms": milliseconds(lambda: passing_rows(parse_filter(wanted, schema), attributes)),
+        "found_ms": float(np.median(found_ms)),
+        "exact_ms": float(np.median(exact_ms)),
+        "ways": sorted(ways),
+    }
+
+
+def searched(generation: Path, queries_path: Path, seed: int) -> dict[str, Any]:
+    """Return the grid over a generation."""
+    searcher = Searcher.load(Generation.load(generation))
+    index, draw = searcher.retriever.index, np.random.default_rng(seed)
+    vectors = index.vectors(np.arange(index.count))
+    texts = [*dict.fromkeys(read_pairs(queries_path).queries)][:QUERIES]
+    queries = searcher.embed(texts)
+    own = searcher.retriever.attributes
+    department = departments(vectors, draw)
+    columns = {
+        "made": pa.array(draw.random(len(vectors))),
+        "department": pa.array([f"d{number}" for number in department]),
+    }
+    brands: list[str] = []
+    if "brand" in own.schema.by_name:
+        column = own.values_of("brand")
+        columns["brand"] = pa.array([column.value(row) for row in range(own.count)], pa.string())
+        largest = sorted(range(len(column.texts)), key=lambda code: -column.size(code))
+        brands = [column.texts[code] for code in largest[:5]]
+    sizes = {f"d{number}": float((department == number).mean()) for number in range(DEPARTMENTS)}
+    found: dict[str, Any] = {"products": len(vectors), "queries": len(texts), "filters": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        attributes = made_attributes(Path(folder), columns)
+        for name, filters in grid(brands, sizes).items():
+            found["filters"][name] = [measure(searcher, attributes, each, queries) for each in filters]
+        centres = {name: vectors[department == int(name[1:])].mean(axis=0) for name in sizes if sizes[name]}
+        against = [
+            measure(
+                searcher, attributes, {"department": min(centres, key=lambda name: query @ centres[name])}, query[None]
+            )
+            for query in queries
+        ]
+        found["filters"]["against the query"] = against
+    return found
+
+
+def evaluated(count: int, seed: int) -> dict[str, Any]:
+    """Return milliseconds to read and evaluate filters over made products."""
+    draw = np.random.default_rng(seed)
+    columns = {
+        "made": pa.array(draw.random(count)),
+        "brand": pa.array([f"b{number}" for number in (draw.pareto(1.0, count) * 20).astype(int) % 5000]),
+        "in_stock": pa.array(draw.random(count) < 0.9),
+        "half": pa.array(draw.random(count) < 0.5),
+    }
+    filters: dict[str, dict[str, Any]] = {
+        "brand": {"brand": "b0"},
+        "three brands": {"brand": ["b0", "b7", "b900"]},
+        "in stock (90%)": {"in_stock": True},
+        **{f"range {share:.1%}": {"made": {"lt": share}} for share in SHARES},
+        "brand and range": {"brand": "b3", "made": {"lt": 0.5}},
+        "in stock and range 50%": {"in_stock": True, "made": {"lt": 0.5}},
+        "half and in stock": {"half": True, "in_stock": True},
+        "not brand": {"not": {"brand": "b0"}},
+        "any of two": {"any": [{"brand": "b0"}, {"made": {"lt": 0.01}}]},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        attributes = made_attributes(Path(folder), columns)
+        times = {}
+        for name, wanted in filters.items():
+            text = json.dumps(wanted)
+
+            def work(text: str = text) -> NDArray[np.uint32]:
+                return passing_rows(parse_filter(json.loads(text), attributes.schema), attributes)
+
+            share = len(work()) / count
+            times[name] = {"share": round(share, 4), "ms": round(milliseconds(work, 30), 3)}
+    return {"products": count, "evaluate": times}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generation", type=Path, help="of a catalogue with brands")
+    parser.add_argument("--queries", type=Path, help="pairs whose queries are asked")
+    parser.add_argument("--evaluate", type=int, metavar="PRODUCTS", help="only evaluate filters over made products")
+    parser.add_argument("--seed", type=int, default=31)
+    options = parser.parse_args()
+    if options.evaluate:
+        found = evaluated(options.evaluate, options.seed)
+    elif options.generation and options.queries:
+        found = searched(options.generation, options.queries, options.seed)
+    else:
+        parser.error("--generation and --queries, or --evaluate, are needed")
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What is sent, whatever it is sent with: questions turned into tensors, a list into parts of the server's size."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident_client.arguments import check_list, check_query, knobs, options_text, text_tensor
+from trident_client.errors import InvalidRequestError
+from trident_client.tensors import (
+    COUNT,
+    DETAILS,
+    EMBEDDING,
+    GENERATION,
+    K_DEFAULT,
+    MAX_BATCH,
+    OPTIONS,
+    PRODUCT_ID,
+    QUERY,
+    SCORE,
+    SIDE,
+    TEXT,
+    TITLE,
+)
+
+SEARCH, EMBED = "search", "embed"  # models
+SEARCH_OUTPUTS = (PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS, GENERATION)
+EMBED_OUTPUTS = (EMBEDDING, GENERATION)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One request to a model.
+
+    Attributes:
+        model: Its name.
+        texts: What it is asked, a row each.
+        inputs: Its tensors by name; the first dimension is that of the texts.
+        outputs: Names of the tensors that are wanted.
+        id: Of the request; an answer's id is this and the number of its row.
+    """
+
+    model: str
+    texts: Sequence[str]
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: tuple[str, ...]
+    id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is wanted of a search, as the arguments of ``SearchClient.search``."""
+
+    k: int = K_DEFAULT
+    ef: int | None = None
+    min_score: float | None = None
+    options: Mapping[str, Any] | None = None
+
+
+def search_requests(queries: Sequence[str], wanted: Wanted) -> list[Request]:
+    """Return the requests that search for queries, in their order.
+
+    Raises:
+        InvalidRequestError: If a query or something wanted breaks a rule.
+    """
+    if wanted.options and len(queries) == 1:
+        check_query(queries[0], wanted.options)  # an empty one browses
+    else:
+        check_list(queries, QUERY)
+    values, more = knobs(wanted.k, wanted.ef, wanted.min_score), options_text(wanted.options)
+    requests = []
+    for part in _parts(queries):
+        inputs: dict[str, NDArray[Any]] = {QUERY: text_tensor(part)}
+        inputs |= {name: np.full((len(part), 1), value) for name, value in values.items()}
+        if more is not None:
+            inputs[OPTIONS] = text_tensor([more] * len(part))
+        requests.append(Request(SEARCH, part, inputs, SEARCH_OUTPUTS, uuid.uuid4().hex))
+    return requests
+
+
+def embed_requests(texts: Sequence[str], side: str) -> list[Request]:
+    """Return the requests that embed texts, in their order.
+
+    Raises:
+        InvalidRequestError: If a text or the side breaks a rule.
+    """
+    if side not in ("query", "product"):
+        raise InvalidRequestError(f"side must be query or product, got {side!r}")
+    check_list(texts, side)
+    return [
+        Request(
+            EMBED,
+            part,
+            {TEXT: text_tensor(part), SIDE: text_tensor([side] * len(part))},
+            EMBED_OUTPUTS,
+            uuid.uuid4().hex,
+        )
+        for part in _parts(texts)
+    ]
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(texts), MAX_BATCH):
+        yield texts[start : start + MAX_BATCH]

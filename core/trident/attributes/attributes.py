@@ -1,0 +1,218 @@
+"""The attributes of a generation's products, mapped: values of rows, and rows of values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.attributes.arrays import ArrayFile
+from trident.attributes.building import ARRAYS_FILE, COUNT
+from trident.attributes.schema import SCHEMA_FILE, Field, Schema
+from trident.errors import GenerationError
+
+Rows = NDArray[np.uint32]  # of products, ascending unless it is said otherwise
+
+
+class Texts:
+    """Texts one after the other in UTF-8, and where each ends."""
+
+    def __init__(self, text: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
+        """Keep both."""
+        self._text, self._ends = text, ends
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._ends)
+
+    def __getitem__(self, place: int) -> str:
+        """Return one of them."""
+        start = int(self._ends[place - 1]) if place else 0
+        return self._text[start : int(self._ends[place])].tobytes().decode()
+
+    def find(self, text: str) -> int | None:
+        """Return the place of a text, where they are in order; None: it is none of them."""
+        wanted = text.encode("utf-8", errors="surrogatepass")
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            start = int(self._ends[middle - 1]) if middle else 0
+            found = self._text[start : int(self._ends[middle])].tobytes()
+            if found == wanted:
+                return middle
+            low, high = (middle + 1, high) if found < wanted else (low, middle)
+        return None
+
+
+class ValueColumn:
+    """A keyword, boolean or list field: the different values, and the rows of each."""
+
+    def __init__(self, arrays: ArrayFile, field: Field) -> None:
+        """Map the arrays."""
+        name = field.name
+        self.is_list = field.type == "list"
+        self.is_boolean = field.type == "boolean"
+        self.texts = Texts(arrays[f"{name}/text"], arrays[f"{name}/ends"])
+        self.codes: NDArray[np.uint32] = arrays[f"{name}/codes"]  # (N,), of a list (E,)
+        self.starts: NDArray[np.int64] = arrays[f"{name}/starts"]
+        self.missing = len(self.texts)  # the code of no value
+        self._rows: Rows = arrays[f"{name}/rows"]
+        self._row_starts: NDArray[np.int64] | None = arrays[f"{name}/row_starts"] if self.is_list else None
+
+    def code(self, value: Any) -> int | None:
+        """Return the code of a value; None where no product has it."""
+        return self.texts.find(str(value).lower() if self.is_boolean else value)
+
+    def shown(self, code: int) -> Any:
+        """Return the value of a code, as JSON has it."""
+        text = self.texts[code]
+        return text == "true" if self.is_boolean else text
+
+    def size(self, code: int) -> int:
+        """Return how many rows have a value."""
+        return int(self.starts[code + 1] - self.starts[code])
+
+    def rows(self, code: int) -> Rows:
+        """Return the rows of a value."""
+        return self._rows[self.starts[code] : self.starts[code + 1]]
+
+    def value(self, row: int) -> Any:
+        """Return what a product has; None: nothing."""
+        if self._row_starts is not None:
+            codes = self.codes[self._row_starts[row] : self._row_starts[row + 1]]
+            return [self.texts[int(code)] for code in codes] or None
+        code = int(self.codes[row])
+        return None if code == self.missing else self.shown(code)
+
+    def counts(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """Return how many of some rows have each value, (V + 1,); the last is how many have none."""
+        if self._row_starts is None:
+            return np.bincount(self.codes[rows], minlength=self.missing + 1)
+        starts, ends = self._row_starts[rows], self._row_starts[np.asarray(rows, dtype=np.int64) + 1]
+        lengths = ends - starts
+        inside = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        counts = np.bincount(self.codes[np.repeat(starts, lengths) + inside], minlength=self.missing + 1)
+        counts[self.missing] = int((lengths == 0).sum())
+        return counts
+
+    def keys(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return numbers in whose order the values of rows stand; NaN: missing. Not of lists."""
+        codes: NDArray[np.float64] = self.codes[rows].astype(np.float64)
+        codes[codes == self.missing] = np.nan
+        return codes
+
+
+class NumberColumn:
+    """A number field: its values in order, and where each row stands in it."""
+
+    def __init__(self, arrays: ArrayFile, field: Field) -> None:
+        """Map the arrays."""
+        self.sorted: NDArray[np.float64] = arrays[f"{field.name}/sorted"]
+        self.order: Rows = arrays[f"{field.name}/rows"]  # in the order of the values, and so not ascending
+        self.ranks: NDArray[np.uint32] = arrays[f"{field.name}/ranks"]
+        self.missing = len(self.sorted)  # the first rank of no value
+
+    def value(self, row: int) -> float | int | None:
+        """Return what a product has, a whole number without a point; None: nothing."""
+        rank = int(self.ranks[row])
+        if rank >= self.missing:
+            return None
+        number = float(self.sorted[rank])
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+    def keys(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the values of rows; NaN: missing."""
+        ranks = self.ranks[rows]
+        there = ranks < self.missing
+        keys = np.full(len(ranks), np.nan)
+        keys[there] = self.sorted[ranks[there]]
+        return keys
+
+
+class DisplayColumn:
+    """Text that is given back only."""
+
+    def __init__(self, arrays: ArrayFile, field: Field) -> None:
+        """Map the arrays."""
+        self._texts = Texts(arrays[f"{field.name}/text"], arrays[f"{field.name}/ends"])
+
+    def value(self, row: int) -> str | None:
+        """Return what a product has; None: nothing."""
+        return self._texts[row] or None
+
+
+Column = ValueColumn | NumberColumn | DisplayColumn
+COLUMNS: dict[str, Callable[[ArrayFile, Field], Column]] = {"number": NumberColumn, "display": DisplayColumn}
+
+
+class Attributes:
+    """The attributes of N products; ``load`` them.
+
+    Args:
+        schema: Of the fields.
+        arrays: Theirs.
+        count: N.
+    """
+
+    def __init__(self, schema: Schema, arrays: ArrayFile | None, count: int) -> None:
+        """Map the arrays."""
+        self.schema = schema
+        self.count = count
+        self._columns: dict[str, Column] = {}
+        if arrays is None:
+            return
+        for field in schema.fields:
+            self._columns[field.name] = COLUMNS.get(field.type, ValueColumn)(arrays, field)
+
+    @classmethod
+    def load(cls, folder: Path) -> Attributes:
+        """Return the attributes that an export wrote into a folder.
+
+        Raises:
+            GenerationError: If a file is missing or damaged.
+        """
+        arrays = ArrayFile(folder / ARRAYS_FILE)
+        return cls(Schema.load(folder / SCHEMA_FILE), arrays, int(arrays[COUNT][0]))
+
+    @classmethod
+    def none(cls, count: int) -> Attributes:
+        """Return those of N products that have none."""
+        return cls(Schema(), None, count)
+
+    def require_count(self, count: int, where: str) -> None:
+        """Raise unless they are of so many products.
+
+        Raises:
+            GenerationError: Naming both numbers.
+        """
+        if self.count != count:
+            raise GenerationError(
+                f"attributes and catalogue of {where} must have the same number of products, got {self.count:,} and "
+                f"{count:,}: export again"
+            )
+
+    def values_of(self, name: str) -> ValueColumn:
+        """Return a keyword, boolean or list field."""
+        column = self._columns[name]
+        assert isinstance(column, ValueColumn)
+        return column
+
+    def numbers_of(self, name: str) -> NumberColumn:
+        """Return a number field."""
+        column = self._columns[name]
+        assert isinstance(column, NumberColumn)
+        return column
+
+    def column(self, name: str) -> Column:
+        """Return any field."""
+        return self._columns[name]
+
+    def of_row(self, row: int, names: Sequence[str]) -> dict[str, Any]:
+        """Return some attributes of a product by name; None: it has no such value."""
+        return {name: self._columns[name].value(row) for name in names}
+
+
+NO_ATTRIBUTES = Attributes(Schema(), None, 0)

@@ -1,0 +1,135 @@
+"""Answers one query that has a page: filters, ranks, sorts, groups, counts and cuts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.attributes.attributes import Attributes, Rows
+from trident.attributes.evaluation import passing_rows
+from trident.attributes.facets import count_facet
+from trident.attributes.filters import own_field
+from trident.attributes.ordering import first_of_each, sorted_places
+from trident.index.index import VectorIndex
+from trident.search.options import Page
+from trident.search.permitted import Found, Way, nearest_permitted
+from trident.search.requests import SearchKnobs
+from trident.search.tensors import K_MAX
+
+
+@dataclass(frozen=True, eq=False)
+class PageAnswer:
+    """The products of one page, what else is to be said of it, and the way that found them."""
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    details: dict[str, Any]
+    way: Way
+
+
+@dataclass(frozen=True, eq=False)
+class PageQuery:
+    """One query: its vector (1, D), knobs with a page, the row of the product that it is like, -1 for none."""
+
+    vector: NDArray[np.float32]
+    knobs: SearchKnobs
+    page: Page
+    own_row: int = -1
+
+
+class PageSearch:
+    """Answers queries over the products of a generation.
+
+    Args:
+        index: Over N products.
+        attributes: Of the same.
+    """
+
+    def __init__(self, index: VectorIndex, attributes: Attributes) -> None:
+        """Keep both."""
+        self._index = index
+        self._attributes = attributes
+
+    def answer(self, query: PageQuery, *, threads: int = 1) -> PageAnswer:
+        """Return the products of a page."""
+        page, knobs = query.page, query.knobs
+        permitted = self._permitted(page)
+        if page.browses:
+            rows, total = self._browsed(page, knobs.k, permitted)
+            scores: NDArray[np.float32] = np.zeros(len(rows), dtype=np.float32)
+            way: Way = "browse"
+            details: dict[str, Any] = {"way": way, "total": total}
+        else:
+            found = self._ranked(query, K_MAX if page.needs_pool else page.offset + knobs.k, permitted, threads)
+            places = self._ordered(page, found.rows)[page.offset : page.offset + knobs.k]
+            rows, scores, way = found.rows[places], found.scores[places], found.way
+            details = {} if page.filter is None else {"way": way}
+            permitted = found.rows.astype(np.uint32) if page.facets else permitted  # what facets count
+        if page.fields:
+            details["attributes"] = [self._attributes.of_row(int(row), page.fields) for row in rows]
+        if page.facets:
+            details["facets"] = self._facets(query, permitted, threads)
+        return PageAnswer(rows, scores, details, way)
+
+    def _permitted(self, page: Page, without: str = "") -> Rows | None:
+        """Return the rows that pass the filter, all of it or what it says of other fields; None: all."""
+        if page.filter is None:
+            return None
+        node = page.filter.without(without)
+        return passing_rows(node, self._attributes) if node.nodes else None
+
+    def _all(self, permitted: Rows | None) -> Rows:
+        return np.arange(self._attributes.count, dtype=np.uint32) if permitted is None else permitted
+
+    def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found:
+        """Return the best products.
+
+        A graph that is asked for more finds better ones: what lies beyond its own candidates follows these, so that
+        a page is the same whatever is asked for beside it.
+        """
+        knobs, index = query.knobs, self._index
+        more = query.own_row >= 0  # it is found too, and left out
+        base = max(knobs.k, knobs.ef or index.ef)
+        found = nearest_permitted(index, query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
+        if depth > base and len(found.rows) >= base:
+            deep = nearest_permitted(index, query.vector, K_MAX + more, knobs.ef, permitted, threads=threads)
+            rest = ~np.isin(deep.rows, found.rows)
+            rows, scores = np.append(found.rows, deep.rows[rest]), np.append(found.scores, deep.scores[rest])
+        else:
+            rows, scores = found.rows, found.scores
+        kept = rows != query.own_row
+        if knobs.min_score is not None:
+            kept &= scores >= np.float32(knobs.min_score)
+        return Found(rows[kept][:depth], scores[kept][:depth], found.way)
+
+    def _ordered(self, page: Page, rows: NDArray[Any], wanted: int | None = None) -> NDArray[np.intp]:
+        """Return the places of rows as the page has them, one a group."""
+        places = sorted_places(page.sort, self._attributes, rows, wanted) if page.sort else np.arange(len(rows))
+        if page.group is not None:
+            places = places[first_of_each(page.group, self._attributes, rows[places])]
+        return places
+
+    def _browsed(self, page: Page, k: int, permitted: Rows | None) -> tuple[NDArray[np.int64], int]:
+        """Return the rows of a page of everything that passes, and how many there are on all pages."""
+        rows, end = self._all(permitted), page.offset + k
+        if page.group is None and not page.sort:
+            return rows[page.offset : end].astype(np.int64), len(rows)
+        places = self._ordered(page, rows, end if page.group is None else None)
+        total = len(rows) if page.group is None else len(places)
+        return rows[places[page.offset : end]].astype(np.int64), total
+
+    def _facets(self, query: PageQuery, counted: Rows | None, threads: int) -> dict[str, Any]:
+        """Return the counts of each facet; what the filter says of its own field does not count."""
+        page, found = query.page, {}
+        own = set() if page.filter is None else {own_field(node) for node in page.filter.nodes}
+        for facet in page.facets:
+            rows = counted
+            if facet.field.name in own:
+                rows = self._permitted(page, without=facet.field.name)
+                if not page.browses:
+                    rows = self._ranked(query, K_MAX, rows, threads).rows.astype(np.uint32)
+            found[facet.field.name] = count_facet(facet, self._attributes, self._all(rows))
+        return found

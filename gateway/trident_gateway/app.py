@@ -1,0 +1,104 @@
+"""The gateway's addresses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from trident_client import AsyncSearchClient, ClientError
+from trident_gateway.config import GatewayConfig
+from trident_gateway.embeddings import answer_of, texts_of
+from trident_gateway.errors import RETRY_AFTER, of_client, refusal
+from trident_gateway.forms import PRODUCT_MODEL, QUERY_MODEL, Embeddings, EmbeddingsForm, Found, SearchForm
+from trident_gateway.gates import KeyGate, SizeGate
+
+SHOWN = 3  # of what is wrong with a request
+
+
+def create_app(config: GatewayConfig) -> FastAPI:
+    """Return the gateway as an ASGI application; its client is made when it starts.
+
+    Raises:
+        InvalidRequestError: If the server's address breaks a rule.
+    """
+    client = AsyncSearchClient(
+        config.url, timeout_s=config.timeout_s, tls=config.tls, behaviour=config.behaviour
+    )  # opens nothing until it is asked
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await client.close()
+
+    # Its pages would be put together from another host's scripts.
+    app = FastAPI(title="Trident", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    _add_errors(app)
+    _add_searches(app, client)
+    _add_embeddings(app, client, config)
+    app.add_middleware(SizeGate, max_body_bytes=config.max_body_bytes)
+    if config.api_key is not None:
+        app.add_middleware(KeyGate, api_key=config.api_key)
+    if config.origins:  # outermost: a browser asks without a key whether it may ask
+        app.add_middleware(
+            CORSMiddleware, allow_origins=list(config.origins), allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
+    return app
+
+
+def _add_searches(app: FastAPI, client: AsyncSearchClient) -> None:
+    @app.post("/search", response_model=Found)
+    async def search(form: SearchForm) -> dict[str, Any]:
+        """Find products for a query."""
+        wanted = form.model_dump(exclude={"query"})
+        return dataclasses.asdict(await client.search(form.query, **wanted))
+
+    @app.get("/healthz")
+    async def healthz(response: Response) -> dict[str, Literal["ready", "not ready"]]:
+        """Say whether the server answers searches."""
+        if await client.is_ready():
+            return {"status": "ready"}
+        response.status_code = 503
+        response.headers.update(RETRY_AFTER)
+        return {"status": "not ready"}
+
+
+def _add_embeddings(app: FastAPI, client: AsyncSearchClient, config: GatewayConfig) -> None:
+    @app.post("/v1/embeddings", response_model=Embeddings)
+    async def embeddings(form: EmbeddingsForm) -> Embeddings:
+        """Embed texts as queries or as product titles, in the form of the openai SDK."""
+        texts = texts_of(form, config.max_texts)
+        vectors = await client.embed(texts, side="product" if form.model == PRODUCT_MODEL else "query")
+        return answer_of(form, texts, vectors)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """List the two models: one for queries, one for product titles."""
+        named = [{"id": name, "object": "model", "owned_by": "trident"} for name in (QUERY_MODEL, PRODUCT_MODEL)]
+        return {"object": "list", "data": named}
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ClientError)
+    async def failed(_: Request, error: ClientError) -> Response:
+        return of_client(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> Response:
+        return refusal(400, _sentence(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def other(_: Request, error: HTTPException) -> Response:
+        return refusal(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _sentence(errors: Sequence[Any]) -> str:
+    """Return what is wrong with a request's body in one line; never what was sent, which may be long or private."""
+    said = [f"{'.'.join(map(str, each['loc'][1:])) or 'the body'}: {each['msg']}" for each in errors[:SHOWN]]
+    return "; ".join(said)[:300]

@@ -1,0 +1,39 @@
+"""What callers are told when something is wrong: one sentence, in the form that the openai SDK reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi.responses import JSONResponse
+
+from trident_client import (
+    ClientError,
+    InvalidRequestError,
+    RequestTimeoutError,
+    ServerOverloadedError,
+    ServerUnavailableError,
+)
+
+RETRY_AFTER = {"Retry-After": "1"}  # seconds; the openai SDK ignores 0 and waits out large ones
+# Status, kind and headers by the client's error; whatever is not here is the server's own fault.
+MEANINGS: dict[type[ClientError], tuple[int, str, Mapping[str, str]]] = {
+    InvalidRequestError: (400, "invalid_request_error", {}),
+    ServerOverloadedError: (429, "overloaded_error", RETRY_AFTER),
+    ServerUnavailableError: (503, "unavailable_error", RETRY_AFTER),
+    RequestTimeoutError: (504, "timeout_error", {}),
+}
+
+
+def refusal(
+    status: int, message: str, kind: str = "invalid_request_error", headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return a reply that says what is wrong."""
+    text = message.encode("utf-8", "backslashreplace").decode()  # half characters come back from who sent them
+    body = {"error": {"message": text, "type": kind, "code": status, "param": None}}
+    return JSONResponse(body, status_code=status, headers=dict(headers or {}))
+
+
+def of_client(error: ClientError) -> JSONResponse:
+    """Return the reply for an error of the client inside."""
+    status, kind, headers = MEANINGS.get(type(error), (502, "server_error", {}))
+    return refusal(status, str(error), kind, headers)

@@ -1,0 +1,78 @@
+"""The forms of requests and answers, which the OpenAPI page shows. Unknown fields are refused; numbers are numbers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+QUERY_MODEL, PRODUCT_MODEL = "trident-query", "trident-product"
+
+
+class Form(BaseModel):
+    """Nothing is guessed: true is no number, and no field is ignored."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class SearchForm(Form):
+    """A search; what each field means stands in the client's documentation."""
+
+    query: str
+    k: int = Field(default=10, ge=1, le=1000)
+    ef: int | None = Field(default=None, ge=1, le=10_000)
+    min_score: float | None = Field(default=None, ge=-1, le=1)
+    options: dict[str, Any] | None = None
+
+
+class FoundHit(BaseModel):
+    """A product that was found."""
+
+    product_id: str
+    score: float
+    title: str
+
+
+class Found(BaseModel):
+    """The answer to a search."""
+
+    id: str
+    query: str
+    generation: str
+    model_version: int
+    hits: list[FoundHit]
+    details: dict[str, Any]
+
+
+class EmbeddingsForm(Form):
+    """What the openai SDK sends to ``/v1/embeddings``."""
+
+    input: str | list[Any]
+    model: Literal["trident-query", "trident-product"]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class Embedding(BaseModel):
+    """One vector: numbers, or base64 of little-endian float32."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    """Words, since the gateway has no tokenizer."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(BaseModel):
+    """The answer to ``/v1/embeddings``, in the order of the texts."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage

@@ -1,0 +1,232 @@
+"""The gateway over a real socket: JSON searches, the openai SDK, its gates, and one sentence for whatever is wrong."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+import uvicorn
+
+from trident_client import InvalidRequestError, SearchClient
+from trident_gateway import GatewayConfig, create_app
+
+KEY = "a-key-of-some-length"
+
+
+@contextmanager
+def running(config: GatewayConfig) -> Iterator[int]:
+    """Yield the port of a gateway."""
+    server = uvicorn.Server(uvicorn.Config(create_app(config), port=0, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.01)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def gateway(triton: Any) -> Iterator[int]:
+    with running(GatewayConfig(url=f"grpc://127.0.0.1:{triton.ports['grpc']}", max_body_bytes=5000)) as port:
+        yield port
+
+
+def ask(
+    port: int, path: str, body: Any = None, *, headers: dict[str, str] | None = None, method: str | None = None
+) -> tuple[int, Any, dict[str, str]]:
+    """Return status, document and headers of a reply."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    sent = body if isinstance(body, bytes | type(None)) else json.dumps(body).encode()
+    found = {"content-type": "application/json", **(headers or {})}
+    connection.request(method or ("GET" if body is None else "POST"), path, body=sent, headers=found)
+    reply = connection.getresponse()
+    content = reply.read()
+    connection.close()
+    return reply.status, json.loads(content) if content else None, {n.lower(): v for n, v in reply.getheaders()}
+
+
+def test_a_search_is_json(gateway: int, triton: Any) -> None:
+    status, found, _ = ask(gateway, "/search", {"query": "Größe 4", "k": 3, "options": {}})
+    assert status == 200
+    assert found["hits"] == [{"product_id": "Größe 4", "score": 0.5, "title": "Größe 4"}]
+    assert (found["query"], found["generation"], found["model_version"], found["details"]) == ("Größe 4", "g1", 7, {})
+    assert found["id"] == f"{triton.seen[0]['id']}-0"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "query: Field required"),
+        ({"query": ""}, "query must not be empty, got ''"),
+        ({"query": 3}, "query: Input should be a valid string"),
+        ({"query": "a", "k": True}, "k: Input should be a valid integer"),
+        ({"query": "a", "k": "3"}, "k: Input should be a valid integer"),
+        ({"query": "a", "k": 0}, "k: Input should be greater than or equal to 1"),
+        ({"query": "a", "k": 1001}, "k: Input should be less than or equal to 1000"),
+        ({"query": "a", "min_score": 2}, "min_score: Input should be less than or equal to 1"),
+        ({"query": "a", "top_k": 3}, "top_k: Extra inputs are not permitted"),
+        ({"query": "a", "options": []}, "options: Input should be a valid dictionary"),
+        (b'{"query": "\\ud83d"}', ""),
+        (b'{"query": "a", "min_score": NaN}', "min_score: "),
+        (b'{"query": "a", "\\ud83d": 1}', ""),
+        (b"{", "JSON decode error"),
+        (b"[" * 4000, ""),
+        (b"[]", "Input should be"),
+        (b"\xff\xfe", ""),
+    ],
+)
+def test_a_bad_search_is_refused_in_a_sentence(gateway: int, triton: Any, body: Any, message: str) -> None:
+    status, said, _ = ask(gateway, "/search", body)
+    assert status == 400
+    assert message in said["error"]["message"]
+    assert "\n" not in said["error"]["message"]
+    assert triton.seen == []
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "retry_after"),
+    [
+        ("overloaded", 429, "1"),
+        ("loading", 503, "1"),
+        ("refused", 400, None),
+        ("broken", 502, None),
+        ("guarded", 502, None),
+    ],
+)
+def test_the_server_s_errors_have_statuses(
+    gateway: int, triton: Any, order: str, status: int, retry_after: str | None
+) -> None:
+    triton.orders.append(order)
+    found, said, headers = ask(gateway, "/search", {"query": "sofa"})
+    assert (found, headers.get("retry-after")) == (status, retry_after)
+    assert said["error"]["code"] == status
+
+
+def test_a_slow_server_is_a_timeout(triton: Any) -> None:
+    triton.orders.append(1.0)
+    with running(GatewayConfig(url=f"http://127.0.0.1:{triton.ports['http']}", timeout_s=0.3)) as port:
+        assert ask(port, "/search", {"query": "sofa"})[0] == 504
+
+
+def test_health_and_what_there_is(gateway: int) -> None:
+    assert ask(gateway, "/healthz")[:2] == (200, {"status": "ready"})
+    assert {"/search", "/v1/embeddings", "/healthz"} <= ask(gateway, "/openapi.json")[1]["paths"].keys()
+    assert ask(gateway, "/docs")[0] == 404
+    assert ask(gateway, "/search")[0] == 405
+    assert ask(gateway, "/elsewhere")[1]["error"]["message"] == "Not Found"
+    with running(GatewayConfig(url="127.0.0.1:9", timeout_s=2)) as port:
+        status, said, headers = ask(port, "/healthz")
+        assert (status, said, headers["retry-after"]) == (503, {"status": "not ready"}, "1")
+
+
+def vectors(client: openai.OpenAI, model: str, texts: Any, **options: Any) -> np.ndarray:
+    answer = client.embeddings.create(model=model, input=texts, **options)
+    assert [each.index for each in answer.data] == list(range(len(answer.data)))
+    return np.array([each.embedding for each in answer.data], dtype=np.float32)
+
+
+def test_the_openai_sdk_gets_the_same_bits(gateway: int, triton: Any) -> None:
+    texts = ["sofa", "a lamp", "Größe"] * 30
+    with SearchClient(f"grpc://127.0.0.1:{triton.ports['grpc']}") as client:
+        own = client.embed(texts)
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{gateway}/v1", api_key="any", max_retries=0) as sdk:
+        assert vectors(sdk, "trident-query", texts).tobytes() == own.tobytes()  # asks for base64
+        assert vectors(sdk, "trident-query", texts, encoding_format="float").tobytes() == own.tobytes()
+        assert vectors(sdk, "trident-product", "sofa", dimensions=2).tolist() == [[4.0, 1.0]]
+        assert [model.id for model in sdk.models.list()] == ["trident-query", "trident-product"]
+        usage = sdk.embeddings.create(model="trident-query", input=["a b", "c"]).usage
+        assert (usage.prompt_tokens, usage.total_tokens) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("request_of", "message"),
+    [
+        ({"input": [1, 2]}, r"token ids, .* OpenAIEmbeddings\(check_embedding_ctx_length=False\)"),
+        ({"input": [[1, 2], [3]]}, "token ids"),
+        ({"input": []}, "a list of at least one query is needed"),
+        ({"input": ["a", ""]}, r"query must not be empty, got '' \(query 2 of 2\)"),
+        ({"input": "a", "dimensions": 3}, "dimensions must be 2, those of the model, got 3"),
+        ({"input": "a", "model": "text-embedding-3-small"}, "model: Input should be 'trident-query' or"),
+        ({"input": ["a"] * 2049}, "at most 2,048 texts, got 2,049|at most 5,000 bytes"),
+    ],
+)
+def test_bad_embeddings_are_refused(triton: Any, request_of: dict[str, Any], message: str) -> None:
+    with (
+        running(GatewayConfig(url=f"grpc://127.0.0.1:{triton.ports['grpc']}")) as port,
+        openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="any", max_retries=0) as sdk,
+        pytest.raises(openai.BadRequestError, match=message),
+    ):
+        sdk.embeddings.create(**{"model": "trident-query", "encoding_format": "float", **request_of})
+
+
+def test_the_sdk_waits_out_an_overload(gateway: int, triton: Any) -> None:
+    triton.orders.append("overloaded")
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{gateway}/v1", api_key="any", max_retries=2) as sdk:
+        assert vectors(sdk, "trident-query", ["sofa"]).tolist() == [[4.0, 1.0]]
+    assert len(triton.seen) == 2
+
+
+def test_a_body_that_is_too_large_is_refused(gateway: int, triton: Any) -> None:
+    status, said, _ = ask(gateway, "/search", {"query": "a" * 5000})
+    assert status == 413
+    assert said["error"]["message"].startswith("a request must have at most 5,000 bytes, got more")
+    parts = iter([b'{"query": "', b"a" * 6000, b'"}'])  # its size is not said
+    connection = http.client.HTTPConnection("127.0.0.1", gateway, timeout=30)
+    connection.request("POST", "/search", body=parts, headers={"content-type": "application/json"}, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+    assert triton.seen == []
+
+
+def test_a_key_is_asked_of_everything_but_health(triton: Any) -> None:
+    with running(GatewayConfig(url=f"grpc://127.0.0.1:{triton.ports['grpc']}", api_key=KEY)) as port:
+        for headers in ({}, {"x-api-key": "another"}, {"authorization": f"Basic {KEY}"}, {"x-api-key": "Größe"}):
+            status, said, _ = ask(port, "/search", {"query": "a"}, headers=dict(headers))
+            assert (status, said["error"]["type"]) == (401, "authentication_error")
+            assert KEY not in json.dumps(said)
+        for headers in ({"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}):
+            assert ask(port, "/search", {"query": "a"}, headers=headers)[0] == 200
+        assert ask(port, "/healthz")[0] == 200
+        assert ask(port, "/openapi.json")[0] == 401
+
+
+def test_other_origins_are_not_let_in_unless_told(gateway: int, triton: Any) -> None:
+    asked = {"origin": "https://shop.example", "access-control-request-method": "POST"}
+    assert "access-control-allow-origin" not in ask(gateway, "/search", headers=asked, method="OPTIONS")[2]
+    config = GatewayConfig(
+        url=f"grpc://127.0.0.1:{triton.ports['grpc']}", origins=("https://shop.example",), api_key=KEY
+    )
+    with running(config) as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("OPTIONS", "/search", headers=asked)
+        reply = connection.getresponse()
+        assert (reply.status, reply.getheader("access-control-allow-origin")) == (200, "https://shop.example")
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: GatewayConfig(api_key="short"), ValueError, r"^an API key must be 16 characters of ASCII or more"),
+        (lambda: GatewayConfig(api_key="two words of a key"), ValueError, r"^an API key must be 16 characters"),
+        (lambda: GatewayConfig(origins=("shop.example",)), ValueError, r"^an origin must be such as https://shop"),
+        (lambda: GatewayConfig(origins=("https://shop.example/",)), ValueError, r"got 'https://shop\.example/'$"),
+        (lambda: create_app(GatewayConfig(url="nowhere")), InvalidRequestError, r"^url must be host:port"),
+    ],
+)
+def test_rules_of_the_gateway(make: Callable[[], object], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        make()
+    assert KEY not in repr(GatewayConfig(api_key=KEY))
