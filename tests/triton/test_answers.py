@@ -191,18 +191,16 @@ def test_a_request_whose_deadline_has_passed_is_not_worked_on(tiny_server: Trito
     assert grown(tiny_server, before, wanted) == wanted
 
 
-def test_a_client_that_gave_up_is_not_worked_for(client: SearchClient, tiny_server: TritonServer) -> None:
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_a_client_that_gave_up_is_not_worked_for(tiny_server: TritonServer, protocol: Literal["grpc", "http"]) -> None:
     """The pipeline's processes stand still for longer than the client waits."""
+    url = getattr(tiny_server.urls, protocol)
+    client = SearchClient(url, protocol=protocol)
     client.search("navy sofa")
     time.sleep(1.5)
     before = failed(tiny_server)
     processes = list(children(tiny_server.pid))
-    impatient = SearchClient(
-        tiny_server.urls.grpc if client._transport._grpc else tiny_server.urls.http,
-        protocol="grpc" if client._transport._grpc else "http",
-        timeout_s=0.3,
-    )
-    with impatient:
+    with client, SearchClient(url, protocol=protocol, timeout_s=0.3) as impatient:
         try:
             for pid in processes:
                 os.kill(pid, signal.SIGSTOP)
@@ -212,8 +210,8 @@ def test_a_client_that_gave_up_is_not_worked_for(client: SearchClient, tiny_serv
         finally:
             for pid in processes:
                 os.kill(pid, signal.SIGCONT)
-    assert grown(tiny_server, before, {"expired": 3.0}) == {"expired": 3.0}
-    assert client.search("ivory lamp").hits
+        assert grown(tiny_server, before, {"expired": 3.0}) == {"expired": 3.0}
+        assert client.search("ivory lamp").hits
 
 
 def test_a_client_works_in_a_process_that_was_forked(client: SearchClient) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.generation.generation import Identity
+from trident.generation.golden import GOLDEN_REQUEST
 from trident.generation.state import ServingFolder
 from trident.search.live_retriever import LiveRetriever
 from trident.search.requests import SearchKnobs
@@ -138,7 +139,7 @@ class QueryWatch:
 
     def shown(self, request_id: str, hits: Hits) -> None:
         """Take what was found for a request whose queries another model takes."""
-        if self._log is not None and request_id:
+        if self._log is not None and request_id and request_id != GOLDEN_REQUEST:
             self._log.add(None, request_id, hits)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import TridentError
 from trident.generation.golden import GOLDEN_REQUEST
-from trident.search.adapters import knob_tensors
+from trident.search.adapters import knob_tensors, tensor
 from trident.search.model_parameters import start_model
 from trident.search.requests import read_knobs
 from trident.search.retriever import Retriever
@@ -35,22 +35,20 @@ class TritonPythonModel:
     def execute(self, requests):
         answers, embeddings, knobs, live = [], [], [], []
         for request in requests:
-            embedding = pb_utils.get_input_tensor_by_name(request, EMBEDDING).as_numpy()  # (B, D)
+            embedding, is_live = tensor(request, pb_utils, EMBEDDING), request.request_id() != GOLDEN_REQUEST  # (B, D)
             try:
                 wanted = read_knobs(knob_tensors(request, pb_utils), len(embedding), self.retriever.attributes)
                 self.retriever.check(embedding, wanted)
             except TridentError as error:
-                is_live = request.request_id() != GOLDEN_REQUEST
                 answers.append(self.failure_watch.refusal(error, is_live=is_live))
                 continue
             answers.append((len(knobs), len(knobs) + len(wanted), max(knob.k for knob in wanted)))
             embeddings.append(embedding)
             knobs += wanted
-            live += [request.request_id() != GOLDEN_REQUEST] * len(wanted)
+            live += [is_live] * len(wanted)
         if not knobs:
             return answers
-        joined = np.concatenate(embeddings)  # (B, D)
-        hits = self.retriever.retrieve(joined, knobs, threads=self.threads)
+        hits = self.retriever.retrieve(joined := np.concatenate(embeddings), knobs, threads=self.threads)
         self.watch.answered(joined, knobs, hits, live)
         return [
             self.response(request, hits.rows(*place)) if isinstance(place, tuple) else place
@@ -58,8 +56,7 @@ class TritonPythonModel:
         ]
 
     def response(self, request, hits):
-        if request.request_id() != GOLDEN_REQUEST:
-            self.query_watch.shown(request.request_id(), hits)
-        tensors = hits.tensors()
-        tensors[GENERATION] = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
+        self.query_watch.shown(request.request_id(), hits)
+        of = np.full(hits.counts.shape, self.retriever.identity.id.encode(), dtype=np.object_)
+        tensors = {**hits.tensors(), GENERATION: of}
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, value) for name, value in tensors.items()])

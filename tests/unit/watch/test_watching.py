@@ -183,7 +183,7 @@ def test_a_query_log_keeps_what_was_shown(tmp_path: Path) -> None:
     ids = np.array([[b"p1", b"p2", b""], [b"", b"", b""]], dtype=np.object_)
     counts = np.array([[2], [0]], dtype=np.int32)
     details = np.array([[b'{"sequence":41}'], [b"{}"]], dtype=np.object_)
-    hits = Hits(ids, np.zeros((2, 3), dtype=np.float32), ids, counts, details, ("all",) * 2)
+    hits = Hits(ids, np.zeros((2, 3), dtype=np.float32), ids, counts, details, ("all", "all"))
     log = QueryLog(tmp_path / "queries.jsonl", IDENTITY.id, max_bytes=10**6, metrics=metrics)
     log.add(["navy sofa", "Größe 4"], "f" * 120, hits)
     log.add(["no answer"])
