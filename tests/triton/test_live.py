@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,6 +81,22 @@ def test_a_late_delivery_is_stale_and_an_unknown_product_is_said(client):
     assert client.upsert([{"id": own, "title": "late", "version": 3}]).stale == (own,)
     client.upsert([{"id": own, "title": "late", "version": 6}])
     client.delete([own])
+
+
+def test_the_metrics_say_how_far_writer_and_readers_are(client, live):
+    client.upsert([{"id": "measured", "title": TITLE}])
+    number = client.delete(["measured"]).number
+    deadline, wanted = time.monotonic() + 15, {"trident_catalogue_number", "trident_catalogue_sequence"}
+    while True:
+        with urllib.request.urlopen(f"http://{live.urls.metrics}/metrics") as answer:
+            lines = re.findall(r"^(trident_catalogue_\w+)\{[^}]*\} (\S+)$", answer.read().decode(), re.MULTILINE)
+        reached = {name for name, value in lines if float(value) >= number}
+        if wanted <= reached:
+            break
+        assert time.monotonic() < deadline, lines
+        time.sleep(0.5)
+    others = {"trident_catalogue_tail", "trident_catalogue_tail_limit", "trident_catalogue_stopped"}
+    assert {name for name, _ in lines} == wanted | others | {"trident_catalogue_operations_total"}
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])

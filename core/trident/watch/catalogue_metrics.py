@@ -10,6 +10,11 @@ from trident.generation.generation import Identity
 from trident.live.writer import Writer
 from trident.watch.serving_metrics import MetricInfo, ServingMetrics
 
+SEQUENCE = MetricInfo(
+    name="trident_catalogue_sequence",
+    help="Number of the live catalogue that a process answers with",
+    is_counter=False,
+)
 NUMBER = MetricInfo(
     name="trident_catalogue_number", help="Number of the last operation on the live catalogue", is_counter=False
 )

@@ -87,11 +87,6 @@ CANARY_FOUND = MetricInfo(name="trident_canary_found_total", help="Of these, the
 CANARY_DROPPED = MetricInfo(
     name="trident_canary_dropped_total", help="Queries that were drawn, but not checked in time"
 )
-SEQUENCE = MetricInfo(
-    name="trident_catalogue_sequence",
-    help="Number of the live catalogue that a process answers with",
-    is_counter=False,
-)
 LOG_LINES = MetricInfo(name="trident_query_log_lines_total", help="Queries written to the query log")
 LOG_DROPPED = MetricInfo(name="trident_query_log_dropped_total", help="Queries that could not be written to it")
 

@@ -17,6 +17,7 @@ from trident.search.live_retriever import LiveRetriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 from trident.watch.canary import RecallCanary
+from trident.watch.catalogue_metrics import SEQUENCE
 from trident.watch.options import WatchOptions
 from trident.watch.query_log import QueryLog
 from trident.watch.serving_metrics import (
@@ -28,7 +29,6 @@ from trident.watch.serving_metrics import (
     RETRIEVER_METRICS,
     SCORE_SUM,
     SEARCHES,
-    SEQUENCE,
     WAY,
     MetricInfo,
     ServingMetrics,
