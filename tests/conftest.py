@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import random
 import shutil
@@ -52,6 +53,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if config.option.markexpr == "slow":
         seed = os.environ["TRIDENT_TEST_SEED"]
         terminalreporter.write_line(f"seed {seed}: make test-slow SEED={seed} repeats what was drawn")
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were() -> Iterator[None]:
+    """Undo what a command run in this process does to our loggers: other tests read what they say."""
+    loggers = [logging.getLogger(name) for name in ("trident", "trident_train", "trident_export", "trident_client")]
+    before = [(each.handlers[:], each.level, each.propagate) for each in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)  # which forgets what it knew of its children
 
 
 @pytest.fixture(scope="session")
