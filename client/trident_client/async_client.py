@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from trident_client.address import Protocol
 from trident_client.answers import read_embeddings, read_results
-from trident_client.arguments import options_of
 from trident_client.async_transport import AsyncTransport
 from trident_client.behaviour import Behaviour
 from trident_client.catalogue import AsyncCatalogueCalls
@@ -93,18 +92,14 @@ class AsyncSearchClient(AsyncCatalogueCalls):
             k=k,
             ef=ef,
             min_score=min_score,
-            options=options_of(
-                options,
-                {
-                    "filter": filter,
-                    "fields": fields,
-                    "facets": facets,
-                    "sort": sort,
-                    "group": group,
-                    "offset": offset or None,
-                    "like": like,
-                },
-            ),
+            filter=filter,
+            fields=fields,
+            facets=facets,
+            sort=sort,
+            group=group,
+            offset=offset,
+            like=like,
+            options=options,
         )
         request = search_requests([query], wanted)[0]
         return read_results(request, await self._transport.infer(request))[0]

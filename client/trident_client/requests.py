@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident_client.arguments import check_list, check_query, knobs, options_text, text_tensor
+from trident_client.arguments import check_list, check_query, knobs, options_of, options_text, text_tensor
 from trident_client.errors import InvalidRequestError
 from trident_client.tensors import (
     COUNT,
@@ -63,7 +63,23 @@ class Wanted:
     k: int = K_DEFAULT
     ef: int | None = None
     min_score: float | None = None
+    filter: Mapping[str, Any] | None = None
+    fields: Sequence[str] | None = None
+    facets: Sequence[str] | Mapping[str, Any] | None = None
+    sort: str | Sequence[str] | None = None
+    group: str | None = None
+    offset: int = 0
+    like: str | None = None
     options: Mapping[str, Any] | None = None
+
+    def all_options(self) -> Any:
+        """Return the options, those that have a name of their own among them.
+
+        Raises:
+            InvalidRequestError: If something is given both ways.
+        """
+        named = {name: getattr(self, name) for name in ("filter", "fields", "facets", "sort", "group", "like")}
+        return options_of(self.options, {**named, "offset": self.offset or None})
 
 
 def search_requests(queries: Sequence[str], wanted: Wanted) -> list[Request]:
@@ -72,11 +88,12 @@ def search_requests(queries: Sequence[str], wanted: Wanted) -> list[Request]:
     Raises:
         InvalidRequestError: If a query or something wanted breaks a rule.
     """
-    if wanted.options and len(queries) == 1:
-        check_query(queries[0], wanted.options)  # an empty one browses
+    options = wanted.all_options()
+    if options and len(queries) == 1:
+        check_query(queries[0], options)  # an empty one browses
     else:
         check_list(queries, QUERY)
-    values, more = knobs(wanted.k, wanted.ef, wanted.min_score), options_text(wanted.options)
+    values, more = knobs(wanted.k, wanted.ef, wanted.min_score), options_text(options)
     requests = []
     for part in _parts(queries):
         inputs: dict[str, NDArray[Any]] = {QUERY: text_tensor(part)}

@@ -11,7 +11,6 @@ import pytest
 from trident.attributes.attributes import Attributes
 from trident.attributes.evaluation import passing_rows
 from trident.attributes.filters import parse_filter
-from trident.commands import catalogue as commands
 from trident.compaction.compact import Makers, compact
 from trident.errors import ExportError, LiveError, TridentError
 from trident.generation.generation import Generation
@@ -126,13 +125,3 @@ def test_a_catalogue_without_a_product_is_no_generation(generations, generation)
     write(generations, *((f"{number:04d}", Tombstone()) for number in range(144)))
     with pytest.raises(LiveError, match=r"every product is deleted: a generation needs one at least"):
         compact(generations, Generation.load(generations / generation.id), MAKERS)
-
-
-def test_one_overtaken_by_a_promotion_does_not_undo_it(generations, generation, monkeypatch):
-    class Other:
-        def serving(self) -> Generation:
-            return generation
-
-    monkeypatch.setattr("trident.probe.running.find_running", lambda folder, port: Other())
-    with pytest.raises(LiveError, match=rf"was made of before and is not promoted: {generation.id} serves meanwhile"):
-        commands._promote_compacted(generations, 8000, "before", "made")

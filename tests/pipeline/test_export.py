@@ -22,13 +22,12 @@ from transformers import AutoModel
 
 from trident.data.catalogue import read_catalogue
 from trident.data.pairs import read_pairs
-from trident.encoder import file_sample
 from trident.encoder.base_model import weights_fingerprint
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
-from trident.errors import ConfigError, DataError, ExportError, FormatError, GenerationError, ModelError, TridentError
-from trident.generation.generation import MANIFEST_FILE, Generation, find_generation, list_generations, write_manifest
+from trident.errors import ConfigError, DataError, ExportError, GenerationError, ModelError, TridentError
+from trident.generation.generation import Generation, find_generation, list_generations
 from trident.index.exact_search import exact_search
 from trident.index.index import VectorIndex
 from trident.search.searcher import Searcher
@@ -329,50 +328,6 @@ def test_another_base_is_refused(run_copy: Path, tmp_path: Path) -> None:
         merge(run_copy, tmp_path / "merged")
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda path: path.unlink(), "model.onnx is missing; export again"),
-        (
-            lambda path: path.write_bytes(path.read_bytes()[:-10]),
-            "model.onnx must have .* bytes, got .*: it was changed",
-        ),
-        (lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), "model.onnx was changed after the export"),
-        (lambda path: (path.parent / "extra").write_text("x"), "extra is not in the manifest; remove it"),
-    ],
-)
-def test_changed_files_are_found(generation: Generation, tmp_path: Path, damage: object, message: str) -> None:
-    copy = Generation.load(Path(shutil.copytree(generation.folder, tmp_path / generation.id)))
-    copy.verify_files()
-    damage(served(copy, "encoder") / "model.onnx")  # type: ignore[operator]
-    for check in (copy.verify_files, copy.check_files):
-        with pytest.raises(GenerationError, match=message):
-            check()
-
-
-def test_a_byte_in_the_middle_of_a_large_file_is_found_by_the_whole_hash(
-    generation: Generation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(file_sample, "WHOLE_BYTES", 2**14)
-    monkeypatch.setattr(file_sample, "END_BYTES", 2**12)
-    monkeypatch.setattr(file_sample, "BLOCKS", 2)
-    copy = Generation.load(Path(shutil.copytree(generation.folder, tmp_path / generation.id)))
-    path = copy.folder / "large"
-    path.write_bytes(bytes(100_000))
-    (copy.folder / MANIFEST_FILE).unlink()
-    write_manifest(copy.folder, copy.manifest)
-    copy = Generation.load(copy.folder)
-    with path.open("r+b") as file:
-        file.seek(50_000)
-        file.write(b"x")
-    copy.check_files()
-    with pytest.raises(GenerationError, match="large was changed after the export"):
-        copy.verify_files()
-    path.write_bytes(bytes(50_000) + b"x" * 50_000)
-    with pytest.raises(GenerationError, match="large was changed after the export"):
-        copy.check_files()
-
-
 def test_a_catalogue_of_one_product(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("product_id,product_title\nonly,red lamp\n", encoding="utf-8")
     config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
@@ -384,21 +339,3 @@ def test_a_catalogue_of_one_product(tiny_run: Path, tmp_path: Path) -> None:
         b"red lamp",
         [[1]],
     )
-
-
-def test_damaged_manifests_are_named(generation: Generation, tmp_path: Path) -> None:
-    folder = tmp_path / "g"
-    folder.mkdir()
-    with pytest.raises(GenerationError, match=r"is no generation: it has no manifest\.json"):
-        Generation.load(folder)
-    (folder / "manifest.json").write_text("{")
-    with pytest.raises(GenerationError, match="is damaged"):
-        Generation.load(folder)
-    table = json.loads((generation.folder / "manifest.json").read_text())
-    for made_in, whose in ((1, "an earlier"), (99, "a later")):
-        (folder / "manifest.json").write_text(json.dumps({**table, "format": made_in}))
-        with pytest.raises(FormatError, match=rf"was made by {whose} Trident \(format {made_in}, .*\): export again"):
-            Generation.load(folder)
-    (folder / "manifest.json").write_text(json.dumps({**table, "format": "new"}))
-    with pytest.raises(GenerationError, match=r"is damaged: .*format"):
-        Generation.load(folder)

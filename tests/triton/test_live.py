@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from trident.errors import ConfigError, LogError
+from trident.commands.catalogue import _promote_compacted
+from trident.errors import ConfigError, LiveError, LogError
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, rollback
@@ -97,6 +98,12 @@ def test_the_metrics_say_how_far_writer_and_readers_are(client, live):
         time.sleep(0.5)
     others = {"trident_catalogue_tail", "trident_catalogue_tail_limit", "trident_catalogue_stopped"}
     assert {name for name, _ in lines} == wanted | others | {"trident_catalogue_operations_total"}
+
+
+def test_a_compaction_that_a_promotion_overtook_does_not_undo_it(live, own):
+    words = rf"generation made was made of before and is not promoted: {own.a.id} serves meanwhile; compact again"
+    with pytest.raises(LiveError, match=words):
+        _promote_compacted(own.folder, live.config.http_port, "before", "made")
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])

@@ -171,6 +171,9 @@ def triton() -> Iterator[SmallTriton]:
         web.server_close()
 
 
+SOFA = ("search", ("sofa",))
+
+
 @dataclass
 class Form:
     """One form of the client: a protocol, and whether it is asked by threads or by tasks."""
@@ -193,11 +196,22 @@ class Form:
 
         return asyncio.run(ask())
 
+    def asked(self, triton: SmallTriton, *questions: Any, **options: Any) -> list[Any]:
+        """Return what a client answers that asks a small server, for a sofa where nothing else is said."""
+        return self.ask(self.url(triton.ports[self.protocol]), *(questions or (SOFA,)), **options)
+
 
 @pytest.fixture(
     params=[Form(protocol, is_async=is_async) for protocol in ("grpc", "http") for is_async in (False, True)],
     ids=["grpc", "grpc-async", "http", "http-async"],
 )
 def form(request: pytest.FixtureRequest) -> Form:
+    found: Form = request.param
+    return found
+
+
+@pytest.fixture(params=[Form("http", is_async=False), Form("http", is_async=True)], ids=["http", "http-async"])
+def http_form(request: pytest.FixtureRequest) -> Form:
+    """Return the forms over HTTP alone, for what is HTTP's."""
     found: Form = request.param
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
-import logging
 import re
 import socket
 import subprocess
@@ -18,15 +17,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from trident_client import (
     AsyncSearchClient,
     Behaviour,
-    ClientError,
     InvalidRequestError,
     NotAllowedError,
     RequestTimeoutError,
@@ -65,10 +59,6 @@ os._exit(0)
 """
 
 
-def asked(triton: Any, form: Any, *questions: Any, **options: Any) -> list[Any]:
-    return form.ask(form.url(triton.ports[form.protocol]), *(questions or (SOFA,)), **options)
-
-
 def test_both_clients_have_the_same_methods() -> None:
     def methods(client: type) -> dict[str, Any]:
         found = {name: value for name, value in inspect.getmembers(client, inspect.isfunction) if name[0] != "_"}
@@ -81,8 +71,8 @@ def test_both_clients_have_the_same_methods() -> None:
 
 def test_every_form_gives_the_same_answer(triton: Any, form: Any) -> None:
     queries = [f"Größe {number}" for number in range(130)]
-    ready, info, many, vectors = asked(
-        triton, form, ("is_ready", ()), ("server_info", ()), ("search_many", (queries,)), ("embed", (queries,))
+    ready, info, many, vectors = form.asked(
+        triton, ("is_ready", ()), ("server_info", ()), ("search_many", (queries,)), ("embed", (queries,))
     )
     assert ready
     assert (info.name, info.model_versions) == ("small", (7,))
@@ -95,7 +85,7 @@ def test_every_form_gives_the_same_answer(triton: Any, form: Any) -> None:
 
 
 def test_an_answer_has_an_id_that_the_server_saw(triton: Any, form: Any) -> None:
-    (results,) = asked(triton, form, ("search_many", (["sofa"] * 66,)))
+    (results,) = form.asked(triton, ("search_many", (["sofa"] * 66,)))
     ids = [each["id"] for each in triton.seen]
     assert [result.id for result in results] == [f"{ids[row // 64]}-{row % 64}" for row in range(66)]
     assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in ids)
@@ -104,7 +94,7 @@ def test_an_answer_has_an_id_that_the_server_saw(triton: Any, form: Any) -> None
 
 def test_what_passes_is_asked_again(triton: Any, form: Any) -> None:
     triton.orders.extend(["overloaded", "loading"])
-    (result,) = asked(triton, form, behaviour=Behaviour(retries=2))
+    (result,) = form.asked(triton, behaviour=Behaviour(retries=2))
     assert result.hits[0].title == "sofa"
     assert len(triton.seen) == 3
 
@@ -112,7 +102,7 @@ def test_what_passes_is_asked_again(triton: Any, form: Any) -> None:
 def test_nothing_is_asked_again_unless_told(triton: Any, form: Any) -> None:
     triton.orders.append("overloaded")
     with pytest.raises(ServerOverloadedError, match=r"is overloaded: Exceeds maximum queue size; try again later$"):
-        asked(triton, form)
+        form.asked(triton)
     assert len(triton.seen) == 1
 
 
@@ -133,7 +123,7 @@ def test_what_does_not_pass_is_asked_once(triton: Any, form: Any, order: Any, ki
     triton.orders.append(order)
     limits = {"timeout_s": 0.5} if order == 1.5 else {}
     with pytest.raises(kind, match=message):
-        asked(triton, form, behaviour=Behaviour(retries=5), **limits)
+        form.asked(triton, behaviour=Behaviour(retries=5), **limits)
     assert len(triton.seen) == 1
 
 
@@ -142,7 +132,7 @@ WRITE = ("upsert", ([{"id": "a", "title": "A"}, {"id": "b", "title": "B"}],))
 
 def test_what_is_written_comes_back_and_carries_the_key(triton: Any, form: Any) -> None:
     behaviour = Behaviour(headers={"X-Shop": "one"})
-    written, stats = asked(triton, form, WRITE, ("catalogue_stats", ()), write_key="secret", behaviour=behaviour)
+    written, stats = form.asked(triton, WRITE, ("catalogue_stats", ()), write_key="secret", behaviour=behaviour)
     assert (written.number, written.done, written.stale) == (3, 1, ("b",))
     assert stats["number"] == 3
     assert [each["headers"]["trident-write-key"] for each in triton.seen] == ["secret", "secret"]
@@ -152,15 +142,15 @@ def test_what_is_written_comes_back_and_carries_the_key(triton: Any, form: Any) 
 def test_what_is_written_is_sent_once(triton: Any, form: Any) -> None:
     triton.orders.append("loading")
     with pytest.raises(ServerUnavailableError):
-        asked(triton, form, WRITE, write_key="secret", behaviour=Behaviour(retries=5, hedge_after_s=0.01))
+        form.asked(triton, WRITE, write_key="secret", behaviour=Behaviour(retries=5, hedge_after_s=0.01))
     triton.orders.append(0.3)
-    asked(triton, form, WRITE, write_key="secret", behaviour=Behaviour(hedge_after_s=0.01))
+    form.asked(triton, WRITE, write_key="secret", behaviour=Behaviour(hedge_after_s=0.01))
     assert len(triton.seen) == 2
 
 
 def test_a_key_that_is_no_header_is_refused(triton: Any, form: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"write_key must be a line of ASCII"):
-        asked(triton, form, WRITE, write_key="a\nb")
+        form.asked(triton, WRITE, write_key="a\nb")
     assert triton.seen == []
 
 
@@ -168,7 +158,7 @@ def test_repeats_end_with_the_deadline(triton: Any, form: Any) -> None:
     triton.orders.extend(["overloaded"] * 50)
     start = time.monotonic()
     with pytest.raises((ServerOverloadedError, RequestTimeoutError)):
-        asked(triton, form, timeout_s=0.6, behaviour=Behaviour(retries=10))
+        form.asked(triton, timeout_s=0.6, behaviour=Behaviour(retries=10))
     assert time.monotonic() - start < 5
     assert 1 <= len(triton.seen) <= 8
 
@@ -176,7 +166,7 @@ def test_repeats_end_with_the_deadline(triton: Any, form: Any) -> None:
 def test_a_slow_answer_is_overtaken(triton: Any, form: Any) -> None:
     triton.orders.extend([3.0, None])
     start = time.monotonic()
-    (result,) = asked(triton, form, timeout_s=20, behaviour=Behaviour(hedge_after_s=0.1))
+    (result,) = form.asked(triton, timeout_s=20, behaviour=Behaviour(hedge_after_s=0.1))
     assert result.hits[0].title == "sofa"
     assert time.monotonic() - start < 2.9
     assert len(triton.seen) == 2
@@ -184,15 +174,15 @@ def test_a_slow_answer_is_overtaken(triton: Any, form: Any) -> None:
 
 def test_a_quick_answer_is_not_hedged_and_an_error_is_one(triton: Any, form: Any) -> None:
     behaviour = Behaviour(hedge_after_s=5)
-    assert asked(triton, form, behaviour=behaviour)[0].hits
+    assert form.asked(triton, behaviour=behaviour)[0].hits
     triton.orders.append("refused")
     with pytest.raises(InvalidRequestError, match=r"^k must be 1 to 3"):
-        asked(triton, form, behaviour=behaviour)
+        form.asked(triton, behaviour=behaviour)
     assert len(triton.seen) == 2
 
 
 def test_headers_and_token_are_sent(triton: Any, form: Any) -> None:
-    asked(triton, form, behaviour=Behaviour(headers={"X-Shop": "north"}, token="secret"))
+    form.asked(triton, behaviour=Behaviour(headers={"X-Shop": "north"}, token="secret"))
     headers = triton.seen[0]["headers"]
     assert (headers["x-shop"], headers["authorization"]) == ("north", "Bearer secret")
 
@@ -316,10 +306,8 @@ def test_a_port_that_says_something_else(form: Any, said: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_drip_ends_at_the_deadline(form: Any) -> None:
+def test_a_drip_ends_at_the_deadline(http_form: Any) -> None:
     """A server that sends a byte now and then keeps no wait short enough to end by itself."""
-    if form.protocol == "grpc":
-        return  # its frames are whole
     with socket.create_server(("127.0.0.1", 0)) as server:
         stop = threading.Event()
 
@@ -339,7 +327,7 @@ def test_a_drip_ends_at_the_deadline(form: Any) -> None:
         thread.start()
         start = time.monotonic()
         with pytest.raises(RequestTimeoutError):
-            form.ask(form.url(server.getsockname()[1]), SOFA, timeout_s=0.5)
+            http_form.ask(http_form.url(server.getsockname()[1]), SOFA, timeout_s=0.5)
         assert time.monotonic() - start < 5
         stop.set()
         thread.join()
@@ -347,7 +335,7 @@ def test_a_drip_ends_at_the_deadline(form: Any) -> None:
 
 def test_a_closed_client_says_so(triton: Any, form: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"^the client was closed: make a new one$"):
-        asked(triton, form, ("close", ()), SOFA)
+        form.asked(triton, ("close", ()), SOFA)
 
 
 def test_every_status_has_a_meaning() -> None:
@@ -362,67 +350,18 @@ def test_every_status_has_a_meaning() -> None:
     assert type(translate_status("RESOURCE_EXHAUSTED", large, "h:1", None)) is InvalidRequestError
 
 
-def test_no_query_is_logged(triton: Any, form: Any, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    triton.orders.extend([None, "broken", "overloaded"])
-    question = ("search", ("a private sofa",))
-    asked(triton, form, question)
-    with pytest.raises(ClientError) as caught:
-        asked(triton, form, question)
-    asked(triton, form, question, behaviour=Behaviour(retries=1))
-    assert "private" not in str(caught.value)
-    assert "private" not in caplog.text
-
-
-@pytest.fixture(scope="module")
-def spans() -> InMemorySpanExporter:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    trace.set_tracer_provider(provider)
-    return exporter
-
-
-def test_each_request_is_a_span_without_its_text(triton: Any, form: Any, spans: InMemorySpanExporter) -> None:
-    spans.clear()
-    triton.orders.extend([None, "refused"])
-    behaviour = Behaviour(spans=True)
-    asked(triton, form, ("search_many", (["a private sofa", "b"],)), behaviour=behaviour)
-    with pytest.raises(InvalidRequestError):
-        asked(triton, form, behaviour=behaviour)
-    first, second = spans.get_finished_spans()
-    assert first.name == "trident search"
-    assert first.attributes is not None
-    assert second.attributes is not None
-    assert (first.attributes["trident.rows"], first.attributes["server.port"]) == (2, triton.ports[form.protocol])
-    assert first.attributes["trident.request_id"] == triton.seen[0]["id"]
-    assert second.attributes["error.type"] == "InvalidRequestError"
-    assert "private" not in first.to_json()
-    assert f"{first.context.trace_id:032x}" in triton.seen[0]["headers"]["traceparent"]
-
-
-def test_spans_without_opentelemetry_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
-    for client in (SearchClient, AsyncSearchClient):
-        with pytest.raises(
-            InvalidRequestError, match=r"^spans need OpenTelemetry: pip install 'trident-client\[otel\]'"
-        ):
-            client(behaviour=Behaviour(spans=True))
-
-
 def test_http_goes_through_the_proxy_but_not_to_this_machine(
-    triton: Any, form: Any, monkeypatch: pytest.MonkeyPatch
+    triton: Any, http_form: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if form.protocol == "grpc":
-        return  # gRPC's own way with proxies: test_addresses
+    """gRPC's own way with proxies: test_addresses."""
     for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", f"http://me:word@127.0.0.1:{triton.ports['http']}")
-    (result,) = form.ask("http://search.shop.invalid:8000", SOFA)
+    (result,) = http_form.ask("http://search.shop.invalid:8000", SOFA)
     assert result.hits[0].title == "sofa"
     headers = triton.seen[0]["headers"]
     assert headers["path"] == "http://search.shop.invalid:8000/v2/models/search/infer"
     assert headers["proxy-authorization"] == "Basic bWU6d29yZA=="
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert asked(triton, form)[0].hits
+    assert http_form.asked(triton)[0].hits
     assert triton.seen[1]["headers"]["path"] == "/v2/models/search/infer"
