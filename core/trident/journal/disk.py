@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from trident.generation.durable import make_folder, sync_folder
+
 
 class File(Protocol):
     """An open file."""
@@ -111,16 +113,8 @@ class RealDisk:
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder and its parents, each of them synced in its parent."""
-        if folder.is_dir():
-            return
-        self.make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        self.sync_folder(folder.parent)
+        make_folder(folder)
 
     def sync_folder(self, folder: Path) -> None:
         """Return when the names in a folder are on the disk."""
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(folder)

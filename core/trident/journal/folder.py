@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import LiveError, LogError, StoppedError
+from trident.generation.durable import put_in_place
 from trident.generation.holds import Position
 from trident.journal.disk import RealDisk
 from trident.journal.lineage import Lineage
@@ -130,9 +131,7 @@ class LiveFolder:
             staging = self.key_path.with_name(f".write-key.{os.getpid()}")
             with os.fdopen(os.open(staging, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w") as file:
                 file.write(secrets.token_hex(32) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            staging.replace(self.key_path)
+            put_in_place(staging, self.key_path)
         return self.key()
 
     def key(self, file: Path | None = None) -> str:
