@@ -74,6 +74,10 @@ def export_codes(job: ExportJob, graph: Path, unpadded: OnnxEncoder, reference: 
         return KernelEncoder.load(job.merged, contract, codes=codes, threads=config.threads)
 
     with job.stages.stage("int8 kernels") as notes:
+        fault = kernels_fault(job.merged, graph)  # of 8 bits: the integers are made of the graph's
+        if fault is not None:
+            notes.proof = f"not made, the graph is served: {fault}"
+            return
         proof = judge_precision(
             *("int8", make, reference),
             load=load,
