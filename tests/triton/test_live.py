@@ -119,7 +119,7 @@ def test_nobody_writes_without_the_key(live, client, key):
 
 @pytest.mark.parametrize("asked", [{"query": "alba", "offset": 3}, {"query": "", "like": "0003"}])
 def test_a_page_is_refused(client, asked):
-    with pytest.raises(InvalidRequestError, match=r"'(offset|like)' is not answered over a live catalogue: start wi"):
+    with pytest.raises(InvalidRequestError, match=r"'(offset|like)' is not answered over a live catalogue: compact it"):
         client.search(**asked)
 
 

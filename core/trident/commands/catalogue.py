@@ -128,8 +128,10 @@ def stats(
     if json:
         print_json(found)
         return
+    types = found.pop("attributes")
     for name, value in found.items():
-        say(f"{name}: {value}")
+        say(f"{name}: {'no' if value is None else value}")
+    say(f"attributes: {', '.join(f'{name} {kind}' for name, kind in types.items()) or 'none'}")
 
 
 @app.command()

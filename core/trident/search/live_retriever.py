@@ -82,7 +82,9 @@ class LiveRetriever(Retriever):
         """
         for knob in knobs:
             if knob.page is not None:
-                raise DataError(f"{key_of(knob.page)} is not answered over a live catalogue: start without --live")
+                raise DataError(
+                    f"{key_of(knob.page)} is not answered over a live catalogue: compact it, and serve without --live"
+                )
 
     def retrieve(
         self,

@@ -160,7 +160,9 @@ def test_a_page_is_refused_over_a_live_catalogue(writer, generations, monkeypatc
             (SearchOptions(like="0003"), "'like'"),
         ):
             knobs = [SearchKnobs(page=read_page(options, live.attributes))]
-            with pytest.raises(DataError, match=f"^{word} is not answered over a live catalogue: start without --live"):
+            with pytest.raises(
+                DataError, match=f"^{word} is not answered over a live catalogue: compact it, and serve"
+            ):
                 live.retrieve(searcher.embed(["alba sofa"]), knobs)
     finally:
         live.close()
