@@ -27,7 +27,7 @@ def test_shipped_recipes_parse_and_round_trip(path: Path) -> None:
 
 
 def test_there_are_recipes() -> None:
-    assert {"demo.toml", "icecat.toml", "movies.toml", "esci.toml", "general.toml", "esci-e5-large-v2.toml"} <= {
+    assert {"demo.toml", "icecat.toml", "movies.toml", "general.toml", "esci-e5-large-v2.toml"} <= {
         path.name for path in RECIPES
     }
 

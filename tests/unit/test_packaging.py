@@ -50,7 +50,7 @@ DATA_FILES = {
     "trident_gpu": "py.typed",
     "trident_gateway": "py.typed",
     "trident_train": (
-        "py.typed recipes/demo.toml recipes/esci-e5-large-v2.toml recipes/esci.toml recipes/general.toml "
+        "py.typed recipes/demo.toml recipes/esci-e5-large-v2.toml recipes/general.toml "
         "recipes/icecat.toml recipes/movies.toml report/templates/card.md.j2 report/templates/report.html.j2"
     ),
 }
