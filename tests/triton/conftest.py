@@ -77,7 +77,7 @@ class Pair:
 
 @pytest.fixture(scope="session")
 def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Return the tiny run's generation and one of its base model as it comes, older first."""
+    """Return the tiny run's generation and one of its base model as it comes, older first; with brands and stock."""
     folder = tmp_path_factory.mktemp("pair")
     base = folder / "run-base"
     train(replace(tiny_recipe, method="none"), base)
@@ -86,7 +86,8 @@ def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_fac
     for letter, run in (("b", base), ("a", tiny_run)):
         catalogue = folder / f"products-{letter}.csv"
         header, *rows = (tiny_data / "products.csv").read_text().splitlines()
-        catalogue.write_text("\n".join([header, *(letter + row for row in rows)]) + "\n")
+        lines = [f"{letter}{row},{('Alba', 'Borex')[number % 2]},{number % 7}" for number, row in enumerate(rows)]
+        catalogue.write_text("\n".join([f"{header},brand,stock", *lines]) + "\n")
         made.append(export_generation(ExportOrder(run, catalogue, folder / "generations", config)))
     return Pair(folder / "generations", a=made[1], b=made[0])
 

@@ -117,10 +117,41 @@ def test_nobody_writes_without_the_key(live, client, key):
     assert client.catalogue_stats()["number"] == number
 
 
-@pytest.mark.parametrize("asked", [{"query": "alba", "offset": 3}, {"query": "", "like": "0003"}])
-def test_a_page_is_refused(client, asked):
-    with pytest.raises(InvalidRequestError, match=r"'(offset|like)' is not answered over a live catalogue: compact it"):
-        client.search(**asked)
+def test_pages_are_those_of_the_catalogue_as_it_is(client, live):
+    written = client.upsert(
+        [{"id": f"page-{place}", "title": f"{TITLE} {place}", "attributes": {"brand": "Later"}} for place in range(6)]
+    )
+    base = client.search(filter={"brand": "Alba"}, k=3, fields=["stock"]).hits
+    changed = [{"id": hit.product_id, "attributes": {"brand": "Later", "stock": 90}} for hit in base[:2]]
+    changed += [{"id": f"page-{place}", "attributes": {"stock": place}} for place in range(5)]
+    written = client.update(changed)
+    later = {"brand": "Later"}
+    page = client.search(TITLE, filter=later, k=4, sort="-stock", fields=["stock"], facets=["brand", "stock"])
+    assert [hit.attributes["stock"] for hit in page.hits] == [90, 90, 4, 3]
+    assert page.details["sequence"] == written.number
+    brands = {each["value"]: each["count"] for each in page.details["facets"]["brand"]["values"]}
+    assert (brands["Later"], sum(brands.values())) == (8, 150)
+    more = client.search(TITLE, filter=later, k=4, sort="-stock", offset=4)
+    assert [hit.product_id for hit in more.hits] == ["page-2", "page-1", "page-0", "page-5"]
+    browsed = client.search(filter=later, k=3)
+    assert browsed.total == 8
+    assert [hit.product_id for hit in browsed.hits] == [base[0].product_id, base[1].product_id, "page-0"]
+    grouped = client.search(TITLE, group="brand", k=10, fields=["brand"])
+    assert sorted(hit.attributes["brand"] for hit in grouped.hits) == ["Alba", "Borex", "Later"]
+    like = client.search(like="page-1", filter=later, k=10)
+    assert len(like.hits) == 7
+    with pytest.raises(InvalidRequestError, match=r"like must be the id of a product of the catalogue at number \d"):
+        client.search(like="nowhere")
+    client.delete([f"page-{place}" for place in range(6)])
+    client.update(
+        [{"id": hit.product_id, "attributes": {"brand": "Alba", "stock": hit.attributes["stock"]}} for hit in base[:2]]
+    )
+    assert client.search(filter=later).total == 0
+    with urllib.request.urlopen(f"http://{live.urls.metrics}/metrics") as answer:
+        ways = set(
+            re.findall(r'^trident_search_way_total\{.*way="(\w+)".*\} [1-9]', answer.read().decode(), re.MULTILINE)
+        )
+    assert {"browse", "gathered"} <= ways
 
 
 def test_a_search_for_asyncio_writes_too(live, own):
@@ -193,29 +224,56 @@ def test_promotion_and_rollback_lose_nothing_and_bring_nothing_back(live, own, c
     client.upsert([{"id": product, "title": TITLE}])
 
 
+Row = tuple[str, str | None, float | None]  # title, brand, stock
+CHEAP = {"stock": {"lt": 3}, "brand": ["Alba", "Later"]}
+
+
+def everything(client: SearchClient) -> dict[str, Row]:
+    """Return the catalogue; searches and filters find the same products."""
+    fields = ["brand", "stock"]
+    hits = client.search(TITLE, k=1000, fields=fields).hits
+    there = {hit.product_id: (hit.title, hit.attributes["brand"], hit.attributes["stock"]) for hit in hits}
+    browsed = client.search(k=1000, fields=fields, facets=["brand"])
+    assert there == {hit.product_id: (hit.title, *map(hit.attributes.get, fields)) for hit in browsed.hits}
+    counts = {each["value"]: each["count"] for each in browsed.details["facets"]["brand"]["values"]}
+    brands = [brand for _, brand, _ in there.values()]
+    assert counts == {brand: brands.count(brand) for brand in set(brands) - {None}}
+    cheap = {
+        product for product, row in there.items() if row[1] in CHEAP["brand"] and row[2] is not None and row[2] < 3
+    }
+    assert {hit.product_id for hit in client.search(TITLE, k=1000, filter=CHEAP).hits} == cheap
+    return there
+
+
 class Model:
     """Random operations, and the dictionary that the catalogue must equal afterwards."""
 
-    def __init__(self, seed: int, base: dict[str, str]) -> None:
+    def __init__(self, seed: int, base: dict[str, Row]) -> None:
         self.draw, self.truth = random.Random(seed), dict(base)
         self.ids = [*base, *(f"n{number}" for number in range(60))]
-        self.in_flight: list[dict[str, str]] = []
+        self.in_flight: list[dict[str, Any]] = []
 
-    def operations(self) -> list[dict[str, str]]:
+    def operations(self) -> list[dict[str, Any]]:
         chosen = self.draw.sample(self.ids, self.draw.randint(1, 12))
         return [self.operation(product) for product in chosen]
 
-    def operation(self, product: str) -> dict[str, str]:
-        if self.draw.random() < 0.4 and product in self.truth:
+    def operation(self, product: str) -> dict[str, Any]:
+        kind = self.draw.random()
+        if kind < 0.3 and product in self.truth:
             return {"op": "delete", "id": product}
-        return {"op": "upsert", "id": product, "title": f"{TITLE} {self.draw.randrange(200)}"}
+        attributes = {"brand": self.draw.choice(("Alba", "Later", None)), "stock": self.draw.randrange(6)}
+        if kind < 0.6 and product in self.truth:
+            return {"op": "update", "id": product, "attributes": attributes}
+        title = f"{TITLE} {self.draw.randrange(200)}"
+        return {"op": "upsert", "id": product, "title": title, "attributes": attributes}
 
-    def apply(self, operations: list[dict[str, str]], truth: dict[str, str]) -> None:
+    def apply(self, operations: list[dict[str, Any]], truth: dict[str, Row]) -> None:
         for operation in operations:
             if operation["op"] == "delete":
                 truth.pop(operation["id"], None)
             else:
-                truth[operation["id"]] = operation["title"]
+                title = operation.get("title") or truth[operation["id"]][0]
+                truth[operation["id"]] = (title, operation["attributes"]["brand"], operation["attributes"]["stock"])
 
     def write(self, client: SearchClient) -> None:
         self.in_flight = self.operations()
@@ -225,7 +283,7 @@ class Model:
 
     def check(self, client: SearchClient) -> None:
         """The catalogue equals the dictionary, with what was in flight as a whole or not at all."""
-        there = found(client, TITLE, 1000)
+        there = everything(client)
         with_it = dict(self.truth)
         self.apply(self.in_flight, with_it)
         assert there in (self.truth, with_it)
@@ -264,7 +322,7 @@ def run_model(folder: Path, generation: str, *, seed: int, operations: int, kill
         pid = wait_until(serving, 0)
         key = LiveFolder.of(folder).key()
         with SearchClient(url, timeout_s=60) as reader:
-            model = Model(seed, found(reader, TITLE, 1000))
+            model = Model(seed, everything(reader))
         for life in range(kills + 1):
             with SearchClient(url, write_key=key, timeout_s=60) as client:
                 model.check(client)

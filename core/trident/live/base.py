@@ -62,6 +62,11 @@ class CatalogueBase:
         return self._ids
 
     @property
+    def columns(self) -> Attributes:
+        """The attributes, by row."""
+        return self._attributes
+
+    @property
     def schema(self) -> Schema:
         """The types of the attributes."""
         return self._attributes.schema

@@ -137,7 +137,7 @@ def test_a_log_that_does_not_fit_a_generations_attributes_is_refused_before_it_s
         replay(LiveFolder.of(generations), generation, report=lambda _: None)
 
 
-def test_a_page_is_refused_over_a_live_catalogue(writer, generations, monkeypatch):
+def test_a_search_sees_what_was_written_and_its_attributes(writer, generations, monkeypatch):
     monkeypatch.setenv("TRIDENT_LIVE", str(generations))
     searcher = Searcher.load(find_generation(generations))
     live = live_retriever(searcher.retriever, lambda titles: searcher.embed(titles, "product"))
@@ -150,20 +150,13 @@ def test_a_page_is_refused_over_a_live_catalogue(writer, generations, monkeypatc
         assert found.product_ids[0, 0] not in again.product_ids
         assert {b"n0", b"n1"} <= set(again.product_ids[0].tolist())
         assert again.counts[0, 0] == 145
-        for options, word in (
-            (SearchOptions(filter={"price": {"lt": 5}}), "'filter'"),
-            (SearchOptions(fields=["price"]), "'fields'"),
-            (SearchOptions(facets=["brand"]), "'facets'"),
-            (SearchOptions(sort="-price"), "'sort'"),
-            (SearchOptions(group="brand"), "'group'"),
-            (SearchOptions(offset=10), "'offset'"),
-            (SearchOptions(like="0003"), "'like'"),
-        ):
-            knobs = [SearchKnobs(page=read_page(options, live.attributes))]
-            with pytest.raises(
-                DataError, match=f"^{word} is not answered over a live catalogue: compact it, and serve"
-            ):
-                live.retrieve(searcher.embed(["alba sofa"]), knobs)
+        options = SearchOptions(filter={"price": {"lt": 5}, "brand": "new"}, fields=["price"], sort="-price")
+        send(writer, {"op": "update", "id": "n1", "attributes": {"price": 4, "brand": "new"}}).wait()
+        send(writer, {"op": "update", "id": "0003", "attributes": {"price": 3.5, "brand": "new"}}).wait()
+        page = live.retrieve(searcher.embed(["alba sofa"]), [SearchKnobs(page=read_page(options, live.attributes))])
+        assert page.product_ids[0, :2].tolist() == [b"n1", b"0003"]
+        assert json.loads(page.details[0, 0])["attributes"] == [{"price": 4}, {"price": 3.5}]
+        assert json.loads(page.details[0, 0])["sequence"] == 5
     finally:
         live.close()
 
