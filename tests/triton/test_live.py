@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from trident.commands.catalogue import _promote_compacted
+from trident.compaction.by_itself import CompactionByItself
 from trident.errors import ConfigError, LiveError, LogError
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
@@ -96,8 +97,12 @@ def test_the_metrics_say_how_far_writer_and_readers_are(client, live):
             break
         assert time.monotonic() < deadline, lines
         time.sleep(0.5)
-    others = {"trident_catalogue_tail", "trident_catalogue_tail_limit", "trident_catalogue_stopped"}
-    assert {name for name, _ in lines} == wanted | others | {"trident_catalogue_operations_total"}
+    others = ("tail", "tail_limit", "stopped", "gone_share", "log_bytes", "since_compaction_seconds")
+    others += ("compaction_failures", "operations_total", "answered_total", "answered_seconds_total")
+    assert {name for name, _ in lines} == wanted | {f"trident_catalogue_{name}" for name in others}
+    seconds = sum(float(value) for name, value in lines if name == "trident_catalogue_answered_seconds_total")
+    operations = sum(float(value) for name, value in lines if name == "trident_catalogue_answered_total")
+    assert 0 < seconds < 10 * operations
 
 
 def test_a_compaction_that_a_promotion_overtook_does_not_undo_it(live, own):
@@ -193,7 +198,9 @@ def test_serving_without_live_over_a_log_that_goes_beyond_is_refused(live, own, 
     client.delete(["x"])
 
 
-def test_what_excludes_a_live_catalogue_is_refused():
+def test_what_excludes_a_live_catalogue_is_refused(run_warm):
+    done = run_warm("serve", "--auto-compact")
+    assert (done.returncode, "--auto-compact needs --live: there is nothing to compact" in done.stderr) == (1, True)
     with pytest.raises(ConfigError, match=r"--cache and --live exclude each other"):
         ServeOptions(cache_size_bytes=1, live=True)
     with pytest.raises(ConfigError, match=r"--live needs --variant cpu, got stages"):
@@ -222,6 +229,30 @@ def test_promotion_and_rollback_lose_nothing_and_bring_nothing_back(live, own, c
     promote(own.folder, port, own.a.id, PromoteOptions(), report=lambda _: None)
     client.delete(["kept", "after-a", "after-b"])
     client.upsert([{"id": product, "title": TITLE}])
+
+
+def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_empty_tail(live, own):
+    port, said = live.config.http_port, []
+    with SearchClient(live.urls.grpc, write_key=LiveFolder.of(own.folder).key(), timeout_s=60) as client:
+        client.upsert([{"id": "compacted", "title": TITLE, "attributes": {"brand": "Later", "stock": 5}}])
+        before = everything(client)
+        began = client.catalogue_stats()
+        assert began["tail"] > 0
+        with CompactionByItself(own.folder, port, report=said.append, share=1 / 50_000):
+            deadline = time.monotonic() + 300
+            while not said or "is compacted" not in said[-1]:
+                assert time.monotonic() < deadline, said
+                assert not any("failed" in line for line in said), said
+                client.update([{"id": "compacted", "attributes": {"stock": time.monotonic_ns() % 90}}])
+                time.sleep(0.2)
+        client.update([{"id": "compacted", "attributes": {"stock": 5}}])
+        assert everything(client) == before
+        now = client.catalogue_stats()
+        assert (now["tail"], now["holds"] > began["holds"]) == (0, True)
+        assert now["generation"] != began["generation"]
+        rollback(own.folder, port, report=lambda _: None)
+        assert everything(client) == before
+        client.delete(["compacted"])
 
 
 Row = tuple[str, str | None, float | None]  # title, brand, stock

@@ -165,7 +165,7 @@ def compact(
 ) -> None:
     """Make a generation of the one that serves and all that came since: its tail is empty."""
     running, compaction = need("serve", "trident.probe.running"), need("serve", "trident.compaction.compact")
-    quality = need("export", "trident_export.judge.quality")
+    quality = need("serve", "trident.quality.measuring")
     serving = running.find_running(generations, http_port).serving()
     makers = compaction.Makers(quality.measure_quality, threads=threads, report=say)
     made = compaction.compact(generations, serving, makers)
@@ -186,6 +186,8 @@ def _promote_compacted(generations: Path, http_port: int, began: str, made: str)
     promotion, gating = need("serve", "trident.promotion.promotion"), need("serve", "trident.promotion.gating")
     gate = gating.gate_of(generations, http_port, overrides=[], force=None)
     promotion.promote(generations, http_port, made, promotion.PromoteOptions(gate=gate), report=say)
+    compactions = need("serve", "trident.live.compactions").Compactions
+    compactions().succeeded(need("serve", "trident.journal.folder").LiveFolder.of(generations))
     say(f"generation {made} serves; trident promote or rollback go back")
 
 

@@ -29,6 +29,7 @@ from trident.encoder.base_model import file_sha256
 from trident.encoder.served_encoder import ServedEncoder
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError, ExportError, LiveError
+from trident.generation.durable import put_in_place
 from trident.generation.generation import (
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -179,7 +180,7 @@ def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
             )
             write_manifest(made, manifest)
             give_rights(made)
-            made.rename(target)
+            put_in_place(made, target)
     return Generation.load(target)
 
 

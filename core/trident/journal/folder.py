@@ -98,6 +98,10 @@ class LiveFolder:
         names = SegmentName.all(RealDisk(), self.log)
         return names[0].first if names else 1
 
+    def log_bytes(self) -> int:
+        """Return how large the log is on the disk."""
+        return sum(path.stat().st_size for path in self.log.iterdir() if path.is_file()) if self.log.is_dir() else 0
+
     def start_of(self, holds: Position | None, generation: str) -> int:
         """Return the number that a generation goes to, as this log counts.
 
