@@ -161,13 +161,18 @@ def compact(
     http_port: Annotated[int, typer.Option(help="HTTP port of the running server.")] = 8000,
     promote: Annotated[bool, typer.Option("--promote", help="Serve it, through the gate.")] = False,
     threads: Annotated[int, typer.Option(help="Cores; 1 gives the same bytes each time.")] = 1,
+    keep_days: Annotated[
+        float, typer.Option(help="How long versions, and those of deleted products, outlive their last operation.")
+    ] = 30.0,
     json: Json = False,
 ) -> None:
     """Make a generation of the one that serves and all that came since: its tail is empty."""
+    if not keep_days >= 0:
+        raise ConfigError(f"--keep-days must be >= 0, got {keep_days:g}")
     running, compaction = need("serve", "trident.probe.running"), need("serve", "trident.compaction.compact")
     quality = need("serve", "trident.quality.measuring")
     serving = running.find_running(generations, http_port).serving()
-    makers = compaction.Makers(quality.measure_quality, threads=threads, report=say)
+    makers = compaction.Makers(quality.measure_quality, kept_days=keep_days, threads=threads, report=say)
     made = compaction.compact(generations, serving, makers)
     say(f"generation {made.id}, serial {made.serial}: {made.manifest.products:,} products up to {made.holds.number:,}")
     if promote:

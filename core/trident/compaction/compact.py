@@ -58,7 +58,7 @@ from trident.index.ways import Cuts
 from trident.journal.folder import LiveFolder
 from trident.journal.retention import lease
 from trident.live.base import CatalogueBase
-from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE, known_at, save_known
+from trident.live.known import CATALOGUE_MODEL, KEPT_DAYS, KNOWN_FILE, known_at, save_known
 from trident.live.preparing import read_state, vector_file
 from trident.live.state import State
 from trident.live.vectors import VectorFile
@@ -74,9 +74,10 @@ Measure = Callable[[Pairs, ServedEncoder, TextTokenizer, VectorIndex, Catalogue]
 
 @dataclass(frozen=True)
 class Makers:
-    """What the export makes, too: figures on held-out pairs."""
+    """What the export makes, too: figures on held-out pairs; and how long what is known of a product is kept."""
 
     measure: Measure
+    kept_days: float = KEPT_DAYS
     threads: int = 1
     report: Callable[[str], None] = lambda _: None
 
@@ -196,7 +197,7 @@ def _write_index(plan: _Compaction, part: Path, searcher: Searcher, file: Vector
     index.cuts = before.cuts if index.has_graph else Cuts(exact_up_to=index.unique_count)
     index.save(part)
     _renew(part / CATALOGUE_FILE, merged.catalogue.save)
-    known = known_at(plan.folder.path.parent, plan.position)
+    known = known_at(plan.folder.path.parent, plan.position, days=makers.kept_days)
     _renew(part / KNOWN_FILE, lambda path: save_known(known, path))
     return VectorIndex.load(part, encoder_fingerprint=fingerprint)
 

@@ -212,7 +212,7 @@ class Growth:
             changes: Each product once, its last state.
             number: That the new one goes to.
         """
-        before, base = self._with_room(), self.base
+        before, base = self._with_room(len(changes)), self.base
         gone, overlay, places, end = before.gone.copy(), before.overlay.copy(), before.places, len(before.alive)
         is_gone_same = True
         alive = np.zeros(end + len(changes), dtype=bool)
@@ -251,10 +251,11 @@ class Growth:
         )
         return self.snapshot
 
-    def _with_room(self) -> Snapshot:
-        """Return the latest snapshot, over new places where most of the old ones hold nothing any more."""
+    def _with_room(self, more: int) -> Snapshot:
+        """Return the latest snapshot, over new places where more do not fit and most of the old ones hold nothing."""
         latest = self.snapshot
-        if len(latest.alive) < len(latest.places.rows) or len(latest.alive) < 2 * (latest.tail_rows + latest.overlaid):
+        end = len(latest.alive)
+        if end + more <= len(latest.places.rows) or end < 2 * (latest.tail_rows + latest.overlaid):
             return latest
         places = np.sort(latest.changed[1])
         new_place = np.full(len(latest.alive) + 1, -1, dtype=np.int32)  # of -1 too

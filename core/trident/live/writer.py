@@ -262,7 +262,7 @@ class Writer:
             decision = state.decide(operation, pending)
             outcomes.append(decision.outcome)
             if decision.entry is not None:
-                entry = replace(decision.entry, number=state.number + len(written) + 1)
+                entry = replace(decision.entry, number=state.number + len(written) + 1, at=int(time.time()))
                 pending[operation.id] = entry
                 written.append((operation.id, entry))
         if written:

@@ -96,7 +96,9 @@ def test_what_was_answered_is_there_after_a_restart(writer, generations, generat
     assert recover(LiveFolder.of(generations)) == 5
     state, ids = read_state(generations, generation.id)
     assert {"n0", "n1", "n2", "0003"} <= set(ids)
-    assert state.find("n1") == Tombstone(number=4)
+    deleted = state.find("n1")
+    assert isinstance(deleted, Tombstone)
+    assert (deleted.number, deleted.at is not None) == (4, True)
     found = state.find("0003")
     assert isinstance(found, Product)
     assert (found.attributes, found.number) == ({"price": 2, "brand": "alba"}, 5)
@@ -232,8 +234,9 @@ def test_an_export_beside_a_log_goes_as_far_as_it_says(writer, generations, gene
     made = export_generation(order)
     assert made.id != generation.id, "the same catalogue at another number"
     assert made.holds == writer.log.lineage.position(4)
-    assert load_known(made)["versioned"].version == 7
-    assert CatalogueBase.of(made).find("versioned") == Tombstone(version=7, number=4)
+    assert load_known(made).products["versioned"].version == 7
+    deleted = CatalogueBase.of(made).find("versioned")
+    assert deleted == Tombstone(version=7, number=4, at=deleted.at)
     assert LiveFolder.of(generations).start_of(made.holds, made.id) == 4
     ServingFolder.of(generations, 8000).write_state(made.id, generation.id)
     late = {"op": "upsert", "id": "versioned", "title": "late", "version": 6}

@@ -151,7 +151,7 @@ def a_question(draw: random.Random, ids: list[str]) -> tuple[str, dict[str, Any]
         "facets": draw.choice((["brand", "price", "tags", "in_stock"], {"brand": 3, "price": [0, 10, 50]})),
         "sort": draw.choice(("price", "-price", "brand", "-brand", ["in_stock", "-price"], ["-brand", "price"])),
         "group": draw.choice(("brand", "price", "in_stock")),
-        "offset": draw.randint(0, 20),
+        "offset": draw.randint(1, 20),
     }
     chosen = {name: keys[name] for name in draw.sample([*keys], draw.randint(1, 4))}
     kind = draw.random()
