@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,12 +14,16 @@ import pytest
 from trident.commands.catalogue import _promote_compacted
 from trident.compaction.by_itself import CompactionByItself
 from trident.errors import ConfigError, LiveError, LogError
-from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, rollback
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
-from trident_client import AsyncSearchClient, ClientError, InvalidRequestError, SearchClient, WriteKeyError
+from trident_client import (
+    AsyncSearchClient,
+    InvalidRequestError,
+    SearchClient,
+    WriteKeyError,
+)
 
 TITLE = "Alba kettle red"
 
@@ -231,11 +229,11 @@ def test_promotion_and_rollback_lose_nothing_and_bring_nothing_back(live, own, c
     client.upsert([{"id": product, "title": TITLE}])
 
 
-def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_empty_tail(live, own):
+def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_empty_tail(live, own, whole_catalogue):
     port, said = live.config.http_port, []
     with SearchClient(live.urls.grpc, write_key=LiveFolder.of(own.folder).key(), timeout_s=60) as client:
         client.upsert([{"id": "compacted", "title": TITLE, "attributes": {"brand": "Later", "stock": 5}}])
-        before = everything(client)
+        before = whole_catalogue(client)
         began = client.catalogue_stats()
         assert began["tail"] > 0
         with CompactionByItself(own.folder, port, report=said.append, share=1 / 50_000):
@@ -246,139 +244,10 @@ def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_em
                 client.update([{"id": "compacted", "attributes": {"stock": time.monotonic_ns() % 90}}])
                 time.sleep(0.2)
         client.update([{"id": "compacted", "attributes": {"stock": 5}}])
-        assert everything(client) == before
+        assert whole_catalogue(client) == before
         now = client.catalogue_stats()
         assert (now["tail"], now["holds"] > began["holds"]) == (0, True)
         assert now["generation"] != began["generation"]
         rollback(own.folder, port, report=lambda _: None)
-        assert everything(client) == before
+        assert whole_catalogue(client) == before
         client.delete(["compacted"])
-
-
-Row = tuple[str, str | None, float | None]  # title, brand, stock
-CHEAP = {"stock": {"lt": 3}, "brand": ["Alba", "Later"]}
-
-
-def everything(client: SearchClient) -> dict[str, Row]:
-    """Return the catalogue; searches and filters find the same products."""
-    fields = ["brand", "stock"]
-    hits = client.search(TITLE, k=1000, fields=fields).hits
-    there = {hit.product_id: (hit.title, hit.attributes["brand"], hit.attributes["stock"]) for hit in hits}
-    browsed = client.search(k=1000, fields=fields, facets=["brand"])
-    assert there == {hit.product_id: (hit.title, *map(hit.attributes.get, fields)) for hit in browsed.hits}
-    counts = {each["value"]: each["count"] for each in browsed.details["facets"]["brand"]["values"]}
-    brands = [brand for _, brand, _ in there.values()]
-    assert counts == {brand: brands.count(brand) for brand in set(brands) - {None}}
-    cheap = {
-        product for product, row in there.items() if row[1] in CHEAP["brand"] and row[2] is not None and row[2] < 3
-    }
-    assert {hit.product_id for hit in client.search(TITLE, k=1000, filter=CHEAP).hits} == cheap
-    return there
-
-
-class Model:
-    """Random operations, and the dictionary that the catalogue must equal afterwards."""
-
-    def __init__(self, seed: int, base: dict[str, Row]) -> None:
-        self.draw, self.truth = random.Random(seed), dict(base)
-        self.ids = [*base, *(f"n{number}" for number in range(60))]
-        self.in_flight: list[dict[str, Any]] = []
-
-    def operations(self) -> list[dict[str, Any]]:
-        chosen = self.draw.sample(self.ids, self.draw.randint(1, 12))
-        return [self.operation(product) for product in chosen]
-
-    def operation(self, product: str) -> dict[str, Any]:
-        kind = self.draw.random()
-        if kind < 0.3 and product in self.truth:
-            return {"op": "delete", "id": product}
-        attributes = {"brand": self.draw.choice(("Alba", "Later", None)), "stock": self.draw.randrange(6)}
-        if kind < 0.6 and product in self.truth:
-            return {"op": "update", "id": product, "attributes": attributes}
-        title = f"{TITLE} {self.draw.randrange(200)}"
-        return {"op": "upsert", "id": product, "title": title, "attributes": attributes}
-
-    def apply(self, operations: list[dict[str, Any]], truth: dict[str, Row]) -> None:
-        for operation in operations:
-            if operation["op"] == "delete":
-                truth.pop(operation["id"], None)
-            else:
-                title = operation.get("title") or truth[operation["id"]][0]
-                truth[operation["id"]] = (title, operation["attributes"]["brand"], operation["attributes"]["stock"])
-
-    def write(self, client: SearchClient) -> None:
-        self.in_flight = self.operations()
-        client.write(self.in_flight)
-        self.apply(self.in_flight, self.truth)
-        self.in_flight = []
-
-    def check(self, client: SearchClient) -> None:
-        """The catalogue equals the dictionary, with what was in flight as a whole or not at all."""
-        there = everything(client)
-        with_it = dict(self.truth)
-        self.apply(self.in_flight, with_it)
-        assert there in (self.truth, with_it)
-        self.truth, self.in_flight = there, []
-
-
-@contextmanager
-def served(folder: Path, generation: str) -> Iterator[tuple[int, str]]:
-    """Run ``trident serve --live``; yield its HTTP port and gRPC address."""
-    ports = free_ports(3)
-    names = ("--http-port", "--grpc-port", "--metrics-port")
-    options = [text for name, port in zip(names, ports, strict=True) for text in (name, str(port))]
-    command = [sys.executable, "-m", "trident", "serve", "--live", "--generations", folder, "--generation", generation]
-    process = subprocess.Popen([*command, *options, "--start-timeout", "400"], start_new_session=True)
-    try:
-        yield ports[0], f"127.0.0.1:{ports[1]}"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_until(folder: ServingFolder, dead: int) -> int:
-    """Return the PID of a tritonserver that is ready and another than one that died."""
-    deadline = time.monotonic() + 400
-    while time.monotonic() < deadline:
-        record = folder.server()
-        if record is not None and record.tritonserver_pid != dead:
-            return record.tritonserver_pid
-        time.sleep(0.1)
-    raise AssertionError("the server did not come back")
-
-
-def run_model(folder: Path, generation: str, *, seed: int, operations: int, kills: int) -> None:
-    with served(folder, generation) as (http_port, url):
-        serving = ServingFolder.of(folder, http_port)
-        pid = wait_until(serving, 0)
-        key = LiveFolder.of(folder).key()
-        with SearchClient(url, timeout_s=60) as reader:
-            model = Model(seed, everything(reader))
-        for life in range(kills + 1):
-            with SearchClient(url, write_key=key, timeout_s=60) as client:
-                model.check(client)
-                for _ in range(operations // 6 // (kills + 1)):
-                    model.write(client)
-                model.check(client)
-                if life == kills:
-                    return
-                model.in_flight = model.operations()
-                with suppress(ClientError):
-                    killing = subprocess.Popen(["sh", "-c", f"sleep 0.00{model.draw.randrange(10)}; kill -9 {pid}"])
-                    client.write(model.in_flight)
-                    model.apply(model.in_flight, model.truth)
-                    model.in_flight = []
-                killing.wait()
-            pid = wait_until(serving, pid)
-
-
-def test_after_kills_the_catalogue_equals_a_dictionary(pair, tmp_path):
-    copy = pair.copy(tmp_path)
-    seed = int(os.environ["TRIDENT_TEST_SEED"])
-    run_model(copy.folder, copy.a.id, seed=seed, operations=2_000, kills=4)
-
-
-@pytest.mark.slow
-def test_after_many_kills_the_catalogue_equals_a_dictionary(pair, tmp_path, slow_seed):
-    copy = pair.copy(tmp_path)
-    run_model(copy.folder, copy.a.id, seed=slow_seed, operations=50_000, kills=30)

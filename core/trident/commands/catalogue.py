@@ -128,10 +128,28 @@ def stats(
     if json:
         print_json(found)
         return
-    types = found.pop("attributes")
+    types = found.pop("attributes", {})
     for name, value in found.items():
         say(f"{name}: {'no' if value is None else value}")
     say(f"attributes: {', '.join(f'{name} {kind}' for name, kind in types.items()) or 'none'}")
+
+
+@app.command(name="take-over")
+def take_over(
+    url: Url = DEFAULT_URL,
+    protocol: Protocol = "grpc",
+    generations: Generations = DEFAULT_GENERATIONS,
+    write_key: WriteKey = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    json: Json = False,
+) -> None:
+    """Have a server that was started with --follow write from now on; the one that wrote must have ended."""
+    with _client(url, protocol, generations, write_key, timeout) as client:
+        found = client.take_over()
+    if json:
+        print_json(found)
+    else:
+        say(f"{url} writes; the catalogue is at number {found['number']:,}")
 
 
 @app.command()

@@ -53,6 +53,9 @@ def command(
     live: Annotated[
         bool, typer.Option("--live", help="Take changes of the catalogue: trident catalogue upsert, update, delete.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --live: follow the server that writes, until told to take over.")
+    ] = False,
     auto_compact: Annotated[
         bool, typer.Option("--auto-compact", help="With --live: compact and promote when the tail is half full.")
     ] = False,
@@ -78,6 +81,7 @@ def command(
         tls=need("serve", "trident.server.tls").tls_files(tls_cert, tls_key, tls_client_ca),
         watch=watch,
         live=live,
+        follow=follow,
     )
     processes = need("serve", "trident.server.model_processes").ModelProcesses(folder)
     health = None
@@ -112,7 +116,8 @@ def command(
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
             if live:
                 key = need("serve", "trident.journal.folder").LiveFolder.of(generations).key_path
-                say(f"the catalogue is live; who has the key {key} may write")
+                verb = "may have this server take over" if follow else "may write"
+                say(f"the catalogue is live; who has the key {key} {verb}")
             if auto_compact:
                 by_itself = need("serve", "trident.compaction.by_itself").CompactionByItself
                 running.enter_context(by_itself(generations, http_port, report=say))

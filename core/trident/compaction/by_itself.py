@@ -19,6 +19,7 @@ from trident.errors import LiveError, TridentError
 from trident.generation.generation import generation_by_id
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
+from trident.journal.leader import Leader
 from trident.live.compactions import Compactions
 from trident.live.vectors import rows_taken
 
@@ -79,7 +80,9 @@ class CompactionByItself:
         Raises:
             TridentError: If it cannot be seen whether it is.
         """
-        state = self._serving.state()
+        state, leader = self._serving.state(), Leader.read(self._folder.path)
+        if leader is not None and not leader.is_at(self._serving):  # another server writes, and compacts
+            return False
         if state is None or time.monotonic() < self._not_before:
             return False
         generation = generation_by_id(self._generations, state.serving)

@@ -6,6 +6,7 @@ generations/.live/
     published       the number that was answered with last, in shared memory
     leases/         builds under way, which need the log behind their number
     write-key       who has it may write; mode 0600, outlives restarts
+    leader.json     where the server is that writes
     .lock           of the one writer
     .hold           taken by a promotion while writes wait, and shared by the writer for each group
 """
@@ -179,7 +180,10 @@ class LiveFolder:
         Raises:
             LogError: If another process is.
         """
-        refusal = LogError(f"another server writes to {self.path}: stop it, or serve another folder of generations")
+        refusal = LogError(
+            f"another server writes to {self.path}: stop it, follow it with --follow, or serve another folder "
+            "of generations"
+        )
         with _locked(self.path / ".lock", fcntl.LOCK_EX, wait_s, refusal):
             yield
 

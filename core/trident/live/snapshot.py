@@ -76,7 +76,7 @@ class Places:
         made = Places.of(columns, capacity)
         new, old = (made.ids, made.titles, made.rows), (self.ids, self.titles, self.rows)
         for to, source in zip(new, old, strict=True):
-            to[: len(places)] = source[places]  # type: ignore[index]
+            to[: len(places)] = source[places]
         return made
 
 

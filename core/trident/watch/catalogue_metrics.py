@@ -11,7 +11,7 @@ from trident.errors import TridentError
 from trident.generation.generation import Identity
 from trident.live.compactions import Compactions
 from trident.live.operations import Action
-from trident.live.writer import Writer
+from trident.search.catalogue_service import CatalogueService
 from trident.watch.serving_metrics import MetricInfo, ServingMetrics
 
 SEQUENCE = MetricInfo(
@@ -40,6 +40,9 @@ COMPACTION_FAILURES = MetricInfo(
     help="Compactions that began by themselves and failed, in a row",
     is_counter=False,
 )
+FOLLOWS = MetricInfo(
+    name="trident_catalogue_follows", help="1 where the server follows another one, which writes", is_counter=False
+)
 ANSWERED = MetricInfo(
     name="trident_catalogue_answered_total",
     help="Operations whose request was answered, by what they do",
@@ -66,13 +69,13 @@ class CatalogueMetrics:
     """Hands over what a writer counts, once a second; ``close`` it before the model goes.
 
     Args:
-        writer: In service.
+        service: With a writer, or one that follows.
         families: Triton's ``pb_utils.MetricFamily``.
     """
 
-    def __init__(self, writer: Writer, families: Any) -> None:
+    def __init__(self, service: CatalogueService, families: Any) -> None:
         """Start counting."""
-        self._writer = writer
+        self._service = service
         self._told: dict[MetricInfo, Counter[str]] = {}
         self._metrics: ServingMetrics | None = None
         self._metrics = ServingMetrics(families, WRITER, (OPERATIONS, ANSWERED, SECONDS), collect=self._collect)
@@ -85,18 +88,22 @@ class CatalogueMetrics:
     def _collect(self) -> None:
         if self._metrics is None:  # it is just being made
             return
-        writer = self._writer
+        writer = self._service.writer
+        self._metrics.show(FOLLOWS, float(writer is None))
+        try:
+            stats = self._service.stats()
+        except TridentError:  # a state that cannot be read: counting goes on
+            stats = {}
+        for info, name in ((NUMBER, "number"), (TAIL, "tail"), (TAIL_LIMIT, "tail_limit"), (LOG_BYTES, "log_bytes")):
+            if name in stats:
+                self._metrics.show(info, float(str(stats[name])))
+        if writer is None:
+            return
         for info, counter in ((OPERATIONS, writer.counts), (ANSWERED, writer.answered), (SECONDS, writer.seconds)):
             self._tell(info, counter)
-        failures = Compactions.read(writer.folder).failures
-        self._metrics.show(COMPACTION_FAILURES, float(failures))
-        try:
-            stats = self._writer.stats()
-        except TridentError:  # a state that cannot be read: counting goes on
+        self._metrics.show(COMPACTION_FAILURES, float(Compactions.read(writer.folder).failures))
+        if not stats:
             return
-        shown = ((NUMBER, "number"), (TAIL, "tail"), (TAIL_LIMIT, "tail_limit"), (LOG_BYTES, "log_bytes"))
-        for info, name in shown:
-            self._metrics.show(info, float(str(stats[name])))
         made_at = datetime.fromisoformat(str(stats["made_at"]))
         self._metrics.show(SINCE_COMPACTION, (datetime.now(UTC) - made_at.astimezone(UTC)).total_seconds())
         self._metrics.show(STOPPED, float(stats["stopped"] is not None))

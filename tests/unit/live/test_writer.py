@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +14,7 @@ import pytest
 
 from trident.attributes.schema import Field, Schema
 from trident.errors import DataError, FullError, LogError, StoppedError, TridentError
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import find_generation
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.live import writer as writer_module
@@ -32,18 +31,6 @@ from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
-
-
-@pytest.fixture
-def generations(priced: Generation, tmp_path: Path) -> Path:
-    """Return a folder with a copy of the tiny generation with attributes, which serves."""
-    folder, generation = tmp_path / "generations", priced
-    shutil.copytree(generation.folder, folder / generation.id)
-    serving = ServingFolder.of(folder, 8000)
-    serving.path.mkdir(parents=True)
-    serving.write_state(generation.id, None)
-    recover(LiveFolder.of(folder))
-    return folder
 
 
 def begin(generations: Path) -> Writer:
