@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from trident.commands.catalogue import _promote_compacted
-from trident.compaction.by_itself import CompactionByItself
+from trident.compaction import by_itself
 from trident.errors import ConfigError, LiveError, LogError
 from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, rollback
@@ -198,7 +198,7 @@ def test_serving_without_live_over_a_log_that_goes_beyond_is_refused(live, own, 
 
 def test_what_excludes_a_live_catalogue_is_refused(run_warm):
     done = run_warm("serve", "--auto-compact")
-    assert (done.returncode, "--auto-compact needs --live: there is nothing to compact" in done.stderr) == (1, True)
+    assert (done.returncode, "--auto-compact needs --live: there is nothing to compact" in done.stderr) == (2, True)
     with pytest.raises(ConfigError, match=r"--cache and --live exclude each other"):
         ServeOptions(cache_size_bytes=1, live=True)
     with pytest.raises(ConfigError, match=r"--live needs --variant cpu, got stages"):
@@ -229,14 +229,17 @@ def test_promotion_and_rollback_lose_nothing_and_bring_nothing_back(live, own, c
     client.upsert([{"id": product, "title": TITLE}])
 
 
-def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_empty_tail(live, own, whole_catalogue):
+def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_empty_tail(
+    live, own, whole_catalogue, monkeypatch
+):
+    monkeypatch.setattr(by_itself, "GRACE_S", 0.0)
     port, said = live.config.http_port, []
     with SearchClient(live.urls.grpc, write_key=LiveFolder.of(own.folder).key(), timeout_s=60) as client:
         client.upsert([{"id": "compacted", "title": TITLE, "attributes": {"brand": "Later", "stock": 5}}])
         before = whole_catalogue(client)
         began = client.catalogue_stats()
         assert began["tail"] > 0
-        with CompactionByItself(own.folder, port, report=said.append, share=1 / 50_000):
+        with by_itself.CompactionByItself(own.folder, port, report=said.append, share=1 / 50_000):
             deadline = time.monotonic() + 300
             while not said or "is compacted" not in said[-1]:
                 assert time.monotonic() < deadline, said
