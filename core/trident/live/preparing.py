@@ -80,7 +80,14 @@ def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str]
         done += taken
 
     try:
-        return follower.catch_up(progress)
+        snapshot = follower.catch_up(progress)
+        used, limit = follower.vectors.used, follower.vectors.capacity
+        if used > limit:
+            report(
+                f"the tail has {used:,} vectors and its limit is {limit:,}: new titles are refused until trident "
+                "catalogue compact --promote"
+            )
+        return snapshot
     finally:
         follower.close()
 
