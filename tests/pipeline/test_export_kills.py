@@ -18,20 +18,31 @@ STAGES = (
 # Where something begins to be kept: the first files, embeddings that outlive the export, the serial number, the last.
 FEW = ("merge", "catalogue", "repository", "gate")
 EXPORT = """
-import contextlib, os, signal, sys, threading
+import contextlib, os, signal, sys, threading, time
 from pathlib import Path
 import torch
 from trident_export.config import EngineConfig, ExportConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 torch.set_num_threads(1)
-config = ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx"))
-run, catalogue, output, last = sys.argv[1:]
+run, catalogue, output, last, *exact_up_to = sys.argv[1:]
+config = ExportConfig(
+    threads=1, engine=EngineConfig(library="tensorrt_rtx"), exact_up_to=int(exact_up_to[0]) if exact_up_to else None
+)
+embedded = []
 def end():
     os.kill(os.getpid(), signal.SIGKILL)
 def report(stage):
     if stage.stage == last:
         end()
+    if stage.stage == "catalogue":
+        embedded.append(time.monotonic())
+        if last.endswith(" s of the index"):
+            threading.Timer(float(last.split()[0]), end).start()
+    if stage.stage == "index":
+        print("index took", time.monotonic() - embedded[0])
+        if last.endswith(" s of the index"):
+            end()
 @contextlib.contextmanager
 def embedding(total):
     left = [float(last.removesuffix(" products")) if last.endswith(" products") else float("inf")]
@@ -99,7 +110,7 @@ def test_kills_while_embedding_lose_little_and_change_nothing(
     warm_python: Any, tiny_run: Path, tmp_path: Path, slow_seed: int
 ) -> None:
     catalogue = tmp_path / "products.csv"
-    rows = [f"{row},{'brass ' * (row % 7)}kettle {row}" for row in range(20_000)]
+    rows = [f"p{row},{'brass ' * (row % 7)}kettle {row}" for row in range(20_000)]
     catalogue.write_text("\n".join(["product_id,product_title", *rows]) + "\n", encoding="utf-8")
     arguments = ("-c", EXPORT, tiny_run, catalogue)
     whole = warm_python.run(*arguments, tmp_path / "whole", "none")
@@ -117,3 +128,27 @@ def test_kills_while_embedding_lose_little_and_change_nothing(
         whole.stdout.partition("; ")[0],
         whole.stdout.partition("; ")[2].partition("; ")[2],
     ), "the same bytes, and the same recall"
+
+
+@pytest.mark.slow
+def test_kills_while_the_index_is_built_change_nothing(
+    warm_python: Any, tiny_run: Path, tmp_path: Path, slow_seed: int
+) -> None:
+    catalogue = tmp_path / "products.csv"
+    words = ("brass", "oak", "wool", "kettle", "sofa", "lamp", "novel", "hose")
+    draw = random.Random(slow_seed)
+    rows = [f"p{row},{' '.join(draw.choices(words, k=6))} {row}" for row in range(20_000)]
+    catalogue.write_text("\n".join(["product_id,product_title", *rows]) + "\n", encoding="utf-8")
+    arguments = ("-c", EXPORT, tiny_run, catalogue)
+    whole = warm_python.run(*arguments, tmp_path / "whole", "none", "1000")
+    assert whole.returncode == 0, whole.stderr
+    took, _, made = whole.stdout.partition("\n")
+    for tenth in range(10):
+        moment = f"{float(took.split()[-1]) * (tenth + 0.5) / 10:.2f} s of the index"
+        killed = warm_python.run(*arguments, tmp_path / "generations", moment, "1000")
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert list_generations(tmp_path / "generations") == []
+    done = warm_python.run(*arguments, tmp_path / "generations", "none", "1000")
+    assert done.returncode == 0, done.stderr
+    again = done.stdout.partition("\n")[2]
+    assert (made.split(";")[0], made.split(";")[2]) == (again.split(";")[0], again.split(";")[2]), "id and recall"
