@@ -21,12 +21,15 @@ EXPORT = """
 import contextlib, os, signal, sys, threading
 from pathlib import Path
 import torch
-from trident_export.config import EngineConfig, ExportConfig
+from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 torch.set_num_threads(1)
-config = ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx"))
-run, catalogue, output, last = sys.argv[1:]
+kind, run, catalogue, output, last = sys.argv[1:]
+config = {
+    "plain": ExportConfig(threads=1, precision=PrecisionConfig(made=())),
+    "whole": ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx")),
+}[kind]
 def end():
     os.kill(os.getpid(), signal.SIGKILL)
 def report(stage):
@@ -50,13 +53,15 @@ print(made.id, *(row["proof"] for row in made.manifest.stages if row["stage"] in
 
 
 @pytest.mark.parametrize(
-    "stages", [FEW, pytest.param(STAGES, id="every", marks=pytest.mark.slow)], ids=["few", "every"]
+    ("kind", "stages"),
+    [("plain", FEW), pytest.param("whole", STAGES, id="every", marks=pytest.mark.slow)],
+    ids=["few", "every"],
 )
 def test_a_kill_at_a_stage_boundary_leaves_nothing(
-    warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path, stages: tuple[str, ...]
+    warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path, kind: str, stages: tuple[str, ...]
 ) -> None:
     generations = tmp_path / "generations"
-    arguments = ("-c", EXPORT, tiny_run, tiny_data / "products.csv", generations)
+    arguments = ("-c", EXPORT, kind, tiny_run, tiny_data / "products.csv", generations)
     for stage in stages:
         killed = warm_python.run(*arguments, stage)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -75,7 +80,7 @@ def test_a_kill_at_any_moment_leaves_nothing(
     warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path, slow_seed: int
 ) -> None:
     generations = tmp_path / "generations"
-    arguments = ("-c", EXPORT, tiny_run, tiny_data / "products.csv", generations)
+    arguments = ("-c", EXPORT, "whole", tiny_run, tiny_data / "products.csv", generations)
     moments = random.Random(slow_seed)
     killed = 0
     for _ in range(20):
@@ -101,7 +106,7 @@ def test_kills_while_embedding_lose_little_and_change_nothing(
     catalogue = tmp_path / "products.csv"
     rows = [f"{row},{'brass ' * (row % 7)}kettle {row}" for row in range(20_000)]
     catalogue.write_text("\n".join(["product_id,product_title", *rows]) + "\n", encoding="utf-8")
-    arguments = ("-c", EXPORT, tiny_run, catalogue)
+    arguments = ("-c", EXPORT, "whole", tiny_run, catalogue)
     whole = warm_python.run(*arguments, tmp_path / "whole", "none")
     assert whole.returncode == 0, whole.stderr
     moments = random.Random(slow_seed)

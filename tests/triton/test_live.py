@@ -286,7 +286,7 @@ def run_model(folder: Path, generation: str, *, seed: int, operations: int, kill
 def test_after_kills_the_catalogue_equals_a_dictionary(pair, tmp_path):
     copy = pair.copy(tmp_path)
     seed = int(os.environ["TRIDENT_TEST_SEED"])
-    run_model(copy.folder, copy.a.id, seed=seed, operations=2_000, kills=4)
+    run_model(copy.folder, copy.a.id, seed=seed, operations=800, kills=2)
 
 
 @pytest.mark.slow
