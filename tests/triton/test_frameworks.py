@@ -130,7 +130,9 @@ def test_the_standard_tests_of_langchain_pass(live: TritonServer, generations: P
     passed = int(re.search(r"(\d+) passed", summary)[1])  # type: ignore[index]
     assert passed >= 5, done.stdout
     if "is not answered over a live catalogue" in done.stdout:
-        pytest.skip(f"those of the vector store: {next(line for line in done.stdout.splitlines() if 'SKIPPED' in line)}")
+        pytest.skip(
+            f"those of the vector store: {next(line for line in done.stdout.splitlines() if 'SKIPPED' in line)}"
+        )
 
 
 @pytest.mark.slow

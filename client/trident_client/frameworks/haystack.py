@@ -1,4 +1,4 @@
-"""Haystack: the server's embeddings, and its catalogue as a retriever (``pip install 'trident-client[haystack]'``).
+"""Haystack: the server's embeddings, and its catalogue as a retriever. Extra ``haystack``.
 
 pipeline.add_component("retriever", TridentRetriever("127.0.0.1:8001", top_k=5, fields=["brand"]))
 pipeline.run({"retriever": {"query": "deep learning books"}})

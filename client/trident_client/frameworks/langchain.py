@@ -1,4 +1,4 @@
-"""LangChain: the server's embeddings, and its catalogue as a vector store (``pip install 'trident-client[langchain]'``).
+"""LangChain: the server's embeddings, and its catalogue as a vector store. Extra ``langchain``.
 
 store = TridentVectorStore("127.0.0.1:8001", fields=["brand", "price"])
 retriever = store.as_retriever(search_kwargs={"k": 5, "filter": {"brand": "HP"}})

@@ -1,4 +1,4 @@
-"""LlamaIndex: the server's embeddings, and its catalogue as a retriever (``pip install 'trident-client[llama-index]'``).
+"""LlamaIndex: the server's embeddings, and its catalogue as a retriever. Extra ``llama-index``.
 
 retriever = TridentRetriever("127.0.0.1:8001", k=5, fields=["brand"], filter={"in_stock": True})
 nodes = await retriever.aretrieve("deep learning books")

@@ -197,7 +197,9 @@ def test_filters_say_the_same(of_haystack: dict[str, Any], of_llama: MetadataFil
     assert llama_index.filter_of(MetadataFilters(filters=[of_llama])) == {"all": [ours]}
 
 
-SCHEMA = Schema(fields=(Field(name="brand", type="keyword"), Field(name="price", type="number"), Field(name="tags", type="list")))
+SCHEMA = Schema(
+    fields=(Field(name="brand", type="keyword"), Field(name="price", type="number"), Field(name="tags", type="list"))
+)
 
 
 def test_what_filters_say_is_read_by_the_server() -> None:
