@@ -141,7 +141,8 @@ def test_pages_are_those_of_the_catalogue_as_it_is(client, live):
     assert browsed.total == 8
     assert [hit.product_id for hit in browsed.hits] == [base[0].product_id, base[1].product_id, "page-0"]
     grouped = client.search(TITLE, group="brand", k=10, fields=["brand"])
-    assert sorted(hit.attributes["brand"] for hit in grouped.hits) == ["Alba", "Borex", "Later"]
+    brands_there = [hit.attributes["brand"] for hit in grouped.hits if hit.attributes["brand"] is not None]
+    assert sorted(brands_there) == ["Alba", "Borex", "Later"]
     like = client.search(like="page-1", filter=later, k=10)
     assert len(like.hits) == 7
     with pytest.raises(InvalidRequestError, match=r"like must be the id of a product of the catalogue at number \d"):
