@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -248,6 +249,22 @@ def test_another_event_loop_has_its_own_connections(triton: Any) -> None:
             assert asyncio.run(client.search(text)).hits[0].title == text
         del client
     gc.collect()  # here, where it may warn: the first loop's connections were never closed
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_event_loops_that_ended_leave_no_connections(triton: Any, protocol: str) -> None:
+    client = AsyncSearchClient(f"{protocol}://127.0.0.1:{triton.ports[protocol]}")
+
+    async def ask(*, last: bool = False) -> int:
+        await client.search("sofa")
+        if last:
+            await client.close()
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    counts = [asyncio.run(ask()) for _ in range(12)] + [asyncio.run(ask(last=True))]
+    assert max(counts[4:]) <= max(counts[:4])
 
 
 def test_a_client_made_before_a_fork_works_after_it_or_says_so(triton: Any, form: Any) -> None:
