@@ -71,7 +71,7 @@ def _add_searches(app: FastAPI, client: AsyncSearchClient) -> None:
         """Find products for a query."""
         return await timed_search(client, form, response)
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses={503: {"description": "It does not"}})
     async def healthz(response: Response) -> dict[str, Literal["ready", "not ready"]]:
         """Say whether the server answers searches."""
         if await client.is_ready():
