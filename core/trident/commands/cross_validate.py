@@ -27,12 +27,14 @@ def command(
 
     The test split takes no part: choose settings by these figures, and look at the test split once.
     """
-    cross_validation = need("train", "trident_train.cross_validation")
     recipes = need("train", "trident_train.model.recipe_file")
-    quiet_transformers()
     config, said = recipes.read_train_recipe(recipe, set_ or [])
     if said is not None and first_process():
         say(said)
+    need("train", "trident_train.data.folds").check_folds(config, folds=folds, deals=deals)
+    need("train", "trident_train.data.sources").read_sources(config)
+    cross_validation = need("train", "trident_train.cross_validation")  # imports PyTorch
+    quiet_transformers()
     with progress_bar() as progress:
         result = cross_validation.cross_validate(
             config,

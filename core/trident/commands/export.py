@@ -54,8 +54,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Merge, convert, prove, embed, index, assemble and judge a generation; print its id."""
-    pipeline = need("export", "trident_export.pipeline")
-    quiet_transformers()
     job = need("export", "trident_export.job")
     parse_attributes = need("export", "trident.attributes.inference").parse_attributes
     config = from_set(need("export", "trident_export.config").ExportConfig, set_)
@@ -63,9 +61,13 @@ def command(
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
     order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, holds=holds, force=force)
+    inputs = need("export", "trident_export.inputs").read_inputs(order)
+    pipeline = need("export", "trident_export.pipeline")  # now that what is asked for can be: it imports PyTorch
+    quiet_transformers()
     try:
         generation = pipeline.export_generation(
             order,
+            inputs=inputs,
             report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
             embedding=lambda total: progress_bar(messages, "embedding", total),
             building=lambda total: progress_bar(messages, "index", total),
