@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -55,8 +54,6 @@ VERSIONS_OF = (
     "tokenizers",
     "numpy",
 )
-
-logger = logging.getLogger(__name__)
 
 
 def export_generation(

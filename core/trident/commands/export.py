@@ -23,6 +23,7 @@ from trident.commands.output import (
 from trident.config import to_table
 from trident.progress import progress_bar
 from trident.quality.gate_report import GateError
+from trident.rights import require_writable_folder
 
 
 def command(
@@ -61,6 +62,7 @@ def command(
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
     order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, holds=holds, force=force)
+    require_writable_folder(out)
     inputs = need("export", "trident_export.inputs").read_inputs(order)
     pipeline = need("export", "trident_export.pipeline")  # now that what is asked for can be: it imports PyTorch
     quiet_transformers()

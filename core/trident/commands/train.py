@@ -12,6 +12,7 @@ from trident.commands.quality_table import by_data, quality_table
 from trident.commands.train_progress import progress_bar, show
 from trident.config import to_table
 from trident.errors import TridentError
+from trident.rights import require_writable_folder
 
 
 def command(
@@ -39,6 +40,7 @@ def command(
         say(said)
     if out.exists() and not overwrite:
         raise TridentError(f"{out} exists already: choose another --out, or add --overwrite")
+    require_writable_folder(out.parent)
     sources = need("train", "trident_train.data.sources").read_sources(config)
     run = need("train", "trident_train.run")  # now that what is asked for can be: it imports PyTorch
     quiet_transformers()
