@@ -44,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed of the long forms once, for every process that runs tests."""
+    """Choose the seed of the long forms once, for every process that runs tests; no framework phones home."""
+    os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
     if not os.environ.get("TRIDENT_TEST_SEED"):
         os.environ["TRIDENT_TEST_SEED"] = str(random.SystemRandom().randrange(2**31))
 
