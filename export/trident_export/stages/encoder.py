@@ -95,6 +95,8 @@ def export_precisions(job: ExportJob, encoder: Encoder, vectors: NDArray[np.floa
         ExportError: If a precision that is served or built from fails.
     """
     pairs, titles, parts, config = job.pairs, job.catalogue.titles, job.parts, job.config
+    if not config.precision.made:
+        return []  # float32 need not be asked what it finds
     reference = Reference(encoder.graph, encoder.tokenizer, pairs, job.queries[:RECALL_QUERIES], vectors)
     calibration = calibration_batches(encoder.tokenizer, titles)
     proofs = []
