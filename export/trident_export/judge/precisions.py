@@ -47,7 +47,8 @@ class PrecisionProof:
             return f"not shipped: {self.reason}"
         ndcg, auc = self.change.ndcg_at_10, self.change.roc_auc
         found = (
-            f"cosine >= {self.smallest_cosine:.5f}, overlap@{K} {self.overlap_at_10:.4f} over {self.overlap_queries} queries, "
+            f"cosine >= {self.smallest_cosine:.5f}, "
+            f"overlap@{K} {self.overlap_at_10:.4f} over {self.overlap_queries} queries, "
             f"NDCG@10 {ndcg.value:+.4f} [{ndcg.low:+.4f}, {ndcg.high:+.4f}], "
             f"ROC-AUC {auc.value:+.4f} [{auc.low:+.4f}, {auc.high:+.4f}]"
         )
