@@ -26,7 +26,7 @@ from trident_export.merge.merge import load_backbone, merge
 from trident_export.stages.kernels import export_codes, prove_kernels
 from trident_export.stages.unpadded import export_unpadded
 
-PARITY_TEXTS = 128  # of each side
+PARITY_TEXTS = 64  # of each side, beside the probes
 RECALL_QUERIES = 1000  # held-out ones that precisions and the index are asked
 
 
