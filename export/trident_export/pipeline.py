@@ -44,6 +44,7 @@ from trident_export.parts import fill_repository, part_hashes
 from trident_export.progress_rows import Stage, Stages
 from trident_export.stages.answers import answer_golden, judge_quality, served_queries
 from trident_export.stages.attributes import export_attributes
+from trident_export.stages.calibration import export_calibration
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
@@ -118,6 +119,7 @@ def export_generation(
         )
         answer_golden(job, served, encoder.tokenizer, index)
         quality = judge_quality(job, served, encoder.tokenizer, index)
+        quality |= export_calibration(job, served, encoder.tokenizer, index)
         settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
         del index, products, served  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
@@ -136,6 +138,7 @@ def export_generation(
                 encoder_fingerprint=encoder.fingerprint,
                 graph=graph.name,
                 query_tokens=profiles[0].opt[1],
+                calibration=hashes.get("calibration", ""),
             )
             with job.stages.stage("repository") as notes:
                 fill_repository(job, identity, settings["dimension"])

@@ -31,6 +31,7 @@ class FoundHit(BaseModel):
     product_id: str
     score: float
     title: str
+    probability: float | None = None
 
 
 class Found(BaseModel):

@@ -54,6 +54,7 @@ class Identity:
     encoder_fingerprint: str
     graph: str = ONNX_FILE  # what the CPU server runs: a file of the encoder's version folder
     query_tokens: int = QUERY_TOKENS  # that queries are padded to, for encoders that batch equal lengths only
+    calibration: str = ""  # SHA-256 of the maps from scores to probabilities; empty: there are none
 
     def save(self, folder: Path) -> None:
         """Write ``generation.json`` into a folder."""

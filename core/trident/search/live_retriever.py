@@ -64,6 +64,7 @@ class LiveRetriever(Retriever):
     def __init__(self, base: Retriever, follower: Follower) -> None:
         """Take the parts of the base over."""
         self.index, self.identity, self.attributes = base.index, base.identity, base.attributes
+        self.calibration = base.calibration
         self.product_ids, self.titles = base.product_ids, base.titles
         self.base, self.follower = base, follower
 
@@ -109,12 +110,13 @@ class LiveRetriever(Retriever):
         self.check_pages(knobs)
         if of_base is not None and any(of_base):
             return self._mixed(embeddings, knobs, threads, np.array(of_base, dtype=bool))
+        knobs = self.with_floors(knobs)
         snapshot = self._snapshot()
         searched = Searched(snapshot, self.index, self.follower.vectors.vectors)
         found = nearest(searched, embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads)
         ways = tuple(self.index.way(knob.ef, snapshot.kept) for knob in knobs)
         said = Said(*self._texts(found.rows, snapshot), ways, details=b'{"sequence":%d}' % snapshot.number)
-        return self.hits(found, knobs, said)
+        return self.told(self.hits(found, knobs, said))
 
     def close(self) -> None:
         """End following."""

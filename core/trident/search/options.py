@@ -9,7 +9,7 @@ one that knows more keys can be promoted over one that knows fewer, and back.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,7 +24,7 @@ from trident.config import from_table
 from trident.errors import ConfigError, DataError, nearest
 from trident.search.tensors import K_MAX, OPTIONS, OPTIONS_MAX_BYTES
 
-FIELDS, OFFSET, LIKE = "fields", "offset", "like"
+FIELDS, OFFSET, LIKE, MIN_PROBABILITY = "fields", "offset", "like", "min_probability"
 SHOWN = 60  # characters of what cannot be read
 
 
@@ -42,6 +42,7 @@ class SearchOptions:
     group: Any = None  # an attribute, one product a value
     offset: int = 0  # products left out at the front, >= 0
     like: str | None = None  # a product's id instead of a query
+    min_probability: float | None = None  # products that are less likely relevant are left out, 0 to 1
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -49,6 +50,13 @@ class SearchOptions:
             raise ConfigError(f"'offset' must be >= 0, got {self.offset}")
         if self.like is not None and not self.like:
             raise ConfigError("'like' must be the id of a product, got ''")
+        if self.min_probability is not None and not 0 <= self.min_probability <= 1:  # NaN neither
+            raise ConfigError(f"'{MIN_PROBABILITY}' must be 0 to 1, got {self.min_probability}")
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the answer is a page: whether there is a key beside those of the ranking."""
+        return replace(self, min_probability=None) != NO_OPTIONS
 
 
 NO_OPTIONS = SearchOptions()

@@ -24,6 +24,7 @@ class SearchKnobs:
     ef: int | None = None  # None: the index's own
     min_score: float | None = None  # None: everything
     page: Page | None = None  # None: the nearest products and nothing else
+    min_probability: float | None = None  # None: everything
 
 
 def read_texts(values: NDArray[np.object_], name: str = QUERY, *, may_be_empty: Sequence[bool] = ()) -> list[str]:
@@ -140,8 +141,12 @@ def read_knobs(tensors: KnobTensors, count: int, attributes: Attributes = NO_ATT
     if tensors.options is None and all(values is None for values in sent):
         return [SearchKnobs()] * count
     columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in sent]
-    pages = [None if each == NO_OPTIONS else read_page(each, attributes) for each in options]
-    return [_knobs(*row) for row in zip(*columns, pages, strict=True)]
+    pages = [read_page(each, attributes) if each.has_page else None for each in options]
+    knobs = [_knobs(*row) for row in zip(*columns, pages, strict=True)]
+    return [
+        replace(each, min_probability=said.min_probability) if said.min_probability is not None else each
+        for each, said in zip(knobs, options, strict=True)
+    ]
 
 
 def _knobs(k: int | None, ef: int | None, min_score: float | None, page: Page | None) -> SearchKnobs:

@@ -71,6 +71,7 @@ class TritonPythonModel:
             texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
             knobs = with_texts(knobs, texts)
             retriever.check_pages(knobs)
+            retriever.check_probabilities(knobs)
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
         searches = not FOUND.isdisjoint(request.requested_output_names())

@@ -170,6 +170,20 @@ def test_what_is_given_by_name_is_an_option(client: SearchClient, server: Answer
             client.search(query)
 
 
+def test_a_hit_has_its_probability(client: SearchClient, server: Answers) -> None:
+    assert [hit.probability for hit in client.search("c").hits] == [None]
+    server.details = '{"probability": [0.75]}'
+    assert [hit.probability for hit in client.search("c", min_probability=0, rerank=0).hits] == [0.75]
+    assert b'{"min_probability":0,"rerank":0}' in server.bodies[-1]
+
+
+@pytest.mark.parametrize("chances", ["[]", "[0.5, 0.5]", '["x"]', "{}", "7"])
+def test_probabilities_of_other_products_are_no_answer(client: SearchClient, server: Answers, chances: str) -> None:
+    server.details = f'{{"probability": {chances}}}'
+    with pytest.raises(UnexpectedAnswerError, match=r"^probability of an answer must be one number a product, got "):
+        client.search("c")
+
+
 @pytest.mark.parametrize("attributes", ["[{}]", '["x"]', "{}", "7"])
 def test_attributes_of_other_products_are_no_answer(client: SearchClient, server: Answers, attributes: str) -> None:
     server.details = f'{{"attributes": {attributes}}}'

@@ -85,3 +85,16 @@ def test_options_that_are_refused_tomorrow(value: bytes, message: str) -> None:
 def test_no_key_says_nothing() -> None:
     assert read_options(texts(b"{}"), SearchOptions) == [NO_OPTIONS]
     assert not any(vars(NO_OPTIONS).values())
+
+
+@pytest.mark.parametrize("probability", [0, 0.5, 1])
+def test_a_smallest_probability_is_no_page(probability: float) -> None:
+    """It holds over live catalogues too, and costs no page."""
+    (knob,) = read_knobs(KnobTensors(options=texts(f'{{"min_probability": {probability}}}')), 1)
+    assert knob == SearchKnobs(min_probability=probability)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.01"])
+def test_a_smallest_probability_outside_its_range(value: str) -> None:
+    with pytest.raises(DataError, match=rf"^'min_probability' must be 0 to 1, got {value} \(options\)$"):
+        read_options(texts(f'{{"min_probability": {value}}}'), SearchOptions)

@@ -9,6 +9,7 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,10 @@ from trident_train.judge.evaluate import Ranking, Row, rank_bm25, rank_encoder, 
 from trident_train.loop.loop import Trained
 from trident_train.loop.selection import Score
 from trident_train.model.encoder import Encoder
+from trident_train.reranker.judging import ClassifierQuality
 
 JUDGED_NDCG, CATALOGUE_NDCG = "ndcg_at_10", "catalogue_ndcg_at_10"
+PRETRAINED, FIRST_STAGE = "pretrained", "first stage"  # the arm that a trained one is held against, by stage
 VERSIONS_OF = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
 
 
@@ -50,6 +53,8 @@ class TrainReport:
         seconds: Wall time of the run since it was last started.
         resumed_from_step: None if the run was not interrupted.
         environment: Machine, device, processes and versions.
+        stage: "encoder" or "reranker".
+        classifier: Of a reranker: how good first stage and reranker are as classifiers of the test pairs.
     """
 
     method: str
@@ -69,6 +74,13 @@ class TrainReport:
     seconds: float
     resumed_from_step: int | None
     environment: dict[str, str]
+    stage: str = "encoder"
+    classifier: tuple[ClassifierQuality, ...] = ()
+
+
+def before_arm(report: dict[str, Any]) -> str:
+    """Return the arm that was there before training, of ``report.json``."""
+    return FIRST_STAGE if report.get("stage") == "reranker" else PRETRAINED
 
 
 @dataclass
@@ -81,10 +93,10 @@ class TestArms:
     rows: list[Row] = field(default_factory=list)
     scores: dict[str, list[Ranking]] = field(default_factory=dict)  # by arm, in the order of the sources
 
-    def add(self, name: str, rank: Callable[[Source], Ranking]) -> None:
-        """Judge an arm on every source."""
+    def add(self, name: str, rank: Callable[[Source], Ranking], *, whole: bool = False) -> None:
+        """Judge an arm on every source; ``whole`` ranks the catalogue whether the recipe asks for it or not."""
         for source in self.sources:
-            pairs, catalogue = source.parts.test, source.ranked_catalogue()
+            pairs, catalogue = source.parts.test, source.catalogue if whole else source.ranked_catalogue()
             ranking = rank(source)
             self.rows.append(ranking.row(name, pairs, catalogue, data=source.name))
             self.scores.setdefault(name, []).append(ranking)

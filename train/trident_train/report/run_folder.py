@@ -45,9 +45,17 @@ MODEL_FOLDER = "model"
 TRACKING_FOLDER = "tracking"
 
 
-def save_run(folder: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, sources: Sequence[Source]) -> int:
-    """Write everything but figures into a run folder; return the size of the weights in bytes."""
-    weights: Any = encoder.model.to("cpu", torch.float32)
+def save_run(folder: Path, recipe: TrainRecipe, base: Path, model: Any, sources: Sequence[Source]) -> int:
+    """Write everything but figures into a run folder; return the size of the weights in bytes.
+
+    Args:
+        folder: Staged.
+        recipe: Of the run.
+        base: The folder of its base model.
+        model: Of transformers or PEFT, trained.
+        sources: Of the run.
+    """
+    weights: Any = model.to("cpu", torch.float32)
     target = folder / (ADAPTER_FOLDER if recipe.method == "lora" else MODEL_FOLDER)
     # adapters change no embedding layer, and PEFT need not ask the hub whether the vocabulary grew
     options = {"save_embedding_layers": False} if recipe.method == "lora" else {}
