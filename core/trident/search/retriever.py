@@ -20,7 +20,7 @@ from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
 from trident.index.index import Neighbours, VectorIndex
 from trident.ranking.calibration import DECIMALS, DENSE, Calibration
-from trident.search.options import LIKE, MIN_PROBABILITY
+from trident.search.options import LIKE, MIN_PROBABILITY, RERANK
 from trident.search.pages import PageAnswer, PageQuery, PageSearch
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
@@ -170,6 +170,9 @@ class Retriever:
             DataError: If a product stands instead of a query, a page lies too deep, or there are no probabilities.
         """
         self.check_probabilities(knobs)
+        for knob in knobs:
+            if knob.rerank:
+                raise DataError(f"{RERANK} is answered by the variant cpu alone: this one searches embeddings")
         check_unit_rows(embeddings, name="embeddings", dimension=self.index.dimension)
         for knob in knobs:
             if knob.page is not None:

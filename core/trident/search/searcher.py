@@ -14,11 +14,20 @@ from trident.encoder.served_encoder import ServedEncoder, load_encoder
 from trident.encoder.text import Side, TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import GenerationError
-from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
+from trident.generation.generation import (
+    ENCODER_FOLDER,
+    RERANKER_FOLDER,
+    WEIGHTS,
+    Generation,
+    Identity,
+)
 from trident.generation.golden import GOLDEN_K, GoldenAnswer
+from trident.ranking.pair_scorer import load_scorer
+from trident.ranking.reranking import Reranker
 from trident.search.live_retriever import live_retriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
+from trident.search.second_stage import SecondStage, check_rerank
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Searcher:
     tokenizer: TextTokenizer
     encoder: ServedEncoder
     retriever: Retriever
+    second_stage: SecondStage | None = None
 
     @classmethod
     def load(cls, generation: Generation, *, threads: int = 1, precision: str | None = None) -> Searcher:
@@ -49,7 +59,9 @@ class Searcher:
             fingerprint=generation.manifest.encoder_fingerprint,
             threads=threads,
         )
-        return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever"), flat_threads=threads))
+        retriever = Retriever.load(generation.version_folder("retriever"), flat_threads=threads)
+        folder = generation.folder / RERANKER_FOLDER
+        return cls(tokenizer, encoder, retriever, _second_stage(folder, retriever, threads=threads))
 
     @classmethod
     def load_parts(
@@ -86,8 +98,10 @@ class Searcher:
             kernels=kernels,
         )
         retriever = Retriever.load(folders[2], flat_threads=index_threads)
+        second = _second_stage(folders[1] / RERANKER_FOLDER, retriever, threads=threads, kernels=kernels)
         alone = cls(tokenizer, encoder, retriever)
-        return cls(tokenizer, encoder, live_retriever(retriever, lambda titles: alone.embed(titles, "product")))
+        live = live_retriever(retriever, lambda titles: alone.embed(titles, "product"))
+        return cls(tokenizer, encoder, live, second)
 
     def for_lone(self, threads: int) -> Searcher:
         """Return the same pipeline for a lone query, whose encoder and flat search are cut up among threads.
@@ -95,7 +109,18 @@ class Searcher:
         Raises:
             TridentError: If a graph cannot be opened again.
         """
-        return Searcher(self.tokenizer, self.encoder.for_lone(threads), self.retriever.for_lone(threads))
+        encoder, retriever = self.encoder.for_lone(threads), self.retriever.for_lone(threads)
+        return Searcher(self.tokenizer, encoder, retriever, self.second_stage)
+
+    def check(self, knobs: Sequence[SearchKnobs]) -> None:
+        """Raise what a search with these knobs would raise, so that a bad request is found before it joins others.
+
+        Raises:
+            DataError: Naming the key that asks for what this generation does not answer.
+        """
+        self.retriever.check_pages(knobs)
+        self.retriever.check_probabilities(knobs)
+        check_rerank(knobs, self.second_stage, self.retriever.identity.id)
 
     def embed(self, texts: Sequence[str], side: Side = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D), unit length, of N raw texts."""
@@ -109,14 +134,35 @@ class Searcher:
         """Return the products of each query, each by its own knobs; None: the defaults.
 
         Raises:
-            DataError: If a query is empty.
+            DataError: If a query is empty, or a second stage is asked for that there is not.
         """
         chosen = [SearchKnobs()] * len(queries) if knobs is None else knobs
-        return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
+        check_rerank(chosen, self.second_stage, self.retriever.identity.id)
+        if self.second_stage is None:
+            return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
+        wide = self.second_stage.widened(chosen)
+        hits = self.retriever.retrieve(self.embed(queries), wide, threads=threads)
+        return self.second_stage.reranked(queries, chosen, hits)
 
     def answers(self, queries: Sequence[str], *, k: int = GOLDEN_K) -> list[GoldenAnswer]:
         """Return the answers to queries in the form of golden ones."""
         return answers_of(queries, self.search(queries, [SearchKnobs(k=k)] * len(queries)))
+
+
+def _second_stage(folder: Path, retriever: Retriever, *, threads: int = 1, kernels: str = "auto") -> SecondStage | None:
+    """Return the second stage of a generation; None: it has none.
+
+    Raises:
+        ModelError: If it is missing, damaged or of another generation.
+    """
+    identity = retriever.identity
+    if not identity.reranker:
+        return None
+    precision = identity.reranker_precision
+    scorer, tokenizer = load_scorer(
+        folder, fingerprint=identity.reranker, precision=precision, threads=threads, kernels=kernels
+    )
+    return SecondStage.of(Reranker(scorer, tokenizer), retriever.calibration, identity)
 
 
 def answers_of(queries: Sequence[str], hits: Hits) -> list[GoldenAnswer]:

@@ -98,3 +98,23 @@ def test_a_smallest_probability_is_no_page(probability: float) -> None:
 def test_a_smallest_probability_outside_its_range(value: str) -> None:
     with pytest.raises(DataError, match=rf"^'min_probability' must be 0 to 1, got {value} \(options\)$"):
         read_options(texts(f'{{"min_probability": {value}}}'), SearchOptions)
+
+
+def test_a_second_stage_is_no_page() -> None:
+    (knob,) = read_knobs(KnobTensors(options=texts(b'{"rerank": 20, "rerank_budget_ms": 15}')), 1)
+    assert knob == SearchKnobs(rerank=20, rerank_budget_ms=15.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('{"rerank": -1}', r"^'rerank' must be 0 to 200, got -1 \(options\)$"),
+        ('{"rerank": 201}', r"^'rerank' must be 0 to 200, got 201 \(options\)$"),
+        ('{"rerank": true}', r"^'rerank' must be of type int, got True of type bool"),
+        ('{"rerank_budget_ms": 0}', r"^'rerank_budget_ms' must be above 0 milliseconds, got 0\.0 \(options\)$"),
+        ('{"rerank_budget_ms": 1e999}', r"^'rerank_budget_ms' must be above 0 milliseconds, got inf \(options\)$"),
+    ],
+)
+def test_a_second_stage_outside_its_range(value: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_options(texts(value), SearchOptions)
