@@ -40,16 +40,20 @@ from trident.quality.gate import check_reason
 from trident.rights import give_rights
 from trident_export.engine.profiles import make_profiles
 from trident_export.job import EmbeddingProgress, ExportJob, ExportOrder
+from trident_export.judge.served_queries import served_queries
+from trident_export.merge.reranker import require_reranker
 from trident_export.parts import fill_repository, part_hashes
 from trident_export.progress_rows import Stage, Stages
-from trident_export.stages.answers import answer_golden, judge_quality, served_queries
+from trident_export.stages.answers import answer_golden, judge_quality
 from trident_export.stages.attributes import export_attributes
 from trident_export.stages.calibration import export_calibration
+from trident_export.stages.candidates import CANDIDATES, find_candidates
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
 from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate, require_comparable
+from trident_export.stages.reranker import export_reranker, served_second_stage
 
 BASE_FILE = "base.json"
 VERSIONS_OF = (
@@ -117,14 +121,16 @@ def export_generation(
         served = load_encoder(
             graph, job.merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=job.config.threads
         )
-        answer_golden(job, served, encoder.tokenizer, index)
+        found = find_candidates(job, served, encoder.tokenizer, index, depth=max(CANDIDATES, job.config.reranked))
+        second = export_reranker(job, found)
+        answer_golden(job, served, encoder.tokenizer, index, second)
         quality = judge_quality(job, served, encoder.tokenizer, index)
-        quality |= export_calibration(job, served, encoder.tokenizer, index)
+        quality |= export_calibration(job, found, second) | ({} if second is None else second.quality)
         settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
-        del index, products, served  # the gate loads what was written: one copy of the vectors is enough
+        del index, products, served, found  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
             place_engine(job, plan)
-        hashes = part_hashes(job, encoder, profiles, plan)
+        hashes = part_hashes(job, encoder, profiles, plan) | ({} if second is None else second.parts)
         identity_of_parts = generation_id(hashes)
         with generations_lock(output):
             target = output / identity_of_parts
@@ -139,6 +145,7 @@ def export_generation(
                 graph=graph.name,
                 query_tokens=profiles[0].opt[1],
                 calibration=hashes.get("calibration", ""),
+                **served_second_stage(second, job.config),
             )
             with job.stages.stage("repository") as notes:
                 fill_repository(job, identity, settings["dimension"])
@@ -186,6 +193,8 @@ def _check(order: ExportOrder) -> None:
     for name in (BASE_FILE, TEST_PAIRS_FILE):
         if not (order.run / name).is_file():
             raise ModelError(f"{order.run} is no run folder: it has no {name}; make one with trident train")
+    if order.reranker is not None:
+        require_reranker(order.reranker)
     require_comparable(order.output, force=order.force)
 
 
@@ -193,6 +202,7 @@ def _parents(order: ExportOrder) -> dict[str, str]:
     base = json.loads((order.run / BASE_FILE).read_text(encoding="utf-8"))
     return {
         "run": order.run.name,
+        **({} if order.reranker is None else {"reranker": order.reranker.name}),
         "base_model": base["base_model"],
         "base_weights": base["weights_fingerprint"],
         "catalogue": f"{order.catalogue.name} sha256:{file_sha256(order.catalogue)}",

@@ -41,10 +41,10 @@ def test_scores_of_an_export_have_probabilities(calibrated: Generation) -> None:
     assert judged["every_positive_known"]
     assert 0 <= judged[DENSE]["error"]["low"] <= judged[DENSE]["error"]["value"] <= 1
     assert judged[DENSE]["by_length"]["2 words"]["candidates"] == judged[DENSE]["candidates"]
-    assert (calibrated.folder / "calibration.svg").read_text("utf-8").startswith("<svg ")
+    assert (calibrated.folder / "calibration-dense.svg").read_text("utf-8").startswith("<svg ")
     assert calibrated.manifest.parts["calibration"]
     (row,) = [row for row in calibrated.manifest.stages if row["stage"] == "calibration"]
-    assert row["proof"].startswith("calibration error 0.")
+    assert row["proof"].startswith("dense: calibration error 0.")
     query = calibrated.golden()[0].query
     hits = Searcher.load(calibrated).search([query], [SearchKnobs(k=4)])
     chances = json.loads(hits.details[0, 0])["probability"]
@@ -84,4 +84,4 @@ def test_too_few_validation_queries_give_no_probabilities(generation: Generation
     assert len(set(read_pairs(tiny_run / "validation.parquet").queries)) == 10
     assert "calibration" not in generation.manifest.parts
     (row,) = [row for row in generation.manifest.stages if row["stage"] == "calibration"]
-    assert row["proof"].startswith("none: a calibration needs 15 validation queries with 20 relevant and as many irr")
+    assert row["proof"].startswith("dense: none, a calibration needs 15 validation queries with 20 relevant and as many irr")

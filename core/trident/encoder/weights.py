@@ -100,6 +100,11 @@ def usable_positions(model: Any) -> int | None:
     return positions if positions is None or padding is None else int(positions) - int(padding) - 1
 
 
+def spread_layers(layers: int, kept: int) -> list[int]:
+    """Return the numbers of ``kept`` of so many layers, evenly spread, the last one among them."""
+    return [round((number + 1) * layers / kept) - 1 for number in range(kept)]
+
+
 def _shards(index: Path) -> list[Path]:
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

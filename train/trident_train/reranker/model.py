@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification
 from trident.encoder.pairs import PairRow, join_pair, longest_pair, pad_pairs, pair_rows
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
-from trident.encoder.weights import load_model, usable_positions
+from trident.encoder.weights import load_model, spread_layers, usable_positions
 from trident.errors import ConfigError, ModelError
 from trident_train.model.arms import UNREACHED, targets_of
 from trident_train.model.encoder import length_groups
@@ -169,8 +169,7 @@ def keep_layers(model: Any, layers: int, folder: Path) -> None:
     if stack is None or len(stack) < layers:
         got = "none that are found" if stack is None else len(stack)
         raise ModelError(f"reranker.layers must be at most the layers of {folder}, got {layers} of {got}")
-    chosen = np.linspace(len(stack) - 1, 0, layers + 1).round().astype(int)[:layers][::-1] if layers > 1 else [-1]
-    model.base_model.encoder.layer = torch.nn.ModuleList([stack[int(number)] for number in chosen])
+    model.base_model.encoder.layer = torch.nn.ModuleList([stack[each] for each in spread_layers(len(stack), layers)])
     model.config.num_hidden_layers = layers
 
 
