@@ -84,4 +84,4 @@ def test_too_few_validation_queries_give_no_probabilities(generation: Generation
     assert len(set(read_pairs(tiny_run / "validation.parquet").queries)) == 10
     assert "calibration" not in generation.manifest.parts
     (row,) = [row for row in generation.manifest.stages if row["stage"] == "calibration"]
-    assert row["proof"].startswith("dense: none, a calibration needs 15 validation queries with 20 relevant and as many irr")
+    assert row["proof"].startswith("dense: none, a calibration needs 15 validation queries with 20 relevant ")

@@ -132,7 +132,7 @@ def _catalogue_quality(
     relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
     if not new.catalogue.texts[0].rows_of(relevant):
         raise DataError("no relevant product of the held-out pairs is in the catalogue")
-    found = [catalogue_ndcg_by_query(pairs, side.hits(queries)) for side in (new, old)]
+    found = [catalogue_ndcg_by_query(pairs, side.ranked(queries)) for side in (new, old)]
     means = [_mean(each.values()) for each in found]
     return [_change("catalogue_ndcg_at_10", "NDCG@10 over the whole catalogue", mean_change(*found), means, config)]
 
