@@ -21,43 +21,12 @@ from trident.ranking.pair_scorer import GraphScorer, KernelScorer, load_scorer
 from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident.server.runtime_repository import check_identities
-from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.config import ExportConfig
 from trident_export.job import ExportOrder
 from trident_export.merge.reranker import load_classifier
 from trident_export.pipeline import export_generation
-from trident_train.recipe import LoraRecipe, LossRecipe, NegativesRecipe, OptimizerRecipe, TrainRecipe
-from trident_train.run import train
 
-CONFIG = ExportConfig(threads=1, precision=PrecisionConfig(made=("int8",), overlap_target=0.5), reranked=12, rerank=12)
-
-
-@pytest.fixture(scope="module")
-def runs(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return the runs of an encoder and of a reranker over its kind of candidates."""
-    folder = tmp_path_factory.mktemp("two-stages")
-    data = replace(
-        tiny_recipe.data, validation_share=0.35, every_positive_known=True, catalogue=tiny_data / "products.csv"
-    )
-    train(replace(tiny_recipe, data=data, method="none"), folder / "encoder")
-    recipe = replace(
-        tiny_recipe,
-        stage="reranker",
-        data=data,
-        lora=LoraRecipe(rank=8, targets=("all-linear",)),
-        loss=LossRecipe(name="listwise", hard_negatives=2),
-        negatives=NegativesRecipe(mined=2, from_rank=1, to_rank=20),
-        optimizer=OptimizerRecipe(epochs=4, batch_size=16, learning_rate=1e-2),
-    )
-    train(recipe, folder / "reranker")
-    return folder / "encoder", folder / "reranker"
-
-
-@pytest.fixture(scope="module")
-def two_stages(runs: tuple[Path, Path], tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Generation:
-    order = ExportOrder(
-        runs[0], tiny_data / "products.csv", tmp_path_factory.mktemp("generations"), CONFIG, reranker=runs[1]
-    )
-    return export_generation(order)
+CONFIG = ExportConfig(threads=1)
 
 
 @pytest.fixture
@@ -140,9 +109,7 @@ def test_a_reranker_of_another_generation_is_refused(copy: Generation) -> None:
     weights = load_file(path)
     weights["classifier.weight"] = weights["classifier.weight"] + 1
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(
-        ModelError, match=r"reranker .* must be that of the generation, [0-9a-f]{12}, got [0-9a-f]{12}"
-    ):
+    with pytest.raises(ModelError, match=r"reranker .* must be that of the generation, [0-9a-f]{12}, got [0-9a-f]{12}"):
         Searcher.load(copy)
     shutil.rmtree(copy.folder / RERANKER_FOLDER)
     with pytest.raises(ModelError, match=r"reranker .* is missing, which the generation has: export again"):
@@ -164,8 +131,8 @@ def test_a_graph_of_another_reranker_is_refused(two_stages: Generation) -> None:
         GraphScorer.load(graph.with_name("nowhere.onnx"), fingerprint="f" * 64, pad_id=0)
 
 
-def test_the_run_of_an_encoder_is_no_reranker(runs: tuple[Path, Path], tiny_data: Path, tmp_path: Path) -> None:
-    order = ExportOrder(runs[0], tiny_data / "products.csv", tmp_path, CONFIG, reranker=runs[0])
+def test_the_run_of_an_encoder_is_no_reranker(two_stage_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
+    order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path, CONFIG, reranker=two_stage_runs[0])
     with pytest.raises(ModelError, match="--reranker must be the run of a reranker, got one of stage 'encoder'"):
         export_generation(order)
     with pytest.raises(ModelError, match=r"is no run folder: recipe\.json cannot be read"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -44,7 +44,7 @@ class Yardstick:
 
     searcher: Searcher  # as the server runs it
     padded: OnnxEncoder  # the same encoder by the graph that the served one is made of
-    knobs: SearchKnobs = SearchKnobs()
+    knobs: SearchKnobs = field(default_factory=SearchKnobs)
 
     @classmethod
     def load(cls, generation: Generation, *, threads: int, rerank: int | None = None) -> Yardstick:
