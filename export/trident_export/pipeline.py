@@ -41,7 +41,7 @@ from trident.rights import give_rights
 from trident_export.engine.profiles import make_profiles
 from trident_export.job import EmbeddingProgress, ExportJob, ExportOrder
 from trident_export.judge.served_queries import served_queries
-from trident_export.merge.reranker import require_reranker
+from trident_export.merge.reranker import require_stage
 from trident_export.parts import fill_repository, part_hashes
 from trident_export.progress_rows import Stage, Stages
 from trident_export.stages.answers import answer_golden, judge_quality
@@ -193,8 +193,9 @@ def _check(order: ExportOrder) -> None:
     for name in (BASE_FILE, TEST_PAIRS_FILE):
         if not (order.run / name).is_file():
             raise ModelError(f"{order.run} is no run folder: it has no {name}; make one with trident train")
+    require_stage(order.run, "encoder", "the run")
     if order.reranker is not None:
-        require_reranker(order.reranker)
+        require_stage(order.reranker, "reranker", "the run of --reranker")
     require_comparable(order.output, force=order.force)
 
 

@@ -133,8 +133,10 @@ def test_a_graph_of_another_reranker_is_refused(two_stages: Generation) -> None:
 
 def test_the_run_of_an_encoder_is_no_reranker(two_stage_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
     order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path, CONFIG, reranker=two_stage_runs[0])
-    with pytest.raises(ModelError, match="--reranker must be the run of a reranker, got one of stage 'encoder'"):
+    with pytest.raises(ModelError, match="the run of --reranker must be that of stage 'reranker', got one of"):
         export_generation(order)
+    with pytest.raises(ModelError, match="the run must be that of stage 'encoder', got one of stage 'reranker'"):
+        export_generation(replace(order, run=two_stage_runs[1]))
     with pytest.raises(ModelError, match=r"is no run folder: recipe\.json cannot be read"):
         export_generation(replace(order, reranker=tmp_path))
 

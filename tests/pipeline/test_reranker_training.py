@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +26,8 @@ from trident_train.recipe import (
     SelectionRecipe,
     TrainRecipe,
 )
+from trident_train.report.card import build_upload
+from trident_train.report.run_folder import load_run
 from trident_train.reranker.model import load_classifier
 from trident_train.run import train
 
@@ -160,3 +166,22 @@ def test_more_recipes_that_are_refused(recipe: TrainRecipe, tmp_path: Path) -> N
         train(replace(recipe, lora=LoraRecipe(top_layers=1)), tmp_path / "run")
     with pytest.raises(ModelError, match=r"a pair must have at most 128 tokens, the positions of .*, got 131"):
         train(replace(recipe, text=replace(recipe.text, query_max_tokens=100)), tmp_path / "run")
+
+
+def test_the_model_cards_code_runs(run: Path, tmp_path: Path, tiny_model: Path) -> None:
+    """As it stands in the card, but for the place of a base model that is on no hub."""
+    folder = build_upload(run, tmp_path / "upload", repo_id=None, allow_worse=True)
+    card = (folder / "README.md").read_text("utf-8")
+    assert "cross-encoder" in card
+    assert "| first stage |" in card
+    (code,) = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+    code = code.replace(json.dumps(tiny_model.name), json.dumps(str(tiny_model)))
+    with contextlib.chdir(folder):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)) == 3
+
+
+def test_a_reranker_is_no_encoder(run: Path) -> None:
+    with pytest.raises(ModelError, match="an encoder is needed, got the run of a reranker"):
+        load_run(run)

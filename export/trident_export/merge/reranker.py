@@ -32,18 +32,23 @@ class RerankerMerge:
     difference_to_adapter: float
 
 
-def require_reranker(run: Path) -> None:
-    """Refuse a run that is none of a reranker.
+def require_stage(run: Path, wanted: str, what: str) -> None:
+    """Refuse a run of another stage.
+
+    Args:
+        run: A run folder.
+        wanted: ``encoder`` or ``reranker``.
+        what: Names the run in errors.
 
     Raises:
-        ModelError: If it is missing, or an encoder's.
+        ModelError: If it is missing, or of another stage.
     """
     try:
         stage = json.loads((run / RECIPE_FILE).read_text(encoding="utf-8")).get("stage", "encoder")
     except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{run} is no run folder: {RECIPE_FILE} cannot be read ({error}); train a reranker") from error
-    if stage != "reranker":
-        raise ModelError(f"--reranker must be the run of a reranker, got one of stage '{stage}' ({run}): train one")
+        raise ModelError(f"{run} is no run folder: {RECIPE_FILE} cannot be read ({error}); train one") from error
+    if stage != wanted:
+        raise ModelError(f"{what} must be that of stage '{wanted}', got one of stage '{stage}' ({run})")
 
 
 def merge_reranker(run: Path, output: Path) -> RerankerMerge:

@@ -82,6 +82,7 @@ def render_page(results: RunResults, *, name: str) -> str:
         name=name,
         report=report,
         trained_arm=results.trained_arm,
+        before_name=before_arm(report),
         sources=sources,
         training=training,
         kept=None if report["trained"] is None else kept_text(report["trained"]),

@@ -106,6 +106,10 @@ def load_run(folder: Path, *, text: TextContract | None = None) -> Encoder:
     from peft import PeftModel  # slow to import
 
     recipe = read_recipe(folder)
+    if recipe.stage != "encoder":
+        raise ModelError(
+            f"an encoder is needed, got the run of a {recipe.stage} ({folder}): its report has its figures"
+        )
     contract = text or recipe.text
     if (folder / MODEL_FOLDER).is_dir():
         return Encoder.load(folder / MODEL_FOLDER, contract)
