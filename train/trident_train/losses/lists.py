@@ -32,11 +32,11 @@ def pairwise_loss(logits: Tensor, lists: Tensor) -> Tensor:
 
 def listwise_loss(logits: Tensor, lists: Tensor) -> Tensor:
     """Return the mean over lists of minus the log of the relevant product's softmax; as ``pairwise_loss``."""
-    is_first = _is_first(lists)
-    count = int(lists[-1]) + 1
-    highest = torch.full((count,), -torch.inf, device=logits.device).index_reduce(0, lists, logits.detach(), "amax")
-    total = torch.zeros(count, device=logits.device).index_add(0, lists, torch.exp(logits - highest[lists]))
-    return (torch.log(total) + highest - logits[is_first]).mean()
+    sizes = torch.bincount(lists)  # (lists,)
+    places = torch.arange(len(lists), device=lists.device) - (torch.cumsum(sizes, dim=0) - sizes)[lists]  # (N,)
+    rows = torch.full((len(sizes), int(sizes.max())), -torch.inf, dtype=logits.dtype, device=logits.device)
+    rows = rows.index_put((lists, places), logits)  # (lists, longest), each from its start
+    return -torch.log_softmax(rows, dim=1)[:, 0].mean()
 
 
 def _is_first(lists: Tensor) -> Tensor:
