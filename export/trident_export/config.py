@@ -62,6 +62,7 @@ class ExportConfig:
     reranked: int = 20  # candidates of each that a reranker is judged by, and gets where it is on
     rerank: int | None = None  # where a request does not say; None: ``reranked`` if validation queries gain, else 0
     rerank_budget_ms: float | None = None  # milliseconds that they may take then; None: all they need
+    reuse_graph: bool = True  # of an encoder that was exported before, from the cache; it is proven again all the same
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
     encoding: str | None = None  # of the catalogue where it is text; None: UTF-8

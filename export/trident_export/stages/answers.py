@@ -9,10 +9,10 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import GOLDEN_FILE, TEST_PAIRS_FILE
 from trident.generation.golden import GOLDEN_K, save_golden
 from trident.index.index import VectorIndex
+from trident.quality.measuring import measure_quality
 from trident.ranking.reranking import Reranker
 from trident_export.job import ExportJob
 from trident_export.judge.golden import golden_answers, reranked_answers
-from trident_export.judge.quality import measure_quality
 from trident_export.stages.reranker import ExportedReranker
 
 GOLDEN_QUERIES = 50

@@ -68,8 +68,8 @@ class TritonPythonModel:
         is_live = not asks_base(request.request_id())
         try:
             check_deadline(request.parameters())
-            raw, retriever = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever
-            knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), retriever.attributes)
+            raw, attributes = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever.attributes
+            knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), attributes)
             texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
             knobs = with_texts(knobs, texts)
             self.instance.searcher.check(knobs)
