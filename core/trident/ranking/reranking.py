@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder.pairs import join_pair
+from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ModelError
 from trident.ranking.pair_scorer import PairScorer
@@ -106,6 +107,15 @@ class Reranker:
         self.cache = PairCache() if cache is None else cache
         self._pair_s = 0.0  # that a pair took lately
         self.counts = Counts()
+
+    @property
+    def contract(self) -> TextContract:
+        """Lengths of query and product."""
+        return self._tokenizer.contract
+
+    def parts(self) -> tuple[PairScorer, TextTokenizer]:
+        """Return what scores, and what makes tokens of texts."""
+        return self._scorer, self._tokenizer
 
     def now(self) -> float:
         """Return the time on the clock that budgets are counted by, in seconds."""
