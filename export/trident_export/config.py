@@ -61,6 +61,7 @@ class ExportConfig:
     judged_queries: int = 500  # of validation, and held-out ones, whose candidates calibrate and judge what ranks them
     reranked: int = 20  # candidates of each that a reranker is judged by, and gets where it is on
     rerank: int | None = None  # where a request does not say; None: ``reranked`` if validation queries gain, else 0
+    trees: bool = False  # fitted over what the stages say, and served where validation queries gain; needs LightGBM
     rerank_budget_ms: float | None = None  # milliseconds that they may take then; None: all they need
     reuse_graph: bool = True  # of an encoder that was exported before, from the cache; it is proven again all the same
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime

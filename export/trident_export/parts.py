@@ -20,12 +20,13 @@ from trident.generation.plan import PlanManifest
 from trident.index.files import CUTS_FILE
 from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE
 from trident.ranking.calibration import CALIBRATION_FILE
+from trident.ranking.trees import TREES_FILE
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import assemble, template_folder
 from trident_export.stages.encoder import Encoder
 
-OPTIONAL_FILES = {"calibration": CALIBRATION_FILE}  # of the retriever, by part
+OPTIONAL_FILES = {"calibration": CALIBRATION_FILE, "trees": TREES_FILE}  # of the retriever, by part
 
 
 def part_hashes(

@@ -54,6 +54,7 @@ from trident_export.stages.engine import export_engine, place_engine
 from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate, require_comparable
 from trident_export.stages.reranker import export_reranker, served_second_stage
+from trident_export.stages.trees import export_trees
 
 BASE_FILE = "base.json"
 VERSIONS_OF = (
@@ -123,9 +124,11 @@ def export_generation(
         )
         found = find_candidates(job, served, encoder.tokenizer, index, depth=max(CANDIDATES, job.config.reranked))
         second = export_reranker(job, found)
+        trees = export_trees(job, found, second)
         answer_golden(job, served, encoder.tokenizer, index, second)
         quality = judge_quality(job, served, encoder.tokenizer, index)
-        quality |= export_calibration(job, found, second) | ({} if second is None else second.quality)
+        quality |= export_calibration(job, found, second, trees) | ({} if second is None else second.quality)
+        quality |= {} if trees is None else trees.quality
         settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
         del index, products, served, found  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
@@ -145,6 +148,7 @@ def export_generation(
                 graph=graph.name,
                 query_tokens=profiles[0].opt[1],
                 calibration=hashes.get("calibration", ""),
+                trees=hashes.get("trees", ""),
                 **served_second_stage(second, job.config),
             )
             with job.stages.stage("repository") as notes:

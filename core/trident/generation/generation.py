@@ -57,6 +57,7 @@ class Identity:
     graph: str = ONNX_FILE  # what the CPU server runs: a file of the encoder's version folder
     query_tokens: int = QUERY_TOKENS  # that queries are padded to, for encoders that batch equal lengths only
     calibration: str = ""  # SHA-256 of the maps from scores to probabilities; empty: there are none
+    trees: str = ""  # SHA-256 of those that put what the second stage scored in order; empty: there are none
     reranker: str = ""  # fingerprint of the second stage; empty: there is none
     reranker_precision: str = "fp32"  # of its graph, as a CPU runs it
     rerank: int = 0  # candidates that it gets where a request does not say

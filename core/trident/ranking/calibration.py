@@ -26,8 +26,8 @@ from trident.encoder.base_model import file_sha256
 from trident.errors import ConfigError, GenerationError
 
 CALIBRATION_FILE = "calibration.json"
-DENSE, RERANKER = "dense", "reranker"  # stages: the cosine, the logit of a pair
-STAGES = (DENSE, RERANKER)
+DENSE, RERANKER, TREES = "dense", "reranker", "trees"  # stages: the cosine, the logit of a pair, the last one's score
+STAGES = (DENSE, RERANKER, TREES)
 STEEPEST = 500.0  # log-odds of any score: the probability of one beyond them is 0 or 1 in 64 bits, whatever it is
 NARROWEST = 1e-9  # of the unit interval's ends, below the distance of the two largest cosines in 32 bits
 DECIMALS = 6  # of a probability in an answer

@@ -24,6 +24,7 @@ from trident.generation.generation import (
 from trident.generation.golden import GOLDEN_K, GoldenAnswer
 from trident.ranking.pair_scorer import load_scorer
 from trident.ranking.reranking import Reranker
+from trident.ranking.trees import Trees
 from trident.search.live_retriever import live_retriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
@@ -60,8 +61,8 @@ class Searcher:
             threads=threads,
         )
         retriever = Retriever.load(generation.version_folder("retriever"), flat_threads=threads)
-        folder = generation.folder / RERANKER_FOLDER
-        return cls(tokenizer, encoder, retriever, _second_stage(folder, retriever, threads=threads))
+        folders = (generation.folder / RERANKER_FOLDER, generation.version_folder("retriever"))
+        return cls(tokenizer, encoder, retriever, _second_stage(folders, retriever, threads=threads))
 
     @classmethod
     def load_parts(
@@ -98,7 +99,8 @@ class Searcher:
             kernels=kernels,
         )
         retriever = Retriever.load(folders[2], flat_threads=index_threads)
-        second = _second_stage(folders[1] / RERANKER_FOLDER, retriever, threads=threads, kernels=kernels)
+        of_second = (folders[1] / RERANKER_FOLDER, folders[2])
+        second = _second_stage(of_second, retriever, threads=threads, kernels=kernels)
         alone = cls(tokenizer, encoder, retriever)
         live = live_retriever(retriever, lambda titles: alone.embed(titles, "product"))
         return cls(tokenizer, encoder, live, second)
@@ -148,20 +150,29 @@ class Searcher:
         return answers_of(queries, self.search(queries, [SearchKnobs(k=k)] * len(queries)))
 
 
-def _second_stage(folder: Path, retriever: Retriever, *, threads: int = 1, kernels: str = "auto") -> SecondStage | None:
+def _second_stage(
+    folders: tuple[Path, Path], retriever: Retriever, *, threads: int = 1, kernels: str = "auto"
+) -> SecondStage | None:
     """Return the second stage of a generation; None: it has none.
 
+    Args:
+        folders: Of the reranker, and of the retriever, where trees are.
+        retriever: Of the same generation.
+        threads: Of the reranker.
+        kernels: As for the encoder.
+
     Raises:
-        ModelError: If it is missing, damaged or of another generation.
+        TridentError: If it is missing, damaged or of another generation.
     """
     identity = retriever.identity
     if not identity.reranker:
         return None
     precision = identity.reranker_precision
     scorer, tokenizer = load_scorer(
-        folder, fingerprint=identity.reranker, precision=precision, threads=threads, kernels=kernels
+        folders[0], fingerprint=identity.reranker, precision=precision, threads=threads, kernels=kernels
     )
-    return SecondStage.of(Reranker(scorer, tokenizer), retriever.calibration, identity)
+    trees = Trees.load(folders[1], sha256=identity.trees) if identity.trees else None
+    return SecondStage.of(Reranker(scorer, tokenizer), retriever.calibration, identity, trees)
 
 
 def answers_of(queries: Sequence[str], hits: Hits) -> list[GoldenAnswer]:

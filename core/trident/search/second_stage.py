@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from trident.errors import DataError
 from trident.generation.generation import Identity
-from trident.ranking.calibration import DECIMALS, RERANKER, Calibration
+from trident.ranking.calibration import DECIMALS, RERANKER, TREES, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker, Task, reranked_order
+from trident.ranking.trees import Trees, tree_features
 from trident.search.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import PROBABILITY, Hits
 from trident.search.tensors import EMPTY_SCORE
 
+OF_EACH_HIT = frozenset({"attributes", "explain"})  # in details: lists with an item for each product
 RERANKED = "reranked"  # in details: how many products the second stage scored
 CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
 
@@ -33,17 +35,26 @@ class SecondStage:
         calibration: Of the generation.
         default: Candidates reranked; 0: none.
         budget_ms: Milliseconds a request; None: all it needs.
+        trees: Put what was scored in order; None: logits do.
     """
 
     reranker: Reranker
     calibration: Calibration
     default: int = 0
     budget_ms: float | None = None
+    trees: Trees | None = None
 
     @classmethod
-    def of(cls, reranker: Reranker, calibration: Calibration, identity: Identity) -> SecondStage:
+    def of(
+        cls, reranker: Reranker, calibration: Calibration, identity: Identity, trees: Trees | None = None
+    ) -> SecondStage:
         """Return the second stage of a generation."""
-        return cls(reranker, calibration, identity.rerank, identity.rerank_budget_ms)
+        return cls(reranker, calibration, identity.rerank, identity.rerank_budget_ms, trees)
+
+    @property
+    def map(self) -> ScoreMap | None:
+        """The map of the scores that decide: of trees where there are any, else of logits."""
+        return self.calibration.of(RERANKER if self.trees is None else TREES)
 
     def wanted(self, knob: SearchKnobs) -> int:
         """Return how many candidates of a search are reranked; 0 where something else decides the order."""
@@ -59,7 +70,7 @@ class SecondStage:
         offset = 0 if page is None else page.offset
         whole = None if page is None else replace(page, offset=0)
         k = max(offset + knob.k, self.wanted(knob))
-        likely = knob.min_probability if self.calibration.of(RERANKER) is None else None
+        likely = knob.min_probability if self.map is None else None
         return replace(knob, k=k, page=whole, min_probability=likely)
 
     def reranked(
@@ -96,7 +107,7 @@ class SecondStage:
             places = np.arange(int(hits.counts[row, 0]), dtype=np.intp)
             details = hits.details[row, 0]
             if row in logits:
-                places, details = self._places(logits[row], knob, hits, row)
+                places, details = self._places(queries[row], logits[row], knob, hits, row)
             made.fill(row, hits, places[: knob.k], details)
         return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways)
 
@@ -106,24 +117,39 @@ class SecondStage:
         titles = [title.decode() for title in hits.titles[row, :count]]
         return Task(query, titles, None if budget_ms is None else budget_ms / 1000)
 
+    def _scores(self, query: str, logits: NDArray[np.float32], hits: Hits, row: int) -> NDArray[np.float32]:
+        """Return what decides the order of the first products of a row: their logits, or what trees make of them."""
+        if self.trees is None or not len(logits):
+            return logits
+        order = reranked_order(logits, len(logits))
+        titles = [title.decode() for title in hits.titles[row, order]]
+        features = tree_features(query, titles, hits.scores[row, order], logits[order])
+        scores = np.empty_like(logits)
+        scores[order] = self.trees.score(features)
+        return scores
+
     def _places(
-        self, logits: NDArray[np.float32], knob: SearchKnobs, hits: Hits, row: int
+        self, query: str, logits: NDArray[np.float32], knob: SearchKnobs, hits: Hits, row: int
     ) -> tuple[NDArray[np.intp], bytes]:
         """Return the places of a row's hits in their new order, cut to its page, and what is said of them."""
         told: dict[str, Any] = json.loads(hits.details[row, 0])
-        places = reranked_order(logits, int(hits.counts[row, 0]))
+        scores = self._scores(query, logits, hits, row)
+        before = reranked_order(logits, int(hits.counts[row, 0]))  # equal scores of trees are in this order
+        places = np.concatenate(
+            [before[reranked_order(scores[before[: len(logits)]], len(logits))], before[len(logits) :]]
+        )
         chances = told.pop(PROBABILITY, None)
-        pairs = self.calibration.of(RERANKER)
-        if pairs is not None and chances is not None:
-            chances[: len(logits)] = pairs.probability(logits).round(DECIMALS).tolist()
+        if self.map is not None and chances is not None:
+            exact = self.map.probability(scores)
+            chances[: len(logits)] = exact.round(DECIMALS).tolist()
             if knob.min_probability is not None:
                 likely = np.array(chances, dtype=np.float64)
-                likely[: len(logits)] = pairs.probability(logits)
+                likely[: len(logits)] = exact
                 places = places[likely[places] >= knob.min_probability]
         offset = 0 if knob.page is None else knob.page.offset
         places = places[offset : offset + knob.k]
-        if "attributes" in told:
-            told["attributes"] = [told["attributes"][place] for place in places]
+        for name in OF_EACH_HIT & told.keys():
+            told[name] = [told[name][place] for place in places]
         told[RERANKED] = len(logits)
         if chances is not None:
             told[PROBABILITY] = [chances[place] for place in places]
@@ -184,7 +210,7 @@ def check_rerank(knobs: Sequence[SearchKnobs], stage: SecondStage | None, genera
                 f"{RERANK_BUDGET} and a response cache exclude each other, which would keep a cut answer for good: "
                 f"ask without it, or serve without --cache"
             )
-        uncalibrated = stage is not None and stage.wanted(knob) and stage.calibration.of(RERANKER) is None
+        uncalibrated = stage is not None and stage.wanted(knob) and stage.map is None
         if uncalibrated and knob.min_probability is not None:
             raise DataError(
                 f"{MIN_PROBABILITY} needs a calibration of the reranker, and generation {generation} has none: ask "

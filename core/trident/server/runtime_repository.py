@@ -160,10 +160,11 @@ def check_identities(generation: Generation) -> None:
         graph=generation.cpu_graph().name if served else "a graph of the manifest",
         calibration=manifest.parts.get("calibration", ""),
         reranker=manifest.parts.get("reranker", ""),
+        trees=manifest.parts.get("trees", ""),
     )
     for model in (*COMPONENTS, *ENSEMBLES, *further_models(generation.repository)):
         found = Identity.load(generation.version_folder(model))
-        for name in ("id", "serial", "encoder_fingerprint", "graph", "calibration", "reranker"):
+        for name in ("id", "serial", "encoder_fingerprint", "graph", "calibration", "reranker", "trees"):
             if getattr(found, name) != getattr(wanted, name):
                 raise GenerationError(
                     f"generation {generation.id}: {name} of its {model} must be {getattr(wanted, name)} as in the "

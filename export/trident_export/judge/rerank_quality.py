@@ -65,6 +65,20 @@ class FoundProducts:
         judged = self.pairs.take(row for row, each in enumerate(self.pairs.queries) if normalized_query(each) in wanted)
         return catalogue_ndcg_by_query(judged, ranked)
 
+    def labels(self) -> dict[str, dict[str, int]]:
+        """Return the labels of the judged candidates of each query that has a relevant one among them."""
+        known: dict[str, dict[str, int]] = {}
+        judged = zip(self.pairs.queries, self.pairs.product_ids, self.pairs.labels.tolist(), strict=True)
+        for query, product, label in judged:
+            known.setdefault(normalized_query(query), {})[product] = int(label)
+        found = {}
+        for query, products in self.product_ids.items():
+            own = known.get(normalized_query(query), {})
+            labels = {each: own.get(each, 0) for each in products if each in own or self.every_positive_known}
+            if any(labels.values()):
+                found[query] = labels
+        return found
+
     def best(self, logits: Mapping[str, NDArray[np.float32]]) -> list[list[str]]:
         """Return the ten best products of each query, as logits put them."""
         return [

@@ -7,23 +7,27 @@ from typing import Any
 from trident.config import to_table
 from trident.errors import DataError
 from trident.quality.reliability import Reliability, reliability
-from trident.ranking.calibration import DENSE, RERANKER, Calibration, Kind, ScoreMap
+from trident.ranking.calibration import DENSE, RERANKER, TREES, Calibration, Kind, ScoreMap
 from trident.ranking.fitting import fit_map
 from trident_export.job import ExportJob
 from trident_export.judge.reliability_figure import save_figure
 from trident_export.stages.candidates import FoundBoth
 from trident_export.stages.reranker import ExportedReranker
+from trident_export.stages.trees import ExportedTrees
 
 FIGURE_FILE = "calibration-{stage}.svg"
 
 
-def export_calibration(job: ExportJob, found: FoundBoth, second: ExportedReranker | None) -> dict[str, Any]:
+def export_calibration(
+    job: ExportJob, found: FoundBoth, second: ExportedReranker | None, trees: ExportedTrees | None
+) -> dict[str, Any]:
     """Return ``calibration``, the figures of each map that the generation gets; nothing where there can be none.
 
     Args:
         job: The export.
         found: What the first stage serves for validation queries and held-out ones.
         second: The second stage, whose logits get a map too; None: there is none.
+        trees: The last stage, whose scores do; None: there is none.
     """
     with job.stages.stage("calibration") as notes:
         maps: dict[str, ScoreMap] = {}
@@ -32,6 +36,8 @@ def export_calibration(job: ExportJob, found: FoundBoth, second: ExportedReranke
         judged = {DENSE: tuple(each.judged_cosines() for each in found)}
         if second is not None:
             judged[RERANKER] = (second.validation, second.held_out)
+        if trees is not None:
+            judged[TREES] = (trees.validation, trees.held_out)
         for stage, (validation, held_out) in judged.items():
             try:
                 kinds: tuple[Kind, ...] = ("platt", "beta") if stage == DENSE else ("platt",)

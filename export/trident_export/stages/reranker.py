@@ -48,7 +48,9 @@ class ExportedReranker:
         validation: Judged candidates of validation queries with their logits.
         held_out: The same of held-out queries.
         quality: What was measured.
-        scorer: As it is served here, and its tokenizer.
+        scorer: As it is served here.
+        tokenizer: Of its text contract.
+        logits: Of the candidates of validation queries, and of held-out ones.
     """
 
     fingerprint: str
@@ -60,6 +62,7 @@ class ExportedReranker:
     quality: dict[str, Any]
     scorer: PairScorer
     tokenizer: TextTokenizer
+    logits: tuple[dict[str, NDArray[np.float32]], ...]
 
 
 def export_reranker(job: ExportJob, found: FoundBoth) -> ExportedReranker | None:
@@ -132,6 +135,7 @@ def _judged(
     with job.stages.stage("reranking") as notes:
         changes: list[Interval] = []
         judged: list[Candidates] = []
+        of_both: list[dict[str, NDArray[np.float32]]] = []
         means = []
         for side in found:
             logits = side.logits(scorer, tokenizer, config.reranked)
@@ -139,6 +143,7 @@ def _judged(
             changes.append(change_of(new, old))
             means.append((float(np.mean(list(old.values()))), float(np.mean(list(new.values())))))
             judged.append(side.judged_logits(logits))
+            of_both.append(logits)
         rerank = config.rerank if config.rerank is not None else config.reranked if changes[0].low > 0 else 0
         said = "on" if rerank else "off where a request does not ask"
         (chosen, held_out), (before, after) = changes, means[1]
@@ -161,7 +166,16 @@ def _judged(
         "rerank": f"{rerank} candidates, {config.rerank_budget_ms} ms, {precision}",
     }
     return ExportedReranker(
-        fingerprint, parts, rerank, precision, judged[0], judged[1], {"reranked": quality}, scorer, tokenizer
+        fingerprint=fingerprint,
+        parts=parts,
+        rerank=rerank,
+        precision=precision,
+        validation=judged[0],
+        held_out=judged[1],
+        quality={"reranked": quality},
+        scorer=scorer,
+        tokenizer=tokenizer,
+        logits=tuple(of_both),
     )
 
 

@@ -120,7 +120,7 @@ def test_the_calibration_of_another_generation_is_refused(saved: tuple[Path, str
         ("[]", "is damaged: "),
         (json.dumps({"dense": {**asdict(BETA), "first": -8.0}}), "is damaged: a calibration must be strictly monotone"),
         (json.dumps({"dense": {"kind": "platt"}}), "is damaged: key 'first' is required"),
-        (json.dumps({"trees": asdict(PLATT)}), "has a map for 'trees', known are dense, reranker"),
+        (json.dumps({"luck": asdict(PLATT)}), "has a map for 'luck', known are dense, reranker, trees"),
     ],
 )
 def test_a_damaged_calibration_is_refused(tmp_path: Path, table: str, message: str) -> None:
