@@ -85,6 +85,7 @@ class AsyncSearchClient(AsyncCatalogueCalls):
         group: str | None = None,
         offset: int = 0,
         like: str | None = None,
+        rules: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query; arguments and errors are those of ``SearchClient.search``."""
@@ -99,6 +100,7 @@ class AsyncSearchClient(AsyncCatalogueCalls):
             group=group,
             offset=offset,
             like=like,
+            rules=rules,
             options=options,
         )
         request = search_requests([query], wanted)[0]

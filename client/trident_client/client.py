@@ -101,6 +101,7 @@ class SearchClient(CatalogueCalls):
         group: str | None = None,
         offset: int = 0,
         like: str | None = None,
+        rules: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query, or for what stands instead of one.
@@ -118,6 +119,7 @@ class SearchClient(CatalogueCalls):
             group: An attribute of which each value gets one product.
             offset: Products left out at the front: the next page.
             like: A product's id instead of a query.
+            rules: Whether merchandisers' rules hold; False answers as if there were none.
             options: What the generation in service knows beyond these, by name; an unknown name is refused.
 
         Raises:
@@ -139,6 +141,7 @@ class SearchClient(CatalogueCalls):
             group=group,
             offset=offset,
             like=like,
+            rules=rules,
             options=options,
         )
         request = search_requests([query], wanted)[0]

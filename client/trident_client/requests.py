@@ -70,6 +70,7 @@ class Wanted:
     group: str | None = None
     offset: int = 0
     like: str | None = None
+    rules: bool = True
     options: Mapping[str, Any] | None = None
 
     def all_options(self) -> Any:
@@ -79,7 +80,8 @@ class Wanted:
             InvalidRequestError: If something is given both ways.
         """
         named = {name: getattr(self, name) for name in ("filter", "fields", "facets", "sort", "group", "like")}
-        return options_of(self.options, {**named, "offset": self.offset or None})
+        more = {"offset": self.offset or None, "rules": None if self.rules else False}
+        return options_of(self.options, {**named, **more})
 
 
 def search_requests(queries: Sequence[str], wanted: Wanted) -> list[Request]:

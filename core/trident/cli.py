@@ -27,6 +27,7 @@ from trident.commands import (
     push,
     report,
     rollback,
+    rules,
     sample,
     search,
     serve,
@@ -75,6 +76,7 @@ app.command(name="promote")(promote.command)
 app.command(name="rollback")(rollback.command)
 app.command(name="generations")(generations.command)
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(rules.app, name="rules")
 app.command(name="verify")(verify.command)
 
 

@@ -48,6 +48,11 @@ def passing_rows(node: Node, attributes: Attributes) -> Rows:
     return rows_of(_mask(node, attributes, None))
 
 
+def which_pass(node: Node, attributes: Attributes, rows: Rows) -> Mask:
+    """Return which of some rows, in any order, pass."""
+    return _mask(node, attributes, rows)
+
+
 def largest(node: Node, attributes: Attributes) -> int:
     """Return how many products pass at most, without a look at any."""
     match node:

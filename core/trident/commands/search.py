@@ -56,6 +56,7 @@ def command(
     group: Annotated[str | None, typer.Option(metavar="NAME", help="An attribute: one product of each value.")] = None,
     offset: Annotated[int, typer.Option(help="Products left out at the front: the next page.")] = 0,
     like: Annotated[str | None, typer.Option(metavar="ID", help="Products like this one, instead of a query.")] = None,
+    rules: Annotated[bool, typer.Option("--rules/--no-rules", help="By the merchandisers' rules, or without.")] = True,
     options: Annotated[
         str | None, typer.Option(metavar="JSON", help="What the generation knows beyond these: one JSON object.")
     ] = None,
@@ -89,10 +90,11 @@ def command(
             }
             if query == LINES:
                 every = {**(more or {}), **{name: value for name, value in narrow.items() if value}}
+                every |= {} if rules else {"rules": False}
                 wanted_of_each = {"k": k, "ef": ef, "min_score": min_score, "options": every}
                 answer_lines(partial(_ask, client, wanted_of_each), STDIN)
                 return
-            result = client.search(query, k=k, ef=ef, min_score=min_score, options=more, **narrow)
+            result = client.search(query, k=k, ef=ef, min_score=min_score, options=more, rules=rules, **narrow)
     except client_package.ClientError as error:
         raise ServerError(str(error)) from error
     if json:

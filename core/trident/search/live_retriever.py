@@ -67,6 +67,11 @@ class LiveRetriever(Retriever):
         self.product_ids, self.titles = base.product_ids, base.titles
         self.base, self.follower = base, follower
 
+    @property
+    def takes_rules(self) -> bool:
+        """Whether merchandisers' rules hold: they are pages, which are not answered."""
+        return False
+
     def for_lone(self, threads: int) -> LiveRetriever:
         """Return the same retriever, whose flat search, where it has one, runs on other threads."""
         lone = copy.copy(self)

@@ -22,6 +22,7 @@ from trident.attributes.ordering import SortKey, parse_group, parse_sort
 from trident.attributes.schema import Field, Schema, shown
 from trident.config import from_table
 from trident.errors import ConfigError, DataError, nearest
+from trident.rules.effects import Effect
 from trident.search.tensors import K_MAX, OPTIONS, OPTIONS_MAX_BYTES
 
 FIELDS, OFFSET, LIKE = "fields", "offset", "like"
@@ -42,6 +43,7 @@ class SearchOptions:
     group: Any = None  # an attribute, one product a value
     offset: int = 0  # products left out at the front, >= 0
     like: str | None = None  # a product's id instead of a query
+    rules: bool = True  # whether merchandisers' rules hold
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -52,6 +54,7 @@ class SearchOptions:
 
 
 NO_OPTIONS = SearchOptions()
+NO_RULES = SearchOptions(rules=False)
 
 T = TypeVar("T")
 
@@ -131,6 +134,7 @@ class Page:
         offset: Products that are left out at the front.
         like: A product's id instead of a query.
         browses: There is neither query nor ``like``: everything that passes, without a score.
+        effect: What merchandisers' rules do to the query; None: nothing.
     """
 
     filter: All | None = None
@@ -141,6 +145,7 @@ class Page:
     offset: int = 0
     like: str | None = None
     browses: bool = False
+    effect: Effect | None = None
 
     @property
     def needs_pool(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from trident.attributes.facets import count_facet
 from trident.attributes.filters import own_field
 from trident.attributes.ordering import first_of_each, sorted_places
 from trident.index.index import VectorIndex
+from trident.rules.effects import BOOST_DEPTH, Effect, no_rows
 from trident.search.options import Page
 from trident.search.permitted import Found, Way, nearest_permitted
 from trident.search.requests import SearchKnobs
@@ -40,6 +41,54 @@ class PageQuery:
     own_row: int = -1
 
 
+@dataclass(frozen=True, eq=False)
+class Ruled:
+    """What merchandisers' rules do to the ranking of one query.
+
+    Attributes:
+        query: The query.
+        left_out: Rows that have no place in the ranking.
+        pins: Rows that stand before it, should they pass; none where an attribute gives the order.
+        boosts: What changes its order; None: nothing does.
+    """
+
+    query: PageQuery
+    left_out: NDArray[np.int64]
+    pins: NDArray[np.int64] = field(default_factory=no_rows)
+    boosts: Effect | None = None
+
+    @classmethod
+    def of(cls, query: PageQuery) -> Ruled:
+        """Return it for a query; without rules there is the product that it is like, which is left out."""
+        own = np.array([query.own_row], dtype=np.int64) if query.own_row >= 0 else no_rows()
+        effect = query.page.effect
+        if effect is None:
+            return cls(query, own)
+        if query.page.sort:
+            return cls(query, np.append(own, effect.excluded))
+        pins = effect.pins[effect.pins != query.own_row]
+        return cls(query, np.append(own, effect.left_out), pins, effect if effect.boosts else None)
+
+    @property
+    def depth(self) -> int:
+        """How many of the best must be known at least."""
+        return 0 if self.boosts is None else BOOST_DEPTH
+
+    def arranged(self, best: Found, index: VectorIndex, attributes: Attributes, permitted: Rows | None) -> Found:
+        """Return the ranking with boosts and pins in it; a pin must pass filter and lowest score as others do."""
+        rows, scores = best.rows, best.scores
+        if self.boosts is not None:
+            order = self.boosts.boosted(rows, scores, attributes)
+            rows, scores = rows[order], scores[order]
+        pins = self.pins if permitted is None else self.pins[np.isin(self.pins, permitted)]
+        if not len(pins):
+            return Found(rows, scores, best.way)
+        cosines: NDArray[np.float32] = index.vectors(pins) @ self.query.vector[0]
+        lowest = self.query.knobs.min_score
+        passes = np.ones(len(pins), dtype=bool) if lowest is None else cosines >= np.float32(lowest)
+        return Found(np.append(pins[passes], rows), np.append(cosines[passes], scores), best.way)
+
+
 class PageSearch:
     """Answers queries over the products of a generation.
 
@@ -57,16 +106,17 @@ class PageSearch:
         """Return the products of a page."""
         page, knobs = query.page, query.knobs
         permitted = self._permitted(page)
+        said = {} if page.effect is None else page.effect.details()
         if page.browses:
             rows, total = self._browsed(page, knobs.k, permitted)
             scores: NDArray[np.float32] = np.zeros(len(rows), dtype=np.float32)
             way: Way = "browse"
-            details: dict[str, Any] = {"way": way, "total": total}
+            details: dict[str, Any] = {"way": way, "total": total, **said}
         else:
             found = self._ranked(query, K_MAX if page.needs_pool else page.offset + knobs.k, permitted, threads)
             places = self._ordered(page, found.rows)[page.offset : page.offset + knobs.k]
             rows, scores, way = found.rows[places], found.scores[places], found.way
-            details = {} if page.filter is None else {"way": way}
+            details = said if page.filter is None else {"way": way, **said}
             permitted = found.rows.astype(np.uint32) if page.facets else permitted  # what facets count
         if page.fields:
             details["attributes"] = [self._attributes.of_row(int(row), page.fields) for row in rows]
@@ -76,10 +126,13 @@ class PageSearch:
 
     def _permitted(self, page: Page, without: str = "") -> Rows | None:
         """Return the rows that pass the filter, all of it or what it says of other fields; None: all."""
-        if page.filter is None:
-            return None
-        node = page.filter.without(without)
-        return passing_rows(node, self._attributes) if node.nodes else None
+        rows = None
+        if page.filter is not None:
+            node = page.filter.without(without)
+            rows = passing_rows(node, self._attributes) if node.nodes else None
+        if page.effect is None:
+            return rows
+        return page.effect.permitted(rows, self._attributes.count, always=page.browses)
 
     def _all(self, permitted: Rows | None) -> Rows:
         return np.arange(self._attributes.count, dtype=np.uint32) if permitted is None else permitted
@@ -90,8 +143,8 @@ class PageSearch:
         A graph that is asked for more finds better ones: what lies beyond its own candidates follows these, so that
         a page is the same whatever is asked for beside it.
         """
-        knobs, index = query.knobs, self._index
-        more = query.own_row >= 0  # it is found too, and left out
+        knobs, index, ruled = query.knobs, self._index, Ruled.of(query)
+        depth, more = max(depth, ruled.depth), len(ruled.left_out)  # those are found too, and left out
         base = max(knobs.k, knobs.ef or index.ef)
         found = nearest_permitted(index, query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
         if depth > base and len(found.rows) >= base:
@@ -100,10 +153,11 @@ class PageSearch:
             rows, scores = np.append(found.rows, deep.rows[rest]), np.append(found.scores, deep.scores[rest])
         else:
             rows, scores = found.rows, found.scores
-        kept = rows != query.own_row
+        kept = ~np.isin(rows, ruled.left_out)
         if knobs.min_score is not None:
             kept &= scores >= np.float32(knobs.min_score)
-        return Found(rows[kept][:depth], scores[kept][:depth], found.way)
+        best = Found(rows[kept][:depth], scores[kept][:depth], found.way)
+        return ruled.arranged(best, index, self._attributes, permitted)
 
     def _ordered(self, page: Page, rows: NDArray[Any], wanted: int | None = None) -> NDArray[np.intp]:
         """Return the places of rows as the page has them, one a group."""

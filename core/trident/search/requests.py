@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trident.attributes.attributes import NO_ATTRIBUTES, Attributes
 from trident.encoder.text import Side
 from trident.errors import DataError
-from trident.search.options import LIKE, NO_OPTIONS, Page, SearchOptions, read_options, read_page
+from trident.search.options import LIKE, NO_OPTIONS, NO_RULES, Page, SearchOptions, read_options, read_page
 from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
 
 
@@ -24,6 +24,7 @@ class SearchKnobs:
     ef: int | None = None  # None: the index's own
     min_score: float | None = None  # None: everything
     page: Page | None = None  # None: the nearest products and nothing else
+    rules: bool = True  # whether merchandisers' rules hold
 
 
 def read_texts(values: NDArray[np.object_], name: str = QUERY, *, may_be_empty: Sequence[bool] = ()) -> list[str]:
@@ -140,15 +141,16 @@ def read_knobs(tensors: KnobTensors, count: int, attributes: Attributes = NO_ATT
     if tensors.options is None and all(values is None for values in sent):
         return [SearchKnobs()] * count
     columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in sent]
-    pages = [None if each == NO_OPTIONS else read_page(each, attributes) for each in options]
-    return [_knobs(*row) for row in zip(*columns, pages, strict=True)]
+    pages = [None if each in (NO_OPTIONS, NO_RULES) else read_page(each, attributes) for each in options]
+    rules = [each.rules for each in options]
+    return [_knobs(*row) for row in zip(*columns, pages, rules, strict=True)]
 
 
-def _knobs(k: int | None, ef: int | None, min_score: float | None, page: Page | None) -> SearchKnobs:
+def _knobs(k: int | None, ef: int | None, min_score: float | None, page: Page | None, rules: bool) -> SearchKnobs:
     if k is not None and not 1 <= k <= K_MAX:
         raise DataError(f"{K} must be 1 to {K_MAX}, got {k}")
     if ef is not None and not 1 <= ef <= EF_MAX:
         raise DataError(f"{EF} must be 1 to {EF_MAX}, got {ef}")
     if min_score is not None and not (math.isfinite(min_score) and -1 <= min_score <= 1):
         raise DataError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
-    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score, page)
+    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score, page, rules)

@@ -112,6 +112,11 @@ class Retriever:
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint, flat_threads=flat_threads)
         return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity, Attributes.load(folder))
 
+    @property
+    def takes_rules(self) -> bool:
+        """Whether merchandisers' rules hold for what it answers."""
+        return True
+
     def for_lone(self, threads: int) -> Retriever:
         """Return the same retriever, whose flat search, where it has one, runs on other threads."""
         lone = copy.copy(self)  # of the same catalogue

@@ -33,6 +33,8 @@ from trident.server.live_serving import (
     start_writer,
 )
 from trident.server.models import ENSEMBLES, further_models
+from trident.server.rules_serving import environment as rules_environment
+from trident.server.rules_serving import freeze, require_rules, thaw
 from trident.server.runtime_repository import check_identities, lay_out, remove_repository
 from trident.server.server import ServerConfig, ServerUrls, TritonServer
 from trident.server.tls import TlsFiles
@@ -133,6 +135,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()  # of one that was killed
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
+        require_rules(generations, variant=options.variant, live=options.live)
         if options.live:
             prepare_live(generations, generation, report=log.info)
         else:
@@ -145,6 +148,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
             server.stop()
             folder.remove_server()
             folder.remove_processes()
+            thaw(folder)
             folder.key_path.unlink(missing_ok=True)
             remove_repository(folder.models)
 
@@ -166,6 +170,8 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
     )
     if options.live:
         add_writer(folder.models)
+    if options.cache:
+        freeze(folder)
     with ExitStack() as undo:
         undo.callback(server.stop)
         server.start()
@@ -236,7 +242,9 @@ def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> 
             *(LIVE_OPTIONS if options.live else ()),
         ),
         tls=options.tls,
-        environment=options.watch.environment() | live_environment(folder, options),
+        environment=options.watch.environment()
+        | live_environment(folder, options)
+        | rules_environment(folder, cache=options.cache),
     )
 
 

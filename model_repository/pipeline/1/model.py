@@ -70,6 +70,7 @@ class TritonPythonModel:
             knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), retriever.attributes)
             texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
             knobs = with_texts(knobs, texts)
+            knobs = self.instance.rules.applied(knobs, texts) if is_live else knobs
             retriever.check_pages(knobs)
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
