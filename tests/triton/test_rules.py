@@ -1,4 +1,4 @@
-"""Merchandisers' rules on a real server: what is asked after they were applied is answered by them, in both instances."""
+"""Merchandisers' rules on a real server: what is asked after they were applied is answered by them, in each instance."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_cache_never_answers_by_older_rules(pair: Any, tmp_path: Path) -> None
         assert refused.returncode == 1
         assert f"the server on HTTP port {http_port} has a response cache" in refused.stderr
         published_path(own.folder).unlink()  # should somebody do it by hand all the same
-        assert client.search(QUERY).hits[0].product_id == product
+        assert client.search(QUERY, k=5).hits[0].product_id == product
         assert client.search("olive rake").details == {}
         folder = ServingFolder.of(own.folder, http_port)
         assert (folder.path / "rules.json").is_file()

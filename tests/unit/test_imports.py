@@ -193,7 +193,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data",),
         ("attributes",),
         ("encoder",),
-        ("index",),
+        ("index", "lexical"),
         ("generation",),
         ("journal",),
         ("live",),

@@ -125,7 +125,7 @@ def test_a_server_that_can_follow_says_which_generation_is_asked(generations: Pa
     folder.write_state(priced.id, None)
     assert serving_generation(generations).id == priced.id
     folder.write_state("f" * 16, priced.id)
-    with pytest.raises(GenerationError, match="generation 'f{16}' is not in"):
+    with pytest.raises(GenerationError, match=r"generation 'f{16}' is not in"):
         serving_generation(generations)
 
 
