@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+WINDOW = 12  # characters before the first unknown one: a typo further back would have shown earlier
+
 
 def one_edit_away(text: str, letters: Sequence[str], known: int) -> Iterator[str]:
     """Yield texts that become another by one letter left out, put in, or changed, or by two swapped.
@@ -13,10 +15,11 @@ def one_edit_away(text: str, letters: Sequence[str], known: int) -> Iterator[str
     Args:
         text: What was typed.
         letters: What a letter may be.
-        known: How many characters of the text are the beginning of something: no edit lies behind them.
+        known: How many characters of the text are the beginning of something: no edit lies behind them, nor ``WINDOW``
+            before their end.
     """
     put_in = [letter for letter in letters if not letter.isdigit()]
-    for place in range(1, min(known, len(text) - 1) + 1):
+    for place in range(max(1, known - WINDOW + 1), min(known, len(text) - 1) + 1):
         before, here, after = text[:place], text[place], text[place + 1 :]
         if not here.isdigit():
             yield before + after

@@ -28,14 +28,12 @@ BREAKS = re.compile(
 )  # between phrases
 EDGES = ".'`\u2019-\u2013\u2014_*/\\"
 # Words that lead on to another, or from one, in the languages of the catalogues that Trident was tried on.
-LEADING = frozenset(  # noqa: SIM905 - a list of a line a word would be longer than the module
-    "a an and at by for from in of on or the to with without your "  # English
-    "au aux avec de des du en et la le les ou pour sans sur un une "  # French
-    "am auf aus das dem den der des die ein eine einen fuer für im in mit ohne oder und von vom zum zur "  # German
-    "al con da dal de del della di e el en i il la las lo los o para per por sin su un una y "  # Italian, Spanish
-    "com do dos em na no os um uma "  # Portuguese
-    "een en het met of op te van voor zonder".split()  # Dutch
-)
+ENGLISH = "a an and at by for from in of on or the to with without your"
+FRENCH = "au aux avec de des du en et la le les ou pour sans sur un une"
+GERMAN = "am auf aus das dem den der des die ein eine einen für im in mit ohne oder und von vom zum zur"
+ITALIAN_SPANISH = "al con da dal de del della di e el en i il la las lo los o para per por sin su un una y"
+OTHERS = "com do dos em na no os um uma een en het met of op te van voor zonder"
+LEADING = frozenset(" ".join((ENGLISH, FRENCH, GERMAN, ITALIAN_SPANISH, OTHERS)).split())
 
 
 @dataclass(frozen=True)
