@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.address import Protocol
-from trident_client.answers import read_embeddings, read_results
+from trident_client.answers import read_embeddings, read_results, read_suggestions
 from trident_client.behaviour import Behaviour
 from trident_client.catalogue import CatalogueCalls
 from trident_client.connection import Connecting
-from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests
-from trident_client.results import SearchResult, ServerInfo
+from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests, suggest_request
+from trident_client.results import SearchResult, ServerInfo, SuggestResult
 from trident_client.tensors import K_DEFAULT
 from trident_client.tls import Tls
 from trident_client.transport import Transport
@@ -159,6 +159,20 @@ class SearchClient(CatalogueCalls):
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
         requests = search_requests(queries, Wanted(k=k, ef=ef, min_score=min_score, options=options))
         return [result for each in requests for result in read_results(each, self._transport.infer(each))]
+
+    def suggest(self, prefix: str, *, k: int = K_DEFAULT) -> SuggestResult:
+        """Return what somebody may be about to type, best first: queries of others, and phrases of the catalogue.
+
+        Args:
+            prefix: What was typed so far; a blank at its end says that a word is complete. Empty: the best of all.
+            k: Suggestions at most, 1 to 100.
+
+        Raises:
+            ServerUnavailableError: If nobody answers, or the generation in service has no suggestions.
+            ClientError: As for ``search``.
+        """
+        request = suggest_request(prefix, k)
+        return read_suggestions(request, self._transport.infer(request))
 
     def embed(self, texts: Sequence[str], *, side: Literal["query", "product"] = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D) float32, unit length, of N texts, all of one generation.

@@ -31,6 +31,7 @@ from trident.commands import (
     sample,
     search,
     serve,
+    suggest,
     train,
     tune,
     verify,
@@ -71,6 +72,7 @@ app.command(name="bench")(bench.command)
 app.command(name="tune")(tune.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
+app.command(name="suggest")(suggest.command)
 app.command(name="gateway")(gateway.command)
 app.command(name="promote")(promote.command)
 app.command(name="rollback")(rollback.command)

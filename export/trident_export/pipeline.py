@@ -49,6 +49,7 @@ from trident_export.stages.encoder import export_encoder, export_precisions, ser
 from trident_export.stages.engine import export_engine, place_engine
 from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate, require_comparable
+from trident_export.stages.suggestions import export_suggestions
 
 BASE_FILE = "base.json"
 VERSIONS_OF = (
@@ -103,6 +104,7 @@ def export_generation(
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
         export_attributes(job)
+        export_suggestions(job)
         if position is not None:
             save_known(known_at(output, position), job.parts / KNOWN_FILE)
         encoder = export_encoder(job)

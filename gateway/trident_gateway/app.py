@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -16,7 +16,7 @@ from trident_client import AsyncSearchClient, ClientError
 from trident_gateway.config import GatewayConfig
 from trident_gateway.embeddings import answer_of, texts_of
 from trident_gateway.errors import RETRY_AFTER, of_client, refusal
-from trident_gateway.forms import PRODUCT_MODEL, QUERY_MODEL, Embeddings, EmbeddingsForm, Found, SearchForm
+from trident_gateway.forms import PRODUCT_MODEL, QUERY_MODEL, Embeddings, EmbeddingsForm, Found, SearchForm, Suggested
 from trident_gateway.gates import KeyGate, SizeGate
 
 SHOWN = 3  # of what is wrong with a request
@@ -58,6 +58,13 @@ def _add_searches(app: FastAPI, client: AsyncSearchClient) -> None:
         """Find products for a query."""
         wanted = form.model_dump(exclude={"query"})
         return dataclasses.asdict(await client.search(form.query, **wanted))
+
+    @app.get("/suggest", response_model=Suggested)
+    async def suggest(
+        prefix: Annotated[str, Query(max_length=1000)], k: Annotated[int, Query(ge=1, le=100)] = 10
+    ) -> dict[str, Any]:
+        """Say what somebody may be about to type."""
+        return dataclasses.asdict(await client.suggest(prefix, k=k))
 
     @app.get("/healthz")
     async def healthz(response: Response) -> dict[str, Literal["ready", "not ready"]]:

@@ -29,7 +29,7 @@ MOST = 100  # suggestions of a prefix
 TEXT_BYTES = 100  # of a suggestion; nobody reads a longer one
 LETTERS = 48  # the most frequent ones, of which a typo is made up for
 TYPO_FROM = 4  # characters of a prefix: of fewer, everything is one edit away
-LONGEST_RUN = 20_000  # texts that share ``KEY_BYTES`` and are compared as a whole
+LONGEST_RUN = 1000  # texts that share ``KEY_BYTES`` and are compared as a whole: variants of one title
 Source = Literal["query", "phrase"]
 SOURCES: tuple[Source, ...] = ("query", "phrase")
 HIGHEST = b"\xff"  # which no UTF-8 has
@@ -143,27 +143,35 @@ class Suggestions:
         if len(prefix) < KEY_BYTES:
             return range(low, int(np.searchsorted(self._keys, _key(prefix + HIGHEST))))
         high = int(np.searchsorted(self._keys, _key(prefix), side="right"))
-        rows = range(low, min(high, low + LONGEST_RUN))  # a title of many variants
+        if len(prefix) == KEY_BYTES:
+            return range(low, high)
+        rows = range(low, min(high, low + LONGEST_RUN))
         there = [row for row in rows if self._encoded(row).startswith(prefix)]
         return range(there[0], there[-1] + 1) if there else range(0)
 
     def _near_runs(self, prefix: str) -> list[range]:
         """Return the runs of the prefixes that are one edit away and that some text begins with."""
-        known = self._known_length(prefix)
-        edited = np.array(
-            [each.encode("utf-8", "surrogatepass")[:KEY_BYTES] for each in one_edit_away(prefix, self._letters, known)],
-            dtype=f"S{KEY_BYTES}",
-        )
-        if not len(edited) or not len(self):
+        near = [each.encode("utf-8", "surrogatepass") for each in self._near(prefix)]
+        if not near or not len(self):
             return []
-        low = np.searchsorted(self._keys, edited)
-        found = self._keys[np.minimum(low, len(self) - 1)]
-        there = np.char.startswith(found, edited)
-        prefixes = {bytes(each) for each in edited[there]}
-        if len(prefix.encode("utf-8", "surrogatepass")) < KEY_BYTES - 4:
-            return [self._run(each) for each in sorted(prefixes)]
-        whole = {each.encode() for each in one_edit_away(prefix, self._letters, known)}
-        return [self._run(each) for each in sorted(whole) if each[:KEY_BYTES] in prefixes]
+        keys = np.array([each[:KEY_BYTES] for each in near], dtype=f"S{KEY_BYTES}")
+        found = self._keys[np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)]
+        there = sorted({bytes(each) for each in keys[np.char.startswith(found, keys)]})
+        short = [self._run(each) for each in there if len(each) < KEY_BYTES]
+        if len(short) == len(there):
+            return short
+        lengths, whole = {len(each) for each in near}, set(near)
+        for key in there:
+            if len(key) == KEY_BYTES:
+                for row in self._run(key)[:LONGEST_RUN]:
+                    text = self._encoded(row)
+                    if any(text[:length] in whole for length in lengths):
+                        short.append(range(row, row + 1))
+        return short
+
+    def _near(self, prefix: str) -> Iterator[str]:
+        """Yield what is one edit away from a prefix, behind what some text begins with."""
+        return one_edit_away(prefix, self._letters, self._known_length(prefix))
 
     def _known_length(self, prefix: str) -> int:
         """Return how many characters of a prefix some text begins with."""

@@ -32,7 +32,7 @@ from trident.server.live_serving import (
     require_no_log_beyond,
     start_writer,
 )
-from trident.server.models import ENSEMBLES, further_models
+from trident.server.models import ENSEMBLES, ensembles_in, further_models
 from trident.server.rules_serving import environment as rules_environment
 from trident.server.rules_serving import freeze, require_rules, thaw
 from trident.server.runtime_repository import check_identities, lay_out, remove_repository
@@ -175,7 +175,7 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
     with ExitStack() as undo:
         undo.callback(server.stop)
         server.start()
-        for model in further_models(folder.models):
+        for model in (*further_models(folder.models), *ensembles_in(folder.models)[len(ENSEMBLES) :]):
             ModelControl(url=server.urls.http, key=folder.key()).load(model)
         prove(server, generation, options)
         state = folder.state()
