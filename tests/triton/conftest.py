@@ -19,7 +19,7 @@ from trident.generation.state import ServingFolder
 from trident.promotion.promotion import PromoteOptions, promote, retire
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
-from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.config import ExportConfig, PrecisionConfig, SuggestionsConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 from trident_train.data.sample import write_sample
@@ -81,7 +81,9 @@ def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_fac
     folder = tmp_path_factory.mktemp("pair")
     base = folder / "run-base"
     train(replace(tiny_recipe, method="none"), base)
-    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    config = ExportConfig(
+        threads=1, precision=PrecisionConfig(made=()), suggestions=SuggestionsConfig(made=False)
+    )  # a process less in each of many servers
     made = []
     for letter, run in (("b", base), ("a", tiny_run)):
         catalogue = folder / f"products-{letter}.csv"

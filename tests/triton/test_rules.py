@@ -64,9 +64,9 @@ def test_rules_hold_for_everything_that_is_asked_after_they_were_applied(pair: A
 
 def _in_every_instance(generations: Path, server: TritonServer) -> None:
     """Two instances answer when many ask at once; none answers by older rules."""
-    with SearchClient(server.urls.grpc) as client, ThreadPoolExecutor(8) as pool:
+    with SearchClient(server.urls.grpc, timeout_s=60) as client, ThreadPoolExecutor(8) as pool:
         products = [hit.product_id for hit in client.search(QUERY, k=30).hits]
-        for product in products[5:25]:
+        for product in products[5:15]:
             version = pinned(generations, product)
             for result in pool.map(lambda _: client.search(QUERY, k=3), range(16)):
                 assert result.hits[0].product_id == product

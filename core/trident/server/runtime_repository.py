@@ -171,8 +171,8 @@ def check_configuration(models: Path, generation: Generation, *, variant: str, t
     """Raise if a generation cannot be loaded beside what a server runs, or answers another contract.
 
     What clients see, the tensors of the ensembles that both have, must stay. The configuration of a component counts
-    for all its versions: with another one Triton would load anew the version that serves, with adapters that may not fit
-    it. A generation may bring models that the running ones lack, and lack some that they have.
+    for all its versions: with another one Triton would load anew the version that serves, with adapters that may not
+    fit it. A generation may bring models that the running ones lack, and lack some that they have.
 
     Args:
         models: The repository that the server reads.
