@@ -1,4 +1,4 @@
-"""Merchandisers' rules on a real server: what is asked after they were applied is answered by them, in each instance."""
+"""Merchandisers' rules on a real server: what is asked after they were applied is answered by them, everywhere."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_generation_brings_suggestions_and_takes_them_away(pair: Any, tmp_path
     with serve(newer, own.folder, options) as server, SearchClient(server.urls.grpc, timeout_s=60) as client:
         assert client.suggest("red").suggestions[0].text == "red kettle"
         go_to(own.a)
-        with pytest.raises(ServerUnavailableError, match="answers with a generation that has none: .*'suggest'"):
+        with pytest.raises(ServerUnavailableError, match=r"answers with a generation that has none: .*'suggest'"):
             client.suggest("red")
         assert client.search("red kettle").generation == own.a.id
         rollback(own.folder, http_port, report=lambda _: None)
