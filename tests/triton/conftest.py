@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from trident.generation.generation import Generation, find_generation, generation_by_id
+from trident.generation.generation import Generation, find_generation, generation_by_id, list_generations
 from trident.generation.state import ServingFolder
 from trident.promotion.promotion import PromoteOptions, promote, retire
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
+from trident_client import SearchClient
 from trident_export.config import ExportConfig, PrecisionConfig, SuggestionsConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
@@ -76,30 +77,41 @@ class Pair:
 
 
 @pytest.fixture(scope="session")
-def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Return the tiny run's generation and one of its base model as it comes, older first."""
-    folder = tmp_path_factory.mktemp("pair")
-    base = folder / "run-base"
-    train(replace(tiny_recipe, method="none"), base)
-    config = ExportConfig(
-        threads=1, precision=PrecisionConfig(made=()), suggestions=SuggestionsConfig(made=False)
-    )  # a process less in each of many servers
-    made = []
-    for letter, run in (("b", base), ("a", tiny_run)):
-        catalogue = folder / f"products-{letter}.csv"
-        header, *rows = (tiny_data / "products.csv").read_text().splitlines()
-        catalogue.write_text("\n".join([header, *(letter + row for row in rows)]) + "\n")
-        made.append(export_generation(ExportOrder(run, catalogue, folder / "generations", config)))
-    return Pair(folder / "generations", a=made[1], b=made[0])
+def pair(
+    tiny_run: Path,
+    tiny_recipe: TrainRecipe,
+    tiny_data: Path,
+    made_once: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Pair:
+    """Return the tiny run's generation and one of its base model as it comes, older first; with brands and stock."""
+
+    def make(folder: Path) -> None:
+        base = folder / "run-base"
+        train(replace(tiny_recipe, method="none"), base)
+        config = ExportConfig(  # without suggestions: a process less in each of many servers
+            threads=1, precision=PrecisionConfig(made=()), suggestions=SuggestionsConfig(made=False)
+        )
+        for letter, run in (("b", base), ("a", tiny_run)):
+            catalogue = folder / f"products-{letter}.csv"
+            header, *rows = (tiny_data / "products.csv").read_text().splitlines()
+            lines = [f"{letter}{row},{('Alba', 'Borex')[number % 2]},{number % 7}" for number, row in enumerate(rows)]
+            catalogue.write_text("\n".join([f"{header},brand,stock", *lines]) + "\n")
+            export_generation(ExportOrder(run, catalogue, folder / "generations", config))
+
+    made = made_once("pair", make) / "generations"
+    folder = Path(shutil.copytree(made, tmp_path_factory.mktemp("pair") / "generations"))
+    b, a = list_generations(folder)
+    return Pair(folder, a=a, b=b)
 
 
 @pytest.fixture(scope="session")
 def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with every fourth product of the bundled sample, and the pairs that judge one of them."""
+    """Return a folder with every twelfth product of the bundled sample, and the pairs that judge one of them."""
     folder = tmp_path_factory.mktemp("data") / "sample"
     write_sample(folder)
     with (folder / "products.csv").open(newline="", encoding="utf-8") as file:
-        kept = {row["product_id"] for row in itertools.islice(csv.DictReader(file), 0, None, 4)}
+        kept = {row["product_id"] for row in itertools.islice(csv.DictReader(file), 0, None, 12)}
     for name in ("products.csv", "pairs.csv"):
         with (folder / name).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -124,7 +136,7 @@ def sample_generations(sample_data: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def sample_server(sample_generations: Path) -> Iterator[TritonServer]:
-    """Return a server of the sample's generation: a thousand products, real queries of mixed length."""
+    """Return a server of the sample's generation: 320 products, real queries of mixed length."""
     yield from start(sample_generations)
 
 
@@ -171,3 +183,31 @@ def port(server: TritonServer, own: Pair) -> int:
         promote(own.folder, server.config.http_port, own.a.id, PromoteOptions(), report=lambda _: None)
     retire(own.folder, server.config.http_port, grace_s=0)
     return server.config.http_port
+
+
+Row = tuple[str, str | None, float | None]  # title, brand, stock
+KETTLE = "Alba kettle red"
+CHEAP = {"stock": {"lt": 3}, "brand": ["Alba", "Later"]}
+
+
+@pytest.fixture(scope="session")
+def whole_catalogue() -> Callable[[SearchClient], dict[str, Row]]:
+    """Return what gives the catalogue of a server; searches and filters must find the same products."""
+    return everything
+
+
+def everything(client: SearchClient) -> dict[str, Row]:
+    """Return the catalogue; searches and filters find the same products."""
+    fields = ["brand", "stock"]
+    hits = client.search(KETTLE, k=1000, fields=fields).hits
+    there = {hit.product_id: (hit.title, hit.attributes["brand"], hit.attributes["stock"]) for hit in hits}
+    browsed = client.search(k=1000, fields=fields, facets=["brand"])
+    assert there == {hit.product_id: (hit.title, *map(hit.attributes.get, fields)) for hit in browsed.hits}
+    counts = {each["value"]: each["count"] for each in browsed.details["facets"]["brand"]["values"]}
+    brands = [brand for _, brand, _ in there.values()]
+    assert counts == {brand: brands.count(brand) for brand in set(brands) - {None}}
+    cheap = {
+        product for product, row in there.items() if row[1] in CHEAP["brand"] and row[2] is not None and row[2] < 3
+    }
+    assert {hit.product_id for hit in client.search(KETTLE, k=1000, filter=CHEAP).hits} == cheap
+    return there

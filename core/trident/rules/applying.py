@@ -87,7 +87,7 @@ def apply_rules(generations: Path, found: RulesFile, source: str) -> tuple[Publi
     return write_published(published_path(generations), found.rules, source), checked
 
 
-def require_answered(rules: RuleSet, *, variant: str, live: bool) -> None:
+def require_answered(rules: RuleSet, *, variant: str) -> None:
     """Refuse to serve without rules that hold.
 
     Raises:
@@ -97,11 +97,6 @@ def require_answered(rules: RuleSet, *, variant: str, live: bool) -> None:
         raise ServerError(
             f"{len(rules)} rules hold here, and only --variant {ONE_PROCESS} answers by rules, got {variant}: its "
             "retriever sees no queries; serve with it, or apply an empty file first"
-        )
-    if len(rules) and live:
-        raise ServerError(
-            f"{len(rules)} rules hold here, and a live catalogue is not answered by rules: serve without --live, or "
-            "apply an empty file first"
         )
 
 
@@ -113,8 +108,6 @@ def _cannot_follow(record: ServerRecord) -> str | None:
         )
     if record.variant != ONE_PROCESS:
         return f"runs --variant {record.variant}, whose retriever sees no queries: serve with --variant {ONE_PROCESS}"
-    if record.live:
-        return "has a live catalogue, which is not answered by rules: serve without --live"
     return None
 
 

@@ -1,17 +1,14 @@
-"""What rules do to one query over the products of a generation: rows in, rows out."""
+"""What rules do to one query: which products they name, what is added to which cosine, where it leads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.attributes.attributes import Attributes, Rows
-from trident.attributes.evaluation import which_pass
 from trident.attributes.filters import All, parse_filter
 from trident.attributes.schema import Schema
 from trident.data.texts import Texts
@@ -20,13 +17,13 @@ from trident.rules.matching import Matching, normalised
 from trident.rules.ruleset import RuleSet
 from trident.rules.synonyms import Synonyms
 
-BOOST_DEPTH = 200  # of the best products, whose order boosts change; the others follow as they are
-FEW = 100  # excluded products that are left out after a search for so many more; of more, a search is told
 
+@dataclass(frozen=True, eq=False)
+class NamedProducts:
+    """Products by their ids, and the row (P,) int64 of each in the generation; -1: it has none."""
 
-def no_rows() -> NDArray[np.int64]:
-    """Return no rows."""
-    return np.zeros(0, dtype=np.int64)
+    ids: tuple[str, ...]
+    rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,59 +40,46 @@ class Effect:
 
     Attributes:
         version: Of the rules.
-        pins: (P,) int64 rows that stand first, in this order; none of them is excluded.
-        excluded: (E,) int64 rows that are no answer, ascending.
+        pins: Products that stand first, in this order; none of them is excluded.
+        excluded: Products that are no answer.
         boosts: Each is added to the cosine, for the order alone.
         redirect: Where whoever asks is sent to; None: nowhere.
         added: What the lexical leg looks for as well.
     """
 
     version: str
-    pins: NDArray[np.int64] = field(default_factory=no_rows)
-    excluded: NDArray[np.int64] = field(default_factory=no_rows)
+    pins: NamedProducts
+    excluded: NamedProducts
     boosts: tuple[Boost, ...] = ()
     redirect: str | None = None
     added: tuple[str, ...] = ()
 
-    @cached_property
-    def left_out(self) -> NDArray[np.int64]:
-        """The rows that the ranking has no place for: excluded ones, and pins, whose place is another."""
-        return np.concatenate([self.excluded, self.pins])
-
-    def permitted(self, rows: Rows | None, count: int, *, always: bool = False) -> Rows | None:
-        """Return which of the rows that a filter leaves may be answered.
+    def details(self, pins: int, excluded: int) -> dict[str, Any]:
+        """Return what is said of it in an answer.
 
         Args:
-            rows: Ascending; None: all.
-            count: How many products there are.
-            always: Whether rows are wanted although so few are excluded that they can be left out later.
+            pins: How many of the products that stand first are there.
+            excluded: How many of those that are left out.
         """
-        if not len(self.excluded):
-            return rows
-        if rows is not None:
-            return rows[~np.isin(rows, self.excluded.astype(np.uint32), assume_unique=True)]
-        if len(self.excluded) <= FEW and not always:
-            return None
-        there = np.ones(count, dtype=bool)
-        there[self.excluded] = False
-        return np.flatnonzero(there).astype(np.uint32)
-
-    def boosted(self, rows: NDArray[np.int64], scores: NDArray[np.float32], attributes: Attributes) -> NDArray[np.intp]:
-        """Return the places (R,) of rows, best first, in the order that boosts give the first ``BOOST_DEPTH``."""
-        depth = min(len(rows), BOOST_DEPTH)
-        best = scores[:depth].astype(np.float64)
-        for boost in self.boosts:
-            best[which_pass(boost.filter, attributes, rows[:depth].astype(np.uint32))] += boost.by
-        return np.concatenate([np.argsort(-best, kind="stable"), np.arange(depth, len(rows))])
-
-    def details(self) -> dict[str, Any]:
-        """Return what is said of it in an answer."""
-        counts = {"pins": len(self.pins), "exclusions": len(self.excluded), "boosts": len(self.boosts)}
+        counts = {"pins": pins, "exclusions": excluded, "boosts": len(self.boosts)}
         said: dict[str, Any] = {name: count for name, count in counts.items() if count}
         if self.added:
             said["synonyms"] = list(self.added)
+        if not said and self.redirect is None:  # it names products that are not there
+            return {}
         found: dict[str, Any] = {"rules": {"version": self.version, **said}}
         return found if self.redirect is None else {**found, "redirect": self.redirect}
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The places of the rules that speak of a query, by kind, and what stands for its words."""
+
+    pins: list[int]
+    exclusions: list[int]
+    boosts: list[int]
+    redirects: list[int]
+    added: tuple[str, ...] = ()
 
 
 class CompiledRules:
@@ -105,13 +89,22 @@ class CompiledRules:
         rules: Of a file.
         product_ids: Of the generation.
         schema: Of its attributes.
+        may_come: Whether products may come that it does not have: its catalogue is live.
         with_synonyms: Whether there is a leg that looks for words.
     """
 
-    def __init__(self, rules: RuleSet, product_ids: Texts, schema: Schema, *, with_synonyms: bool = False) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        product_ids: Texts,
+        schema: Schema,
+        *,
+        may_come: bool = False,
+        with_synonyms: bool = False,
+    ) -> None:
         """Find the rows of products, and hold filters against the attributes."""
         self.version = rules.version
-        self._rules = rules
+        self._rules, self._may_come = rules, may_come
         named = [product for rule in (*rules.pins, *rules.exclusions) for product in rule.products]
         self._row_of: Mapping[str, int] = product_ids.rows_of(named) if named else {}
         self.faults: list[str] = []  # a line for each boost that this generation has no field for
@@ -119,7 +112,7 @@ class CompiledRules:
         self._synonyms = Synonyms(rules.synonyms if with_synonyms else ())
         kinds = (rules.pins, rules.exclusions, rules.boosts, rules.redirects)
         self._pins, self._exclusions, self._boosting, self._redirects = (Matching(kind) for kind in kinds)
-        self._of_all = self._effect([], self._exclusions.of_all, self._boosting.of_all, [], ())
+        self._of_all = self._effect(_Places([], self._exclusions.of_all, self._boosting.of_all, []))
 
     def effect(self, text: str) -> Effect | None:
         """Return what the rules do to a query; None: nothing.
@@ -128,39 +121,32 @@ class CompiledRules:
             text: As it was typed; empty where there is none.
         """
         query = normalised(text)
-        pins, exclusions = self._pins.places(query), self._exclusions.places(query)
-        boosts, redirects = self._boosting.places(query), self._redirects.places(query)
+        kinds = (self._pins, self._exclusions, self._boosting, self._redirects)
+        pins, exclusions, boosts, redirects = (kind.places(query) for kind in kinds)
         added = self._synonyms.expanded(query.split())
         if not (pins or exclusions or boosts or redirects or added):
             return self._of_all
         exclusions += self._exclusions.of_all
-        return self._effect(pins, exclusions, boosts + self._boosting.of_all, redirects, added)
+        return self._effect(_Places(pins, exclusions, boosts + self._boosting.of_all, redirects, added))
 
-    def _effect(
-        self,
-        pins: list[int],
-        exclusions: list[int],
-        boosts: list[int],
-        redirects: list[int],
-        added: tuple[str, ...],
-    ) -> Effect | None:
-        barred = set(self._rows(self._rules.exclusions[place].products for place in exclusions))
-        pinned = [row for row in self._rows(self._rules.pins[place].products for place in pins) if row not in barred]
-        effect = Effect(
-            self.version,
-            np.array(pinned, dtype=np.int64),
-            np.array(sorted(barred), dtype=np.int64),
-            tuple(boost for place in boosts if (boost := self._boosts[place]) is not None),
-            self._rules.redirects[redirects[0]].to if redirects else None,
-            added,
+    def _effect(self, places: _Places) -> Effect | None:
+        excluded = self._named(self._rules.exclusions[place].products for place in places.exclusions)
+        barred = set(excluded.ids)
+        pins = self._named(
+            tuple(product for product in self._rules.pins[place].products if product not in barred)
+            for place in places.pins
         )
-        nothing = not (pinned or barred or effect.boosts or effect.redirect or added)
-        return None if nothing else effect
+        boosts = tuple(boost for place in places.boosts if (boost := self._boosts[place]) is not None)
+        redirect = self._rules.redirects[places.redirects[0]].to if places.redirects else None
+        if not (pins.ids or excluded.ids or boosts or redirect or places.added):
+            return None
+        return Effect(self.version, pins, excluded, boosts, redirect, places.added)
 
-    def _rows(self, products: Iterable[tuple[str, ...]]) -> list[int]:
-        """Return the rows of products that are there, each once, in their order."""
-        named = dict.fromkeys(product for each in products for product in each)
-        return [self._row_of[product] for product in named if product in self._row_of]
+    def _named(self, products: Iterable[tuple[str, ...]]) -> NamedProducts:
+        """Return products that are there, or may come, each once, in their order."""
+        ids = dict.fromkeys(product for each in products for product in each)
+        kept = tuple(product for product in ids if self._may_come or product in self._row_of)
+        return NamedProducts(kept, np.array([self._row_of.get(product, -1) for product in kept], dtype=np.int64))
 
     def _boost(self, number: int, schema: Schema) -> Boost | None:
         rule = self._rules.boosts[number]

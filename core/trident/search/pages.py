@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.attributes.attributes import Attributes, Rows
-from trident.attributes.evaluation import passing_rows
+from trident.attributes.attributes import Rows
 from trident.attributes.facets import count_facet
 from trident.attributes.filters import own_field
 from trident.attributes.ordering import first_of_each, sorted_places
-from trident.index.index import VectorIndex
-from trident.rules.effects import BOOST_DEPTH, Effect, no_rows
 from trident.search.options import Page
-from trident.search.permitted import Found, Way, nearest_permitted
+from trident.search.products import Found, Products, Way
 from trident.search.requests import SearchKnobs
+from trident.search.ruled import Ruled
 from trident.search.tensors import K_MAX
 
 
@@ -41,101 +39,59 @@ class PageQuery:
     own_row: int = -1
 
 
-@dataclass(frozen=True, eq=False)
-class Ruled:
-    """What merchandisers' rules do to the ranking of one query.
-
-    Attributes:
-        query: The query.
-        left_out: Rows that have no place in the ranking.
-        pins: Rows that stand before it, should they pass; none where an attribute gives the order.
-        boosts: What changes its order; None: nothing does.
-    """
-
-    query: PageQuery
-    left_out: NDArray[np.int64]
-    pins: NDArray[np.int64] = field(default_factory=no_rows)
-    boosts: Effect | None = None
-
-    @classmethod
-    def of(cls, query: PageQuery) -> Ruled:
-        """Return it for a query; without rules there is the product that it is like, which is left out."""
-        own = np.array([query.own_row], dtype=np.int64) if query.own_row >= 0 else no_rows()
-        effect = query.page.effect
-        if effect is None:
-            return cls(query, own)
-        if query.page.sort:
-            return cls(query, np.append(own, effect.excluded))
-        pins = effect.pins[effect.pins != query.own_row]
-        return cls(query, np.append(own, effect.left_out), pins, effect if effect.boosts else None)
-
-    @property
-    def depth(self) -> int:
-        """How many of the best must be known at least."""
-        return 0 if self.boosts is None else BOOST_DEPTH
-
-    def arranged(self, best: Found, index: VectorIndex, attributes: Attributes, permitted: Rows | None) -> Found:
-        """Return the ranking with boosts and pins in it; a pin must pass filter and lowest score as others do."""
-        rows, scores = best.rows, best.scores
-        if self.boosts is not None:
-            order = self.boosts.boosted(rows, scores, attributes)
-            rows, scores = rows[order], scores[order]
-        pins = self.pins if permitted is None else self.pins[np.isin(self.pins, permitted)]
-        if not len(pins):
-            return Found(rows, scores, best.way)
-        cosines: NDArray[np.float32] = index.vectors(pins) @ self.query.vector[0]
-        lowest = self.query.knobs.min_score
-        passes = np.ones(len(pins), dtype=bool) if lowest is None else cosines >= np.float32(lowest)
-        return Found(np.append(pins[passes], rows), np.append(cosines[passes], scores), best.way)
-
-
 class PageSearch:
-    """Answers queries over the products of a generation.
+    """Answers queries over products that are searched together."""
 
-    Args:
-        index: Over N products.
-        attributes: Of the same.
-    """
-
-    def __init__(self, index: VectorIndex, attributes: Attributes) -> None:
-        """Keep both."""
-        self._index = index
-        self._attributes = attributes
+    def __init__(self, products: Products) -> None:
+        """Keep them."""
+        self._products = products
+        self._attributes = products.attributes
 
     def answer(self, query: PageQuery, *, threads: int = 1) -> PageAnswer:
         """Return the products of a page."""
         page, knobs = query.page, query.knobs
+        ruled = Ruled.of(page, self._products, query.own_row)
         permitted = self._permitted(page)
-        said = {} if page.effect is None else page.effect.details()
         if page.browses:
+            permitted = permitted if ruled is None else ruled.permitted(permitted, None)
             rows, total = self._browsed(page, knobs.k, permitted)
             scores: NDArray[np.float32] = np.zeros(len(rows), dtype=np.float32)
             way: Way = "browse"
-            details: dict[str, Any] = {"way": way, "total": total, **said}
+            details: dict[str, Any] = {"way": way, "total": total}
         else:
-            found = self._ranked(query, K_MAX if page.needs_pool else page.offset + knobs.k, permitted, threads)
+            depth = K_MAX if page.needs_pool else page.offset + knobs.k
+            found = self._arranged(query, ruled, depth, permitted, threads)
             places = self._ordered(page, found.rows)[page.offset : page.offset + knobs.k]
             rows, scores, way = found.rows[places], found.scores[places], found.way
-            details = said if page.filter is None else {"way": way, **said}
+            details = {} if page.filter is None else {"way": way}
             permitted = found.rows.astype(np.uint32) if page.facets else permitted  # what facets count
+        if ruled is not None:
+            details |= ruled.details()
         if page.fields:
             details["attributes"] = [self._attributes.of_row(int(row), page.fields) for row in rows]
         if page.facets:
-            details["facets"] = self._facets(query, permitted, threads)
+            details["facets"] = self._facets(query, ruled, permitted, threads)
         return PageAnswer(rows, scores, details, way)
 
     def _permitted(self, page: Page, without: str = "") -> Rows | None:
         """Return the rows that pass the filter, all of it or what it says of other fields; None: all."""
-        rows = None
-        if page.filter is not None:
-            node = page.filter.without(without)
-            rows = passing_rows(node, self._attributes) if node.nodes else None
-        if page.effect is None:
-            return rows
-        return page.effect.permitted(rows, self._attributes.count, always=page.browses)
+        if page.filter is None:
+            return None
+        node = page.filter.without(without)
+        return self._products.passing(node) if node.nodes else None
 
     def _all(self, permitted: Rows | None) -> Rows:
-        return np.arange(self._attributes.count, dtype=np.uint32) if permitted is None else permitted
+        return self._products.rows if permitted is None else permitted
+
+    def _arranged(
+        self, query: PageQuery, ruled: Ruled | None, depth: int, permitted: Rows | None, threads: int
+    ) -> Found:
+        """Return the best products by merchandisers' rules."""
+        if ruled is None:
+            return self._ranked(query, depth, permitted, threads)
+        permitted = ruled.permitted(permitted, depth)
+        best = self._ranked(query, ruled.depth(depth, permitted), permitted, threads)
+        return ruled.arranged(best, query.vector, query.knobs.min_score, permitted)
 
     def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found:
         """Return the best products.
@@ -143,21 +99,20 @@ class PageSearch:
         A graph that is asked for more finds better ones: what lies beyond its own candidates follows these, so that
         a page is the same whatever is asked for beside it.
         """
-        knobs, index, ruled = query.knobs, self._index, Ruled.of(query)
-        depth, more = max(depth, ruled.depth), len(ruled.left_out)  # those are found too, and left out
-        base = max(knobs.k, knobs.ef or index.ef)
-        found = nearest_permitted(index, query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
+        knobs, products = query.knobs, self._products
+        more = query.own_row >= 0  # it is found too, and left out
+        base = max(knobs.k, knobs.ef or products.ef)
+        found = products.nearest(query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
         if depth > base and len(found.rows) >= base:
-            deep = nearest_permitted(index, query.vector, K_MAX + more, knobs.ef, permitted, threads=threads)
+            deep = products.nearest(query.vector, K_MAX + more, knobs.ef, permitted, threads=threads)
             rest = ~np.isin(deep.rows, found.rows)
             rows, scores = np.append(found.rows, deep.rows[rest]), np.append(found.scores, deep.scores[rest])
         else:
             rows, scores = found.rows, found.scores
-        kept = ~np.isin(rows, ruled.left_out)
+        kept = rows != query.own_row
         if knobs.min_score is not None:
             kept &= scores >= np.float32(knobs.min_score)
-        best = Found(rows[kept][:depth], scores[kept][:depth], found.way)
-        return ruled.arranged(best, index, self._attributes, permitted)
+        return Found(rows[kept][:depth], scores[kept][:depth], found.way)
 
     def _ordered(self, page: Page, rows: NDArray[Any], wanted: int | None = None) -> NDArray[np.intp]:
         """Return the places of rows as the page has them, one a group."""
@@ -175,7 +130,7 @@ class PageSearch:
         total = len(rows) if page.group is None else len(places)
         return rows[places[page.offset : end]].astype(np.int64), total
 
-    def _facets(self, query: PageQuery, counted: Rows | None, threads: int) -> dict[str, Any]:
+    def _facets(self, query: PageQuery, ruled: Ruled | None, counted: Rows | None, threads: int) -> dict[str, Any]:
         """Return the counts of each facet; what the filter says of its own field does not count."""
         page, found = query.page, {}
         own = set() if page.filter is None else {own_field(node) for node in page.filter.nodes}
@@ -183,7 +138,9 @@ class PageSearch:
             rows = counted
             if facet.field.name in own:
                 rows = self._permitted(page, without=facet.field.name)
-                if not page.browses:
-                    rows = self._ranked(query, K_MAX, rows, threads).rows.astype(np.uint32)
+                if page.browses:
+                    rows = rows if ruled is None else ruled.permitted(rows, None)
+                else:
+                    rows = self._arranged(query, ruled, K_MAX, rows, threads).rows.astype(np.uint32)
             found[facet.field.name] = count_facet(facet, self._attributes, self._all(rows))
         return found

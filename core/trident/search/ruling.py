@@ -12,6 +12,7 @@ from trident.encoder.text import Side
 from trident.errors import DataError
 from trident.rules.effects import CompiledRules
 from trident.rules.published import RulesReader
+from trident.search.live_retriever import LiveRetriever
 from trident.search.options import Page
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Retriever
@@ -25,14 +26,14 @@ class ServedRules:
     """The rules that hold, over the products of one retriever; call ``refresh`` before each batch.
 
     Args:
-        retriever: Of a generation; one that takes no rules has none.
+        retriever: Of a generation, or of a live catalogue.
     """
 
     def __init__(self, retriever: Retriever) -> None:
         """Read them, where this process is told of some."""
         path = os.environ.get(RULES)
         self._retriever = retriever
-        self._reader = RulesReader(Path(path)) if path and retriever.takes_rules else None
+        self._reader = RulesReader(Path(path)) if path else None
         self._rules: CompiledRules | None = None
         self.refresh()
 
@@ -45,7 +46,10 @@ class ServedRules:
         except (DataError, OSError) as error:
             logger.warning("the rules before go on holding: %s", error)
             return
-        compiled = CompiledRules(rules, self._retriever.product_ids, self._retriever.attributes.schema)
+        retriever = self._retriever
+        compiled = CompiledRules(
+            rules, retriever.product_ids, retriever.attributes.schema, may_come=isinstance(retriever, LiveRetriever)
+        )
         for line in compiled.faults:
             logger.warning("generation %s: without %s", self._retriever.identity.id, line)
         self._rules = compiled if len(rules) else None

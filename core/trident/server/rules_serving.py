@@ -13,7 +13,7 @@ from trident.search.ruling import RULES
 FROZEN = "rules.json"  # in the server's folder: with a cache, whose answers know nothing of rules
 
 
-def require_rules(generations: Path, *, variant: str, live: bool) -> None:
+def require_rules(generations: Path, *, variant: str) -> None:
     """Refuse to serve without the rules that hold.
 
     Raises:
@@ -22,7 +22,7 @@ def require_rules(generations: Path, *, variant: str, live: bool) -> None:
     """
     found = read_published(published_path(generations))
     if found is not None:
-        require_answered(found.rules, variant=variant, live=live)
+        require_answered(found.rules, variant=variant)
 
 
 def environment(folder: ServingFolder, *, cache: bool) -> dict[str, str]:
