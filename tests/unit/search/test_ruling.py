@@ -18,12 +18,13 @@ from trident.attributes.inference import infer
 from trident.data.catalogue import Catalogue
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
-from trident.rules import effects
-from trident.rules.effects import BOOST_DEPTH, CompiledRules
+from trident.rules.effects import CompiledRules
 from trident.rules.published import published_path, write_published
 from trident.rules.ruleset import RuleSet, parse_rules
+from trident.search import ruled
 from trident.search.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.search.retriever import Hits, Retriever
+from trident.search.ruled import BOOST_DEPTH
 from trident.search.ruling import RULES, ServedRules
 
 COUNT, DIMENSION = 700, 8
@@ -138,11 +139,11 @@ def test_pins_keep_to_the_filter_and_the_lowest_score(asking: Asking) -> None:
     assert found == (there + [row for row in RANKED if row % 3 == far % 3 and row not in there])[:5]
 
 
-@pytest.mark.parametrize("few", [effects.FEW, 0])
+@pytest.mark.parametrize("few", [ruled.FEW, 0])
 def test_exclusions_leave_an_answer_as_long_as_it_was(
     asking: Asking, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(effects, "FEW", few)
+    monkeypatch.setattr(ruled, "FEW", few)
     out = RANKED[:40]
     version = asking.publish(
         exclusions=[{"queries": ["desk"], "products": named(out)}, {"products": [*named([RANKED[50]]), "nobody"]}]
@@ -270,5 +271,5 @@ def test_the_lexical_leg_is_told_what_to_look_for_as_well(retriever: Retriever) 
     effect = CompiledRules(found, retriever.product_ids, schema, with_synonyms=True).effect("Red  SOFA")
     assert effect is not None
     assert effect.added == ("couch",)
-    assert effect.details() == {"rules": {"version": found.version, "synonyms": ["couch"]}}
+    assert effect.details(0, 0) == {"rules": {"version": found.version, "synonyms": ["couch"]}}
     assert CompiledRules(found, retriever.product_ids, schema).effect("red sofa") is None
