@@ -16,7 +16,7 @@ from trident.config import from_table, to_table
 from trident.errors import ConfigError, DataError
 from trident.generation.durable import make_folder
 from trident.generation.staging import write_text
-from trident.rules.ruleset import RuleSet
+from trident.rules.ruleset import RuleSet, version_of
 
 RULES_FOLDER = ".rules"
 RULES_FILE = "rules.json"
@@ -30,15 +30,6 @@ class PublishedRules:
     version: str
     applied_at: str  # ISO 8601, UTC
     source: str
-
-    def __post_init__(self) -> None:
-        """Hold the version against the rules.
-
-        Raises:
-            ConfigError: If they are others.
-        """
-        if self.version != self.rules.version:
-            raise ConfigError(f"the rules must have version {self.version}, got {self.rules.version}")
 
 
 def published_path(generations: Path) -> Path:
@@ -67,7 +58,10 @@ def read_published(path: Path) -> PublishedRules | None:
     """
     try:
         table: Any = json.loads(path.read_text(encoding="utf-8"))
-        return from_table(PublishedRules, table, where=str(path))
+        found = from_table(PublishedRules, table, where=str(path))
+        if (version := version_of(table["rules"])) != found.version:
+            raise ConfigError(f"the rules must have version {found.version}, got {version}")
+        return found
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError, ConfigError) as error:

@@ -35,6 +35,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,16 +181,21 @@ class RuleSet:
         """Return how many there are."""
         return sum(len(getattr(self, each.name)) for each in fields(self))
 
-    @property
+    @cached_property
     def version(self) -> str:
         """The start of the SHA-256 over what they say: the same rules have the same version."""
-        text = json.dumps(to_table(self), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:VERSION_LENGTH]
+        return version_of(to_table(self))
 
     def counts(self) -> dict[str, int]:
         """Return how many there are of each kind that is there."""
         found = {name: len(getattr(self, name)) for name in KINDS}
         return {name: count for name, count in found.items() if count}
+
+
+def version_of(table: Mapping[str, Any]) -> str:
+    """Return the version of rules that are a table."""
+    text = json.dumps(table, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:VERSION_LENGTH]
 
 
 @dataclass(frozen=True)
