@@ -80,26 +80,30 @@ def _by_the_command_line(generations: Path, folder: Path, client: SearchClient, 
     best = client.search(QUERY, rules=False).hits[0].product_id
     path.write_text(
         f'[[exclusions]]\nproducts = ["{best}"]\n[[redirects]]\nqueries = ["{QUERY}"]\nto = "/sofas"\n'
-        '[[boosts]]\nfilter = { brand = "Acme" }\nby = 0.1\n'
+        '[[boosts]]\nfilter = { colour = "red" }\nby = 0.1\n'
     )
     refused = command("rules", "apply", path, "--generations", generations)
     assert refused.returncode == 1
-    assert refused.stderr.startswith("trident: rules rules.toml are not applied: boosts 1: filter has no field 'brand'")
+    assert refused.stderr.startswith(
+        "trident: rules rules.toml are not applied: boosts 1: filter has no field 'colour'"
+    )
     checked = command("rules", "check", path, "--generations", generations, "--json")
     assert checked.returncode == 1
-    assert json.loads(checked.stdout)["faults"] == ["boosts 1: filter has no field 'brand': it has none"]
-    path.write_text(path.read_text().partition("[[boosts]]")[0])
+    assert json.loads(checked.stdout)["faults"] == ["boosts 1: filter has no field 'colour': it has brand, stock"]
+    path.write_text(path.read_text().replace('colour = "red"', 'brand = "Borex"').replace("0.1", "1"))
     assert command("rules", "check", path).returncode == 0
     applied = command("rules", "apply", path, "--generations", generations, "--json")
     assert applied.returncode == 0, applied.stderr
     found = client.search(QUERY)
     version = read_rules(path).rules.version
     assert json.loads(applied.stdout)["version"] == version
-    assert found.details == {"rules": {"version": version, "exclusions": 1}, "redirect": "/sofas"}
+    assert found.details == {"rules": {"version": version, "exclusions": 1, "boosts": 1}, "redirect": "/sofas"}
     assert best not in [hit.product_id for hit in found.hits]
     assert len(found.hits) == 10
+    shown_brands = [hit.attributes["brand"] for hit in client.search(QUERY, k=72, fields=["brand"]).hits]
+    assert set(shown_brands) == {"Borex"}
     shown = command("rules", "show", "--generations", generations)
-    assert f"1 exclusions, 1 redirects, version {version}, of rules.toml, since " in shown.stderr
+    assert f"1 exclusions, 1 boosts, 1 redirects, version {version}, of rules.toml, since " in shown.stderr
     asked = command("search", QUERY, "--url", server.urls.grpc, "--no-rules", "--json")
     assert json.loads(asked.stdout)["hits"][0]["product_id"] == best
 
