@@ -4,7 +4,7 @@
 
 The different titles of a catalogue are the suggestions, each as frequent as it is there; prefixes of all lengths are
 asked as they are, and with one typo. Beside the time on the clock stands that of the processor, which a shared machine
-does not change much. ``--peers`` needs marisa-trie, datrie and fast-autocomplete.
+does not change much. ``--peers`` needs marisa-trie and datrie.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def timed(complete: Callable[[str], Any], asked: Sequence[str]) -> str:
 
 
 def peers(counts: Counter[str]) -> dict[str, Callable[[str], Any]]:
-    """Return the same completions by other libraries, without typos but where they know of some."""
-    datrie, marisa_trie, fast = (import_module(name) for name in ("datrie", "marisa_trie", "fast_autocomplete"))
+    """Return the same completions by other libraries, without typos."""
+    datrie, marisa_trie = import_module("datrie"), import_module("marisa_trie")
 
     def best(pairs: Any) -> Any:
         return heapq.nlargest(K, pairs, key=lambda pair: pair[1])
@@ -79,11 +79,9 @@ def peers(counts: Counter[str]) -> dict[str, Callable[[str], Any]]:
     double = datrie.Trie("".join(sorted({letter for text in counts for letter in text})))
     for text, count in counts.items():
         double[text] = count
-    complete = fast.AutoComplete(words={text: {"count": count} for text, count in counts.items()})
     return {
         "marisa-trie 1.4.1": lambda prefix: best(mapped.items(prefix)),
         "datrie 0.8.3": lambda prefix: best(double.items(prefix)),
-        "fast-autocomplete 0.9.0": lambda prefix: complete.search(word=prefix, max_cost=1, size=K),
     }
 
 
