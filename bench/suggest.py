@@ -4,7 +4,7 @@
 
 The different titles of a catalogue are the suggestions, each as frequent as it is there; prefixes of all lengths are
 asked as they are, and with one typo. Beside the time on the clock stands that of the processor, which a shared machine
-does not change much. ``--peers`` needs marisa-trie and datrie.
+does not change much. ``--peers`` needs marisa-trie.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def timed(complete: Callable[[str], Any], asked: Sequence[str]) -> str:
 
 def peers(counts: Counter[str]) -> dict[str, Callable[[str], Any]]:
     """Return the same completions by other libraries, without typos."""
-    datrie, marisa_trie = import_module("datrie"), import_module("marisa_trie")
+    marisa_trie = import_module("marisa_trie")
 
     def best(pairs: Any) -> Any:
         return heapq.nlargest(K, pairs, key=lambda pair: pair[1])
@@ -76,12 +76,8 @@ def peers(counts: Counter[str]) -> dict[str, Callable[[str], Any]]:
     frequencies.save(str(saved))
     mapped = marisa_trie.RecordTrie("<I").mmap(str(saved))
     say(f"marisa-trie: {saved.stat().st_size / 2**20:.1f} MiB")
-    double = datrie.Trie("".join(sorted({letter for text in counts for letter in text})))
-    for text, count in counts.items():
-        double[text] = count
     return {
         "marisa-trie 1.4.1": lambda prefix: best(mapped.items(prefix)),
-        "datrie 0.8.3": lambda prefix: best(double.items(prefix)),
     }
 
 
