@@ -37,10 +37,10 @@ def read_results(request: Request, answer: Answer) -> list[SearchResult]:
         count = int(tensors[COUNT][row, 0])
         columns = (tensors[name][row, :count] for name in (PRODUCT_ID, SCORE, TITLE))
         details = read_details(tensors[DETAILS][row, 0])
-        attributes = _attributes(details, count)
+        more = (_of_each_hit(details, name, count) for name in ("attributes", "explain"))
         hits = tuple(
-            Hit(pid.decode(), float(score), title.decode(), own)
-            for pid, score, title, own in zip(*columns, attributes, strict=True)
+            Hit(pid.decode(), float(score), title.decode(), own, parts)
+            for pid, score, title, own, parts in zip(*columns, *more, strict=True)
         )
         results.append(
             SearchResult(
@@ -89,10 +89,10 @@ def read_details(text: bytes) -> dict[str, Any]:
     return found
 
 
-def _attributes(details: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    found = details.get("attributes", [{}] * count)
+def _of_each_hit(details: Mapping[str, Any], name: str, count: int) -> list[dict[str, Any]]:
+    found = details.get(name, [{}] * count)
     if not isinstance(found, list) or len(found) != count or not all(isinstance(each, dict) for each in found):
-        raise UnexpectedAnswerError(f"attributes of an answer must be one object a product, got {str(found)[:60]}")
+        raise UnexpectedAnswerError(f"{name} of an answer must be one object a product, got {str(found)[:60]}")
     return found
 
 

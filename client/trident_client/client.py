@@ -14,7 +14,7 @@ from trident_client.answers import read_embeddings, read_results
 from trident_client.behaviour import Behaviour
 from trident_client.catalogue import CatalogueCalls
 from trident_client.connection import Connecting
-from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests
+from trident_client.requests import SEARCH, Mode, Wanted, embed_requests, search_requests
 from trident_client.results import SearchResult, ServerInfo
 from trident_client.tensors import K_DEFAULT
 from trident_client.tls import Tls
@@ -101,6 +101,9 @@ class SearchClient(CatalogueCalls):
         group: str | None = None,
         offset: int = 0,
         like: str | None = None,
+        mode: Mode | None = None,
+        explain: bool = False,
+        spelling: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query, or for what stands instead of one.
@@ -118,6 +121,10 @@ class SearchClient(CatalogueCalls):
             group: An attribute of which each value gets one product.
             offset: Products left out at the front: the next page.
             like: A product's id instead of a query.
+            mode: What ranks: vectors and words (``"hybrid"``), vectors (``"dense"``) or words (``"lexical"``); None: as
+                the generation chose. ``score`` is the cosine in all of them.
+            explain: Whether each hit says what decided its place, in ``Hit.explain``.
+            spelling: Whether words that the catalogue lacks are corrected; the result names what was searched instead.
             options: What the generation in service knows beyond these, by name; an unknown name is refused.
 
         Raises:
@@ -139,22 +146,29 @@ class SearchClient(CatalogueCalls):
             group=group,
             offset=offset,
             like=like,
+            mode=mode,
+            explain=explain,
+            spelling=spelling,
             options=options,
         )
         request = search_requests([query], wanted)[0]
         return read_results(request, self._transport.infer(request))[0]
 
-    def search_many(
+    def search_many(  # noqa: PLR0913 - as search
         self,
         queries: Sequence[str],
         *,
         k: int = K_DEFAULT,
         ef: int | None = None,
         min_score: float | None = None,
+        mode: Mode | None = None,
+        explain: bool = False,
+        spelling: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
-        requests = search_requests(queries, Wanted(k=k, ef=ef, min_score=min_score, options=options))
+        wanted = Wanted(k=k, ef=ef, min_score=min_score, mode=mode, explain=explain, spelling=spelling, options=options)
+        requests = search_requests(queries, wanted)
         return [result for each in requests for result in read_results(each, self._transport.infer(each))]
 
     def embed(self, texts: Sequence[str], *, side: Literal["query", "product"] = "query") -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from trident_client.tensors import (
 
 SEARCH, EMBED = "search", "embed"  # models
 SEARCH_OUTPUTS = (PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS, GENERATION)
+Mode = Literal["hybrid", "dense", "lexical"]
 EMBED_OUTPUTS = (EMBEDDING, GENERATION)
 
 
@@ -70,6 +71,9 @@ class Wanted:
     group: str | None = None
     offset: int = 0
     like: str | None = None
+    mode: Mode | None = None
+    explain: bool = False
+    spelling: bool = True
     options: Mapping[str, Any] | None = None
 
     def all_options(self) -> Any:
@@ -79,7 +83,8 @@ class Wanted:
             InvalidRequestError: If something is given both ways.
         """
         named = {name: getattr(self, name) for name in ("filter", "fields", "facets", "sort", "group", "like")}
-        return options_of(self.options, {**named, "offset": self.offset or None})
+        named |= {"offset": self.offset or None, "mode": self.mode, "explain": self.explain or None}
+        return options_of(self.options, {**named, "spelling": None if self.spelling else False})
 
 
 def search_requests(queries: Sequence[str], wanted: Wanted) -> list[Request]:

@@ -11,13 +11,15 @@ from typing import Any
 class Hit:
     """A product that was found; ``score`` is the cosine of query and product, -1 to 1; 0 where there is no query.
 
-    ``attributes`` are the ``fields`` that were asked for, None where the product has no such value.
+    ``attributes`` are the ``fields`` that were asked for, None where the product has no such value. ``explain`` says
+    what decided its place, where that was asked for: ``cosine``, ``bm25``, ``dense_rank``, ``lexical_rank``, ``fused``.
     """
 
     product_id: str
     score: float
     title: str
     attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    explain: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ class SearchResult:
         """Counts of each facet that was asked for: ``values`` or ``ranges``, and ``missing``."""
         found: Mapping[str, Any] = self.details.get("facets", {})
         return found
+
+    @property
+    def corrected(self) -> str | None:
+        """What was searched instead of what was typed; None: that itself."""
+        corrected: str | None = self.details.get("corrected")
+        return corrected
+
+    @property
+    def weak(self) -> bool:
+        """Whether hardly an answer like this one holds what was looked for."""
+        return bool(self.details.get("weak", False))
 
     @property
     def total(self) -> int | None:

@@ -19,6 +19,7 @@ from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identi
 from trident.generation.plan import PlanManifest
 from trident.index.files import CUTS_FILE
 from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE
+from trident.search.words import WORD_FILES
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import assemble, template_folder
@@ -46,6 +47,7 @@ def part_hashes(
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
         "attributes": file_sha256(parts / ARRAYS_FILE),
         "attributes/schema": file_sha256(parts / SCHEMA_FILE),
+        **{f"lexical/{name}": file_sha256(parts / name) for name in WORD_FILES},
         **_live_parts(job),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
@@ -69,7 +71,7 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
         for path in (parts / file, data_file(parts / file)):
             if path.is_file():
                 path.rename(folders["encoder"] / path.name)
-    for name in (CATALOGUE_FILE, ARRAYS_FILE, SCHEMA_FILE):
+    for name in (CATALOGUE_FILE, ARRAYS_FILE, SCHEMA_FILE, *WORD_FILES):
         (parts / name).rename(folders["retriever"] / name)
     if job.position is not None:
         (parts / KNOWN_FILE).rename(folders[CATALOGUE_MODEL] / KNOWN_FILE)

@@ -49,6 +49,7 @@ from trident_export.stages.encoder import export_encoder, export_precisions, ser
 from trident_export.stages.engine import export_engine, place_engine
 from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate, require_comparable
+from trident_export.stages.lexical import Exported, choose_ranking, export_lexical
 
 BASE_FILE = "base.json"
 VERSIONS_OF = (
@@ -116,10 +117,20 @@ def export_generation(
         served = load_encoder(
             graph, job.merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=job.config.threads
         )
-        answer_golden(job, served, encoder.tokenizer, index)
-        quality = judge_quality(job, served, encoder.tokenizer, index)
+        exported = Exported.of(job, encoder.tokenizer, served, index)
+        lexical, seen = export_lexical(job, exported)
+        searcher, ranking = choose_ranking(job, exported, lexical, seen)
+        answer_golden(job, searcher)
+        quality = judge_quality(job, searcher)
         settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
-        del index, products, served  # the gate loads what was written: one copy of the vectors is enough
+        del (
+            index,
+            products,
+            served,
+            lexical,
+            exported,
+            searcher,
+        )  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
             place_engine(job, plan)
         hashes = part_hashes(job, encoder, profiles, plan)
@@ -153,6 +164,7 @@ def export_generation(
                 products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,
+                ranking=to_table(ranking),
                 precisions=[to_table(proof) for proof in proofs],
                 profiles=[to_table(profile) for profile in profiles],
                 holds={} if position is None else asdict(position),

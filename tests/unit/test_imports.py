@@ -193,8 +193,9 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data",),
         ("attributes",),
         ("encoder",),
-        ("index",),
+        ("index", "lexical"),
         ("generation",),
+        ("ranking",),
         ("journal",),
         ("live",),
         ("search",),
@@ -234,8 +235,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
     ),
 }
-LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is two modules too large
-LISTS = {"commands": 29, "bench": 24, "search": 17}
+LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is three modules too large
+LISTS = {"commands": 29, "bench": 24, "search": 18}
 
 
 def sources_of(package: str) -> dict[str, str]:

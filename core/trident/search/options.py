@@ -9,7 +9,7 @@ one that knows more keys can be promoted over one that knows fewer, and back.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +22,7 @@ from trident.attributes.ordering import SortKey, parse_group, parse_sort
 from trident.attributes.schema import Field, Schema, shown
 from trident.config import from_table
 from trident.errors import ConfigError, DataError, nearest
+from trident.ranking.settings import Mode, RankingSettings
 from trident.search.tensors import K_MAX, OPTIONS, OPTIONS_MAX_BYTES
 
 FIELDS, OFFSET, LIKE = "fields", "offset", "like"
@@ -42,6 +43,9 @@ class SearchOptions:
     group: Any = None  # an attribute, one product a value
     offset: int = 0  # products left out at the front, >= 0
     like: str | None = None  # a product's id instead of a query
+    mode: Mode | None = None  # what ranks; None: what the generation chose
+    explain: bool = False  # whether the parts of each product's place stand in the details
+    spelling: bool = True  # whether words that the catalogue lacks are corrected
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -50,10 +54,48 @@ class SearchOptions:
         if self.like is not None and not self.like:
             raise ConfigError("'like' must be the id of a product, got ''")
 
+    @property
+    def narrows(self) -> bool:
+        """Whether there is more to it than how a query is ranked."""
+        return replace(self, mode=None, explain=False, spelling=True) != NO_OPTIONS
+
 
 NO_OPTIONS = SearchOptions()
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingKnobs:
+    """The options of a query that say how it is ranked."""
+
+    mode: Mode | None = None  # None: the generation's own
+    explain: bool = False
+    spelling: bool = True
+
+    @classmethod
+    def of(cls, options: SearchOptions) -> RankingKnobs:
+        """Return those of a query's options."""
+        return cls(mode=options.mode, explain=options.explain, spelling=options.spelling)
+
+    def mode_of(self, settings: RankingSettings) -> Mode:
+        """Return the mode that a query is answered in."""
+        return settings.mode if self.mode is None else self.mode
+
+
+PLAIN = RankingKnobs()
+
+
+def refuse_words(ranking: RankingKnobs, where: str) -> None:
+    """Raise where words are asked for and there are none: only embeddings come here, or there is no lexical index.
+
+    Raises:
+        DataError: Naming the key.
+    """
+    if ranking.mode in ("hybrid", "lexical"):
+        raise DataError(f"'mode' {ranking.mode} {where}: ask for 'dense', or leave the key out")
+    if ranking.explain:
+        raise DataError(f"'explain' {where}: leave the key out")
 
 
 def read_options(values: NDArray[np.object_], options_class: type[T]) -> list[T]:

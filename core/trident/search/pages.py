@@ -14,10 +14,12 @@ from trident.attributes.facets import count_facet
 from trident.attributes.filters import own_field
 from trident.attributes.ordering import first_of_each, sorted_places
 from trident.index.index import VectorIndex
+from trident.ranking.legs import Plan, Ranked, Ranker
 from trident.search.options import Page
 from trident.search.permitted import Found, Way, nearest_permitted
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import K_MAX
+from trident.search.words import ranked_details, ranked_query
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,7 @@ class PageQuery:
     knobs: SearchKnobs
     page: Page
     own_row: int = -1
+    plan: Plan | None = None  # how vectors and words rank it; None: vectors alone do
 
 
 class PageSearch:
@@ -46,12 +49,14 @@ class PageSearch:
     Args:
         index: Over N products.
         attributes: Of the same.
+        ranker: By vectors and words; None: no query has a plan.
     """
 
-    def __init__(self, index: VectorIndex, attributes: Attributes) -> None:
-        """Keep both."""
+    def __init__(self, index: VectorIndex, attributes: Attributes, ranker: Ranker | None = None) -> None:
+        """Keep the parts."""
         self._index = index
         self._attributes = attributes
+        self._ranker = ranker
 
     def answer(self, query: PageQuery, *, threads: int = 1) -> PageAnswer:
         """Return the products of a page."""
@@ -67,6 +72,8 @@ class PageSearch:
             places = self._ordered(page, found.rows)[page.offset : page.offset + knobs.k]
             rows, scores, way = found.rows[places], found.scores[places], found.way
             details = {} if page.filter is None else {"way": way}
+            if isinstance(found, Ranked):
+                details |= ranked_details(found.take(places), knobs)
             permitted = found.rows.astype(np.uint32) if page.facets else permitted  # what facets count
         if page.fields:
             details["attributes"] = [self._attributes.of_row(int(row), page.fields) for row in rows]
@@ -84,13 +91,17 @@ class PageSearch:
     def _all(self, permitted: Rows | None) -> Rows:
         return np.arange(self._attributes.count, dtype=np.uint32) if permitted is None else permitted
 
-    def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found:
-        """Return the best products.
+    def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found | Ranked:
+        """Return the best products, by vectors alone or as the query's plan says.
 
         A graph that is asked for more finds better ones: what lies beyond its own candidates follows these, so that
         a page is the same whatever is asked for beside it.
         """
         knobs, index = query.knobs, self._index
+        if query.plan is not None and self._ranker is not None:
+            of_both = ranked_query(query.plan, query.vector, knobs, permitted, threads=threads)
+            ranked = self._ranker.ranked(of_both, depth)
+            return ranked.take(np.arange(min(depth, len(ranked.rows))))
         more = query.own_row >= 0  # it is found too, and left out
         base = max(knobs.k, knobs.ef or index.ef)
         found = nearest_permitted(index, query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)

@@ -13,8 +13,8 @@ from trident.index.exact_search import Neighbours
 from trident.index.index import Permitted, VectorIndex
 from trident.index.ways import Way as IndexWay
 
-Way = IndexWay | Literal["browse"]  # the index's ways, or no vector at all
-WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse")
+Way = IndexWay | Literal["browse", "lexical"]  # the index's ways, no query at all, or words alone
+WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse", "lexical")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,12 @@ from trident.generation.generation import IDENTITY_FILE, Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
 from trident.index.index import Neighbours, VectorIndex
-from trident.search.options import LIKE
+from trident.ranking.legs import Nearest, Plan, Ranker
+from trident.search.options import LIKE, refuse_words
 from trident.search.pages import PageAnswer, PageQuery, PageSearch
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
+from trident.search.words import BaseLegs, Words, ranked_details, ranked_query
 
 NOTHING_TO_SAY = b"{}"  # of an answer, in its details
 
@@ -33,7 +35,8 @@ class Hits:
 
     ``product_ids`` and ``titles`` are (B, k) object arrays of bytes, ``scores`` is (B, k) float32 cosine, ``counts``
     (B, 1) int32, ``details`` (B, 1) object array of bytes, one JSON object each; where a row has fewer than k products,
-    the rest is ``b""`` and ``EMPTY_SCORE``. ``ways`` are B of ``trident.search.permitted.WAYS``; no tensor.
+    the rest is ``b""`` and ``EMPTY_SCORE``. ``ways`` are B of ``trident.search.permitted.WAYS``; no tensor. ``weak``
+    are the rows whose answer is weak.
     """
 
     product_ids: NDArray[np.object_]
@@ -42,6 +45,7 @@ class Hits:
     counts: NDArray[np.int32]
     details: NDArray[np.object_]
     ways: tuple[str, ...]
+    weak: frozenset[int] = frozenset()
 
     def rows(self, start: int, stop: int, width: int) -> Hits:
         """Return some of the rows, cut to a width."""
@@ -52,6 +56,7 @@ class Hits:
             self.counts[start:stop],
             self.details[start:stop],
             self.ways[start:stop],
+            frozenset(row - start for row in self.weak if start <= row < stop),
         )
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -78,10 +83,16 @@ class Retriever:
         catalogue: The same N products.
         identity: The generation that both belong to.
         attributes: Of the same N products; None: they have none.
+        words: Of the same N products; None: they are found by vectors alone.
     """
 
     def __init__(
-        self, index: VectorIndex, catalogue: Catalogue, identity: Identity, attributes: Attributes | None = None
+        self,
+        index: VectorIndex,
+        catalogue: Catalogue,
+        identity: Identity,
+        attributes: Attributes | None = None,
+        words: Words | None = None,
     ) -> None:
         """Keep the parts; see the class for the arguments."""
         if index.count != len(catalogue):
@@ -93,7 +104,10 @@ class Retriever:
         self.identity = identity
         self.attributes = Attributes.none(len(catalogue)) if attributes is None else attributes
         self.attributes.require_count(len(catalogue), f"generation {identity.id}")
+        self.words: Words | None = None
         self.product_ids, self.titles = catalogue.texts  # mapped: rows are read as they are found
+        if words is not None:
+            self.words = self.with_words(words).words
 
     @classmethod
     def load(cls, folder: Path, *, flat_threads: int = 1) -> Retriever:
@@ -104,13 +118,30 @@ class Retriever:
             flat_threads: Of the flat search, where the index has one.
 
         Raises:
-            VectorIndexError: If the index is damaged, or was made by another encoder than the generation's.
+            VectorIndexError: If an index is damaged, or was made by another encoder than the generation's, of another
+                catalogue or by another analyzer.
             GenerationError: If identity, catalogue or attributes are missing, or their sizes differ.
         """
         identity = Identity.load(folder)
         _check_encoder(folder, identity)
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint, flat_threads=flat_threads)
-        return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity, Attributes.load(folder))
+        catalogue = Catalogue.load(folder / CATALOGUE_FILE)
+        return cls(index, catalogue, identity, Attributes.load(folder), Words.load(folder))
+
+    def with_words(self, words: Words) -> Retriever:
+        """Return the same retriever with words of the same products.
+
+        Raises:
+            GenerationError: If they are of another number of products.
+        """
+        if words.lexical.count != len(self.titles):
+            raise GenerationError(
+                f"lexical index and catalogue of generation {self.identity.id} must have the same number of products, "
+                f"got {words.lexical.count:,} and {len(self.titles):,}: export again"
+            )
+        found = copy.copy(self)  # of the same catalogue
+        found.words = words
+        return found
 
     def for_lone(self, threads: int) -> Retriever:
         """Return the same retriever, whose flat search, where it has one, runs on other threads."""
@@ -122,11 +153,22 @@ class Retriever:
         """Let go of what is followed; this one follows nothing."""
 
     def check_pages(self, knobs: Sequence[SearchKnobs]) -> None:
-        """Raise where a page is asked for that is not answered; this one answers every page.
+        """Raise where a page or a ranking is asked for that is not answered; this one answers every page.
 
         Raises:
             DataError: Naming the key.
         """
+        if self.words is None:
+            for knob in knobs:
+                refuse_words(knob.ranking, f"is not answered by generation {self.identity.id}, which has no words")
+
+    def spelled(self, knobs: Sequence[SearchKnobs]) -> list[SearchKnobs]:
+        """Return knobs that say what their texts mean, where words of them are corrected."""
+        return list(knobs) if self.words is None else [self.words.spelled(knob) for knob in knobs]
+
+    def text_for_vectors(self, knob: SearchKnobs) -> str:
+        """Return the text whose vector is searched."""
+        return knob.text if self.words is None else self.words.text_for("dense", knob)
 
     def check(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs]) -> None:
         """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.
@@ -135,10 +177,11 @@ class Retriever:
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.
-            DataError: If a product stands instead of a query, or a page lies too deep.
+            DataError: If a product stands instead of a query, words are to rank, or a page lies too deep.
         """
         check_unit_rows(embeddings, name="embeddings", dimension=self.index.dimension)
         for knob in knobs:
+            refuse_words(knob.ranking, "is answered by the variant cpu alone: this one searches embeddings")
             if knob.page is not None:
                 if knob.page.like is not None:
                     raise DataError(f"{LIKE} is answered by the variant cpu alone: this one searches embeddings")
@@ -164,15 +207,25 @@ class Retriever:
             VectorIndexError: If the embeddings have another width or are not of unit length.
             DataError: If a product that others shall be like is not there.
         """
-        with_page = [row for row, knob in enumerate(knobs) if knob.page is not None]
-        if not with_page:
-            return self._nearest(embeddings, knobs, threads)
-        plain = [row for row, knob in enumerate(knobs) if knob.page is None]
-        answers = {row: self._page(embeddings[row : row + 1], knobs[row], threads) for row in with_page}
+        plans = [None if self.words is None else self.words.plan(knob) for knob in knobs]
+        other = [row for row, knob in enumerate(knobs) if knob.page is not None or plans[row] is not None]
+        if not other:
+            return self.noted(self._nearest(embeddings, knobs, threads), knobs)
+        answers: dict[int, PageAnswer] = {}
+        fused: dict[int, Plan] = {}
+        for row in other:
+            plan = plans[row]
+            if knobs[row].page is not None:
+                answers[row] = self._page(embeddings[row : row + 1], knobs[row], plan, threads)
+            elif plan is not None:
+                fused[row] = plan
+        if fused:
+            answers |= self._fused(embeddings, knobs, fused, threads)
+        plain = [row for row in range(len(knobs)) if row not in answers]
         nearest = self._nearest(embeddings[plain], [knobs[row] for row in plain], threads) if plain else None
-        return self._together(nearest, plain, answers, max(knob.k for knob in knobs))
+        return self.noted(self._together(nearest, plain, answers, max(knob.k for knob in knobs)), knobs)
 
-    def _page(self, embedding: NDArray[np.float32], knobs: SearchKnobs, threads: int) -> PageAnswer:
+    def _page(self, embedding: NDArray[np.float32], knobs: SearchKnobs, plan: Plan | None, threads: int) -> PageAnswer:
         assert knobs.page is not None
         own_row = -1
         if knobs.page.like is not None:
@@ -182,8 +235,55 @@ class Retriever:
                     f"{LIKE} must be the id of a product of generation {self.identity.id}, got '{knobs.page.like[:60]}'"
                 )
             embedding = self.index.vectors(np.array([own_row]))
-        query = PageQuery(embedding, knobs, knobs.page, own_row)
-        return PageSearch(self.index, self.attributes).answer(query, threads=threads)
+        query = PageQuery(embedding, knobs, knobs.page, own_row, plan)
+        return PageSearch(self.index, self.attributes, self._ranker()).answer(query, threads=threads)
+
+    def _ranker(self) -> Ranker | None:
+        if self.words is None:
+            return None
+        return Ranker(BaseLegs(self.index, self.words.lexical), self.words.settings.depth)
+
+    def _fused(
+        self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], plans: dict[int, Plan], threads: int
+    ) -> dict[int, PageAnswer]:
+        """Return the answers to queries that vectors and words rank; the vectors of all are searched together."""
+        ranker = self._ranker()
+        assert ranker is not None
+        dense = [row for row, plan in plans.items() if plan.runs_dense]
+        found = self._dense_legs(embeddings[dense], [knobs[row] for row in dense], threads) if dense else []
+        by_row = dict(zip(dense, found, strict=True))
+        answers = {}
+        for row, plan in plans.items():
+            query = ranked_query(plan, embeddings[row : row + 1], knobs[row], threads=threads)
+            ranked = ranker.ranked(query, knobs[row].k, by_row.get(row))
+            shown = ranked.take(np.arange(min(knobs[row].k, len(ranked.rows))))
+            answers[row] = PageAnswer(shown.rows, shown.scores, ranked_details(shown, knobs[row]), shown.way)
+        return answers
+
+    def _dense_legs(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> list[Nearest]:
+        """Return what the vectors find for each query, to the fixed depth."""
+        assert self.words is not None
+        depths = [self.words.settings.depth] * len(knobs)
+        found = self.index.search_each(embeddings, depths, [knob.ef for knob in knobs], threads=threads)
+        return [
+            Nearest(found.rows[row, :count], found.scores[row, :count], self.index.way(knobs[row].ef))
+            for row, count in enumerate(found.count.tolist())
+        ]
+
+    def noted(self, hits: Hits, knobs: Sequence[SearchKnobs]) -> Hits:
+        """Return hits whose details say what was corrected and which answers are weak."""
+        if self.words is None:
+            return hits
+        lowest, weak = self.words.settings.weak_below, set()
+        for row, knob in enumerate(knobs):
+            notes: dict[str, Any] = {} if knob.corrected is None else {"corrected": knob.corrected}
+            if lowest is not None and knob.shows_best and hits.scores[row].max(initial=EMPTY_SCORE) < lowest:
+                notes["weak"] = True
+                weak.add(row)
+            if notes:
+                more = json.loads(hits.details[row, 0]) | notes
+                hits.details[row, 0] = json.dumps(more, separators=(",", ":"), ensure_ascii=False).encode()
+        return replace(hits, weak=frozenset(weak)) if weak else hits
 
     def _together(self, nearest: Hits | None, plain: list[int], answers: dict[int, PageAnswer], width: int) -> Hits:
         """Return the answers to B queries in their order: those without a page, and the others."""

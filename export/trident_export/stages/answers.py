@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trident.encoder.served_encoder import ServedEncoder
-from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError, ExportError
 from trident.generation.generation import GOLDEN_FILE, TEST_PAIRS_FILE
 from trident.generation.golden import save_golden
-from trident.index.index import VectorIndex
 from trident.search.requests import check_size
+from trident.search.searcher import Searcher
 from trident_export.job import ExportJob
-from trident_export.judge.golden import golden_answers
 from trident_export.judge.quality import measure_quality
 
 GOLDEN_QUERIES = 50
@@ -40,6 +37,11 @@ def served_queries(queries: Sequence[str], path: Path) -> list[str]:
     return [query for query in distinct if query not in faults]
 
 
+def is_taken(query: str) -> bool:
+    """Return whether a server takes a query."""
+    return bool(query.strip()) and _fault(query) is None
+
+
 def _fault(query: str) -> str | None:
     try:
         check_size(query)
@@ -48,23 +50,22 @@ def _fault(query: str) -> str | None:
     return None
 
 
-def answer_golden(job: ExportJob, served: ServedEncoder, tokenizer: TextTokenizer, index: VectorIndex) -> None:
+def answer_golden(job: ExportJob, searcher: Searcher) -> None:
     """Write the golden queries with the answers that this generation gives."""
     with job.stages.stage("golden") as notes:
-        answers = golden_answers(job.queries[:GOLDEN_QUERIES], served, tokenizer, index, job.catalogue)
+        queries = job.queries[:GOLDEN_QUERIES]
+        answers = searcher.golden(queries)
         save_golden(answers, job.folder / GOLDEN_FILE)
         left_out = len(set(job.pairs.queries)) - len(job.queries)
         more = f", {left_out} of the held-out ones are longer than a server takes" if left_out else ""
-        notes.path, notes.proof = job.folder / GOLDEN_FILE, f"{len(answers)} queries answered{more}"
+        notes.path, notes.proof = job.folder / GOLDEN_FILE, f"{len(queries)} queries answered{more}"
 
 
-def judge_quality(
-    job: ExportJob, served: ServedEncoder, tokenizer: TextTokenizer, index: VectorIndex
-) -> dict[str, Any]:
+def judge_quality(job: ExportJob, searcher: Searcher) -> dict[str, Any]:
     """Return the figures on the held-out pairs, which the generation keeps; see ``measure_quality``."""
     with job.stages.stage("quality") as notes:
         job.pairs.save(job.folder / TEST_PAIRS_FILE)
-        quality = measure_quality(job.pairs, served, tokenizer, index, job.catalogue)
+        quality = measure_quality(job.pairs, searcher)
         notes.path, notes.proof = job.folder / TEST_PAIRS_FILE, _line(quality)
     return quality
 
