@@ -16,6 +16,7 @@
     |   |-- LogError             its log is damaged, another log's, or held by another process
     |   |-- FullError            there is no room: nothing was written
     |   |-- StoppedError         nothing is written until a restart: nothing was
+    |   |-- FollowsError         the server follows another one: write there
     |   `-- UnknownOutcomeError  a sync failed: the operations are there after a restart, all of them or none
     |-- BenchError               a measurement could not be made, or does not keep the budget
     `-- MissingExtraError        a command needs an extra that is not installed
@@ -96,6 +97,10 @@ class FullError(LiveError):
 
 class StoppedError(LiveError):
     """Nothing is written until a restart; nothing was."""
+
+
+class FollowsError(LiveError):
+    """The server follows another one, which writes; nothing was written."""
 
 
 class UnknownOutcomeError(LiveError):

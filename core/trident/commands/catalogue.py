@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from trident.commands.output import need, print_json, say
+from trident.commands.promote import unload
 from trident.errors import ConfigError, DataError, LiveError, ServerError
 
 app = typer.Typer(
@@ -128,10 +129,28 @@ def stats(
     if json:
         print_json(found)
         return
-    types = found.pop("attributes")
+    types = found.pop("attributes", {})
     for name, value in found.items():
         say(f"{name}: {'no' if value is None else value}")
     say(f"attributes: {', '.join(f'{name} {kind}' for name, kind in types.items()) or 'none'}")
+
+
+@app.command(name="take-over")
+def take_over(
+    url: Url = DEFAULT_URL,
+    protocol: Protocol = "grpc",
+    generations: Generations = DEFAULT_GENERATIONS,
+    write_key: WriteKey = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    json: Json = False,
+) -> None:
+    """Have a server that was started with --follow write from now on; the one that wrote must have ended."""
+    with _client(url, protocol, generations, write_key, timeout) as client:
+        found = client.take_over()
+    if json:
+        print_json(found)
+    else:
+        say(f"{url} writes; the catalogue is at number {found['number']:,}")
 
 
 @app.command()
@@ -160,18 +179,35 @@ def compact(
     generations: Generations = DEFAULT_GENERATIONS,
     http_port: Annotated[int, typer.Option(help="HTTP port of the running server.")] = 8000,
     promote: Annotated[bool, typer.Option("--promote", help="Serve it, through the gate.")] = False,
+    retain: Annotated[
+        int | None, typer.Option(help="With --promote: then remove all but so many of the newest compacted ones.")
+    ] = None,
+    grace: Annotated[float, typer.Option(help="With --promote: seconds until what served before is unloaded.")] = 60.0,
     threads: Annotated[int, typer.Option(help="Cores; 1 gives the same bytes each time.")] = 1,
+    keep_days: Annotated[
+        float, typer.Option(help="How long versions, and those of deleted products, outlive their last operation.")
+    ] = 30.0,
     json: Json = False,
 ) -> None:
     """Make a generation of the one that serves and all that came since: its tail is empty."""
+    if not keep_days >= 0:
+        raise ConfigError(f"--keep-days must be >= 0, got {keep_days:g}")
     running, compaction = need("serve", "trident.probe.running"), need("serve", "trident.compaction.compact")
-    quality = need("export", "trident_export.judge.quality")
+    retention = need("serve", "trident.promotion.retention")
+    if retain is not None:
+        retention.check_keep(retain)
+    need("serve", "trident.promotion.promotion").check_grace(grace)
+    quality = need("serve", "trident.quality.measuring")
     serving = running.find_running(generations, http_port).serving()
-    makers = compaction.Makers(quality.measure_quality, threads=threads, report=say)
+    makers = compaction.Makers(quality.measure_quality, kept_days=keep_days, threads=threads, report=say)
     made = compaction.compact(generations, serving, makers)
     say(f"generation {made.id}, serial {made.serial}: {made.manifest.products:,} products up to {made.holds.number:,}")
     if promote:
         _promote_compacted(generations, http_port, serving.id, made.id)
+        unload(generations, http_port, grace_s=grace)
+        if retain is not None:
+            for removed in retention.prune(generations, keep=retain, only=compaction.is_compacted):
+                say(f"removed generation {removed} from disk")
     if json:
         print_json({"generation": made.id, "holds": made.holds.number, "promoted": promote})
 
@@ -186,6 +222,8 @@ def _promote_compacted(generations: Path, http_port: int, began: str, made: str)
     promotion, gating = need("serve", "trident.promotion.promotion"), need("serve", "trident.promotion.gating")
     gate = gating.gate_of(generations, http_port, overrides=[], force=None)
     promotion.promote(generations, http_port, made, promotion.PromoteOptions(gate=gate), report=say)
+    compactions = need("serve", "trident.live.compactions").Compactions
+    compactions().succeeded(need("serve", "trident.journal.folder").LiveFolder.of(generations))
     say(f"generation {made} serves; trident promote or rollback go back")
 
 

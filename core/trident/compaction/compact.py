@@ -28,6 +28,7 @@ from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import file_sha256
 from trident.errors import DataError, ExportError, LiveError
+from trident.generation.durable import put_in_place
 from trident.generation.generation import (
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -60,7 +61,7 @@ from trident.lexical.files import RECORD_FILE as LEXICAL_RECORD_FILE
 from trident.lexical.files import save_lexical
 from trident.lexical.index import LexicalIndex, field_texts
 from trident.live.base import CatalogueBase
-from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE, known_at, save_known
+from trident.live.known import CATALOGUE_MODEL, KEPT_DAYS, KNOWN_FILE, known_at, save_known
 from trident.live.preparing import read_state, vector_file
 from trident.live.state import State
 from trident.live.vectors import VectorFile
@@ -70,6 +71,7 @@ from trident.search.searcher import Searcher
 from trident.search.words import WORD_FILES, Words
 
 BUILT_BY_INDEX = "index/"  # parts of that prefix
+COMPACTED = "compacted"  # among a manifest's parents: the generation that it was made of
 TOLERANCE = 1e-4  # of a cosine between the snapshot's answers and the new generation's
 
 Measure = Callable[[Pairs, Searcher], dict[str, Any]]
@@ -77,9 +79,10 @@ Measure = Callable[[Pairs, Searcher], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Makers:
-    """What the export makes, too: figures on held-out pairs."""
+    """What the export makes, too: figures on held-out pairs; and how long what is known of a product is kept."""
 
     measure: Measure
+    kept_days: float = KEPT_DAYS
     threads: int = 1
     report: Callable[[str], None] = lambda _: None
 
@@ -130,6 +133,11 @@ def compact(generations: Path, generation: Generation, makers: Makers) -> Genera
         return _build(generations, plan, makers)
 
 
+def is_compacted(generation: Generation) -> bool:
+    """Return whether a generation was made here, and by no export."""
+    return COMPACTED in generation.manifest.parents
+
+
 def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
     old = plan.old
     with scratch_folder(generations, "compaction") as staging:
@@ -177,7 +185,7 @@ def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
                 serial=identity.serial,
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 parts=hashes,
-                parents={**old.manifest.parents, "compacted": old.id},
+                parents={**old.manifest.parents, COMPACTED: old.id},
                 products=len(plan.merged.catalogue),
                 quality=quality,
                 gate=[],
@@ -186,7 +194,7 @@ def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
             )
             write_manifest(made, manifest)
             give_rights(made)
-            made.rename(target)
+            put_in_place(made, target)
     return Generation.load(target)
 
 
@@ -202,7 +210,7 @@ def _write_index(plan: _Compaction, part: Path, searcher: Searcher, file: Vector
     index.cuts = before.cuts if index.has_graph else Cuts(exact_up_to=index.unique_count)
     index.save(part)
     _renew(part / CATALOGUE_FILE, merged.catalogue.save)
-    known = known_at(plan.folder.path.parent, plan.position)
+    known = known_at(plan.folder.path.parent, plan.position, days=makers.kept_days)
     _renew(part / KNOWN_FILE, lambda path: save_known(known, path))
     return VectorIndex.load(part, encoder_fingerprint=fingerprint)
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from rapidfuzz import process
@@ -27,6 +28,7 @@ MOST = 2  # letters that are wrong
 LONGEST = 32  # letters of a word that is looked at
 WORDS = 16  # of a query that are looked at
 REMEMBERED = 20_000
+NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 _WORD = re.compile(r"[^\W_]+")  # with its digits: such a one is no word of letters
 
@@ -50,11 +52,18 @@ class Spelling:
         self._starts = np.searchsorted(lengths, np.arange(LONGEST + MOST + 2)).tolist()
         self._of_word = lru_cache(REMEMBERED)(self._nearest)
 
-    def corrected(self, text: str) -> str | None:
-        """Return a text with its unknown words corrected; None where nothing is."""
+    def corrected(self, text: str, more: Mapping[str, int] = NO_COUNTS) -> str | None:
+        """Return a text with its unknown words corrected; None where nothing is.
+
+        Args:
+            text: What was typed.
+            more: Words that came since the index was made, by how many titles have them.
+        """
         wrong: dict[str, str] = {}
         for word in list(dict.fromkeys(self._index.analyzer.words(text)))[:WORDS]:
-            better = self._of_word(word)
+            better = None if word in more else self._of_word(word)
+            if better is None and more and word not in more and self._is_wrong(word):
+                better = _best(word, list(more), list(more.values()), _most(word))
             if better is not None:
                 wrong[word] = better
         if not wrong:
@@ -66,28 +75,34 @@ class Spelling:
         folded = self._index.analyzer.words(word)
         return wrong.get(folded[0], word) if len(folded) == 1 else word
 
+    def _is_wrong(self, word: str) -> bool:
+        is_word = SHORTEST <= len(word) <= LONGEST
+        return is_word and word not in self._known and not self._index.knows(word)
+
     def _nearest(self, word: str) -> str | None:
-        """Return the word that was meant; None: it is right, or nothing is near."""
-        length = len(word)
-        if not SHORTEST <= length <= LONGEST or word in self._known or self._index.knows(word):
+        """Return the word of the catalogue that was meant; None: it is right, or nothing is near."""
+        if not self._is_wrong(word):
             return None
-        for distance in range(1, (MOST if length >= LONG else 1) + 1):
-            found = self._within(word, distance)
+        for distance in range(1, _most(word) + 1):
+            start = self._starts[max(len(word) - distance, 2)]
+            end = self._starts[min(len(word) + distance, LONGEST + MOST) + 1]
+            found = _best(word, self._words[start:end], self._counts[start:end], distance)
             if found is not None:
                 return found
         return None
 
-    def _within(self, word: str, distance: int) -> str | None:
-        """Return the best word within a distance: nearest, then with the same first letter, then the most frequent."""
-        low, high = max(len(word) - distance, 2), len(word) + distance
-        start, end = self._starts[low], self._starts[min(high, LONGEST + MOST) + 1]
-        near = process.extract(
-            word, self._words[start:end], scorer=OSA.distance, processor=None, score_cutoff=distance, limit=None
-        )
-        if not near:
-            return None
-        best = min(near, key=lambda each: (each[1], each[0][0] != word[0], -self._counts[start + each[2]], each[0]))
-        return str(best[0])
+
+def _most(word: str) -> int:
+    return MOST if len(word) >= LONG else 1
+
+
+def _best(word: str, words: Sequence[str], counts: Sequence[int], distance: int) -> str | None:
+    """Return the best word within a distance: nearest, then with the same first letter, then the most frequent."""
+    near = process.extract(word, words, scorer=OSA.distance, processor=None, score_cutoff=distance, limit=None)
+    if not near:
+        return None
+    best = min(near, key=lambda each: (each[1], each[0][0] != word[0], -counts[each[2]], each[0]))
+    return str(best[0])
 
 
 def known_words(queries: Iterable[str], analyzer: Analyzer) -> list[str]:

@@ -18,13 +18,15 @@ from trident.errors import DataError, GenerationError, VectorIndexError
 from trident.generation.generation import IDENTITY_FILE, Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
-from trident.index.index import Neighbours, VectorIndex
-from trident.ranking.legs import Nearest, Plan, Ranker
+from trident.index.index import VectorIndex
+from trident.ranking.legs import Plan
+from trident.search.fused import FusedSearch
 from trident.search.options import LIKE, refuse_words
 from trident.search.pages import PageAnswer, PageQuery, PageSearch
+from trident.search.products import GenerationProducts, Products
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
-from trident.search.words import BaseLegs, Words, ranked_details, ranked_query
+from trident.search.words import Words
 
 NOTHING_TO_SAY = b"{}"  # of an answer, in its details
 
@@ -35,7 +37,7 @@ class Hits:
 
     ``product_ids`` and ``titles`` are (B, k) object arrays of bytes, ``scores`` is (B, k) float32 cosine, ``counts``
     (B, 1) int32, ``details`` (B, 1) object array of bytes, one JSON object each; where a row has fewer than k products,
-    the rest is ``b""`` and ``EMPTY_SCORE``. ``ways`` are B of ``trident.search.permitted.WAYS``; no tensor. ``weak``
+    the rest is ``b""`` and ``EMPTY_SCORE``. ``ways`` are B of ``trident.search.products.WAYS``; no tensor. ``weak``
     are the rows whose answer is weak.
     """
 
@@ -63,16 +65,6 @@ class Hits:
         """Return the output tensors of ``search``, without the generation, by name."""
         found = {PRODUCT_ID: self.product_ids, SCORE: self.scores, TITLE: self.titles, COUNT: self.counts}
         return {**found, DETAILS: self.details}
-
-
-@dataclass(frozen=True, eq=False)
-class Said:
-    """What is said of rows (B, k) that were found for B queries: ids and titles, ways, and details of each query."""
-
-    product_ids: NDArray[np.object_]
-    titles: NDArray[np.object_]
-    ways: tuple[str, ...]
-    details: bytes = NOTHING_TO_SAY
 
 
 class Retriever:
@@ -104,8 +96,8 @@ class Retriever:
         self.identity = identity
         self.attributes = Attributes.none(len(catalogue)) if attributes is None else attributes
         self.attributes.require_count(len(catalogue), f"generation {identity.id}")
-        self.words: Words | None = None
         self.product_ids, self.titles = catalogue.texts  # mapped: rows are read as they are found
+        self.words: Words | None = None
         if words is not None:
             self.words = self.with_words(words).words
 
@@ -152,15 +144,13 @@ class Retriever:
     def close(self) -> None:
         """Let go of what is followed; this one follows nothing."""
 
-    def check_pages(self, knobs: Sequence[SearchKnobs]) -> None:
-        """Raise where a page or a ranking is asked for that is not answered; this one answers every page.
-
-        Raises:
-            DataError: Naming the key.
-        """
-        if self.words is None:
-            for knob in knobs:
-                refuse_words(knob.ranking, f"is not answered by generation {self.identity.id}, which has no words")
+    def products(self) -> Products:
+        """Return what is searched now."""
+        name = f"generation {self.identity.id}"
+        lexical = None if self.words is None else self.words.lexical
+        return GenerationProducts(
+            self.index, self.attributes, self.product_ids, self.titles, name=name, lexical=lexical
+        )
 
     def spelled(self, knobs: Sequence[SearchKnobs]) -> list[SearchKnobs]:
         """Return knobs that say what their texts mean, where words of them are corrected."""
@@ -169,6 +159,16 @@ class Retriever:
     def text_for_vectors(self, knob: SearchKnobs) -> str:
         """Return the text whose vector is searched."""
         return knob.text if self.words is None else self.words.text_for("dense", knob)
+
+    def check_pages(self, knobs: Sequence[SearchKnobs]) -> None:
+        """Raise where a ranking is asked for that is not answered; every page is.
+
+        Raises:
+            DataError: Naming the key.
+        """
+        if self.words is None:
+            for knob in knobs:
+                refuse_words(knob.ranking, f"is not answered by generation {self.identity.id}, which has no words")
 
     def check(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs]) -> None:
         """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.
@@ -207,137 +207,99 @@ class Retriever:
             VectorIndexError: If the embeddings have another width or are not of unit length.
             DataError: If a product that others shall be like is not there.
         """
-        plans = [None if self.words is None else self.words.plan(knob) for knob in knobs]
-        other = [row for row, knob in enumerate(knobs) if knob.page is not None or plans[row] is not None]
-        if not other:
-            return self.noted(self._nearest(embeddings, knobs, threads), knobs)
-        answers: dict[int, PageAnswer] = {}
-        fused: dict[int, Plan] = {}
-        for row in other:
-            plan = plans[row]
-            if knobs[row].page is not None:
-                answers[row] = self._page(embeddings[row : row + 1], knobs[row], plan, threads)
-            elif plan is not None:
-                fused[row] = plan
-        if fused:
-            answers |= self._fused(embeddings, knobs, fused, threads)
-        plain = [row for row in range(len(knobs)) if row not in answers]
-        nearest = self._nearest(embeddings[plain], [knobs[row] for row in plain], threads) if plain else None
-        return self.noted(self._together(nearest, plain, answers, max(knob.k for knob in knobs)), knobs)
-
-    def _page(self, embedding: NDArray[np.float32], knobs: SearchKnobs, plan: Plan | None, threads: int) -> PageAnswer:
-        assert knobs.page is not None
-        own_row = -1
-        if knobs.page.like is not None:
-            own_row = self.product_ids.rows_of([knobs.page.like]).get(knobs.page.like, -1)
-            if own_row < 0:
-                raise DataError(
-                    f"{LIKE} must be the id of a product of generation {self.identity.id}, got '{knobs.page.like[:60]}'"
-                )
-            embedding = self.index.vectors(np.array([own_row]))
-        query = PageQuery(embedding, knobs, knobs.page, own_row, plan)
-        return PageSearch(self.index, self.attributes, self._ranker()).answer(query, threads=threads)
-
-    def _ranker(self) -> Ranker | None:
-        if self.words is None:
-            return None
-        return Ranker(BaseLegs(self.index, self.words.lexical), self.words.settings.depth)
-
-    def _fused(
-        self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], plans: dict[int, Plan], threads: int
-    ) -> dict[int, PageAnswer]:
-        """Return the answers to queries that vectors and words rank; the vectors of all are searched together."""
-        ranker = self._ranker()
-        assert ranker is not None
-        dense = [row for row, plan in plans.items() if plan.runs_dense]
-        found = self._dense_legs(embeddings[dense], [knobs[row] for row in dense], threads) if dense else []
-        by_row = dict(zip(dense, found, strict=True))
-        answers = {}
-        for row, plan in plans.items():
-            query = ranked_query(plan, embeddings[row : row + 1], knobs[row], threads=threads)
-            ranked = ranker.ranked(query, knobs[row].k, by_row.get(row))
-            shown = ranked.take(np.arange(min(knobs[row].k, len(ranked.rows))))
-            answers[row] = PageAnswer(shown.rows, shown.scores, ranked_details(shown, knobs[row]), shown.way)
-        return answers
-
-    def _dense_legs(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> list[Nearest]:
-        """Return what the vectors find for each query, to the fixed depth."""
-        assert self.words is not None
-        depths = [self.words.settings.depth] * len(knobs)
-        found = self.index.search_each(embeddings, depths, [knob.ef for knob in knobs], threads=threads)
-        return [
-            Nearest(found.rows[row, :count], found.scores[row, :count], self.index.way(knobs[row].ef))
-            for row, count in enumerate(found.count.tolist())
-        ]
-
-    def noted(self, hits: Hits, knobs: Sequence[SearchKnobs]) -> Hits:
-        """Return hits whose details say what was corrected and which answers are weak."""
-        if self.words is None:
-            return hits
-        lowest, weak = self.words.settings.weak_below, set()
+        products, words = self.products(), self.words
+        search = FusedSearch(products, words)
+        plans = [search.plan(knob) for knob in knobs]
+        plain = [row for row, knob in enumerate(knobs) if knob.page is None and plans[row] is None]
+        if len(plain) == len(knobs):
+            return _noted(_nearest(products, embeddings, knobs, threads), knobs, words)
+        answers = search.fused(embeddings, knobs, plans, threads=threads)
         for row, knob in enumerate(knobs):
-            notes: dict[str, Any] = {} if knob.corrected is None else {"corrected": knob.corrected}
-            if lowest is not None and knob.shows_best and hits.scores[row].max(initial=EMPTY_SCORE) < lowest:
-                notes["weak"] = True
-                weak.add(row)
-            if notes:
-                more = json.loads(hits.details[row, 0]) | notes
-                hits.details[row, 0] = json.dumps(more, separators=(",", ":"), ensure_ascii=False).encode()
-        return replace(hits, weak=frozenset(weak)) if weak else hits
+            if knob.page is not None:
+                answers[row] = _page(search, embeddings[row : row + 1], knob, plans[row], threads)
+        nearest = _nearest(products, embeddings[plain], [knobs[row] for row in plain], threads) if plain else None
+        hits = _together(products, nearest, plain, answers, max(knob.k for knob in knobs))
+        return _noted(hits, knobs, words)
 
-    def _together(self, nearest: Hits | None, plain: list[int], answers: dict[int, PageAnswer], width: int) -> Hits:
-        """Return the answers to B queries in their order: those without a page, and the others."""
-        count = len(plain) + len(answers)
-        rows = np.full((count, width), -1, dtype=np.int64)
-        scores = np.full((count, width), EMPTY_SCORE, dtype=np.float32)
-        details = np.full((count, 1), NOTHING_TO_SAY, dtype=np.object_)
-        ways = [""] * count
-        for row, answer in answers.items():
-            found = len(answer.rows)
-            rows[row, :found], scores[row, :found], ways[row] = answer.rows, answer.scores, answer.way
-            if answer.details:
-                details[row, 0] = json.dumps(answer.details, separators=(",", ":"), ensure_ascii=False).encode()
-        counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
-        product_ids, titles = self.product_ids.bytes_at(rows), self.titles.bytes_at(rows)
-        if nearest is not None:
-            own = nearest.scores.shape[1]
-            product_ids[plain, :own], titles[plain, :own] = nearest.product_ids, nearest.titles
-            scores[plain, :own], counts[plain] = nearest.scores, nearest.counts
-            for row, way in zip(plain, nearest.ways, strict=True):
-                ways[row] = way
-        return Hits(product_ids, scores, titles, counts, details, tuple(ways))
 
-    def _nearest(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> Hits:
-        found = self.index.search_each(
-            embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
+def _page(
+    search: FusedSearch, embedding: NDArray[np.float32], knobs: SearchKnobs, plan: Plan | None, threads: int
+) -> PageAnswer:
+    products = search.products
+    assert knobs.page is not None
+    own_row = -1
+    if knobs.page.like is not None:
+        row = products.row(knobs.page.like)
+        if row is None:
+            raise DataError(f"{LIKE} must be the id of a product of {products.name}, got '{knobs.page.like[:60]}'")
+        own_row, embedding = row, products.vectors(np.array([row]))
+    query = PageQuery(embedding, knobs, knobs.page, own_row, plan)
+    return PageSearch(products, search.ranker).answer(query, threads=threads)
+
+
+def _together(
+    products: Products, nearest: Hits | None, plain: list[int], answers: dict[int, PageAnswer], width: int
+) -> Hits:
+    """Return the answers to B queries in their order: those without a page, and the others."""
+    count = len(plain) + len(answers)
+    rows = np.full((count, width), -1, dtype=np.int64)
+    scores = np.full((count, width), EMPTY_SCORE, dtype=np.float32)
+    details = np.full((count, 1), NOTHING_TO_SAY, dtype=np.object_)
+    ways = [""] * count
+    for row, answer in answers.items():
+        found = len(answer.rows)
+        rows[row, :found], scores[row, :found], ways[row] = answer.rows, answer.scores, answer.way
+        details[row, 0] = _said(products, answer.details)
+    counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
+    product_ids, titles = products.texts(rows)
+    if nearest is not None:
+        own = nearest.scores.shape[1]
+        product_ids[plain, :own], titles[plain, :own] = nearest.product_ids, nearest.titles
+        scores[plain, :own], counts[plain], details[plain] = nearest.scores, nearest.counts, nearest.details
+        for row, way in zip(plain, nearest.ways, strict=True):
+            ways[row] = way
+    return Hits(product_ids, scores, titles, counts, details, tuple(ways))
+
+
+def _nearest(products: Products, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> Hits:
+    found, ways = products.nearest_each(
+        embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
+    )
+    rows, scores = found.rows, found.scores
+    ids, titles = products.texts(rows)
+    if any(knob.min_score is not None for knob in knobs):
+        lowest = np.array(
+            [EMPTY_SCORE if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32
         )
-        said = Said(
-            self.product_ids.bytes_at(found.rows),
-            self.titles.bytes_at(found.rows),
-            tuple(self.index.way(knob.ef) for knob in knobs),
-        )
-        return self.hits(found, knobs, said)
+        rows = np.where(scores >= lowest[:, None], rows, -1)  # NaN compares as false
+        ids, titles = np.where(rows >= 0, ids, b""), np.where(rows >= 0, titles, b"")
+    is_there = rows >= 0  # (B, k)
+    counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
+    scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
+    return Hits(ids, scores, titles, counts, np.full(counts.shape, _said(products, {}), dtype=np.object_), ways)
 
-    def hits(self, found: Neighbours, knobs: Sequence[SearchKnobs], said: Said) -> Hits:
-        """Return rows that were found as products.
 
-        Args:
-            found: Of B queries.
-            knobs: One a query; what they leave out is left out.
-            said: Of the rows.
-        """
-        rows, scores = found.rows, found.scores
-        ids, titles = said.product_ids, said.titles
-        if any(knob.min_score is not None for knob in knobs):
-            lowest = np.array(
-                [EMPTY_SCORE if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32
-            )
-            rows = np.where(scores >= lowest[:, None], rows, -1)  # NaN compares as false
-            ids, titles = np.where(rows >= 0, ids, b""), np.where(rows >= 0, titles, b"")
-        is_there = rows >= 0  # (B, k)
-        counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
-        scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
-        return Hits(ids, scores, titles, counts, np.full(counts.shape, said.details, dtype=np.object_), said.ways)
+def _noted(hits: Hits, knobs: Sequence[SearchKnobs], words: Words | None) -> Hits:
+    """Return hits whose details say what was corrected and which answers are weak."""
+    if words is None:
+        return hits
+    lowest, weak = words.settings.weak_below, set()
+    for row, knob in enumerate(knobs):
+        notes: dict[str, Any] = {} if knob.corrected is None else {"corrected": knob.corrected}
+        if lowest is not None and knob.shows_best and hits.scores[row].max(initial=EMPTY_SCORE) < lowest:
+            notes["weak"] = True
+            weak.add(row)
+        if notes:
+            more = json.loads(hits.details[row, 0]) | notes
+            hits.details[row, 0] = json.dumps(more, separators=(",", ":"), ensure_ascii=False).encode()
+    return replace(hits, weak=frozenset(weak)) if weak else hits
+
+
+def _said(products: Products, details: dict[str, Any]) -> bytes:
+    """Return the details of an answer."""
+    if products.number is not None:
+        details = {"sequence": products.number, **details}
+    return json.dumps(details, separators=(",", ":"), ensure_ascii=False).encode() if details else NOTHING_TO_SAY
 
 
 def _check_encoder(folder: Path, identity: Identity) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,12 @@ from numpy.typing import NDArray
 
 from trident.attributes.attributes import Rows
 from trident.data.catalogue import CATALOGUE_FILE
-from trident.index.index import VectorIndex
 from trident.lexical.files import ARRAYS_FILE, RECORD_FILE, load_lexical
 from trident.lexical.index import LexicalIndex, LexicalQuery
-from trident.lexical.spelling import KNOWN_WORDS_FILE, Spelling, load_known
+from trident.lexical.spelling import KNOWN_WORDS_FILE, NO_COUNTS, Spelling, load_known
 from trident.ranking.legs import Nearest, Plan, Ranked, RankedQuery
 from trident.ranking.settings import DENSE, RANKING_FILE, RankingSettings
-from trident.search.permitted import nearest_permitted
+from trident.search.products import Lexical, Products
 from trident.search.requests import SearchKnobs
 
 WORD_FILES = (ARRAYS_FILE, RECORD_FILE, KNOWN_WORDS_FILE, RANKING_FILE)  # of a retriever's folder
@@ -45,19 +45,29 @@ class Words:
         lexical = load_lexical(folder, folder / CATALOGUE_FILE)
         return cls(lexical, Spelling(lexical, load_known(folder)), RankingSettings.load(folder))
 
-    def spelled(self, knob: SearchKnobs) -> SearchKnobs:
-        """Return knobs that say what their text means, where words of it are corrected."""
+    def spelled(self, knob: SearchKnobs, more: Mapping[str, int] = NO_COUNTS) -> SearchKnobs:
+        """Return knobs that say what their text means, where words of it are corrected.
+
+        Args:
+            knob: Of a query.
+            more: Words of products that came since, by how many have them.
+        """
         if not (self.settings.spelling and knob.ranking.spelling and knob.is_words):
             return knob
-        found = self.spelling.corrected(knob.text)
+        found = self.spelling.corrected(knob.text, more)
         return knob if found is None else replace(knob, corrected=found)
 
     def text_for(self, leg: str, knob: SearchKnobs) -> str:
         """Return the text that a leg is asked with."""
         return knob.corrected if knob.corrected is not None and leg in self.settings.spelling else knob.text
 
-    def plan(self, knob: SearchKnobs) -> Plan | None:
-        """Return how a query is ranked where there is more to it than its vector; None: there is not."""
+    def plan(self, knob: SearchKnobs, lexical: Lexical) -> Plan | None:
+        """Return how a query is ranked where there is more to it than its vector; None: there is not.
+
+        Args:
+            knob: Its knobs.
+            lexical: The words of what is searched.
+        """
         settings = self.settings
         mode = knob.ranking.mode_of(settings)
         if not knob.is_words or (mode == "dense" and not knob.ranking.explain):
@@ -66,29 +76,29 @@ class Words:
             return Plan(query=NO_WORDS, weight=0.0, runs_dense=True, runs_lexical=False)
         text = self.text_for("lexical", knob)
         runs_lexical = mode == "lexical" or settings.weight != 0
-        query = self.lexical.query(text) if runs_lexical else LexicalQuery((), self.lexical.codes(text))
+        query = lexical.query(text) if runs_lexical else LexicalQuery((), lexical.codes(text))
         if not (runs_lexical or query.codes or knob.ranking.explain):
             return None
         weight = 1.0 if mode == "lexical" else settings.weight
         return Plan(query=query, weight=weight, runs_dense=mode != "lexical", runs_lexical=runs_lexical)
 
 
-class BaseLegs:
-    """The legs of a generation.
+class ProductLegs:
+    """The legs of products that are searched together.
 
     Args:
-        index: Over N products.
-        lexical: Over the same.
+        products: They.
+        lexical: Their words.
     """
 
-    def __init__(self, index: VectorIndex, lexical: LexicalIndex) -> None:
+    def __init__(self, products: Products, lexical: Lexical) -> None:
         """Keep both."""
-        self._index = index
-        self.vectors, self.sums = index.vectors, lexical.sums
+        self._products = products
+        self.vectors, self.sums = products.vectors, lexical.sums
 
     def nearest(self, query: RankedQuery, k: int) -> Nearest:
-        """Return the k products nearest to a query; see ``nearest_permitted``."""
-        found = nearest_permitted(self._index, query.vector, k, query.ef, query.permitted, threads=query.threads)
+        """Return the k products nearest to a query among those that it permits."""
+        found = self._products.nearest(query.vector, k, query.ef, query.permitted, threads=query.threads)
         return Nearest(found.rows, found.scores, found.way)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from trident.errors import DataError, ExportError
 from trident.generation.generation import GOLDEN_FILE, TEST_PAIRS_FILE
 from trident.generation.golden import save_golden
+from trident.quality.measuring import measure_quality
 from trident.search.requests import check_size
 from trident.search.searcher import Searcher
 from trident_export.job import ExportJob
-from trident_export.judge.quality import measure_quality
 
 GOLDEN_QUERIES = 50
 
