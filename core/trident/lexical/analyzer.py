@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, get_args
@@ -140,6 +141,12 @@ class Analyzer:
             yield from self.parts(piece)
         else:
             yield self._stem(piece) if piece.isalpha() else piece
+
+
+def known_words(queries: Iterable[str], analyzer: Analyzer) -> list[str]:
+    """Return the words of letters that stand in two queries at least, in order: one may be a slip."""
+    counts = Counter(word for query in set(queries) for word in set(analyzer.words(query)))
+    return sorted(word for word, count in counts.items() if count > 1)
 
 
 def is_code(word: str) -> bool:

@@ -7,8 +7,7 @@ is left alone, and so is a word of under four letters.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +17,6 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 from trident.errors import GenerationError
-from trident.lexical.analyzer import Analyzer
 from trident.lexical.index import LexicalIndex
 
 KNOWN_WORDS_FILE = "known_words.txt"
@@ -103,12 +101,6 @@ def _best(word: str, words: Sequence[str], counts: Sequence[int], distance: int)
         return None
     best = min(near, key=lambda each: (each[1], each[0][0] != word[0], -counts[each[2]], each[0]))
     return str(best[0])
-
-
-def known_words(queries: Iterable[str], analyzer: Analyzer) -> list[str]:
-    """Return the words of letters that stand in two queries at least, in order: one may be a slip."""
-    counts = Counter(word for query in set(queries) for word in set(analyzer.words(query)))
-    return sorted(word for word, count in counts.items() if count > 1)
 
 
 def save_known(words: Sequence[str], folder: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from trident.errors import GenerationError
-from trident.lexical.analyzer import Analyzer, AnalyzerConfig
+from trident.lexical.analyzer import Analyzer, AnalyzerConfig, known_words
 from trident.lexical.index import WORDS_OF_SMALL, LexicalConfig, LexicalIndex
-from trident.lexical.spelling import KNOWN_WORDS_FILE, Spelling, known_words, load_known, save_known
+from trident.lexical.spelling import KNOWN_WORDS_FILE, Spelling, load_known, save_known
 
 TITLES = [
     "Apple iPhone 13 case black",
