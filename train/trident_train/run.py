@@ -154,7 +154,7 @@ def train(
             resumed = _resume(run, training, base, restart=restart)
             trained = training.run()
             run.report(Stage(name="judging the trained model"))
-            arms.add_encoder(recipe.method, encoder)
+            arms.add_served(recipe.method, encoder)
         result = TrainReport(
             method=recipe.method,
             base_model=recipe.base_model,

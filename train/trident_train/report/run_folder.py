@@ -4,7 +4,7 @@
 (resolved), ``base.json`` (which base model, and the hash of its weights), ``metrics.jsonl`` (every step and epoch),
 ``validation.parquet`` (the pairs that weights were chosen by), ``test.parquet`` (the held-out pairs),
 ``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet`` (NDCG@10 of each arm for each query),
-``trained_queries.npy`` (hashes of the queries trained on), ``trained_words.txt`` (words of letters that two of them have),
+``trained_queries.npy`` (hashes of the queries trained on), ``trained_words.txt`` (words that two of them have),
 ``report.json``, ``report.html``.
 """
 
