@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import logging
 import os
@@ -43,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed of the long forms once, for every process that runs tests."""
+    """Choose the seed of the long forms once, for every process that runs tests; no framework phones home."""
+    os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
     if not os.environ.get("TRIDENT_TEST_SEED"):
         os.environ["TRIDENT_TEST_SEED"] = str(random.SystemRandom().randrange(2**31))
 
@@ -70,6 +72,32 @@ def loggers_as_they_were() -> Iterator[None]:
 def slow_seed() -> int:
     """Return the seed that a long form draws from; it stands at the head of the run."""
     return int(os.environ["TRIDENT_TEST_SEED"])
+
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Return what gives a folder that the first process of this run to ask makes, while others that ask wait.
+
+    Nobody writes below it: whoever serves or changes what is there takes a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    shared.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed on the way
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 COLOURS = {"red": "crimson", "blue": "navy", "green": "olive", "black": "ebony", "white": "ivory", "steel": "chrome"}
@@ -102,9 +130,13 @@ def tiny_pairs() -> list[tuple[str, str, str, int]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(made_once: MadeOnce) -> Path:
     """Return the folder of a BERT with 2 layers of width 32, random weights from a fixed seed, and its tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny-bert")
+    torch.set_num_threads(1)  # the model is tiny: more threads only fight each other
+    return made_once("tiny-bert", _write_tiny_model)
+
+
+def _write_tiny_model(folder: Path) -> None:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,-/"
     words = {word.lower() for word in (*BRANDS, *THINGS, *COLOURS, *COLOURS.values())}
@@ -127,7 +159,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sep_token="[SEP]",
         mask_token="[MASK]",
     ).save_pretrained(str(folder))
-    torch.set_num_threads(1)  # the model is tiny: more threads only fight each other
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=tokenizer.get_vocab_size(),
@@ -140,7 +171,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         attention_probs_dropout_prob=0.0,
     )
     BertModel(config).save_pretrained(str(folder))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -184,19 +214,23 @@ def two_sources(tiny_data: Path) -> DataRecipe:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tiny_recipe: TrainRecipe, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the run folder of the tiny recipe."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train(tiny_recipe, folder)
-    return folder
+    made = made_once("tiny-run", lambda folder: train(tiny_recipe, folder))
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("runs") / "tiny"))
 
 
 @pytest.fixture(scope="session")
-def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_generations(
+    tiny_run: Path, tiny_data: Path, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return a folder with one generation of the tiny run."""
-    folder = tmp_path_factory.mktemp("generations")
-    export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
-    return folder
+
+    def export(folder: Path) -> None:
+        export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
+
+    made = made_once("tiny-generations", export)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("generations") / "tiny"))
 
 
 @pytest.fixture(scope="session")

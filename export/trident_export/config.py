@@ -95,6 +95,7 @@ class ExportConfig:
     lexical: LexicalOptions = field(default_factory=LexicalOptions)
     exact_up_to: int | None = None  # different vectors that are all compared; None: 50,000, or more as measured
     recall_target: float = 0.99  # recall@10 of the graph, against exact search; the shallowest that reaches it is taken
+    reuse_graph: bool = True  # of an encoder that was exported before, from the cache; it is proven again all the same
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
     encoding: str | None = None  # of the catalogue where it is text; None: UTF-8

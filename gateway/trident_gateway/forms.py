@@ -31,6 +31,22 @@ class FoundHit(BaseModel):
     product_id: str
     score: float
     title: str
+    attributes: dict[str, Any] = Field(default_factory=dict)
+
+
+class Attribute(BaseModel):
+    """An attribute of the catalogue; ``counted`` are those whose values can be filtered and counted."""
+
+    name: str
+    counted: bool
+
+
+class About(BaseModel):
+    """What the page can show: attributes, another server to compare with, completions."""
+
+    attributes: list[Attribute]
+    compares: bool
+    suggests: bool
 
 
 class Found(BaseModel):

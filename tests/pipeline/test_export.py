@@ -42,15 +42,17 @@ from trident_export.progress_rows import Stage
 from trident_export.repository import render
 from trident_train.report.run_folder import load_run
 
+PLAIN = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+
 
 def export(
     run: Path,
     catalogue: Path,
     output: Path,
-    config: ExportConfig | None = None,
+    config: ExportConfig = PLAIN,
     report: Callable[[Stage], None] = lambda _: None,
 ) -> Generation:
-    return export_generation(ExportOrder(run, catalogue, output, config or ExportConfig(threads=1)), report=report)
+    return export_generation(ExportOrder(run, catalogue, output, config), report=report)
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_index_answers_like_exact_search(generation: Generation, tiny_data: Path
 
 def test_the_same_inputs_give_the_same_generation(generation: Generation, tiny_run: Path, tiny_data: Path) -> None:
     folder = generation.folder.parent
-    again = export(tiny_run, tiny_data / "products.csv", folder)
+    again = export(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1, reuse_graph=False))
     assert (again.id, again.serial) == (generation.id, generation.serial)
     assert len(list_generations(folder)) == 1
 
@@ -236,7 +238,7 @@ class StoppedError(Exception):
 def test_embeddings_are_of_one_export_at_a_time_and_the_next_one_goes_on(
     tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    output, config = tmp_path / "generations", ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    output, config = tmp_path / "generations", PLAIN
     rows: list[Stage] = []
 
     def stop(stage: Stage) -> None:
@@ -330,8 +332,7 @@ def test_another_base_is_refused(run_copy: Path, tmp_path: Path) -> None:
 
 def test_a_catalogue_of_one_product(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("product_id,product_title\nonly,red lamp\n", encoding="utf-8")
-    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
-    made = export_generation(ExportOrder(tiny_run, tmp_path / "one.csv", tmp_path / "generations", config))
+    made = export(tiny_run, tmp_path / "one.csv", tmp_path / "generations")
     assert made.manifest.products == 1
     hits = Searcher.load(made).search(["red lamp"])
     assert (hits.product_ids[0].tolist(), hits.titles[0, 0], hits.counts.tolist()) == (

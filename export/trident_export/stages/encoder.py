@@ -15,7 +15,9 @@ from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError
+from trident_export.graphs.graph_file import read_graph
 from trident_export.graphs.graphs import calibration_batches, make_graph
+from trident_export.graphs.kept import graph_key, keep_graph, take_graph
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
 from trident_export.job import ExportJob
 from trident_export.judge.parity import ProbeTexts, prove_parity, torch_embeddings
@@ -60,10 +62,16 @@ def export_encoder(job: ExportJob) -> Encoder:
     fingerprints = part_fingerprints(merged, tokenizer)
     fingerprint = encoder_fingerprint(fingerprints)
     with stages.stage("onnx") as notes:
-        graph = EncoderGraph(load_backbone(merged), contract)
-        model = export_onnx(graph.eval(), parts / ONNX_FILE, encoder_fingerprint=fingerprint)
+        graph, key = EncoderGraph(load_backbone(merged), contract).eval(), graph_key(fingerprint)
+        kept = job.config.reuse_graph and take_graph(key, parts / ONNX_FILE)
+        if kept:
+            model = read_graph(parts / ONNX_FILE)
+        else:
+            model = export_onnx(graph, parts / ONNX_FILE, encoder_fingerprint=fingerprint)
+            keep_graph(key, parts / ONNX_FILE)
         notes.path = parts / ONNX_FILE
-        notes.proof = f"checked, {len(model.graph.node)} nodes, opset {model.opset_import[0].version}"
+        how = "as an earlier export made it" if kept else "checked"
+        notes.proof = f"{how}, {len(model.graph.node)} nodes, opset {model.opset_import[0].version}"
     with stages.stage("parity") as notes:
         encoder = load_graph(parts / ONNX_FILE, fingerprint, job.config.threads)
         probes = ProbeTexts(tokenizer, job.queries, job.catalogue.titles).first(PARITY_TEXTS)
