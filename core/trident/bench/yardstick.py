@@ -16,7 +16,7 @@ import numpy as np
 
 from trident.encoder.encoder import OnnxEncoder
 from trident.generation.generation import Generation
-from trident.search.requests import SearchKnobs
+from trident.search.requests import SearchKnobs, with_texts
 from trident.search.retriever import Hits
 from trident.search.searcher import Searcher
 
@@ -69,8 +69,11 @@ class Yardstick:
         Raises:
             DataError: If a query is empty.
         """
-        embeddings = self.padded.embed_whole(self.searcher.tokenizer.encode(queries, "query"))
-        return self.searcher.retriever.retrieve(embeddings, [SearchKnobs()] * len(queries), threads=threads)
+        retriever = self.searcher.retriever
+        knobs = retriever.spelled(with_texts([SearchKnobs()] * len(queries), [(query, "query") for query in queries]))
+        meant = [retriever.text_for_vectors(knob) for knob in knobs]
+        embeddings = self.padded.embed_whole(self.searcher.tokenizer.encode(meant, "query"))
+        return retriever.retrieve(embeddings, knobs, threads=threads)
 
 
 def measure_yardstick(

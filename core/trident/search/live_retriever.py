@@ -217,10 +217,12 @@ class LiveRetriever(Retriever):
         lexical = None if self._tail is None else self._tail.at(snapshot)
         return SnapshotProducts(searched, self.base, lexical)
 
-    def spelled(self, knobs: Sequence[SearchKnobs]) -> list[SearchKnobs]:
+    def spelled(self, knobs: Sequence[SearchKnobs], *, of_base: bool = False) -> list[SearchKnobs]:
         """Return knobs that say what their texts mean; the words of what came since are right too."""
-        if self.words is None or self._tail is None:
-            return list(knobs)
+        if of_base or self.words is None or self._tail is None:
+            return self.base.spelled(knobs)
+        if self.words.settings.spelling:
+            self.products()  # the tail's words are those of the published number
         return [self.words.spelled(knob, self._tail.words) for knob in knobs]
 
     def retrieve(
@@ -257,7 +259,7 @@ class LiveRetriever(Retriever):
         """Return the hits of rows of which some are asked of the base alone."""
         width = max(knob.k for knob in knobs)
         shape = (len(knobs), width)
-        ways = [""] * len(knobs)
+        ways, weak = [""] * len(knobs), set[int]()
         all_hits = Hits(
             np.full(shape, b"", dtype=np.object_),
             np.full(shape, EMPTY_SCORE, dtype=np.float32),
@@ -275,9 +277,10 @@ class LiveRetriever(Retriever):
             all_hits.product_ids[rows, :own], all_hits.titles[rows, :own] = hits.product_ids, hits.titles
             all_hits.scores[rows, :own] = hits.scores
             all_hits.counts[rows], all_hits.details[rows] = hits.counts, hits.details
+            weak.update(rows[sorted(hits.weak)].tolist())
             for row, way in zip(rows.tolist(), hits.ways, strict=True):
                 ways[row] = way
-        return replace(all_hits, ways=tuple(ways))
+        return replace(all_hits, ways=tuple(ways), weak=frozenset(weak))
 
 
 def live_retriever(retriever: Retriever, embed: Embed) -> Retriever:

@@ -152,8 +152,13 @@ class Retriever:
             self.index, self.attributes, self.product_ids, self.titles, name=name, lexical=lexical
         )
 
-    def spelled(self, knobs: Sequence[SearchKnobs]) -> list[SearchKnobs]:
-        """Return knobs that say what their texts mean, where words of them are corrected."""
+    def spelled(self, knobs: Sequence[SearchKnobs], *, of_base: bool = False) -> list[SearchKnobs]:  # noqa: ARG002
+        """Return knobs that say what their texts mean, where words of them are corrected.
+
+        Args:
+            knobs: Of queries.
+            of_base: Whether they are asked of the generation alone; this one has nothing else.
+        """
         return list(knobs) if self.words is None else [self.words.spelled(knob) for knob in knobs]
 
     def text_for_vectors(self, knob: SearchKnobs) -> str:

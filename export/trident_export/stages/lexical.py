@@ -39,7 +39,7 @@ from trident.ranking.settings import RankingSettings
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Retriever
 from trident.search.searcher import Searcher
-from trident.search.words import BaseLegs, Words
+from trident.search.words import ProductLegs, Words
 from trident_export.job import ExportJob
 from trident_export.stages.answers import is_taken
 
@@ -123,7 +123,9 @@ def choose_ranking(
     with job.stages.stage("ranking") as notes:
         asked, judged, searcher = job.config.lexical, exported.judged, exported.searcher
         vectors = _embedded(searcher, judged.queries)
-        legs = AskedLegs.ask(judged.queries, vectors, index, BaseLegs(searcher.retriever.index, index), asked.depth)
+        legs = AskedLegs.ask(
+            judged.queries, vectors, index, ProductLegs(searcher.retriever.products(), index), asked.depth
+        )
         choice = choose_weight(legs, judged)
         settings = RankingSettings(
             mode=asked.mode, depth=asked.depth, weight=choice.weight if asked.weight is None else asked.weight
