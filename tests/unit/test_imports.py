@@ -242,8 +242,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
     ),
 }
-LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is three modules too large
-LISTS = {"commands": 29, "bench": 24, "search": 18}
+LARGEST_ROOM = 15  # modules; commands and bench are lists of the like; search and quality are too large
+LISTS = {"commands": 29, "bench": 24, "search": 19, "quality": 16}
 
 
 def sources_of(package: str) -> dict[str, str]:
