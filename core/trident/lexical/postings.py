@@ -121,7 +121,7 @@ class Sums:
         if len(found) > wanted:
             least = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
             found, scores = found[scores >= least], scores[scores >= least]  # and all that equal it
-        rows = np.unique(found)
+        rows = found if len(self.touched) == 1 else np.unique(found)
         order = np.lexsort((rows, -self.scores[rows]))[:depth]
         best: NDArray[np.int64] = rows[order].astype(np.int64)
         return best

@@ -45,14 +45,20 @@ class Fused:
 
 def united(dense: NDArray[np.int64], lexical: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     """Return the rows of two legs, each once, those of the first in front, and their rank in each, 0 for none."""
-    more = lexical[~np.isin(lexical, dense)]
-    rows = np.concatenate([dense, more])
-    dense_ranks = np.zeros(len(rows), dtype=np.int64)
-    dense_ranks[: len(dense)] = np.arange(1, len(dense) + 1)
-    lexical_ranks = np.zeros(len(rows), dtype=np.int64)
-    order = np.argsort(rows, kind="stable")
-    lexical_ranks[order[np.searchsorted(rows, lexical, sorter=order)]] = np.arange(1, len(lexical) + 1)
-    return rows, dense_ranks, lexical_ranks
+    first, count = len(dense), len(dense) + len(lexical)
+    rows = np.concatenate([dense, lexical])
+    dense_ranks, lexical_ranks = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    dense_ranks[:first] = np.arange(1, first + 1)
+    lexical_ranks[first:] = np.arange(1, count - first + 1)
+    order = np.argsort(rows, kind="stable")  # a row of both stands there as the first leg's, then as the second's
+    both = np.flatnonzero(rows[order[1:]] == rows[order[:-1]])
+    if not len(both):
+        return rows, dense_ranks, lexical_ranks
+    again = order[both + 1]
+    lexical_ranks[order[both]] = lexical_ranks[again]
+    kept = np.ones(count, dtype=np.bool_)
+    kept[again] = False
+    return rows[kept], dense_ranks[kept], lexical_ranks[kept]
 
 
 def fuse(found: Candidates, weight: float, codes: Mapping[int, int]) -> Fused:

@@ -189,8 +189,9 @@ class Ranker:
         if dense is None:
             dense = self._legs.nearest(query, depth) if plan.runs_dense else NOTHING
         lexical = NO_ROWS if sums is None else sums.best(depth, query.permitted)
-        codes = _permitted(plan.query.codes, query.permitted)
-        lexical = np.concatenate([lexical, codes[~np.isin(codes, lexical)]])
+        if plan.query.codes:
+            codes = _permitted(plan.query.codes, query.permitted)
+            lexical = np.concatenate([lexical, codes[~np.isin(codes, lexical)]])
         rows, dense_ranks, lexical_ranks = united(dense.rows, lexical)
         cosines = np.empty(len(rows), dtype=np.float32)
         known = len(dense.rows)

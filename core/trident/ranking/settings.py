@@ -12,7 +12,7 @@ from trident.errors import ConfigError, GenerationError
 
 RANKING_FILE = "ranking.json"
 Mode = Literal["hybrid", "dense", "lexical"]
-DEPTH = 200  # products of a leg
+DEPTH = 100  # products of a leg
 
 
 @dataclass(frozen=True, kw_only=True)
