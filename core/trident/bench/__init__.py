@@ -2,4 +2,4 @@
 
 Rooms that it may import: data, attributes, encoder, index, lexical, generation, ranking, journal, live, search, watch,
 quality, probe, server, promotion, compaction.
-"""  # noqa: E501 - the list is read by a test
+"""

@@ -76,7 +76,10 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
     ends = np.cumsum([len(asked.texts) for asked in requests]).tolist()
     places = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     spelled = searcher.retriever.spelled
-    requests = [replace(asked, knobs=spelled(asked.knobs, of_base=not asked.is_live)) for asked in requests]
+    requests = [
+        replace(asked, knobs=spelled(asked.knobs, of_base=not asked.is_live)) if asked.wants_products else asked
+        for asked in requests
+    ]
     embeddings = _embedded(searcher, [text for asked in requests for text in _meant(searcher, asked)])  # (B, D)
     searched = [row for row, asked in enumerate(requests) if asked.wants_products]
     found: dict[int, Hits] = {}

@@ -20,10 +20,10 @@ from trident.errors import ExportError
 from trident.generation.generation import Identity
 from trident.generation.golden import GOLDEN_K
 from trident.index.index import VectorIndex
-from trident.lexical.analyzer import Analyzer
+from trident.lexical.analyzer import Analyzer, AnalyzerConfig
 from trident.lexical.files import ARRAYS_FILE, load_lexical, save_lexical
 from trident.lexical.index import LexicalIndex, field_texts, tokenize
-from trident.lexical.spelling import Spelling, load_known, save_known
+from trident.lexical.spelling import SHORTEST, Spelling, load_known, save_known
 from trident.quality.generation_scores import pairs_of, ranked_hits
 from trident.quality.metrics import catalogue_ndcg_by_query
 from trident.quality.ranking_choice import (
@@ -97,7 +97,7 @@ def export_lexical(job: ExportJob, exported: Exported) -> tuple[LexicalIndex, di
         del tokenized
         catalogue = job.parts / CATALOGUE_FILE
         save_lexical(made, job.parts, catalogue)
-        save_known(_trained_words(job), job.parts)
+        save_known(_known_words(job, exported.searcher.tokenizer, config.analyzer), job.parts)
         index = load_lexical(job.parts, catalogue)
         _prove(made, index, job.catalogue.titles)
         notes.path = job.parts / ARRAYS_FILE
@@ -159,9 +159,15 @@ def _validation_pairs(path: Path) -> Pairs:
     return pairs.take(row for row, query in enumerate(pairs.queries) if query in wanted)
 
 
-def _trained_words(job: ExportJob) -> list[str]:
-    path = job.order.run / TRAINED_WORDS_FILE
-    return path.read_text(encoding="utf-8").split() if path.is_file() else []
+def _known_words(job: ExportJob, tokenizer: TextTokenizer, config: AnalyzerConfig) -> list[str]:
+    """Return words that are right though no product has them: those of training queries, and of the encoder.
+
+    A word that the encoder has whole, such as "couch" where the shop says sofa, finds by its vector what is meant.
+    """
+    path, analyzer = job.order.run / TRAINED_WORDS_FILE, Analyzer(config)
+    trained = path.read_text(encoding="utf-8").split() if path.is_file() else []
+    whole = (word for word in tokenizer.whole_words() if len(word) >= SHORTEST)
+    return sorted({*trained, *(folded for word in whole for folded in analyzer.words(word))})
 
 
 def _prove(made: LexicalIndex, loaded: LexicalIndex, titles: Sequence[str]) -> None:
