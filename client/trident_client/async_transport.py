@@ -130,7 +130,7 @@ class AsyncTransport:
             raise await asyncio.to_thread(failure, error, self._endpoint) from error
 
     async def _tidy(self) -> None:
-        """Close what event loops that have ended left behind; those of others that run, or of a parent, are not ours."""
+        """Close what event loops that have ended left behind; not those that run, or a parent's."""
         for each in [each for each in self._of_others if each[1].is_closed() and each[0] == os.getpid()]:
             self._of_others.remove(each)
             await each[2].close()

@@ -32,6 +32,7 @@ class FoundHit(BaseModel):
     score: float
     title: str
     attributes: dict[str, Any] = Field(default_factory=dict)
+    probability: float | None = None
 
 
 class Attribute(BaseModel):
