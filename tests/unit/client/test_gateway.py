@@ -225,6 +225,11 @@ def test_other_origins_are_not_let_in_unless_told(gateway: int, triton: Any) -> 
         (lambda: GatewayConfig(api_key="two words of a key"), ValueError, r"^an API key must be 16 characters"),
         (lambda: GatewayConfig(origins=("shop.example",)), ValueError, r"^an origin must be such as https://shop"),
         (lambda: GatewayConfig(origins=("https://shop.example/",)), ValueError, r"got 'https://shop\.example/'$"),
+        (
+            lambda: GatewayConfig(other_url="127.0.0.1:8001"),
+            ValueError,
+            r"^another server is compared with on the page",
+        ),
         (lambda: create_app(GatewayConfig(url="nowhere")), InvalidRequestError, r"^url must be host:port"),
     ],
 )
