@@ -51,8 +51,11 @@ def add_page(app: FastAPI, client: AsyncSearchClient, other: AsyncSearchClient |
     @app.get("/about", response_model=About)
     async def about() -> About:
         """Say what there is to show: attributes, another server, completions."""
-        suggests = any(getattr(route, "path", None) == "/suggest" for route in app.routes)
-        return About(attributes=await attributes_of(client), other=await _attributes_of_other(other), suggests=suggests)
+        return About(
+            attributes=await attributes_of(client),
+            other=await _attributes_of_other(other),
+            suggests=await _suggests(client),
+        )
 
     if other is not None:
         compared = other
@@ -71,6 +74,15 @@ async def _attributes_of_other(other: AsyncSearchClient | None) -> list[Attribut
         return await attributes_of(other)
     except ClientError:
         return []
+
+
+async def _suggests(client: AsyncSearchClient) -> bool:
+    """Return whether the generation in service has suggestions."""
+    try:
+        await client.suggest("a", k=1)
+    except ClientError:
+        return False
+    return True
 
 
 def _file(file: Path) -> FileResponse:
