@@ -135,9 +135,7 @@ class SecondStage:
         told: dict[str, Any] = json.loads(hits.details[row, 0])
         scores = self._scores(query, logits, hits, row)
         before = reranked_order(logits, int(hits.counts[row, 0]))  # equal scores of trees are in this order
-        places = np.concatenate(
-            [before[reranked_order(scores[before[: len(logits)]], len(logits))], before[len(logits) :]]
-        )
+        places = before[reranked_order(scores[before[: len(logits)]], len(before))]
         chances = told.pop(PROBABILITY, None)
         if self.map is not None and chances is not None:
             exact = self.map.probability(scores)
