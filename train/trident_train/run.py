@@ -26,7 +26,7 @@ from accelerate.utils import set_seed
 from trident.config import to_table
 from trident.encoder.base_model import find_model, weights_fingerprint
 from trident.generation.staging import staged_folder
-from trident_train.data.sources import Source, load_sources
+from trident_train.data.sources import Source, read_sources
 from trident_train.loop.checkpoints import CheckpointFolder
 from trident_train.loop.loop import Epoch, Step, Training
 from trident_train.model.arms import trained_weights
@@ -34,15 +34,15 @@ from trident_train.processes import accelerator_of, same_sums, start_tracker
 from trident_train.recipe import TrainRecipe
 from trident_train.report.page import write_report_page
 from trident_train.report.report import TestArms, TrainReport, environment, peak_memory_bytes
-from trident_train.report.run_folder import (
+from trident_train.report.run_files import (
     METRICS_FILE,
     REPORT_FILE,
     TEST_QUERIES_FILE,
     TEST_SCORES_FILE,
     TRACKING_FOLDER,
-    save_run,
     write_json,
 )
+from trident_train.report.run_folder import save_run
 from trident_train.trainees import EncoderTrainee, RerankerTrainee, Setting
 
 logger = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ def train(
     *,
     overwrite: bool = False,
     restart: bool = False,
+    sources: Sequence[Source] | None = None,
     report: Report = lambda _: None,
 ) -> TrainReport:
     """Train a recipe and write its run folder, whole or not at all.
@@ -118,6 +119,7 @@ def train(
         output: The run folder to make.
         overwrite: Whether an existing folder may be replaced.
         restart: Whether the checkpoints of an interrupted run are thrown away.
+        sources: The recipe's, as ``read_sources`` returns them; None: they are read here.
         report: Called, in the main process, after each step and epoch, and when a stage begins.
 
     Raises:
@@ -134,11 +136,7 @@ def train(
             recipe,
             workplace,
             accelerator,
-            load_sources(
-                recipe.data,
-                loss=None if recipe.method == "none" else "infonce" if recipe.negatives.mined else recipe.loss.name,
-                ranked=recipe.selection.ranks_catalogue() or recipe.negatives.mined > 0,
-            ),
+            read_sources(recipe) if sources is None else sources,
             report if main else lambda _: None,
         )
         base = find_model(recipe.base_model)

@@ -23,6 +23,7 @@ from trident.commands.output import (
 from trident.config import to_table
 from trident.progress import progress_bar
 from trident.quality.gate_report import GateError
+from trident.rights import require_writable_folder
 
 
 def command(
@@ -57,8 +58,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Merge, convert, prove, embed, index, assemble and judge a generation; print its id."""
-    pipeline = need("export", "trident_export.pipeline")
-    quiet_transformers()
     job = need("export", "trident_export.job")
     parse_attributes = need("export", "trident.attributes.inference").parse_attributes
     config = from_set(need("export", "trident_export.config").ExportConfig, set_)
@@ -66,9 +65,14 @@ def command(
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
     order = job.ExportOrder(run, catalogue, out, config, reranker=reranker, vectors=vectors, holds=holds, force=force)
+    require_writable_folder(out)
+    inputs = need("export", "trident_export.inputs").read_inputs(order)
+    pipeline = need("export", "trident_export.pipeline")  # now that what is asked for can be: it imports PyTorch
+    quiet_transformers()
     try:
         generation = pipeline.export_generation(
             order,
+            inputs=inputs,
             report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
             embedding=lambda total: progress_bar(messages, "embedding", total),
             building=lambda total: progress_bar(messages, "index", total),

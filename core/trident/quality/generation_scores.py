@@ -120,7 +120,6 @@ class LoadedGeneration:
             for line, query in enumerate(queries)
         }
 
-
     def ranked(self, queries: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
         """Return (product id, minus its place) of the best products of each query, as a search answers."""
         found = self.searcher.search(queries, [SearchKnobs(k=self.k)] * len(queries))

@@ -18,8 +18,8 @@ from trident.encoder.text import TextContract
 from trident.encoder.weights import load_model, require_whole, spread_layers
 from trident.errors import ExportError, ModelError
 from trident_export.merge.merge import ADAPTER_WEIGHTS, PROBE_SHAPE, TOKENIZER_FILES, TOLERANCE
+from trident_export.run_folder import RECIPE_FILE
 
-RECIPE_FILE = "recipe.json"
 FRESH = ("classifier", "score", "pooler")  # modules that a base model may lack
 
 
@@ -30,25 +30,6 @@ class RerankerMerge:
     adapter: bool
     difference_to_base: float
     difference_to_adapter: float
-
-
-def require_stage(run: Path, wanted: str, what: str) -> None:
-    """Refuse a run of another stage.
-
-    Args:
-        run: A run folder.
-        wanted: ``encoder`` or ``reranker``.
-        what: Names the run in errors.
-
-    Raises:
-        ModelError: If it is missing, or of another stage.
-    """
-    try:
-        stage = json.loads((run / RECIPE_FILE).read_text(encoding="utf-8")).get("stage", "encoder")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{run} is no run folder: {RECIPE_FILE} cannot be read ({error}); train one") from error
-    if stage != wanted:
-        raise ModelError(f"{what} must be that of stage '{wanted}', got one of stage '{stage}' ({run})")
 
 
 def merge_reranker(run: Path, output: Path) -> RerankerMerge:

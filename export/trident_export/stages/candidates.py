@@ -15,9 +15,9 @@ from trident.quality.generation_scores import distinct_queries
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts
 from trident_export.judge.served_queries import served_queries
+from trident_export.run_folder import RECIPE_FILE
 
 VALIDATION_PAIRS_FILE = "validation.parquet"
-RECIPE_FILE = "recipe.json"
 CANDIDATES = 20  # of each query: two pages of ten
 
 

@@ -51,7 +51,7 @@ class ExportedTrees:
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """Candidates as rows: ``features`` (R, F), ``labels`` (R,), -1 where unjudged, ``sizes`` of each query's group."""
+    """Candidates as rows: ``features`` (R, F), ``labels`` (R,), -1 of unjudged ones, ``sizes`` of the groups."""
 
     features: NDArray[np.float64]
     labels: NDArray[np.int8]

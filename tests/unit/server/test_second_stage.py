@@ -28,9 +28,7 @@ def generation(folder: Path, identity: Identity) -> Generation:
 def test_a_second_stage_by_default_needs_the_one_process(tmp_path: Path) -> None:
     found = generation(tmp_path, replace(IDENTITY, reranker="b" * 64, rerank=20))
     require_second_stage(found, variant="cpu", cache=True)
-    with pytest.raises(
-        GenerationError, match="reranks 20 candidates by default, which only --variant cpu does, got"
-    ):
+    with pytest.raises(GenerationError, match="reranks 20 candidates by default, which only --variant cpu does, got"):
         require_second_stage(found, variant="stages", cache=False)
     require_second_stage(generation(tmp_path, replace(IDENTITY, reranker="b" * 64)), variant="stages", cache=True)
 
@@ -38,8 +36,6 @@ def test_a_second_stage_by_default_needs_the_one_process(tmp_path: Path) -> None
 def test_a_budget_and_a_cache_exclude_each_other(tmp_path: Path) -> None:
     found = generation(tmp_path, replace(IDENTITY, reranker="b" * 64, rerank=20, rerank_budget_ms=15.0))
     require_second_stage(found, variant="cpu", cache=False)
-    with pytest.raises(
-        GenerationError, match="has a budget of 15 ms for its second stage, which --cache excludes"
-    ):
+    with pytest.raises(GenerationError, match="has a budget of 15 ms for its second stage, which --cache excludes"):
         require_second_stage(found, variant="cpu", cache=True)
     assert environment(cache=True) != environment(cache=False)

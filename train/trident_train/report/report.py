@@ -9,22 +9,24 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import torch
-from accelerate import Accelerator
 
 from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident_train.data.audit import Audit
 from trident_train.data.sources import Source
 from trident_train.judge.evaluate import Ranking, Row, rank_bm25, rank_encoder, rank_random
-from trident_train.loop.loop import Trained
-from trident_train.loop.selection import Score
-from trident_train.model.encoder import Encoder
-from trident_train.reranker.judging import ClassifierQuality
+
+if TYPE_CHECKING:  # what a report says is read without PyTorch
+    from accelerate import Accelerator
+
+    from trident_train.loop.loop import Trained
+    from trident_train.loop.selection import Score
+    from trident_train.model.encoder import Encoder
+    from trident_train.reranker.judging import ClassifierQuality
 
 JUDGED_NDCG, CATALOGUE_NDCG = "ndcg_at_10", "catalogue_ndcg_at_10"
 PRETRAINED, FIRST_STAGE = "pretrained", "first stage"  # the arm that a trained one is held against, by stage
@@ -145,6 +147,8 @@ class TestArms:
 
 def peak_memory_bytes() -> int:
     """Return the peak memory so far: of the GPU where there is one, else resident memory of this process."""
+    import torch  # here: reading a report needs none
+
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -152,6 +156,8 @@ def peak_memory_bytes() -> int:
 
 def environment(accelerator: Accelerator) -> dict[str, str]:
     """Return what the figures were measured on."""
+    import torch  # as above
+
     device = str(accelerator.device)
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
