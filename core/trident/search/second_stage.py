@@ -136,6 +136,8 @@ class SecondStage:
         scores = self._scores(query, logits, hits, row)
         before = reranked_order(logits, int(hits.counts[row, 0]))  # equal scores of trees are in this order
         places = before[reranked_order(scores[before[: len(logits)]], len(before))]
+        pins = min(int(told.get("rules", {}).get("pins", 0)), len(places))  # stand first, whatever reads their titles
+        places = np.concatenate([np.arange(pins, dtype=np.intp), places[places >= pins]])
         chances = told.pop(PROBABILITY, None)
         if self.map is not None and chances is not None:
             exact = self.map.probability(scores)
@@ -143,7 +145,7 @@ class SecondStage:
             if knob.min_probability is not None:
                 likely = np.array(chances, dtype=np.float64)
                 likely[: len(logits)] = exact
-                places = places[likely[places] >= knob.min_probability]
+                places = places[(likely[places] >= knob.min_probability) | (places < pins)]
         offset = 0 if knob.page is None else knob.page.offset
         places = places[offset : offset + knob.k]
         for name in OF_EACH_HIT & told.keys():

@@ -120,6 +120,18 @@ def test_pages_are_cut_from_one_order(retriever: Retriever, stage: SecondStage, 
         assert brands == [f"brand {int(product[1:]) % 7}" for product in order[offset : offset + k]]
 
 
+def test_pinned_products_stand_first(retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer) -> None:
+    """What merchandisers put in front stays there, in its order, and is not left out as unlikely."""
+    knobs = [SearchKnobs(k=RERANK, min_probability=0.6)]
+    hits = retriever.retrieve(QUERIES[:1], stage.widened(knobs)).with_detail("rules", [{"version": "1", "pins": 2}])
+    found = ids(stage.reranked(TEXTS[:1], knobs, hits), 0)
+    before = [product.decode() for product in hits.product_ids[0, :2]]
+    assert found[:2] == before
+    order, logits = expected(tokenizer, 0, RERANK)
+    likely = [product for product, chance in zip(order, LOGITS.probability(logits), strict=False) if chance >= 0.6]
+    assert found[2:] == [product for product in likely if product not in before]
+
+
 def test_unlikely_products_are_left_out_by_the_rerankers_word(
     retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
 ) -> None:
