@@ -246,8 +246,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
     ),
 }
-LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is five modules too large
-LISTS = {"commands": 31, "bench": 24, "search": 23, "quality": 16}
+LARGEST_ROOM = 15  # modules; commands and bench are lists of the like; search and quality are too large
+LISTS = {"commands": 31, "bench": 24, "search": 23, "quality": 17}
 
 
 def sources_of(package: str) -> dict[str, str]:

@@ -95,7 +95,7 @@ class EncoderTrainee:
 
     def add_trained(self, arms: TestArms, name: str) -> None:
         """Judge the trained model on the test splits."""
-        arms.add_encoder(name, self.encoder)
+        arms.add_served(name, self.encoder)
 
     def classifier(self) -> tuple[ClassifierQuality, ...]:
         """Return nothing: cosines are no classifier's."""

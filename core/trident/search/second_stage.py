@@ -109,7 +109,7 @@ class SecondStage:
             if row in logits:
                 places, details = self._places(queries[row], logits[row], knob, hits, row)
             made.fill(row, hits, places[: knob.k], details)
-        return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways)
+        return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways, hits.weak)
 
     def _task(self, query: str, knob: SearchKnobs, hits: Hits, row: int) -> Task:
         count = min(int(hits.counts[row, 0]), self.wanted(knob))
