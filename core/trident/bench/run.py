@@ -15,7 +15,7 @@ from typing import Any, cast, get_args
 from trident.bench.figures import Row, summarize, typical
 from trident.bench.measurement import Measurements, Plan, Subject, machine_facts, measure_rounds
 from trident.bench.perf_analyzer import Load, PerfAnalyzer, Protocol, Target
-from trident.bench.queries import draw_queries
+from trident.bench.queries import draw_queries, write_tensor_input
 from trident.bench.served import Served, running, started
 from trident.bench.yardstick import Yardstick, YardstickPoint
 from trident.config import to_table
@@ -25,6 +25,7 @@ from trident.errors import BenchError, ConfigError
 from trident.generation.generation import Generation, find_generation
 from trident.generation.staging import write_text
 from trident.ranking.settings import Mode
+from trident.search.options import RERANK
 
 NAME = "trident"
 PROTOCOLS = ("grpc", "http")
