@@ -420,7 +420,7 @@ def two_stage_runs(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: 
         tiny_recipe.data, validation_share=0.35, every_positive_known=True, catalogue=tiny_data / "products.csv"
     )
     lora, mined = LoraRecipe(targets=("all-linear",)), NegativesRecipe(mined=2, from_rank=1, to_rank=20)
-    train(replace(tiny_recipe, data=data, method="none"), folder / "encoder")
+    train(replace(tiny_recipe, data=data), folder / "encoder")
     train(replace(tiny_recipe, data=data, stage="reranker", lora=lora, loss=loss, negatives=mined), folder / "reranker")
     return [folder / "encoder", folder / "reranker"]
 

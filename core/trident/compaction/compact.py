@@ -164,7 +164,7 @@ def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
         _renew(made / GOLDEN_FILE, lambda path: save_golden(golden, path))
         pairs = read_pairs(made / TEST_PAIRS_FILE)
         quality = {name: old.manifest.quality[name] for name in KEPT_FIGURES if name in old.manifest.quality}
-        quality |= makers.measure(pairs, renewed)
+        quality |= makers.measure(pairs, replace(renewed, second_stage=None))
         hashes["catalogue"] = file_sha256(part / CATALOGUE_FILE)
         hashes["attributes"] = file_sha256(part / ARRAYS_FILE)
         hashes["attributes/schema"] = file_sha256(part / SCHEMA_FILE)

@@ -151,7 +151,7 @@ def _calibration(
         rule = "the serving generation has probabilities, and so must the candidate: train with more validation queries"
         return [GateCheck(name="calibration", rule=rule, value=0, bound=1, passed=False)]
     known = bool(new.generation.manifest.quality["calibration"]["every_positive_known"])
-    found = [judged_candidates(pairs, side.hits(queries), every_positive_known=known) for side in (new, old)]
+    found = [judged_candidates(pairs, side.cosines(queries), every_positive_known=known) for side in (new, old)]
     by_query = [
         brier_by_query(each, each_map.probability(each.scores))
         for each, each_map in zip(found, maps, strict=True)

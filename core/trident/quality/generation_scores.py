@@ -108,6 +108,18 @@ class LoadedGeneration:
         """Return the best products of each query, as they are served; see ``ranked_hits``."""
         return ranked_hits(self.searcher, queries, self.k)
 
+    def cosines(self, queries: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
+        """Return (product id, cosine) of the best products of each query, as the first stage serves them."""
+        found = self.searcher.search(queries, [SearchKnobs(k=self.k, rerank=0)] * len(queries))
+        return {
+            query: [
+                (product.decode(), float(score))
+                for product, score in zip(found.product_ids[line], found.scores[line], strict=True)
+                if product
+            ]
+            for line, query in enumerate(queries)
+        }
+
 
 def ranked_hits(searcher: Searcher, queries: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
     """Return (product id, minus its place) of the best products of each query, as they are served."""

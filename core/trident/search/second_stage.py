@@ -21,7 +21,8 @@ from trident.search.requests import SearchKnobs
 from trident.search.retriever import PROBABILITY, Hits
 from trident.search.tensors import EMPTY_SCORE
 
-OF_EACH_HIT = frozenset({"attributes", "explain"})  # in details: lists with an item for each product
+EXPLAIN = "explain"
+OF_EACH_HIT = frozenset({"attributes", EXPLAIN})  # in details: lists with an item for each product
 RERANKED = "reranked"  # in details: how many products the second stage scored
 CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
 
@@ -71,7 +72,8 @@ class SecondStage:
         whole = None if page is None else replace(page, offset=0)
         k = max(offset + knob.k, self.wanted(knob))
         likely = knob.min_probability if self.map is None else None
-        return replace(knob, k=k, page=whole, min_probability=likely)
+        parts = replace(knob.ranking, explain=True)  # which say what stands in front for a model number
+        return replace(knob, k=k, page=whole, min_probability=likely, ranking=parts)
 
     def reranked(
         self,
@@ -95,7 +97,8 @@ class SecondStage:
             ModelError: If a pair cannot be scored.
         """
         rows = [row for row, knob in enumerate(knobs) if self.wanted(knob)]
-        tasks = [self._task(queries[row], knobs[row], hits, row) for row in rows]
+        asked = [knob.corrected or query for query, knob in zip(queries, knobs, strict=True)]
+        tasks = [self._task(asked[row], knobs[row], hits, row) for row in rows]
         tasks = [
             replace(task, budget_s=None) if whole and whole[row] else task
             for row, task in zip(rows, tasks, strict=True)
@@ -107,7 +110,7 @@ class SecondStage:
             places = np.arange(int(hits.counts[row, 0]), dtype=np.intp)
             details = hits.details[row, 0]
             if row in logits:
-                places, details = self._places(queries[row], logits[row], knob, hits, row)
+                places, details = self._places(asked[row], logits[row], knob, hits, row)
             made.fill(row, hits, places[: knob.k], details)
         return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways, hits.weak)
 
@@ -135,9 +138,15 @@ class SecondStage:
         told: dict[str, Any] = json.loads(hits.details[row, 0])
         scores = self._scores(query, logits, hits, row)
         before = reranked_order(logits, int(hits.counts[row, 0]))  # equal scores of trees are in this order
-        places = np.concatenate(
-            [before[reranked_order(scores[before[: len(logits)]], len(logits))], before[len(logits) :]]
-        )
+        places = before[reranked_order(scores[before[: len(logits)]], len(before))]
+        parts = told.get(EXPLAIN, [])
+        if parts:  # a model number of the query comes first, whatever reads the title
+            tiers = np.array([int(part["fused"] > 1) + int(part["fused"] > 2) for part in parts])
+            places = places[np.argsort(-tiers[places], kind="stable")]
+        if not knob.ranking.explain:
+            told.pop(EXPLAIN, None)
+        pins = min(int(told.get("rules", {}).get("pins", 0)), len(places))  # stand first, whatever reads their titles
+        places = np.concatenate([np.arange(pins, dtype=np.intp), places[places >= pins]])
         chances = told.pop(PROBABILITY, None)
         if self.map is not None and chances is not None:
             exact = self.map.probability(scores)
@@ -145,7 +154,7 @@ class SecondStage:
             if knob.min_probability is not None:
                 likely = np.array(chances, dtype=np.float64)
                 likely[: len(logits)] = exact
-                places = places[likely[places] >= knob.min_probability]
+                places = places[(likely[places] >= knob.min_probability) | (places < pins)]
         offset = 0 if knob.page is None else knob.page.offset
         places = places[offset : offset + knob.k]
         for name in OF_EACH_HIT & told.keys():

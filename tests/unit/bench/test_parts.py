@@ -52,8 +52,6 @@ def test_inputs_are_what_perf_analyzer_reads(tmp_path):
     asked = json.loads(write_tensor_input(["a"], tmp_path / "o.json", options='{"rerank": 20}').read_text("utf-8"))
     assert asked["data"] == [{"query": ["a"], "options": ['{"rerank": 20}']}]
     tensors = json.loads(write_tensor_input(["a", "ü"], tmp_path / "t.json").read_text("utf-8"))
-    by_words = json.loads(write_tensor_input(["a"], tmp_path / "m.json", "lexical").read_text("utf-8"))
-    assert by_words == {"data": [{"query": ["a"], "options": ['{"mode":"lexical"}']}]}
     assert tensors == {"data": [{"query": ["a"]}, {"query": ["ü"]}]}
     rest = write_rest_input(["a"], tmp_path / "r.json", field="input", fixed={"model": "m"})
     assert json.loads(rest.read_text("utf-8")) == {"data": [{"payload": [{"model": "m", "input": "a"}]}]}

@@ -23,7 +23,7 @@ from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
 from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker
-from trident.search.options import Page
+from trident.search.options import Page, RankingKnobs
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 from trident.search.second_stage import CACHED_ANSWERS, SecondStage, check_rerank
@@ -118,6 +118,38 @@ def test_pages_are_cut_from_one_order(retriever: Retriever, stage: SecondStage, 
         assert ids(hits, row) == order[offset : offset + k]
         brands = [each["brand"] for each in json.loads(hits.details[row, 0])["attributes"]]
         assert brands == [f"brand {int(product[1:]) % 7}" for product in order[offset : offset + k]]
+
+
+def test_pinned_products_stand_first(retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer) -> None:
+    """What merchandisers put in front stays there, in its order, and is not left out as unlikely."""
+    knobs = [SearchKnobs(k=RERANK, min_probability=0.6)]
+    hits = retriever.retrieve(QUERIES[:1], stage.widened(knobs)).with_detail("rules", [{"version": "1", "pins": 2}])
+    found = ids(stage.reranked(TEXTS[:1], knobs, hits), 0)
+    before = [product.decode() for product in hits.product_ids[0, :2]]
+    assert found[:2] == before
+    order, logits = expected(tokenizer, 0, RERANK)
+    likely = [product for product, chance in zip(order, LOGITS.probability(logits), strict=False) if chance >= 0.6]
+    assert found[2:] == [product for product in likely if product not in before]
+
+
+def test_model_numbers_stand_before_the_rest(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    """What the first stage put in front for a model number stays there, in the reranker's order among its like."""
+    knobs = [SearchKnobs(k=RERANK)]
+    hits = retriever.retrieve(QUERIES[:1], stage.widened(knobs))
+    fused = [2.5, 0.9, 1.4, 1.2, *[0.5] * (RERANK - 4)]
+    hits = hits.with_detail("explain", [[{"fused": value} for value in fused]])
+    answer = stage.reranked(TEXTS[:1], knobs, hits)
+    first = [product.decode() for product in hits.product_ids[0]]
+    order, _ = expected(tokenizer, 0, RERANK)
+    two = [product for product in order if product in first[2:4]]
+    front = [first[0], *two]
+    assert ids(answer, 0) == front + [product for product in order[:RERANK] if product not in front]
+    assert "explain" not in json.loads(answer.details[0, 0])
+    told = stage.reranked(TEXTS[:1], [replace(knobs[0], ranking=RankingKnobs(explain=True))], hits)
+    parts = json.loads(told.details[0, 0])["explain"]
+    assert [part["fused"] for part in parts] == [fused[first.index(product)] for product in ids(told, 0)]
 
 
 def test_unlikely_products_are_left_out_by_the_rerankers_word(
