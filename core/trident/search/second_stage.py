@@ -22,6 +22,7 @@ from trident.search.retriever import PROBABILITY, Hits
 from trident.search.tensors import EMPTY_SCORE
 
 OF_EACH_HIT = frozenset({"attributes", "explain"})  # in details: lists with an item for each product
+RULES, PINS = "rules", "pins"  # in details: what merchandisers' rules did
 RERANKED = "reranked"  # in details: how many products the second stage scored
 CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
 
@@ -146,8 +147,13 @@ class SecondStage:
                 likely = np.array(chances, dtype=np.float64)
                 likely[: len(logits)] = exact
                 places = places[likely[places] >= knob.min_probability]
+        rules = told.get(RULES, {})
+        pinned = rules.get(PINS, 0)  # of the first places: merchandisers' rules keep them
+        places = np.concatenate([np.sort(places[places < pinned]), places[places >= pinned]])
         offset = 0 if knob.page is None else knob.page.offset
         places = places[offset : offset + knob.k]
+        if pinned:
+            rules[PINS] = int((places < pinned).sum())
         for name in OF_EACH_HIT & told.keys():
             told[name] = [told[name][place] for place in places]
         told[RERANKED] = len(logits)
@@ -229,4 +235,6 @@ def _why_not(knob: SearchKnobs) -> str:
         return "group takes one of each value"
     if page.like is not None or page.browses:
         return "there is no query"
+    if page.effect is not None and page.effect.boosts:
+        return "merchandisers' rules decide it"
     return ""
