@@ -99,9 +99,20 @@ class Ruled:
         passes = np.ones(len(pins), dtype=bool) if lowest is None else cosines >= np.float32(lowest)
         return _led(best, pins[passes], cosines[passes])
 
-    def details(self) -> dict[str, Any]:
-        """Return what is said of it in an answer."""
-        return self.effect.details(len(self.pins), len(self.excluded))
+    def details(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        """Return what is said of it in an answer: how many of its products are pins, which are its first, and so on.
+
+        Args:
+            rows: Of the answer.
+        """
+        said: dict[str, Any] = {}
+        if len(self.pins):
+            said["pins"] = int(np.isin(self.pins, rows).sum())
+        if len(self.excluded):
+            said["exclusions"] = len(self.excluded)
+        if self.boosts:
+            said["boosts"] = len(self.effect.boosts)
+        return self.effect.details(said)
 
     def _boosted(self, best: Found | Ranked) -> NDArray[np.intp]:
         """Return the places (R,) of rows in the order that boosts give the first ``BOOST_DEPTH``."""

@@ -23,6 +23,7 @@ from trident.search.tensors import EMPTY_SCORE
 
 EXPLAIN = "explain"
 OF_EACH_HIT = frozenset({"attributes", EXPLAIN})  # in details: lists with an item for each product
+RULES, PINS = "rules", "pins"  # in details: what merchandisers' rules did
 RERANKED = "reranked"  # in details: how many products the second stage scored
 CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
 
@@ -145,8 +146,6 @@ class SecondStage:
             places = places[np.argsort(-tiers[places], kind="stable")]
         if not knob.ranking.explain:
             told.pop(EXPLAIN, None)
-        pins = min(int(told.get("rules", {}).get("pins", 0)), len(places))  # stand first, whatever reads their titles
-        places = np.concatenate([np.arange(pins, dtype=np.intp), places[places >= pins]])
         chances = told.pop(PROBABILITY, None)
         if self.map is not None and chances is not None:
             exact = self.map.probability(scores)
@@ -154,9 +153,14 @@ class SecondStage:
             if knob.min_probability is not None:
                 likely = np.array(chances, dtype=np.float64)
                 likely[: len(logits)] = exact
-                places = places[(likely[places] >= knob.min_probability) | (places < pins)]
+                places = places[likely[places] >= knob.min_probability]
+        rules = told.get(RULES, {})
+        pinned = rules.get(PINS, 0)  # of the first places: merchandisers' rules keep them
+        places = np.concatenate([np.sort(places[places < pinned]), places[places >= pinned]])
         offset = 0 if knob.page is None else knob.page.offset
         places = places[offset : offset + knob.k]
+        if pinned:
+            rules[PINS] = int((places < pinned).sum())
         for name in OF_EACH_HIT & told.keys():
             told[name] = [told[name][place] for place in places]
         told[RERANKED] = len(logits)
@@ -238,4 +242,6 @@ def _why_not(knob: SearchKnobs) -> str:
         return "group takes one of each value"
     if page.like is not None or page.browses:
         return "there is no query"
+    if page.effect is not None and page.effect.boosts:
+        return "merchandisers' rules decide it"
     return ""
