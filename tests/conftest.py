@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -182,9 +182,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _write_csv(
-    path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]] | list[tuple[str, str, str, int]]
-) -> None:
+def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -226,10 +224,8 @@ def tiny_generations(
 ) -> Path:
     """Return a folder with one generation of the tiny run."""
 
-    def export(folder: Path) -> None:
-        export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
-
-    made = made_once("tiny-generations", export)
+    order = partial(ExportOrder, tiny_run, tiny_data / "products.csv", config=ExportConfig(threads=1))
+    made = made_once("tiny-generations", lambda folder: export_generation(order(folder)))
     return Path(shutil.copytree(made, tmp_path_factory.mktemp("generations") / "tiny"))
 
 
@@ -242,8 +238,7 @@ def generation(tiny_generations: Path) -> Generation:
 @pytest.fixture(scope="session")
 def priced(generation: Generation, tmp_path_factory: pytest.TempPathFactory) -> Generation:
     """Return that generation with a price, a brand and colours; product n costs n, every third has no brand."""
-    folder = tmp_path_factory.mktemp("priced") / generation.id
-    shutil.copytree(generation.folder, folder)
+    folder = Path(shutil.copytree(generation.folder, tmp_path_factory.mktemp("priced") / generation.id))
     types: dict[str, FieldType] = {"price": "number", "brand": "keyword", "colours": "list"}
     schema = Schema(fields=tuple(Field(name=name, type=kind) for name, kind in types.items()))
     rows = [
