@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,18 @@ from trident.attributes.schema import Field, FieldType, Schema
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import ENCODER_FOLDER, MANIFEST_FILE, Generation, find_generation, write_manifest
-from trident_export.config import ExportConfig
+from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
-from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
+from trident_train.recipe import (
+    DataRecipe,
+    LoraRecipe,
+    LossRecipe,
+    NegativesRecipe,
+    OptimizerRecipe,
+    SourceRecipe,
+    TrainRecipe,
+)
 from trident_train.run import train
 
 
@@ -182,7 +191,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _write_csv(path: Path, header: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+def _write_csv(path: Path, header: tuple[str, ...], rows: list[Any]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -398,3 +407,25 @@ class DiskOrder:
 def disk(monkeypatch: pytest.MonkeyPatch) -> DiskOrder:
     """Return the record of what this test has the disk do."""
     return DiskOrder(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def two_stage_runs(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the runs of an encoder and of a reranker over the candidates that it finds."""
+    folder, loss = tmp_path_factory.mktemp("two-stages"), LossRecipe(name="listwise", hard_negatives=2)
+    data = replace(
+        tiny_recipe.data, validation_share=0.35, every_positive_known=True, catalogue=tiny_data / "products.csv"
+    )
+    lora, mined = LoraRecipe(targets=("all-linear",)), NegativesRecipe(mined=2, from_rank=1, to_rank=20)
+    train(replace(tiny_recipe, data=data, method="none"), folder / "encoder")
+    train(replace(tiny_recipe, data=data, stage="reranker", lora=lora, loss=loss, negatives=mined), folder / "reranker")
+    return [folder / "encoder", folder / "reranker"]
+
+
+@pytest.fixture(scope="session")
+def two_stages(two_stage_runs: list[Path], tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Generation:
+    """Return a generation with a second stage, on by default over 12 candidates."""
+    precision = PrecisionConfig(made=("int8",), overlap_target=0.5)
+    config = ExportConfig(threads=1, precision=precision, reranked=12, rerank=12)
+    order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path_factory.mktemp("reranked"), config)
+    return export_generation(replace(order, reranker=two_stage_runs[1]))

@@ -13,8 +13,8 @@ from trident.generation.generation import TEST_PAIRS_FILE
 from trident.quality.gate import check_reason
 from trident_export.catalogue.taken import read_record
 from trident_export.job import ExportOrder
-from trident_export.run_folder import require_run
-from trident_export.stages.answers import served_queries
+from trident_export.judge.served_queries import served_queries
+from trident_export.run_folder import require_run, require_stage
 from trident_export.stages.gate import require_comparable
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,9 @@ def read_inputs(order: ExportOrder) -> ExportInputs:
     """
     check_reason(order.force)
     require_run(order.run)
+    require_stage(order.run, "encoder", "the run")
+    if order.reranker is not None:
+        require_stage(order.reranker, "reranker", "the run of --reranker")
     require_comparable(order.output, force=order.force)
     if order.vectors is not None:
         read_record(order.vectors)

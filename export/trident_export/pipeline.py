@@ -38,11 +38,15 @@ from trident_export.progress_rows import Stage, Stages
 from trident_export.run_folder import BASE_FILE
 from trident_export.stages.answers import answer_golden, judge_quality
 from trident_export.stages.attributes import export_attributes
+from trident_export.stages.calibration import export_calibration
+from trident_export.stages.candidates import CANDIDATES, find_candidates
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
 from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate
+from trident_export.stages.reranker import export_reranker, served_second_stage
+from trident_export.stages.trees import export_trees
 
 VERSIONS_OF = (
     "trident-search",
@@ -106,13 +110,18 @@ def export_generation(
         served = load_encoder(
             graph, job.merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=job.config.threads
         )
-        answer_golden(job, served, encoder.tokenizer, index)
+        found = find_candidates(job, served, encoder.tokenizer, index, depth=max(CANDIDATES, job.config.reranked))
+        second = export_reranker(job, found)
+        trees = export_trees(job, found, second)
+        answer_golden(job, served, encoder.tokenizer, index, second)
         quality = judge_quality(job, served, encoder.tokenizer, index)
+        quality |= export_calibration(job, found, second, trees) | ({} if second is None else second.quality)
+        quality |= {} if trees is None else trees.quality
         settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
-        del index, products, served  # the gate loads what was written: one copy of the vectors is enough
+        del index, products, served, found  # the gate loads what was written: one copy of the vectors is enough
         if plan is not None:
             place_engine(job, plan)
-        hashes = part_hashes(job, encoder, profiles, plan)
+        hashes = part_hashes(job, encoder, profiles, plan) | ({} if second is None else second.parts)
         identity_of_parts = generation_id(hashes)
         with generations_lock(output):
             target = output / identity_of_parts
@@ -126,6 +135,9 @@ def export_generation(
                 encoder_fingerprint=encoder.fingerprint,
                 graph=graph.name,
                 query_tokens=profiles[0].opt[1],
+                calibration=hashes.get("calibration", ""),
+                trees=hashes.get("trees", ""),
+                **served_second_stage(second, job.config),
             )
             with job.stages.stage("repository") as notes:
                 fill_repository(job, identity, settings["dimension"])
@@ -159,6 +171,7 @@ def _parents(order: ExportOrder) -> dict[str, str]:
     base = json.loads((order.run / BASE_FILE).read_text(encoding="utf-8"))
     return {
         "run": order.run.name,
+        **({} if order.reranker is None else {"reranker": order.reranker.name}),
         "base_model": base["base_model"],
         "base_weights": base["weights_fingerprint"],
         "catalogue": f"{order.catalogue.name} sha256:{file_sha256(order.catalogue)}",

@@ -32,6 +32,7 @@ class FoundHit(BaseModel):
     score: float
     title: str
     attributes: dict[str, Any] = Field(default_factory=dict)
+    probability: float | None = None
 
 
 class Attribute(BaseModel):
@@ -92,3 +93,18 @@ class Embeddings(BaseModel):
     data: list[Embedding]
     model: str
     usage: Usage
+
+
+class Fault(BaseModel):
+    """What is wrong, in one sentence."""
+
+    message: str
+    type: str
+    code: int
+    param: str | None = None
+
+
+class Refused(BaseModel):
+    """A reply that is no answer."""
+
+    error: Fault

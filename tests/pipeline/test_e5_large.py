@@ -96,7 +96,7 @@ def changed_by_a_step(recipe: TrainRecipe, pairs: Pairs) -> tuple[Any, set[str]]
         validate=lambda _: Score(value=0.0, metrics={}),
     )
     before = fingerprints(model)
-    training.two_sides.train()
+    training.wrapped.train()
     (plan,) = training.plan(1)
     training.run_step([gather_batch(tokenized, plan)])
     after = fingerprints(model)

@@ -28,7 +28,7 @@ from trident_train.data.folds import check_folds
 from trident_train.data.sources import load_catalogue, load_pairs
 from trident_train.data.splits import query_hash, split_pairs
 from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
-from trident_train.report.report import CATALOGUE_NDCG, JUDGED_NDCG
+from trident_train.report.report import CATALOGUE_NDCG, JUDGED_NDCG, before_arm
 from trident_train.report.run_files import RECIPE_FILE, REPORT_FILE, TEST_QUERIES_FILE, read_json, write_json
 from trident_train.run import Report, train
 
@@ -156,22 +156,23 @@ def _gains(runs: Sequence[Path], method: str) -> Iterator[SourceGains]:
     tables = [pyarrow.parquet.read_table(run / TEST_QUERIES_FILE).to_pylist() for run in runs]
     reports = [read_json(run / REPORT_FILE)["test"] for run in runs]
     rows = [row for table in tables for row in table]
+    before_name = before_arm(read_json(runs[0] / REPORT_FILE))
     for data in dict.fromkeys(row["data"] for row in rows):
         of_source = [row for row in rows if row["data"] == data]
         before, after = (
-            float(np.mean([_roc_auc(report, arm, data) for report in reports])) for arm in ("pretrained", method)
+            float(np.mean([_roc_auc(report, arm, data) for report in reports])) for arm in (before_name, method)
         )
         ranks = of_source[0][f"{method} {CATALOGUE_NDCG}"] is not None
         yield SourceGains(
             data=data,
             roc_auc=(before, after),
-            ndcg_at_10=_gain(of_source, method, JUDGED_NDCG),
-            catalogue_ndcg_at_10=_gain(of_source, method, CATALOGUE_NDCG) if ranks else None,
+            ndcg_at_10=_gain(of_source, (before_name, method), JUDGED_NDCG),
+            catalogue_ndcg_at_10=_gain(of_source, (before_name, method), CATALOGUE_NDCG) if ranks else None,
         )
 
 
-def _gain(rows: Sequence[dict[str, Any]], method: str, figure: str) -> Gain:
-    before, after = (_by_query(rows, f"{arm} {figure}") for arm in ("pretrained", method))
+def _gain(rows: Sequence[dict[str, Any]], arms: tuple[str, str], figure: str) -> Gain:
+    before, after = (_by_query(rows, f"{arm} {figure}") for arm in arms)
     changes = np.array([after[query] - before[query] for query in before])  # (Q,)
     return Gain(
         before=float(np.mean(list(before.values()))),

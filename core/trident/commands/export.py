@@ -30,6 +30,9 @@ def command(
     run: Annotated[Path, typer.Argument(help="A run folder of trident train.")],
     catalogue: Annotated[Path, typer.Option(help="The products: product_id, product_title and whatever else.")],
     out: Annotated[Path, typer.Option(help="The folder of generations.")],
+    reranker: Annotated[
+        Path | None, typer.Option(help="A run folder of a reranker: the second stage.", show_default=False)
+    ] = None,
     vectors: Annotated[
         Path | None, typer.Option(help="Embeddings made by trident embed; otherwise made here.", show_default=False)
     ] = None,
@@ -61,7 +64,7 @@ def command(
     if attribute:
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
-    order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, holds=holds, force=force)
+    order = job.ExportOrder(run, catalogue, out, config, reranker=reranker, vectors=vectors, holds=holds, force=force)
     require_writable_folder(out)
     inputs = need("export", "trident_export.inputs").read_inputs(order)
     pipeline = need("export", "trident_export.pipeline")  # now that what is asked for can be: it imports PyTorch

@@ -19,6 +19,7 @@ from trident.probe.running import RunningServer, find_running
 from trident.promotion.switching import switch, unload_others
 from trident.quality.gate_report import GateError
 from trident.server.runtime_repository import check_configuration, check_identities
+from trident.server.second_stage import require_second_stage
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,7 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
     check_identities(candidate)
     record = running.record
     check_configuration(running.folder.models, candidate, variant=record.variant, tuning=record.tuning)
+    require_second_stage(candidate, variant=record.variant, cache=record.cache)
     return candidate
 
 

@@ -1,4 +1,5 @@
 """Starts a tritonserver over a generation and keeps it alive.
 
-Rooms that it may import: data, attributes, encoder, index, generation, journal, live, search, watch, quality, probe.
+Rooms that it may import: data, attributes, encoder, index, generation, ranking, journal, live, search, watch, quality,
+probe.
 """

@@ -56,7 +56,7 @@ def read_sources(recipe: TrainRecipe) -> list[Source]:
     """
     return load_sources(
         recipe.data,
-        loss=None if recipe.method == "none" else recipe.loss.name,
+        loss=None if recipe.method == "none" else "infonce" if recipe.negatives.mined else recipe.loss.name,
         ranked=recipe.selection.ranks_catalogue() or recipe.negatives.mined > 0,
     )
 

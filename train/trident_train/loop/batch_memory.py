@@ -172,7 +172,7 @@ def measure(recipe: TrainRecipe, batch_size: int, limit_bytes: int | None) -> in
         torch.cuda.reset_peak_memory_stats()
     else:
         _start_watching(limit_bytes)
-    training.two_sides.train()
+    training.wrapped.train()
     batch = gather_batch(training.sources[0], training.plan(1)[0])
     for _ in range(2):
         training.run_step([batch] * min(options.gradient_accumulation, 2))

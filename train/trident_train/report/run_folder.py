@@ -43,9 +43,17 @@ from trident_train.report.run_files import (
 )
 
 
-def save_run(folder: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, sources: Sequence[Source]) -> int:
-    """Write everything but figures into a run folder; return the size of the weights in bytes."""
-    weights: Any = encoder.model.to("cpu", torch.float32)
+def save_run(folder: Path, recipe: TrainRecipe, base: Path, model: Any, sources: Sequence[Source]) -> int:
+    """Write everything but figures into a run folder; return the size of the weights in bytes.
+
+    Args:
+        folder: Staged.
+        recipe: Of the run.
+        base: The folder of its base model.
+        model: Of transformers or PEFT, trained.
+        sources: Of the run.
+    """
+    weights: Any = model.to("cpu", torch.float32)
     target = folder / (ADAPTER_FOLDER if recipe.method == "lora" else MODEL_FOLDER)
     # adapters change no embedding layer, and PEFT need not ask the hub whether the vocabulary grew
     options = {"save_embedding_layers": False} if recipe.method == "lora" else {}
@@ -96,6 +104,10 @@ def load_run(folder: Path, *, text: TextContract | None = None) -> Encoder:
     from peft import PeftModel  # slow to import
 
     recipe = read_recipe(folder)
+    if recipe.stage != "encoder":
+        raise ModelError(
+            f"an encoder is needed, got the run of a {recipe.stage} ({folder}): its report has its figures"
+        )
     contract = text or recipe.text
     if (folder / MODEL_FOLDER).is_dir():
         return Encoder.load(folder / MODEL_FOLDER, contract)
