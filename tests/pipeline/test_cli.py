@@ -244,8 +244,6 @@ def test_refusals_are_one_line_and_leave_nothing(
         ((*export, products, "--set", "index.eff=3"), 2, "unknown key 'index.eff' (did you mean 'ef'?)"),
         ((*export, products, "--set", "recall_target=2"), 2, "recall_target must be in (0, 1], got 2"),
         ((*export, products, "--set", "engine.library=rtx"), 2, "'engine.library' must be one of 'tensorrt', 'tens"),
-        # Last, since PyTorch says which layers there are; what is above is told before it is imported.
-        ((*train, "--set", 'lora.targets=["querry"]'), 2, "lora.targets: no linear layer is called 'querry'"),
     ]  # fmt: skip
     command_lines = [[*map(str, arguments)] for arguments, _, _ in expected]
     done = subprocess.run(
@@ -264,7 +262,7 @@ def test_refusals_are_one_line_and_leave_nothing(
     for (arguments, status, part), (outcome, imported) in zip(expected, outcomes, strict=True):
         try:
             assert part in refusal(Outcome(*outcome), status)
-            assert imported == [] or "lora.targets" in part
+            assert imported == []  # what PyTorch alone can tell, such as names of layers, is not among these
         except AssertionError as error:
             wrong.append(f"{' '.join(map(str, arguments))}\n{outcome}\n{error}")
     assert not wrong, "\n\n".join(wrong)
