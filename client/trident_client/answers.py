@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from trident_client.errors import UnexpectedAnswerError
 from trident_client.requests import Request
-from trident_client.results import Hit, SearchResult
-from trident_client.tensors import COUNT, DETAILS, EMBEDDING, GENERATION, PRODUCT_ID, SCORE, TITLE
+from trident_client.results import Hit, SearchResult, Suggestion, SuggestResult
+from trident_client.tensors import COUNT, DETAILS, EMBEDDING, GENERATION, PRODUCT_ID, SCORE, SOURCE, SUGGESTION, TITLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +53,20 @@ def read_results(request: Request, answer: Answer) -> list[SearchResult]:
             )
         )
     return results
+
+
+def read_suggestions(request: Request, answer: Answer) -> SuggestResult:
+    """Return the suggestions for a prefix.
+
+    Raises:
+        UnexpectedAnswerError: If the answer does not keep the contract.
+    """
+    tensors = answer.tensors
+    _check_rows(tensors, 1)
+    count = int(tensors[COUNT][0, 0])
+    columns = (tensors[name][0, :count] for name in (SUGGESTION, SOURCE))
+    found = tuple(Suggestion(text.decode(), source.decode()) for text, source in zip(*columns, strict=True))
+    return SuggestResult(request.texts[0], tensors[GENERATION][0, 0].decode(), answer.model_version, found)
 
 
 def read_embeddings(requests: Sequence[Request], answers: Sequence[Answer]) -> NDArray[np.float32]:

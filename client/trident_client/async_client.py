@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.address import Protocol
-from trident_client.answers import read_embeddings, read_results
+from trident_client.answers import read_embeddings, read_results, read_suggestions
 from trident_client.async_transport import AsyncTransport
 from trident_client.behaviour import Behaviour
 from trident_client.catalogue import AsyncCatalogueCalls
 from trident_client.connection import Connecting
-from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests
-from trident_client.results import SearchResult, ServerInfo
+from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests, suggest_request
+from trident_client.results import SearchResult, ServerInfo, SuggestResult
 from trident_client.tensors import K_DEFAULT
 from trident_client.tls import Tls
 
@@ -88,6 +88,7 @@ class AsyncSearchClient(AsyncCatalogueCalls):
         min_probability: float | None = None,
         rerank: int | None = None,
         rerank_budget_ms: float | None = None,
+        rules: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query; arguments and errors are those of ``SearchClient.search``."""
@@ -105,6 +106,7 @@ class AsyncSearchClient(AsyncCatalogueCalls):
             min_probability=min_probability,
             rerank=rerank,
             rerank_budget_ms=rerank_budget_ms,
+            rules=rules,
             options=options,
         )
         request = search_requests([query], wanted)[0]
@@ -122,6 +124,11 @@ class AsyncSearchClient(AsyncCatalogueCalls):
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
         requests = search_requests(queries, Wanted(k=k, ef=ef, min_score=min_score, options=options))
         return [result for each in requests for result in read_results(each, await self._transport.infer(each))]
+
+    async def suggest(self, prefix: str, *, k: int = K_DEFAULT) -> SuggestResult:
+        """Return what somebody may be about to type; as ``SearchClient.suggest``."""
+        request = suggest_request(prefix, k)
+        return read_suggestions(request, await self._transport.infer(request))
 
     async def embed(self, texts: Sequence[str], *, side: Literal["query", "product"] = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D) float32, unit length, of N texts; else as ``SearchClient.embed``."""

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident_client.arguments import check_list, check_query, knobs, options_of, options_text, text_tensor
+from trident_client.arguments import (
+    check_list,
+    check_prefix,
+    check_query,
+    integer,
+    knobs,
+    options_of,
+    options_text,
+    text_tensor,
+)
 from trident_client.errors import InvalidRequestError
 from trident_client.tensors import (
     COUNT,
@@ -20,17 +29,23 @@ from trident_client.tensors import (
     K_DEFAULT,
     MAX_BATCH,
     OPTIONS,
+    PREFIX,
     PRODUCT_ID,
     QUERY,
     SCORE,
     SIDE,
+    SOURCE,
+    SUGGEST_K_MAX,
+    SUGGESTION,
     TEXT,
     TITLE,
+    K,
 )
 
-SEARCH, EMBED = "search", "embed"  # models
+SEARCH, EMBED, SUGGEST = "search", "embed", "suggest"  # models
 SEARCH_OUTPUTS = (PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS, GENERATION)
 EMBED_OUTPUTS = (EMBEDDING, GENERATION)
+SUGGEST_OUTPUTS = (SUGGESTION, SOURCE, COUNT, GENERATION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +94,7 @@ class Wanted:
     min_probability: float | None = None
     rerank: int | None = None
     rerank_budget_ms: float | None = None
+    rules: bool = True
     options: Mapping[str, Any] | None = None
 
     def all_options(self) -> Any:
@@ -88,7 +104,8 @@ class Wanted:
             InvalidRequestError: If something is given both ways.
         """
         named = {name: getattr(self, name) for name in NAMED_OPTIONS}
-        return options_of(self.options, {**named, "offset": self.offset or None})
+        more = {"offset": self.offset or None, "rules": None if self.rules else False}
+        return options_of(self.options, {**named, **more})
 
 
 def search_requests(queries: Sequence[str], wanted: Wanted) -> list[Request]:
@@ -132,6 +149,17 @@ def embed_requests(texts: Sequence[str], side: str) -> list[Request]:
         )
         for part in _parts(texts)
     ]
+
+
+def suggest_request(prefix: str, k: int) -> Request:
+    """Return the request for what may follow a prefix.
+
+    Raises:
+        InvalidRequestError: If the prefix is no text, or k out of its range.
+    """
+    check_prefix(prefix)
+    inputs: dict[str, NDArray[Any]] = {PREFIX: text_tensor([prefix]), K: np.array([[integer(K, k, SUGGEST_K_MAX)]])}
+    return Request(SUGGEST, [prefix], inputs, SUGGEST_OUTPUTS, uuid.uuid4().hex)
 
 
 def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:

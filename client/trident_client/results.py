@@ -52,6 +52,24 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
+class Suggestion:
+    """What somebody may be about to type; ``source`` is ``query``, which others asked, or ``phrase``, of the titles."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class SuggestResult:
+    """The suggestions for a prefix, best first, and the generation that gave them."""
+
+    prefix: str
+    generation: str
+    model_version: int
+    suggestions: tuple[Suggestion, ...]
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """The server behind an address.
 

@@ -11,6 +11,7 @@ from trident.data.reading import CATALOGUE_COLUMNS, EXPORT_CATALOGUE, Reading, c
 from trident.errors import ConfigError
 from trident.generation.plan import Library
 from trident.index.index import IndexConfig
+from trident.lexical.logged_queries import MIN_COUNT
 from trident.quality.config import GateConfig
 from trident.search.options import RERANK_MAX
 from trident_export.engine.engine import EngineOptions
@@ -49,6 +50,21 @@ class EngineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SuggestionsConfig:
+    """What may be suggested to whoever types."""
+
+    made: bool = True  # whether the generation has suggestions at all
+    min_queries: int = MIN_COUNT  # hours in which a query was asked, or its count, from which it is suggested
+    min_titles: int = 3  # that hold a phrase
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("min_queries", "min_titles"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"suggestions.{name} must be >= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """How to export."""
 
@@ -56,6 +72,7 @@ class ExportConfig:
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    suggestions: SuggestionsConfig = field(default_factory=SuggestionsConfig)
     exact_up_to: int | None = None  # different vectors that are all compared; None: 50,000, or more as measured
     recall_target: float = 0.99  # recall@10 of the graph, against exact search; the shallowest that reaches it is taken
     judged_queries: int = 500  # of validation, and held-out ones, whose candidates calibrate and judge what ranks them

@@ -18,12 +18,13 @@ from trident.encoder.tokenization import TOKENIZER_FILE
 from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identity, unpadded_part, walk
 from trident.generation.plan import PlanManifest
 from trident.index.files import CUTS_FILE
+from trident.lexical.suggestions import SUGGESTIONS_FILE
 from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE
 from trident.ranking.calibration import CALIBRATION_FILE
 from trident.ranking.trees import TREES_FILE
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
-from trident_export.repository import assemble, template_folder
+from trident_export.repository import MODELS, SUGGESTER, SUGGESTING, assemble, template_folder
 from trident_export.stages.encoder import Encoder
 
 OPTIONAL_FILES = {"calibration": CALIBRATION_FILE, "trees": TREES_FILE}  # of the retriever, by part
@@ -52,6 +53,7 @@ def part_hashes(
         "attributes/schema": file_sha256(parts / SCHEMA_FILE),
         **{name: file_sha256(parts / file) for name, file in OPTIONAL_FILES.items() if (parts / file).is_file()},
         **_live_parts(job),
+        **_suggestions(job),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
         **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index") if path.name != CUTS_FILE},
@@ -67,9 +69,18 @@ def _live_parts(job: ExportJob) -> dict[str, str]:
     return {"holds": place, "known": file_sha256(job.parts / KNOWN_FILE)}
 
 
+def _suggestions(job: ExportJob) -> dict[str, str]:
+    path = job.parts / SUGGESTIONS_FILE
+    return {"suggestions": file_sha256(path)} if path.is_file() else {}
+
+
 def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
     """Assemble the model repository and move the parts into it."""
-    folders, parts = assemble(job.folder / REPOSITORY_FOLDER, identity, dimension=dimension), job.parts
+    parts = job.parts
+    models = (*MODELS, *SUGGESTING) if (parts / SUGGESTIONS_FILE).is_file() else MODELS
+    folders = assemble(job.folder / REPOSITORY_FOLDER, identity, dimension=dimension, models=models)
+    if SUGGESTER in folders:
+        (parts / SUGGESTIONS_FILE).rename(folders[SUGGESTER] / SUGGESTIONS_FILE)
     for file in (*GRAPH_FILES.values(), *UNPADDED_FILES.values(), CODES_FILE):
         for path in (parts / file, data_file(parts / file)):
             if path.is_file():

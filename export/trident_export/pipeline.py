@@ -46,6 +46,7 @@ from trident_export.stages.engine import export_engine, place_engine
 from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate
 from trident_export.stages.reranker import export_reranker, served_second_stage
+from trident_export.stages.suggestions import export_suggestions
 from trident_export.stages.trees import export_trees
 
 VERSIONS_OF = (
@@ -97,6 +98,7 @@ def export_generation(
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
         export_attributes(job)
+        export_suggestions(job)
         if position is not None:
             save_known(known_at(output, position), job.parts / KNOWN_FILE)
         encoder = export_encoder(job)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -15,7 +16,16 @@ from trident_client import AsyncSearchClient, ClientError
 from trident_gateway.config import GatewayConfig
 from trident_gateway.embeddings import answer_of, texts_of
 from trident_gateway.errors import RETRY_AFTER, of_client, refusal
-from trident_gateway.forms import PRODUCT_MODEL, QUERY_MODEL, Embeddings, EmbeddingsForm, Found, Refused, SearchForm
+from trident_gateway.forms import (
+    PRODUCT_MODEL,
+    QUERY_MODEL,
+    Embeddings,
+    EmbeddingsForm,
+    Found,
+    Refused,
+    SearchForm,
+    Suggested,
+)
 from trident_gateway.gates import KeyGate, SizeGate
 from trident_gateway.pages import add_page
 from trident_gateway.searching import timed_search
@@ -70,6 +80,13 @@ def _add_searches(app: FastAPI, client: AsyncSearchClient) -> None:
     async def search(form: SearchForm, response: Response) -> dict[str, Any]:
         """Find products for a query."""
         return await timed_search(client, form, response)
+
+    @app.get("/suggest", response_model=Suggested)
+    async def suggest(
+        prefix: Annotated[str, Query(max_length=1000)], k: Annotated[int, Query(ge=1, le=100)] = 10
+    ) -> dict[str, Any]:
+        """Say what somebody may be about to type."""
+        return dataclasses.asdict(await client.suggest(prefix, k=k))
 
     @app.get("/healthz", responses={503: {"description": "It does not"}})
     async def healthz(response: Response) -> dict[str, Literal["ready", "not ready"]]:

@@ -61,6 +61,22 @@ class Found(BaseModel):
     details: dict[str, Any]
 
 
+class SuggestedText(BaseModel):
+    """A suggestion, and whether it is a query of others or a phrase of the titles."""
+
+    text: str
+    source: str
+
+
+class Suggested(BaseModel):
+    """The answer to a prefix."""
+
+    prefix: str
+    generation: str
+    model_version: int
+    suggestions: list[SuggestedText]
+
+
 class EmbeddingsForm(Form):
     """What the openai SDK sends to ``/v1/embeddings``."""
 

@@ -68,7 +68,7 @@ def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None
     generation.verify_files()
     manifest = generation.manifest
     assert [row["stage"] for row in manifest.stages] == [
-        "attributes", "merge", "onnx", "parity", "unpadded", "kernels", "catalogue",
+        "attributes", "suggestions", "merge", "onnx", "parity", "unpadded", "kernels", "catalogue",
         "index", "fp16", "int8", "int8 unpadded", "int8 kernels", "golden", "quality", "repository", "gate",
     ]  # fmt: skip
     assert manifest.products == 144

@@ -12,7 +12,7 @@ import pytest
 from trident.generation.generation import list_generations
 
 STAGES = (
-    "attributes", "merge", "onnx", "parity", "catalogue",
+    "attributes", "suggestions", "merge", "onnx", "parity", "catalogue",
     "index", "fp16", "int8", "engine", "golden", "quality", "repository", "gate",
 )  # fmt: skip
 # Where something begins to be kept: the first files, embeddings that outlive the export, the serial number, the last.

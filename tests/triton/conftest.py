@@ -20,7 +20,7 @@ from trident.promotion.promotion import PromoteOptions, promote, retire
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_client import SearchClient
-from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.config import ExportConfig, PrecisionConfig, SuggestionsConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 from trident_train.data.sample import write_sample
@@ -93,7 +93,9 @@ def pair(
     def make(folder: Path) -> None:
         base = folder / "run-base"
         train(replace(tiny_recipe, method="none"), base)
-        config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+        config = ExportConfig(  # without suggestions: a process less in each of many servers
+            threads=1, precision=PrecisionConfig(made=()), suggestions=SuggestionsConfig(made=False)
+        )
         for letter, run in (("b", base), ("a", tiny_run)):
             catalogue = folder / f"products-{letter}.csv"
             header, *rows = (tiny_data / "products.csv").read_text().splitlines()

@@ -200,11 +200,12 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("data",),
         ("attributes",),
         ("encoder",),
-        ("index",),
+        ("index", "lexical"),
         ("generation",),
         ("ranking",),
         ("journal",),
         ("live",),
+        ("rules",),
         ("search",),
         ("watch", "quality"),
         ("probe",),
@@ -245,8 +246,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
     ),
 }
-LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is three modules too large
-LISTS = {"commands": 29, "bench": 24, "search": 18, "quality": 16}
+LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is five modules too large
+LISTS = {"commands": 31, "bench": 24, "search": 23, "quality": 16}
 
 
 def sources_of(package: str) -> dict[str, str]:

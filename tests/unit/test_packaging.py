@@ -44,6 +44,7 @@ DATA_FILES = {
         "model_repository/encoder/configs/stages.pbtxt model_repository/encoder/configs/torch.pbtxt "
         "model_repository/pipeline/config.pbtxt model_repository/retriever/config.pbtxt "
         "model_repository/search/config.pbtxt model_repository/search/configs/cpu.pbtxt "
+        "model_repository/suggest/config.pbtxt model_repository/suggester/config.pbtxt "
         "model_repository/tokenizer/config.pbtxt model_repository/tokenizer/configs/stages.pbtxt "
         "model_repository/tokenizer/configs/torch.pbtxt"
     ),

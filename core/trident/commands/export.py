@@ -40,6 +40,17 @@ def command(
         int | None,
         typer.Option(help="The live catalogue's number when the products' file was made: trident catalogue stats."),
     ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="What people asked, for suggestions: a query log, a folder of generations, or a table with query and "
+            "count.",
+            show_default=False,
+        ),
+    ] = None,
+    block_list: Annotated[
+        Path | None, typer.Option(help="Words and phrases, one a line, that no suggestion holds.", show_default=False)
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Such as index.ef=200 or engine.library=tensorrt_rtx."),
@@ -64,7 +75,8 @@ def command(
     if attribute:
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
-    order = job.ExportOrder(run, catalogue, out, config, reranker=reranker, vectors=vectors, holds=holds, force=force)
+    asked = {"reranker": reranker, "queries": queries, "block_list": block_list}
+    order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, holds=holds, force=force, **asked)
     require_writable_folder(out)
     inputs = need("export", "trident_export.inputs").read_inputs(order)
     pipeline = need("export", "trident_export.pipeline")  # now that what is asked for can be: it imports PyTorch

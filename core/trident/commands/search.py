@@ -63,6 +63,7 @@ def command(
         int | None, typer.Option(help="Products that the reranker puts in order, 0 for none; else the generation's.")
     ] = None,
     rerank_budget: Annotated[float | None, typer.Option(metavar="MS", help="Milliseconds for that at most.")] = None,
+    rules: Annotated[bool, typer.Option("--rules/--no-rules", help="By the merchandisers' rules, or without.")] = True,
     options: Annotated[
         str | None, typer.Option(metavar="JSON", help="What the generation knows beyond these: one JSON object.")
     ] = None,
@@ -99,11 +100,11 @@ def command(
             }
             if query == LINES:
                 given = {name: value for name, value in narrow.items() if value or (value == 0 and name != "offset")}
-                every = {**(more or {}), **given}
+                every = {**(more or {}), **given, **({} if rules else {"rules": False})}
                 wanted_of_each = {"k": k, "ef": ef, "min_score": min_score, "options": every}
                 answer_lines(partial(_ask, client, wanted_of_each), STDIN)
                 return
-            result = client.search(query, k=k, ef=ef, min_score=min_score, options=more, **narrow)
+            result = client.search(query, k=k, ef=ef, min_score=min_score, options=more, rules=rules, **narrow)
     except client_package.ClientError as error:
         raise ServerError(str(error)) from error
     if json:

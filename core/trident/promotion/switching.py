@@ -26,7 +26,15 @@ from trident.server.ensembles import (
     remove_candidate,
     restore_ensembles,
 )
-from trident.server.models import CANDIDATE, COMPONENTS, ENSEMBLES, cached_ensemble, further_models, loaded_components
+from trident.server.models import (
+    CANDIDATE,
+    COMPONENTS,
+    SEARCH,
+    cached_ensemble,
+    ensembles_in,
+    further_models,
+    loaded_components,
+)
 from trident.server.runtime_repository import (
     add_components,
     linked_generations,
@@ -114,7 +122,7 @@ def unload_others(running: RunningServer, serving: Generation, *, timeout_s: flo
         ServerError: If the server does not answer, an ensemble answers with another generation, or a version is still
             busy after ``timeout_s``.
     """
-    for ensemble in ENSEMBLES:
+    for ensemble in ensembles_in(serving.repository):
         if not running.control.is_ready(ensemble, serving.serial):
             raise ServerError(
                 f"'{ensemble}' must answer with version {serving.serial} before others are unloaded, got another: "
@@ -171,11 +179,15 @@ def _load_ensembles(running: RunningServer, generation: Generation) -> float:
     """Load the ensembles as they are in the repository, and return the milliseconds that ``search`` took."""
     control = running.control
     started = time.perf_counter()
-    control.load(ENSEMBLES[0])
-    control.wait_until_ready(ENSEMBLES[0], generation.serial)
+    control.load(SEARCH)
+    control.wait_until_ready(SEARCH, generation.serial)
     milliseconds = (time.perf_counter() - started) * 1000
-    for ensemble in ENSEMBLES[1:]:
+    own = ensembles_in(generation.repository)
+    for ensemble in own[1:]:
         control.load(ensemble)
+    for ensemble in set(ensembles_in(running.folder.models)) - set(own):  # of another generation, and not of this one
+        control.unload(ensemble)
+        shutil.rmtree(running.folder.models / ensemble)
     return milliseconds
 
 
@@ -186,7 +198,7 @@ def _go_back(running: RunningServer, serving: Generation, aside: Path) -> None:
 
 def _unload_unless_answering(running: RunningServer, candidate: Generation) -> None:
     """Unload a generation that was not to serve; one that an ensemble still answers with is needed."""
-    for ensemble in ENSEMBLES:
+    for ensemble in ensembles_in(running.folder.models):
         if candidate.serial in running.control.loaded(ensemble):
             log.warning("generation %s is still what '%s' answers with: it stays loaded", candidate.id, ensemble)
             return

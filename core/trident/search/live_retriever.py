@@ -26,6 +26,7 @@ from trident.live.follower import Follower
 from trident.live.merging import Answerable, Searched, nearest, nearest_exactly
 from trident.live.preparing import vector_file
 from trident.live.vectors import Embed
+from trident.rules.effects import NamedProducts
 from trident.search.products import Found
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import NOTHING_TO_SAY, Hits, Retriever
@@ -137,6 +138,23 @@ class SnapshotProducts:
         vectors[~in_tail] = self._searched.index.vectors(rows[~in_tail])
         vectors[in_tail] = self._searched.vectors[snapshot.places.rows[rows[in_tail] - snapshot.base_count]]
         return vectors
+
+    def rows_named(self, named: NamedProducts) -> NDArray[np.int64]:
+        """Return the rows of the named products that are there, in their order."""
+        snapshot = self.snapshot
+        rows = np.where(named.rows >= 0, named.rows, 0)
+        rows = np.where((named.rows >= 0) & ~snapshot.gone[rows], named.rows, -1)
+        missing = {named.ids[place].encode(): place for place in np.flatnonzero(rows < 0).tolist()}
+        if missing and snapshot.tail_rows:
+            for place in snapshot.tail.tolist():
+                found = missing.get(snapshot.places.ids[place])
+                if found is not None:
+                    rows[found] = snapshot.base_count + place
+        return rows[rows >= 0]
+
+    def which_pass(self, node: All, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some rows pass a filter."""
+        return self.attributes.which_pass(node, rows)
 
     def texts(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
         """Return ids and titles of rows, of their shape; empty for row -1, which is none."""

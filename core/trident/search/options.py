@@ -22,6 +22,7 @@ from trident.attributes.ordering import SortKey, parse_group, parse_sort
 from trident.attributes.schema import Field, Schema, shown
 from trident.config import from_table
 from trident.errors import ConfigError, DataError, nearest
+from trident.rules.effects import Effect
 from trident.search.tensors import K_MAX, OPTIONS, OPTIONS_MAX_BYTES
 
 FIELDS, OFFSET, LIKE, MIN_PROBABILITY = "fields", "offset", "like", "min_probability"
@@ -47,6 +48,7 @@ class SearchOptions:
     min_probability: float | None = None  # products that are less likely relevant are left out, 0 to 1
     rerank: int | None = None  # candidates that the second stage puts in order, 0: none; None: what the generation says
     rerank_budget_ms: float | None = None  # milliseconds for that, > 0; None: what the generation says
+    rules: bool = True  # whether merchandisers' rules hold
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -64,10 +66,11 @@ class SearchOptions:
     @property
     def has_page(self) -> bool:
         """Whether the answer is a page: whether there is a key beside those of the ranking."""
-        return replace(self, **dict.fromkeys(OF_RANKING)) != NO_OPTIONS  # type: ignore[arg-type]
+        return replace(self, **{name: getattr(NO_OPTIONS, name) for name in OF_RANKING}) != NO_OPTIONS
 
 
-OF_RANKING = (MIN_PROBABILITY, RERANK, RERANK_BUDGET)  # keys that are no page's: knobs of the search have their names
+# Keys that are no page's: knobs of the search have their names.
+OF_RANKING = (MIN_PROBABILITY, RERANK, RERANK_BUDGET, "rules")
 NO_OPTIONS = SearchOptions()
 
 T = TypeVar("T")
@@ -148,6 +151,7 @@ class Page:
         offset: Products that are left out at the front.
         like: A product's id instead of a query.
         browses: There is neither query nor ``like``: everything that passes, without a score.
+        effect: What merchandisers' rules do to the query; None: nothing.
     """
 
     filter: All | None = None
@@ -158,6 +162,7 @@ class Page:
     offset: int = 0
     like: str | None = None
     browses: bool = False
+    effect: Effect | None = None
 
     @property
     def needs_pool(self) -> bool:

@@ -15,6 +15,7 @@ from trident.attributes.ordering import first_of_each, sorted_places
 from trident.search.options import Page
 from trident.search.products import Found, Products, Way
 from trident.search.requests import SearchKnobs
+from trident.search.ruled import Ruled
 from trident.search.tensors import K_MAX
 
 
@@ -49,22 +50,27 @@ class PageSearch:
     def answer(self, query: PageQuery, *, threads: int = 1) -> PageAnswer:
         """Return the products of a page."""
         page, knobs = query.page, query.knobs
+        ruled = Ruled.of(page, self._products, query.own_row)
         permitted = self._permitted(page)
         if page.browses:
+            permitted = permitted if ruled is None else ruled.permitted(permitted, None)
             rows, total = self._browsed(page, knobs.k, permitted)
             scores: NDArray[np.float32] = np.zeros(len(rows), dtype=np.float32)
             way: Way = "browse"
             details: dict[str, Any] = {"way": way, "total": total}
         else:
-            found = self._ranked(query, K_MAX if page.needs_pool else page.offset + knobs.k, permitted, threads)
+            depth = K_MAX if page.needs_pool else page.offset + knobs.k
+            found = self._arranged(query, ruled, depth, permitted, threads)
             places = self._ordered(page, found.rows)[page.offset : page.offset + knobs.k]
             rows, scores, way = found.rows[places], found.scores[places], found.way
             details = {} if page.filter is None else {"way": way}
             permitted = found.rows.astype(np.uint32) if page.facets else permitted  # what facets count
+        if ruled is not None:
+            details |= ruled.details()
         if page.fields:
             details["attributes"] = [self._attributes.of_row(int(row), page.fields) for row in rows]
         if page.facets:
-            details["facets"] = self._facets(query, permitted, threads)
+            details["facets"] = self._facets(query, ruled, permitted, threads)
         return PageAnswer(rows, scores, details, way)
 
     def _permitted(self, page: Page, without: str = "") -> Rows | None:
@@ -76,6 +82,16 @@ class PageSearch:
 
     def _all(self, permitted: Rows | None) -> Rows:
         return self._products.rows if permitted is None else permitted
+
+    def _arranged(
+        self, query: PageQuery, ruled: Ruled | None, depth: int, permitted: Rows | None, threads: int
+    ) -> Found:
+        """Return the best products by merchandisers' rules."""
+        if ruled is None:
+            return self._ranked(query, depth, permitted, threads)
+        permitted = ruled.permitted(permitted, depth)
+        best = self._ranked(query, ruled.depth(depth, permitted), permitted, threads)
+        return ruled.arranged(best, query.vector, query.knobs.min_score, permitted)
 
     def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found:
         """Return the best products.
@@ -114,7 +130,7 @@ class PageSearch:
         total = len(rows) if page.group is None else len(places)
         return rows[places[page.offset : end]].astype(np.int64), total
 
-    def _facets(self, query: PageQuery, counted: Rows | None, threads: int) -> dict[str, Any]:
+    def _facets(self, query: PageQuery, ruled: Ruled | None, counted: Rows | None, threads: int) -> dict[str, Any]:
         """Return the counts of each facet; what the filter says of its own field does not count."""
         page, found = query.page, {}
         own = set() if page.filter is None else {own_field(node) for node in page.filter.nodes}
@@ -122,7 +138,9 @@ class PageSearch:
             rows = counted
             if facet.field.name in own:
                 rows = self._permitted(page, without=facet.field.name)
-                if not page.browses:
-                    rows = self._ranked(query, K_MAX, rows, threads).rows.astype(np.uint32)
+                if page.browses:
+                    rows = rows if ruled is None else ruled.permitted(rows, None)
+                else:
+                    rows = self._arranged(query, ruled, K_MAX, rows, threads).rows.astype(np.uint32)
             found[facet.field.name] = count_facet(facet, self._attributes, self._all(rows))
         return found

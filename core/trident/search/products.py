@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes, AttributeValues, Rows
-from trident.attributes.evaluation import passing_rows
+from trident.attributes.evaluation import passing_rows, which_pass
 from trident.attributes.filters import All
 from trident.data.texts import Texts
 from trident.index.index import Neighbours, Permitted, VectorIndex
 from trident.index.ways import Way as IndexWay
+from trident.rules.effects import NamedProducts
 
 Way = IndexWay | Literal["browse"]  # the index's ways, or no vector at all
 WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse")
@@ -91,6 +92,12 @@ class Products(Protocol):
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (R, D) of rows."""
 
+    def rows_named(self, named: NamedProducts) -> NDArray[np.int64]:
+        """Return the rows of the named products that are there, in their order."""
+
+    def which_pass(self, node: All, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some rows pass a filter."""
+
     def texts(self, rows: NDArray[np.int64]) -> tuple[Named, Named]:
         """Return ids and titles of rows, of their shape; empty for row -1, which is none."""
 
@@ -150,6 +157,14 @@ class GenerationProducts:
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (R, D) of rows."""
         return self.index.vectors(rows)
+
+    def rows_named(self, named: NamedProducts) -> NDArray[np.int64]:
+        """Return the rows of the named products that are there."""
+        return named.rows[named.rows >= 0]
+
+    def which_pass(self, node: All, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some rows pass a filter."""
+        return which_pass(node, self.attributes, rows)
 
     def texts(self, rows: NDArray[np.int64]) -> tuple[Named, Named]:
         """Return ids and titles of rows."""

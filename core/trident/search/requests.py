@@ -27,6 +27,7 @@ class SearchKnobs:
     min_probability: float | None = None  # None: everything
     rerank: int | None = None  # None: as many as the generation says
     rerank_budget_ms: float | None = None  # None: what the generation says
+    rules: bool = True  # whether merchandisers' rules hold
 
 
 def read_texts(values: NDArray[np.object_], name: str = QUERY, *, may_be_empty: Sequence[bool] = ()) -> list[str]:

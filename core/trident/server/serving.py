@@ -34,7 +34,9 @@ from trident.server.live_serving import (
     say_who_leads,
     start_writer,
 )
-from trident.server.models import ENSEMBLES, further_models
+from trident.server.models import ENSEMBLES, ensembles_in, further_models
+from trident.server.rules_serving import environment as rules_environment
+from trident.server.rules_serving import freeze, require_rules, thaw
 from trident.server.runtime_repository import check_identities, lay_out, remove_repository
 from trident.server.second_stage import environment as reranking
 from trident.server.second_stage import require_second_stage
@@ -141,6 +143,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
         require_second_stage(generation, variant=options.variant, cache=options.cache)
+        require_rules(generations, variant=options.variant)
         if options.follow:
             prepare_following(generations, generation, report=log.info)
         elif options.live:
@@ -155,6 +158,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
             server.stop()
             folder.remove_server()
             folder.remove_processes()
+            thaw(folder)
             folder.key_path.unlink(missing_ok=True)
             remove_repository(folder.models)
 
@@ -176,10 +180,12 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
     )
     if options.live:
         add_writer(folder.models)
+    if options.cache:
+        freeze(folder)
     with ExitStack() as undo:
         undo.callback(server.stop)
         server.start()
-        for model in further_models(folder.models):
+        for model in (*further_models(folder.models), *ensembles_in(folder.models)[len(ENSEMBLES) :]):
             ModelControl(url=server.urls.http, key=folder.key()).load(model)
         prove(server, generation, options)
         state = folder.state()
@@ -248,7 +254,10 @@ def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> 
             *(LIVE_OPTIONS if options.live else ()),
         ),
         tls=options.tls,
-        environment=options.watch.environment() | live_environment(folder, options) | reranking(cache=options.cache),
+        environment=options.watch.environment()
+        | live_environment(folder, options)
+        | reranking(cache=options.cache)
+        | rules_environment(folder, cache=options.cache),
     )
 
 

@@ -36,9 +36,7 @@ class TritonPythonModel:
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
         self.failure_watch = FailureWatch(self.identity, pb_utils)
         retriever, second = self.instance.searcher.retriever, self.instance.searcher.second_stage
-        self.search_watch = SearchWatch(
-            retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS, second=second
-        )
+        self.search_watch = SearchWatch(retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS, second=second)
 
     def finalize(self):
         for each in (self.instance, self.query_watch, self.failure_watch, self.search_watch):
@@ -73,6 +71,7 @@ class TritonPythonModel:
             texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
             knobs = with_texts(knobs, texts)
             self.instance.searcher.check(knobs)
+            knobs = self.instance.rules.applied(knobs, texts) if is_live else knobs
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
         searches = not FOUND.isdisjoint(request.requested_output_names())
