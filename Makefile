@@ -50,7 +50,7 @@ test: $(VENV)/.dev-installed ## Run all tests (PYTEST_ARGS='-k index' for some)
 test-slow: export HF_HUB_OFFLINE := 1
 test-slow: export OMP_NUM_THREADS := 1
 test-slow: $(VENV)/.dev-installed ## Run the long forms of tests, which print their seed (SEED=… repeats one)
-	PATH="$(CURDIR)/$(BIN):$$PATH" TRIDENT_TEST_SEED="$(SEED)" $(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile \
+	PATH="$(CURDIR)/$(BIN):$$PATH" TRIDENT_TEST_SEED="$(SEED)" $(BIN)/python -m pytest -m slow -n 2 --dist loadfile \
 		--no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,13 +130,26 @@ def test_train_prints_its_report(trained: tuple[Path, dict[str, Any]]) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
 
 
-def test_evaluate_prints_every_arm(trained: tuple[Path, dict[str, Any]], tiny_data: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def run_fork(run_warm: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Outcome]:
+    """Return what runs ``trident`` as ``run`` does, in a fork that has PyTorch already."""
+
+    def run_it(*arguments: str | Path) -> Outcome:
+        done = run_warm(*arguments)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run_it
+
+
+def test_evaluate_prints_every_arm(
+    trained: tuple[Path, dict[str, Any]], tiny_data: Path, tmp_path: Path, run_fork: Callable[..., Outcome]
+) -> None:
     header, *lines = (tiny_data / "pairs.csv").read_text().splitlines()
     pairs = tmp_path / "labelled.csv"
     pairs.write_text("\n".join([f"{header},split", *(f"{line},Test" for line in lines)]))
     catalogue = tiny_data / "products.csv"
     found = document(
-        run(
+        run_fork(
             *("evaluate", trained[0], "--pairs", pairs, "--catalogue", catalogue),
             *("--split", "test", "--held-out", "--json"),
         )
@@ -150,10 +163,12 @@ def test_evaluate_prints_every_arm(trained: tuple[Path, dict[str, Any]], tiny_da
     assert found["arms"][-1]["judged"]["queries"] >= held_out["queries"]  # the validation queries too
 
 
-def test_evaluate_measures_another_text_contract(trained: tuple[Path, dict[str, Any]], tiny_data: Path) -> None:
+def test_evaluate_measures_another_text_contract(
+    trained: tuple[Path, dict[str, Any]], tiny_data: Path, run_fork: Callable[..., Outcome]
+) -> None:
     command = ("evaluate", trained[0], "--pairs", tiny_data / "pairs.csv", "--json")
-    plain = document(run(*command))["arms"]
-    prefixed = document(run(*command, "--text", "query_template=query: {text}", "--text", "query_max_tokens=24"))[
+    plain = document(run_fork(*command))["arms"]
+    prefixed = document(run_fork(*command, "--text", "query_template=query: {text}", "--text", "query_max_tokens=24"))[
         "arms"
     ]
     assert prefixed[:2] == plain[:2]  # random and BM25 read no contract
@@ -229,8 +244,6 @@ def test_refusals_are_one_line_and_leave_nothing(
         ((*export, products, "--set", "index.eff=3"), 2, "unknown key 'index.eff' (did you mean 'ef'?)"),
         ((*export, products, "--set", "recall_target=2"), 2, "recall_target must be in (0, 1], got 2"),
         ((*export, products, "--set", "engine.library=rtx"), 2, "'engine.library' must be one of 'tensorrt', 'tens"),
-        # Last, since PyTorch says which layers there are; what is above is told before it is imported.
-        ((*train, "--set", 'lora.targets=["querry"]'), 2, "lora.targets: no linear layer is called 'querry'"),
     ]  # fmt: skip
     command_lines = [[*map(str, arguments)] for arguments, _, _ in expected]
     done = subprocess.run(
@@ -249,7 +262,7 @@ def test_refusals_are_one_line_and_leave_nothing(
     for (arguments, status, part), (outcome, imported) in zip(expected, outcomes, strict=True):
         try:
             assert part in refusal(Outcome(*outcome), status)
-            assert imported == [] or "lora.targets" in part
+            assert imported == []  # what PyTorch alone can tell, such as names of layers, is not among these
         except AssertionError as error:
             wrong.append(f"{' '.join(map(str, arguments))}\n{outcome}\n{error}")
     assert not wrong, "\n\n".join(wrong)
