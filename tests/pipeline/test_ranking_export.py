@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import ConfigError, GenerationError, VectorIndexError
 from trident.generation.generation import Generation
-from trident.lexical.files import ARRAYS_FILE, RECORD_FILE
+from trident.lexical.files import ARRAYS_FILE, RECORD_FILE, read_lexical_record, save_lexical
+from trident.lexical.index import LexicalIndex
 from trident.quality.config import GateConfig
 from trident.quality.gate import run_gate
+from trident.quality.ranking_choice import FEWEST
 from trident.ranking.settings import RANKING_FILE
 from trident.search.retriever import Retriever
 from trident.search.searcher import Searcher
@@ -40,7 +42,7 @@ def test_the_manifest_says_how_words_take_part(exported: tuple[Generation, dict[
     ranking = generation.manifest.ranking
     assert (ranking["mode"], ranking["weight"], ranking["depth"]) == ("hybrid", 0.5, 30)
     assert set(ranking["chosen"]) == {"bm25", "weight", "spelling", "weak"}
-    assert ranking["chosen"]["weight"]["queries"] < 10  # of the tiny run: nothing is chosen by so few
+    assert ranking["chosen"]["weight"]["queries"] < FEWEST  # of the tiny run: nothing is chosen by so few
     assert "words; k1 0.3, b 0.6" in proofs["lexical"]
     assert proofs["ranking"].startswith("hybrid, weight of words 0.5")
     served = Searcher.load(generation).retriever
@@ -65,13 +67,17 @@ def test_the_gate_holds_a_generation_as_it_is_served(
     copy = Generation.load(Path(shutil.copytree(exported[0].folder, tmp_path / exported[0].id)))
     config = GateConfig(threads=1)
     assert next(check for check in run_gate(copy, None, config).checks if check.name == "golden").passed
-    path = copy.version_folder("retriever") / RANKING_FILE
-    table = json.loads(path.read_text("utf-8"))
-    path.unlink()
-    path.write_text(json.dumps({**table, "weight": 1.0}), "utf-8")
-    golden = next(check for check in run_gate(copy, None, config).checks if check.name == "golden")
+    part = copy.version_folder("retriever")
+    titles = list(Catalogue.load(part / CATALOGUE_FILE).titles)
+    config = read_lexical_record(part).config
+    for name in (ARRAYS_FILE, RECORD_FILE):
+        (part / name).unlink()
+    save_lexical(LexicalIndex.build(titles[::-1], config), part, part / CATALOGUE_FILE)  # the words of other products
+    golden = next(
+        check for check in run_gate(copy, None, config=GateConfig(threads=1)).checks if check.name == "golden"
+    )
     assert not golden.passed
-    with pytest.raises(GenerationError, match=r"ranking.json (must have|was changed)"):
+    with pytest.raises(GenerationError, match=r"lexical.arrays (must have|was changed)"):
         copy.check_files()
 
 

@@ -22,7 +22,7 @@ from trident.quality.paired import mean_change
 from trident.ranking.fusion import Candidates
 from trident.ranking.legs import Legs, Nearest, Plan, RankedQuery, Ranker, fused_order
 
-FEWEST = 10  # queries that a choice is made by
+FEWEST = 12  # queries that a choice is made by
 K = 10
 GRID = tuple(Bm25(k1=k1, b=b) for k1 in (0.1, 0.3, 0.6, 1.2) for b in (0.3, 0.6, 0.8))
 FIELD_WEIGHTS = (0, 1, 2, 4)
