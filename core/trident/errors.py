@@ -16,7 +16,10 @@
     |   |-- LogError             its log is damaged, another log's, or held by another process
     |   |-- FullError            there is no room: nothing was written
     |   |-- StoppedError         nothing is written until a restart: nothing was
+    |   |-- AwayError            nothing is written while the engine is away: nothing was
     |   `-- UnknownOutcomeError  a sync failed: the operations are there after a restart, all of them or none
+    |-- StoreError               the engine that holds a generation's products holds others, or answers wrongly
+    |   `-- StoreAwayError       it does not answer in time
     |-- BenchError               a measurement could not be made, or does not keep the budget
     `-- MissingExtraError        a command needs an extra that is not installed
 
@@ -100,6 +103,18 @@ class StoppedError(LiveError):
 
 class UnknownOutcomeError(LiveError):
     """A sync failed: the operations are there after a restart, all of them or none."""
+
+
+class AwayError(LiveError):
+    """Nothing is written while the engine that holds the products is away; nothing was."""
+
+
+class StoreError(TridentError):
+    """The engine that holds a generation's products holds others, or answers wrongly."""
+
+
+class StoreAwayError(StoreError):
+    """The engine that holds a generation's products does not answer in time."""
 
 
 class BenchError(TridentError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,21 +31,27 @@ class Texts:
 
     def __getitem__(self, place: int) -> str:
         """Return one of them."""
-        start = int(self._ends[place - 1]) if place else 0
-        return self._text[start : int(self._ends[place])].tobytes().decode()
+        return self.encoded(place).decode()
 
-    def find(self, text: str) -> int | None:
-        """Return the place of a text, where they are in order; None: it is none of them."""
+    def encoded(self, place: int) -> bytes:
+        """Return one of them as it is kept."""
+        start = int(self._ends[place - 1]) if place else 0
+        return self._text[start : int(self._ends[place])].tobytes()
+
+    def place(self, text: str) -> int:
+        """Return where a text stands, or would stand, among them, where they are in order."""
         wanted = text.encode("utf-8", errors="surrogatepass")
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
-            start = int(self._ends[middle - 1]) if middle else 0
-            found = self._text[start : int(self._ends[middle])].tobytes()
-            if found == wanted:
-                return middle
-            low, high = (middle + 1, high) if found < wanted else (low, middle)
-        return None
+            low, high = (middle + 1, high) if self.encoded(middle) < wanted else (low, middle)
+        return low
+
+    def find(self, text: str) -> int | None:
+        """Return the place of a text, where they are in order; None: it is none of them."""
+        place = self.place(text)
+        is_there = place < len(self) and self.encoded(place) == text.encode("utf-8", errors="surrogatepass")
+        return place if is_there else None
 
 
 class ValueColumn:
@@ -64,7 +71,11 @@ class ValueColumn:
 
     def code(self, value: Any) -> int | None:
         """Return the code of a value; None where no product has it."""
-        return self.texts.find(str(value).lower() if self.is_boolean else value)
+        return self.texts.find(self.text(value))
+
+    def text(self, value: Any) -> str:
+        """Return the text that a value is kept as."""
+        return str(value).lower() if self.is_boolean else value
 
     def shown(self, code: int) -> Any:
         """Return the value of a code, as JSON has it."""
@@ -118,10 +129,7 @@ class NumberColumn:
     def value(self, row: int) -> float | int | None:
         """Return what a product has, a whole number without a point; None: nothing."""
         rank = int(self.ranks[row])
-        if rank >= self.missing:
-            return None
-        number = float(self.sorted[rank])
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+        return plain_number(float(self.sorted[rank])) if rank < self.missing else None
 
     def keys(self, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Return the values of rows; NaN: missing."""
@@ -142,6 +150,45 @@ class DisplayColumn:
     def value(self, row: int) -> str | None:
         """Return what a product has; None: nothing."""
         return self._texts[row] or None
+
+
+def plain_number(number: float) -> float | int:
+    """Return a number as JSON has it: a whole one without a point."""
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+@dataclass(frozen=True, eq=False)
+class ValueCounts:
+    """How many products have each value of a field.
+
+    Attributes:
+        codes: (C,) of the values that one has at least, in the order of the values.
+        counts: (C,) of each.
+        missing: How many have no value.
+        shown: Returns the value of a code, as JSON has it.
+    """
+
+    codes: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    missing: int
+    shown: Callable[[int], Any]
+
+
+class AttributeValues(Protocol):
+    """The attributes of products that are numbered, wherever they are kept."""
+
+    @property
+    def schema(self) -> Schema:
+        """The fields."""
+
+    def keys(self, name: str, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return numbers in whose order the values of rows stand, of a number itself; NaN: missing. Not of lists."""
+
+    def counts(self, name: str, rows: NDArray[Any]) -> ValueCounts:
+        """Return how many of some rows have each value of a keyword, boolean or list."""
+
+    def of_row(self, row: int, names: Sequence[str]) -> dict[str, Any]:
+        """Return some attributes of a product by name; None: it has no such value."""
 
 
 Column = ValueColumn | NumberColumn | DisplayColumn
@@ -209,6 +256,19 @@ class Attributes:
     def column(self, name: str) -> Column:
         """Return any field."""
         return self._columns[name]
+
+    def keys(self, name: str, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """Return numbers in whose order the values of rows stand, of a number itself; NaN: missing. Not of lists."""
+        column = self._columns[name]
+        assert not isinstance(column, DisplayColumn)
+        return column.keys(rows)
+
+    def counts(self, name: str, rows: NDArray[Any]) -> ValueCounts:
+        """Return how many of some rows have each value of a keyword, boolean or list."""
+        values = self.values_of(name)
+        counts = values.counts(rows)
+        codes = np.flatnonzero(counts[:-1])
+        return ValueCounts(codes, counts[codes], int(counts[-1]), values.shown)
 
     def of_row(self, row: int, names: Sequence[str]) -> dict[str, Any]:
         """Return some attributes of a product by name; None: it has no such value."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.attributes.attributes import Attributes, NumberColumn
+from trident.attributes.attributes import AttributeValues, plain_number
 from trident.attributes.schema import Field, Schema, fits, shown
 from trident.errors import DataError
 
@@ -64,7 +64,7 @@ def _facet(field: Field, wish: Any) -> Facet:
     return Facet(field, size=wish)
 
 
-def count_facet(facet: Facet, attributes: Attributes, rows: NDArray[Any]) -> dict[str, Any]:
+def count_facet(facet: Facet, attributes: AttributeValues, rows: NDArray[Any]) -> dict[str, Any]:
     """Return the counts of a facet among products: values or ranges, and how many products have no value.
 
     Args:
@@ -72,23 +72,21 @@ def count_facet(facet: Facet, attributes: Attributes, rows: NDArray[Any]) -> dic
         attributes: Of all products.
         rows: The products, in any order.
     """
-    column = attributes.column(facet.field.name)
-    if isinstance(column, NumberColumn):
-        return _ranges(facet, column, rows)
-    values = attributes.values_of(facet.field.name)
-    counts = values.counts(rows)
-    there = counts[:-1]
-    codes = np.flatnonzero(there)
-    best = codes[np.lexsort((codes, -there[codes]))][: facet.size]
+    name = facet.field.name
+    if facet.field.type == "number":
+        return _ranges(facet, attributes.keys(name, rows))
+    found = attributes.counts(name, rows)
+    best = np.argsort(-found.counts, kind="stable")[: facet.size]
     return {
-        "values": [{"value": values.shown(int(code)), "count": int(there[code])} for code in best],
-        "different": len(codes),
-        "missing": int(counts[-1]),
+        "values": [
+            {"value": found.shown(int(found.codes[place])), "count": int(found.counts[place])} for place in best
+        ],
+        "different": len(found.codes),
+        "missing": found.missing,
     }
 
 
-def _ranges(facet: Facet, column: NumberColumn, rows: NDArray[Any]) -> dict[str, Any]:
-    keys = column.keys(rows)
+def _ranges(facet: Facet, keys: NDArray[np.float64]) -> dict[str, Any]:
     numbers = keys[~np.isnan(keys)]
     counts = np.bincount(np.searchsorted(facet.borders, numbers, side="right"), minlength=len(facet.borders) + 1)
     ends = (-math.inf, *facet.borders, math.inf)
@@ -101,6 +99,4 @@ def _ranges(facet: Facet, column: NumberColumn, rows: NDArray[Any]) -> dict[str,
 
 
 def _plain(number: float) -> float | int | None:
-    if not math.isfinite(number):
-        return None
-    return int(number) if float(number).is_integer() and abs(number) < 2**53 else float(number)
+    return plain_number(float(number)) if math.isfinite(number) else None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.attributes.attributes import Attributes, NumberColumn
+from trident.attributes.attributes import AttributeValues
 from trident.attributes.schema import Field, Schema, shown
 from trident.errors import DataError
 
@@ -56,7 +56,7 @@ def parse_group(value: Any, schema: Schema) -> Field:
 
 
 def sorted_places(
-    keys: tuple[SortKey, ...], attributes: Attributes, rows: NDArray[Any], wanted: int | None = None
+    keys: tuple[SortKey, ...], attributes: AttributeValues, rows: NDArray[Any], wanted: int | None = None
 ) -> NDArray[np.intp]:
     """Return the places of rows in order; what ties keeps the order in which it stands.
 
@@ -76,16 +76,14 @@ def sorted_places(
     return found
 
 
-def _keys(key: SortKey, attributes: Attributes, rows: NDArray[Any]) -> NDArray[np.float64]:
-    column = attributes.column(key.field.name)
-    numbers = column.keys(rows) if isinstance(column, NumberColumn) else attributes.values_of(key.field.name).keys(rows)
+def _keys(key: SortKey, attributes: AttributeValues, rows: NDArray[Any]) -> NDArray[np.float64]:
+    numbers = attributes.keys(key.field.name, rows)
     return np.where(np.isnan(numbers), np.inf, -numbers if key.is_descending else numbers)
 
 
-def first_of_each(field: Field, attributes: Attributes, rows: NDArray[Any]) -> NDArray[np.intp]:
+def first_of_each(field: Field, attributes: AttributeValues, rows: NDArray[Any]) -> NDArray[np.intp]:
     """Return the places, ascending, of the first row of each value; of what has no value, each is one by itself."""
-    column = attributes.column(field.name)
-    keys = column.keys(rows) if isinstance(column, NumberColumn) else attributes.values_of(field.name).keys(rows)
+    keys = attributes.keys(field.name, rows)
     is_missing = np.isnan(keys)
     _, first = np.unique(keys[~is_missing], return_index=True)
     return np.sort(np.concatenate([np.flatnonzero(~is_missing)[first], np.flatnonzero(is_missing)]))

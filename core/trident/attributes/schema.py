@@ -69,7 +69,8 @@ class Schema:
     def check(self, attributes: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Return a product's attributes by their types: numbers as floats, lists without what they repeat.
 
-        None stays None, a value that is missing; a field that is not named is not in what comes back.
+        None stays None, a value that is missing, and so is what is blank or an empty list, as in a catalogue's file; a
+        field that is not named is not in what comes back.
 
         Args:
             attributes: What somebody gave.
@@ -131,7 +132,7 @@ def _is_finite(value: float) -> bool:
 def _typed(field: Field, value: Any, where: str) -> Any:
     if field.type == "list":
         if isinstance(value, list) and all(fits(field, each) for each in value):
-            return list(dict.fromkeys(value))
+            return [each for each in dict.fromkeys(value) if each.strip()] or None
     elif fits(field, value):
-        return float(value) if field.type == "number" else value
+        return float(value) if field.type == "number" else (None if value == "" or str(value).isspace() else value)
     raise DataError(f"{where}: {field.name} is a {field.type} and takes {HOLDS[field.type]}, got {shown(value)}")
