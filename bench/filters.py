@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from trident.attributes.inference import infer
 from trident.data.pairs import read_pairs
 from trident.generation.generation import Generation
 from trident.index.exact_search import Neighbours, recall
-from trident.search.permitted import exact_among, nearest_permitted
+from trident.search.products import GenerationProducts
 from trident.search.searcher import Searcher
 
 SHARES = (0.001, 0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
@@ -83,29 +84,24 @@ def grid(brands: list[str], sizes: dict[str, float]) -> dict[str, list[dict[str,
     }
 
 
-def measure(searcher: Searcher, attributes: Attributes, wanted: dict[str, Any], queries: NDArray[np.float32]) -> Any:
+def measure(products: GenerationProducts, wanted: dict[str, Any], queries: NDArray[np.float32]) -> Any:
     """Return share, recall and times of one filter over some queries."""
-    index, schema = searcher.retriever.index, attributes.schema
-    rows = passing_rows(parse_filter(wanted, schema), attributes)
+    node = parse_filter(wanted, products.attributes.schema)
+    rows = products.passing(node)
     recalls, found_ms, exact_ms, ways = [], [], [], set()
     for query in queries:
         asked = query[None]
-        exact = exact_among(index, asked, K, rows)
-        found = nearest_permitted(index, asked, K, None, rows)
+        exact = products.nearest_exactly(asked, K, rows)
+        found = products.nearest(asked, K, None, rows)
         ways.add(found.way)
-        counts = [np.array([len(each)], dtype=np.int32) for each in (found.rows, exact[0])]
-        recalls.append(
-            recall(
-                Neighbours(found.rows[None], found.scores[None], counts[0]),
-                Neighbours(exact[0][None], exact[1][None], counts[1]),
-            )
-        )
-        exact_ms.append(milliseconds(lambda asked=asked: exact_among(index, asked, K, rows), 1))  # type: ignore[misc]
-        found_ms.append(milliseconds(lambda asked=asked: nearest_permitted(index, asked, K, None, rows), 1))  # type: ignore[misc]
+        count = np.array([len(found.rows)], dtype=np.int32)
+        recalls.append(recall(Neighbours(found.rows[None], found.scores[None], count), exact))
+        exact_ms.append(milliseconds(partial(products.nearest_exactly, asked, K, rows), 1))
+        found_ms.append(milliseconds(partial(products.nearest, asked, K, None, rows), 1))
     return {
-        "share": len(rows) / attributes.count,
+        "share": len(rows) / products.attributes.count,
         "recall_at_10": float(np.mean(recalls)),
-        "evaluate_ms": milliseconds(lambda: passing_rows(parse_filter(wanted, schema), attributes)),
+        "evaluate_ms": milliseconds(lambda: products.passing(parse_filter(wanted, products.attributes.schema))),
         "found_ms": float(np.median(found_ms)),
         "exact_ms": float(np.median(exact_ms)),
         "ways": sorted(ways),
@@ -134,14 +130,14 @@ def searched(generation: Path, queries_path: Path, seed: int) -> dict[str, Any]:
     sizes = {f"d{number}": float((department == number).mean()) for number in range(DEPARTMENTS)}
     found: dict[str, Any] = {"products": len(vectors), "queries": len(texts), "filters": {}}
     with tempfile.TemporaryDirectory() as folder:
+        parts = searcher.retriever
         attributes = made_attributes(Path(folder), columns)
+        products = GenerationProducts(index, attributes, parts.product_ids, parts.titles)
         for name, filters in grid(brands, sizes).items():
-            found["filters"][name] = [measure(searcher, attributes, each, queries) for each in filters]
+            found["filters"][name] = [measure(products, each, queries) for each in filters]
         centres = {name: vectors[department == int(name[1:])].mean(axis=0) for name in sizes if sizes[name]}
         against = [
-            measure(
-                searcher, attributes, {"department": min(centres, key=lambda name: query @ centres[name])}, query[None]
-            )
+            measure(products, {"department": min(centres, key=lambda name: query @ centres[name])}, query[None])
             for query in queries
         ]
         found["filters"]["against the query"] = against

@@ -12,6 +12,7 @@ from trident_client.behaviour import Behaviour
 from trident_client.catalogue import Written
 from trident_client.client import SearchClient
 from trident_client.errors import (
+    CatalogueFollowsError,
     CatalogueFullError,
     CatalogueStoppedError,
     ClientError,
@@ -30,6 +31,7 @@ from trident_client.tls import Tls
 __all__ = [
     "AsyncSearchClient",
     "Behaviour",
+    "CatalogueFollowsError",
     "CatalogueFullError",
     "CatalogueStoppedError",
     "ClientError",

@@ -79,7 +79,7 @@ def catalogue_request(
     """Return a request to the catalogue.
 
     Args:
-        action: ``write`` or ``stats``.
+        action: ``write``, ``stats`` or ``take-over``.
         write_key: None: that of the variable.
         operations: To be written.
 
@@ -133,6 +133,7 @@ class CatalogueCalls:
             WriteKeyError: If the key is missing or another's.
             CatalogueFullError: If there is no room.
             CatalogueStoppedError: If nothing is written for now.
+            CatalogueFollowsError: If the server follows another one.
             UnknownOutcomeError: If whether they were written is not known.
             ClientError: As for ``search``; after RequestTimeoutError whether they were written is not known either.
         """
@@ -166,6 +167,14 @@ class CatalogueCalls:
         """Return the catalogue's number, its log, and how full its tail is; as ``upsert``."""
         return read_answer(self._transport.infer(catalogue_request("stats", self._write_key)))
 
+    def take_over(self) -> dict[str, Any]:
+        """Have a server that follows write from now on, and return the catalogue's number; as ``upsert``.
+
+        Raises:
+            CatalogueFollowsError: If the server that it follows still writes.
+        """
+        return read_answer(self._transport.infer(catalogue_request("take-over", self._write_key)))
+
 
 class AsyncCatalogueCalls:
     """``CatalogueCalls`` to be awaited; arguments and errors are the same."""
@@ -195,6 +204,10 @@ class AsyncCatalogueCalls:
     async def catalogue_stats(self) -> dict[str, Any]:
         """Return the catalogue's number, its log, and how full its tail is."""
         return read_answer(await self._transport.infer(catalogue_request("stats", self._write_key)))
+
+    async def take_over(self) -> dict[str, Any]:
+        """Have a server that follows write from now on, and return the catalogue's number."""
+        return read_answer(await self._transport.infer(catalogue_request("take-over", self._write_key)))
 
 
 def _upserts(products: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:

@@ -8,6 +8,7 @@ ClientError
 |-- WriteKeyError              writing to the catalogue needs its key: pass write_key
 |-- CatalogueFullError         there is no room: nothing was written
 |-- CatalogueStoppedError      nothing is written for now: nothing was
+|-- CatalogueFollowsError      the server follows another one, which it names: write there; nothing was written
 |-- UnknownOutcomeError        whether the operations were written is not known: look, or send them again
 |-- ServerOverloadedError      the server's queue is full or the request waited too long in it: try again later
 `-- UnexpectedAnswerError      the answer does not keep the contract: other versions of client and server?
@@ -60,6 +61,10 @@ class CatalogueStoppedError(ClientError):
     """Nothing is written for now; nothing was, or what the message says."""
 
 
+class CatalogueFollowsError(ClientError):
+    """The server follows another one, which the message names; nothing was written."""
+
+
 class UnknownOutcomeError(ClientError):
     """Whether the operations were written is not known; after a restart they are there, all of them or none."""
 
@@ -81,6 +86,7 @@ CATALOGUE: dict[str, type[ClientError]] = {
     "RESOURCE_EXHAUSTED: ": CatalogueFullError,
     "UNAVAILABLE: ": CatalogueStoppedError,
     "UNKNOWN_OUTCOME: ": UnknownOutcomeError,
+    "FOLLOWS: ": CatalogueFollowsError,
 }
 PREFIX = re.compile(r"^(?:in ensemble '\w+', |\[request id: [^\]]*\] )+")
 # What each status means where its text says nothing more: gRPC's names, HTTP's numbers (499 is Triton's "cancelled").

@@ -16,7 +16,7 @@
     |   |-- LogError             its log is damaged, another log's, or held by another process
     |   |-- FullError            there is no room: nothing was written
     |   |-- StoppedError         nothing is written until a restart: nothing was
-    |   |-- AwayError            nothing is written while the engine is away: nothing was
+    |   |-- FollowsError         the server follows another one: write there
     |   `-- UnknownOutcomeError  a sync failed: the operations are there after a restart, all of them or none
     |-- StoreError               the engine that holds a generation's products holds others, or answers wrongly
     |   `-- StoreAwayError       it does not answer in time
@@ -99,6 +99,10 @@ class FullError(LiveError):
 
 class StoppedError(LiveError):
     """Nothing is written until a restart; nothing was."""
+
+
+class FollowsError(LiveError):
+    """The server follows another one, which writes; nothing was written."""
 
 
 class UnknownOutcomeError(LiveError):

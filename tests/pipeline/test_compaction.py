@@ -11,18 +11,21 @@ import pytest
 from trident.attributes.attributes import Attributes
 from trident.attributes.evaluation import passing_rows
 from trident.attributes.filters import parse_filter
+from trident.compaction.by_itself import CompactionByItself
 from trident.compaction.compact import Makers, compact
 from trident.errors import ExportError, LiveError, TridentError
 from trident.generation.generation import Generation
 from trident.generation.staging import held_alone
+from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.journal.log import Log
 from trident.journal.published import Published
+from trident.live.compactions import Compactions
 from trident.live.operations import Entry, Product, Tombstone, encode_record
 from trident.live.preparing import read_state, recover, replay
+from trident.quality.measuring import measure_quality
 from trident.search.searcher import Searcher
 from trident.server.runtime_repository import check_identities
-from trident_export.judge.quality import measure_quality
 
 MAKERS = Makers(measure_quality)
 
@@ -125,3 +128,33 @@ def test_a_catalogue_without_a_product_is_no_generation(generations, generation)
     write(generations, *((f"{number:04d}", Tombstone()) for number in range(144)))
     with pytest.raises(LiveError, match=r"every product is deleted: a generation needs one at least"):
         compact(generations, Generation.load(generations / generation.id), MAKERS)
+
+
+def test_one_that_begins_by_itself_and_fails_is_written_down_and_the_next_waits(generations, generation):
+    write(generations, ("new", titled("a kettle")))
+    folder, said = LiveFolder.of(generations), []
+    replay(folder, Generation.load(generations / generation.id), report=lambda _: None)  # which makes the vector
+    serving = ServingFolder.of(generations, 8000)
+    serving.path.mkdir(parents=True)
+    serving.write_state(generation.id, None)
+    assert not CompactionByItself(generations, 8000, report=said.append).look(), "the tail is not half full"
+    compaction = CompactionByItself(generations, 8000, report=said.append, share=1 / 50_000)
+    assert compaction.look()
+    assert not compaction.look()
+    found = Compactions.read(folder)
+    assert found.failures == 1
+    assert found.reason.startswith("status 1: ")
+    assert "serve" in found.reason
+    assert said[0] == f"the tail has 1 of 50,000 vectors: compacting generation {generation.id}"
+    assert said[1].startswith("the compaction failed, 1 in a row (status 1: ")
+    assert said[1].endswith("; the next one in 300 s")
+    assert found.failed(folder, "again").failures == 2
+    assert Compactions.read(folder).succeeded(folder).failures == 0
+
+
+def test_a_compacted_generation_is_on_the_disk_before_it_counts(generations, generation, disk):
+    write(generations, ("new", titled("a kettle")))
+    made = compact(generations, Generation.load(generations / generation.id), MAKERS)
+    assert not [path for path in disk.unsynced if path.startswith(str(generations)) and "/.live" not in path]
+    assert disk.synced_after(generations)
+    assert Generation.load(generations / made.id).id == made.id

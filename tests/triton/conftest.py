@@ -19,6 +19,7 @@ from trident.generation.state import ServingFolder
 from trident.promotion.promotion import PromoteOptions, promote, retire
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
+from trident_client import SearchClient
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
@@ -77,7 +78,7 @@ class Pair:
 
 @pytest.fixture(scope="session")
 def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Return the tiny run's generation and one of its base model as it comes, older first."""
+    """Return the tiny run's generation and one of its base model as it comes, older first; with brands and stock."""
     folder = tmp_path_factory.mktemp("pair")
     base = folder / "run-base"
     train(replace(tiny_recipe, method="none"), base)
@@ -86,7 +87,8 @@ def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_fac
     for letter, run in (("b", base), ("a", tiny_run)):
         catalogue = folder / f"products-{letter}.csv"
         header, *rows = (tiny_data / "products.csv").read_text().splitlines()
-        catalogue.write_text("\n".join([header, *(letter + row for row in rows)]) + "\n")
+        lines = [f"{letter}{row},{('Alba', 'Borex')[number % 2]},{number % 7}" for number, row in enumerate(rows)]
+        catalogue.write_text("\n".join([f"{header},brand,stock", *lines]) + "\n")
         made.append(export_generation(ExportOrder(run, catalogue, folder / "generations", config)))
     return Pair(folder / "generations", a=made[1], b=made[0])
 
@@ -169,3 +171,31 @@ def port(server: TritonServer, own: Pair) -> int:
         promote(own.folder, server.config.http_port, own.a.id, PromoteOptions(), report=lambda _: None)
     retire(own.folder, server.config.http_port, grace_s=0)
     return server.config.http_port
+
+
+Row = tuple[str, str | None, float | None]  # title, brand, stock
+KETTLE = "Alba kettle red"
+CHEAP = {"stock": {"lt": 3}, "brand": ["Alba", "Later"]}
+
+
+@pytest.fixture(scope="session")
+def whole_catalogue() -> Callable[[SearchClient], dict[str, Row]]:
+    """Return what gives the catalogue of a server; searches and filters must find the same products."""
+    return everything
+
+
+def everything(client: SearchClient) -> dict[str, Row]:
+    """Return the catalogue; searches and filters find the same products."""
+    fields = ["brand", "stock"]
+    hits = client.search(KETTLE, k=1000, fields=fields).hits
+    there = {hit.product_id: (hit.title, hit.attributes["brand"], hit.attributes["stock"]) for hit in hits}
+    browsed = client.search(k=1000, fields=fields, facets=["brand"])
+    assert there == {hit.product_id: (hit.title, *map(hit.attributes.get, fields)) for hit in browsed.hits}
+    counts = {each["value"]: each["count"] for each in browsed.details["facets"]["brand"]["values"]}
+    brands = [brand for _, brand, _ in there.values()]
+    assert counts == {brand: brands.count(brand) for brand in set(brands) - {None}}
+    cheap = {
+        product for product, row in there.items() if row[1] in CHEAP["brand"] and row[2] is not None and row[2] < 3
+    }
+    assert {hit.product_id for hit in client.search(KETTLE, k=1000, filter=CHEAP).hits} == cheap
+    return there

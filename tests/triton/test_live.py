@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import re
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trident.commands.catalogue import _promote_compacted
+from trident.compaction.by_itself import CompactionByItself
 from trident.errors import ConfigError, LiveError, LogError
-from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, rollback
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
-from trident_client import AsyncSearchClient, ClientError, InvalidRequestError, SearchClient, WriteKeyError
+from trident_client import (
+    AsyncSearchClient,
+    InvalidRequestError,
+    SearchClient,
+    WriteKeyError,
+)
 
 TITLE = "Alba kettle red"
 
@@ -96,8 +95,12 @@ def test_the_metrics_say_how_far_writer_and_readers_are(client, live):
             break
         assert time.monotonic() < deadline, lines
         time.sleep(0.5)
-    others = {"trident_catalogue_tail", "trident_catalogue_tail_limit", "trident_catalogue_stopped"}
-    assert {name for name, _ in lines} == wanted | others | {"trident_catalogue_operations_total"}
+    others = ("tail", "tail_limit", "stopped", "gone_share", "log_bytes", "since_compaction_seconds")
+    others += ("compaction_failures", "operations_total", "answered_total", "answered_seconds_total")
+    assert {name for name, _ in lines} == wanted | {f"trident_catalogue_{name}" for name in others}
+    seconds = sum(float(value) for name, value in lines if name == "trident_catalogue_answered_seconds_total")
+    operations = sum(float(value) for name, value in lines if name == "trident_catalogue_answered_total")
+    assert 0 < seconds < 10 * operations
 
 
 def test_a_compaction_that_a_promotion_overtook_does_not_undo_it(live, own):
@@ -117,10 +120,41 @@ def test_nobody_writes_without_the_key(live, client, key):
     assert client.catalogue_stats()["number"] == number
 
 
-@pytest.mark.parametrize("asked", [{"query": "alba", "offset": 3}, {"query": "", "like": "0003"}])
-def test_a_page_is_refused(client, asked):
-    with pytest.raises(InvalidRequestError, match=r"'(offset|like)' is not answered over a live catalogue: compact it"):
-        client.search(**asked)
+def test_pages_are_those_of_the_catalogue_as_it_is(client, live):
+    written = client.upsert(
+        [{"id": f"page-{place}", "title": f"{TITLE} {place}", "attributes": {"brand": "Later"}} for place in range(6)]
+    )
+    base = client.search(filter={"brand": "Alba"}, k=3, fields=["stock"]).hits
+    changed = [{"id": hit.product_id, "attributes": {"brand": "Later", "stock": 90}} for hit in base[:2]]
+    changed += [{"id": f"page-{place}", "attributes": {"stock": place}} for place in range(5)]
+    written = client.update(changed)
+    later = {"brand": "Later"}
+    page = client.search(TITLE, filter=later, k=4, sort="-stock", fields=["stock"], facets=["brand", "stock"])
+    assert [hit.attributes["stock"] for hit in page.hits] == [90, 90, 4, 3]
+    assert page.details["sequence"] == written.number
+    brands = {each["value"]: each["count"] for each in page.details["facets"]["brand"]["values"]}
+    assert (brands["Later"], sum(brands.values())) == (8, 150)
+    more = client.search(TITLE, filter=later, k=4, sort="-stock", offset=4)
+    assert [hit.product_id for hit in more.hits] == ["page-2", "page-1", "page-0", "page-5"]
+    browsed = client.search(filter=later, k=3)
+    assert browsed.total == 8
+    assert [hit.product_id for hit in browsed.hits] == [base[0].product_id, base[1].product_id, "page-0"]
+    grouped = client.search(TITLE, group="brand", k=10, fields=["brand"])
+    assert sorted(hit.attributes["brand"] for hit in grouped.hits) == ["Alba", "Borex", "Later"]
+    like = client.search(like="page-1", filter=later, k=10)
+    assert len(like.hits) == 7
+    with pytest.raises(InvalidRequestError, match=r"like must be the id of a product of the catalogue at number \d"):
+        client.search(like="nowhere")
+    client.delete([f"page-{place}" for place in range(6)])
+    client.update(
+        [{"id": hit.product_id, "attributes": {"brand": "Alba", "stock": hit.attributes["stock"]}} for hit in base[:2]]
+    )
+    assert client.search(filter=later).total == 0
+    with urllib.request.urlopen(f"http://{live.urls.metrics}/metrics") as answer:
+        ways = set(
+            re.findall(r'^trident_search_way_total\{.*way="(\w+)".*\} [1-9]', answer.read().decode(), re.MULTILINE)
+        )
+    assert {"browse", "gathered"} <= ways
 
 
 def test_a_search_for_asyncio_writes_too(live, own):
@@ -162,7 +196,9 @@ def test_serving_without_live_over_a_log_that_goes_beyond_is_refused(live, own, 
     client.delete(["x"])
 
 
-def test_what_excludes_a_live_catalogue_is_refused():
+def test_what_excludes_a_live_catalogue_is_refused(run_warm):
+    done = run_warm("serve", "--auto-compact")
+    assert (done.returncode, "--auto-compact needs --live: there is nothing to compact" in done.stderr) == (1, True)
     with pytest.raises(ConfigError, match=r"--cache and --live exclude each other"):
         ServeOptions(cache_size_bytes=1, live=True)
     with pytest.raises(ConfigError, match=r"--live needs --variant cpu, got stages"):
@@ -193,103 +229,25 @@ def test_promotion_and_rollback_lose_nothing_and_bring_nothing_back(live, own, c
     client.upsert([{"id": product, "title": TITLE}])
 
 
-class Model:
-    """Random operations, and the dictionary that the catalogue must equal afterwards."""
-
-    def __init__(self, seed: int, base: dict[str, str]) -> None:
-        self.draw, self.truth = random.Random(seed), dict(base)
-        self.ids = [*base, *(f"n{number}" for number in range(60))]
-        self.in_flight: list[dict[str, str]] = []
-
-    def operations(self) -> list[dict[str, str]]:
-        chosen = self.draw.sample(self.ids, self.draw.randint(1, 12))
-        return [self.operation(product) for product in chosen]
-
-    def operation(self, product: str) -> dict[str, str]:
-        if self.draw.random() < 0.4 and product in self.truth:
-            return {"op": "delete", "id": product}
-        return {"op": "upsert", "id": product, "title": f"{TITLE} {self.draw.randrange(200)}"}
-
-    def apply(self, operations: list[dict[str, str]], truth: dict[str, str]) -> None:
-        for operation in operations:
-            if operation["op"] == "delete":
-                truth.pop(operation["id"], None)
-            else:
-                truth[operation["id"]] = operation["title"]
-
-    def write(self, client: SearchClient) -> None:
-        self.in_flight = self.operations()
-        client.write(self.in_flight)
-        self.apply(self.in_flight, self.truth)
-        self.in_flight = []
-
-    def check(self, client: SearchClient) -> None:
-        """The catalogue equals the dictionary, with what was in flight as a whole or not at all."""
-        there = found(client, TITLE, 1000)
-        with_it = dict(self.truth)
-        self.apply(self.in_flight, with_it)
-        assert there in (self.truth, with_it)
-        self.truth, self.in_flight = there, []
-
-
-@contextmanager
-def served(folder: Path, generation: str) -> Iterator[tuple[int, str]]:
-    """Run ``trident serve --live``; yield its HTTP port and gRPC address."""
-    ports = free_ports(3)
-    names = ("--http-port", "--grpc-port", "--metrics-port")
-    options = [text for name, port in zip(names, ports, strict=True) for text in (name, str(port))]
-    command = [sys.executable, "-m", "trident", "serve", "--live", "--generations", folder, "--generation", generation]
-    process = subprocess.Popen([*command, *options, "--start-timeout", "400"], start_new_session=True)
-    try:
-        yield ports[0], f"127.0.0.1:{ports[1]}"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_until(folder: ServingFolder, dead: int) -> int:
-    """Return the PID of a tritonserver that is ready and another than one that died."""
-    deadline = time.monotonic() + 400
-    while time.monotonic() < deadline:
-        record = folder.server()
-        if record is not None and record.tritonserver_pid != dead:
-            return record.tritonserver_pid
-        time.sleep(0.1)
-    raise AssertionError("the server did not come back")
-
-
-def run_model(folder: Path, generation: str, *, seed: int, operations: int, kills: int) -> None:
-    with served(folder, generation) as (http_port, url):
-        serving = ServingFolder.of(folder, http_port)
-        pid = wait_until(serving, 0)
-        key = LiveFolder.of(folder).key()
-        with SearchClient(url, timeout_s=60) as reader:
-            model = Model(seed, found(reader, TITLE, 1000))
-        for life in range(kills + 1):
-            with SearchClient(url, write_key=key, timeout_s=60) as client:
-                model.check(client)
-                for _ in range(operations // 6 // (kills + 1)):
-                    model.write(client)
-                model.check(client)
-                if life == kills:
-                    return
-                model.in_flight = model.operations()
-                with suppress(ClientError):
-                    killing = subprocess.Popen(["sh", "-c", f"sleep 0.00{model.draw.randrange(10)}; kill -9 {pid}"])
-                    client.write(model.in_flight)
-                    model.apply(model.in_flight, model.truth)
-                    model.in_flight = []
-                killing.wait()
-            pid = wait_until(serving, pid)
-
-
-def test_after_kills_the_catalogue_equals_a_dictionary(pair, tmp_path):
-    copy = pair.copy(tmp_path)
-    seed = int(os.environ["TRIDENT_TEST_SEED"])
-    run_model(copy.folder, copy.a.id, seed=seed, operations=2_000, kills=4)
-
-
-@pytest.mark.slow
-def test_after_many_kills_the_catalogue_equals_a_dictionary(pair, tmp_path, slow_seed):
-    copy = pair.copy(tmp_path)
-    run_model(copy.folder, copy.a.id, seed=slow_seed, operations=50_000, kills=30)
+def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_empty_tail(live, own, whole_catalogue):
+    port, said = live.config.http_port, []
+    with SearchClient(live.urls.grpc, write_key=LiveFolder.of(own.folder).key(), timeout_s=60) as client:
+        client.upsert([{"id": "compacted", "title": TITLE, "attributes": {"brand": "Later", "stock": 5}}])
+        before = whole_catalogue(client)
+        began = client.catalogue_stats()
+        assert began["tail"] > 0
+        with CompactionByItself(own.folder, port, report=said.append, share=1 / 50_000):
+            deadline = time.monotonic() + 300
+            while not said or "is compacted" not in said[-1]:
+                assert time.monotonic() < deadline, said
+                assert not any("failed" in line for line in said), said
+                client.update([{"id": "compacted", "attributes": {"stock": time.monotonic_ns() % 90}}])
+                time.sleep(0.2)
+        client.update([{"id": "compacted", "attributes": {"stock": 5}}])
+        assert whole_catalogue(client) == before
+        now = client.catalogue_stats()
+        assert (now["tail"], now["holds"] > began["holds"]) == (0, True)
+        assert now["generation"] != began["generation"]
+        rollback(own.folder, port, report=lambda _: None)
+        assert whole_catalogue(client) == before
+        client.delete(["compacted"])

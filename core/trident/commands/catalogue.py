@@ -128,10 +128,28 @@ def stats(
     if json:
         print_json(found)
         return
-    types = found.pop("attributes")
+    types = found.pop("attributes", {})
     for name, value in found.items():
         say(f"{name}: {'no' if value is None else value}")
     say(f"attributes: {', '.join(f'{name} {kind}' for name, kind in types.items()) or 'none'}")
+
+
+@app.command(name="take-over")
+def take_over(
+    url: Url = DEFAULT_URL,
+    protocol: Protocol = "grpc",
+    generations: Generations = DEFAULT_GENERATIONS,
+    write_key: WriteKey = None,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+    json: Json = False,
+) -> None:
+    """Have a server that was started with --follow write from now on; the one that wrote must have ended."""
+    with _client(url, protocol, generations, write_key, timeout) as client:
+        found = client.take_over()
+    if json:
+        print_json(found)
+    else:
+        say(f"{url} writes; the catalogue is at number {found['number']:,}")
 
 
 @app.command()
@@ -161,13 +179,18 @@ def compact(
     http_port: Annotated[int, typer.Option(help="HTTP port of the running server.")] = 8000,
     promote: Annotated[bool, typer.Option("--promote", help="Serve it, through the gate.")] = False,
     threads: Annotated[int, typer.Option(help="Cores; 1 gives the same bytes each time.")] = 1,
+    keep_days: Annotated[
+        float, typer.Option(help="How long versions, and those of deleted products, outlive their last operation.")
+    ] = 30.0,
     json: Json = False,
 ) -> None:
     """Make a generation of the one that serves and all that came since: its tail is empty."""
+    if not keep_days >= 0:
+        raise ConfigError(f"--keep-days must be >= 0, got {keep_days:g}")
     running, compaction = need("serve", "trident.probe.running"), need("serve", "trident.compaction.compact")
-    quality = need("export", "trident_export.judge.quality")
+    quality = need("serve", "trident.quality.measuring")
     serving = running.find_running(generations, http_port).serving()
-    makers = compaction.Makers(quality.measure_quality, threads=threads, report=say)
+    makers = compaction.Makers(quality.measure_quality, kept_days=keep_days, threads=threads, report=say)
     made = compaction.compact(generations, serving, makers)
     say(f"generation {made.id}, serial {made.serial}: {made.manifest.products:,} products up to {made.holds.number:,}")
     if promote:
@@ -186,6 +209,8 @@ def _promote_compacted(generations: Path, http_port: int, began: str, made: str)
     promotion, gating = need("serve", "trident.promotion.promotion"), need("serve", "trident.promotion.gating")
     gate = gating.gate_of(generations, http_port, overrides=[], force=None)
     promotion.promote(generations, http_port, made, promotion.PromoteOptions(gate=gate), report=say)
+    compactions = need("serve", "trident.live.compactions").Compactions
+    compactions().succeeded(need("serve", "trident.journal.folder").LiveFolder.of(generations))
     say(f"generation {made} serves; trident promote or rollback go back")
 
 

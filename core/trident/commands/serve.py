@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from trident.commands.output import need, print_json, say
+from trident.errors import ConfigError
 from trident.generation.plan import DEFAULT_CACHE
 
 AUTO = "auto"
@@ -52,9 +53,17 @@ def command(
     live: Annotated[
         bool, typer.Option("--live", help="Take changes of the catalogue: trident catalogue upsert, update, delete.")
     ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="With --live: follow the server that writes, until told to take over.")
+    ] = False,
+    auto_compact: Annotated[
+        bool, typer.Option("--auto-compact", help="With --live: compact and promote when the tail is half full.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document when ready.")] = False,
 ) -> None:
     """Serve a generation until interrupted."""
+    if auto_compact and not live:
+        raise ConfigError("--auto-compact needs --live: there is nothing to compact without")
     serving, settings = need("serve", "trident.server.serving"), need("serve", "trident.generation.tuned_settings")
     folder = need("serve", "trident.generation.state").ServingFolder.of(generations, http_port)
     watch = need("serve", "trident.watch.options").WatchOptions(
@@ -72,6 +81,7 @@ def command(
         tls=need("serve", "trident.server.tls").tls_files(tls_cert, tls_key, tls_client_ca),
         watch=watch,
         live=live,
+        follow=follow,
     )
     processes = need("serve", "trident.server.model_processes").ModelProcesses(folder)
     health = None
@@ -106,7 +116,11 @@ def command(
                 print_json({**document, "http": urls.http, "grpc": urls.grpc, "metrics": urls.metrics})
             if live:
                 key = need("serve", "trident.journal.folder").LiveFolder.of(generations).key_path
-                say(f"the catalogue is live; who has the key {key} may write")
+                verb = "may have this server take over" if follow else "may write"
+                say(f"the catalogue is live; who has the key {key} {verb}")
+            if auto_compact:
+                by_itself = need("serve", "trident.compaction.by_itself").CompactionByItself
+                running.enter_context(by_itself(generations, http_port, report=say))
             say(f"ready: gRPC {urls.grpc}, HTTP {urls.http}, metrics {urls.metrics}; Ctrl-C stops it")
             supervisor = need("serve", "trident.server.supervisor")
             supervisor.supervise(server, generations, options, processes=processes, report=say)

@@ -29,6 +29,7 @@ from trident.encoder.base_model import file_sha256
 from trident.encoder.served_encoder import ServedEncoder
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError, ExportError, LiveError
+from trident.generation.durable import put_in_place
 from trident.generation.generation import (
     GOLDEN_FILE,
     MANIFEST_FILE,
@@ -57,7 +58,7 @@ from trident.index.ways import Cuts
 from trident.journal.folder import LiveFolder
 from trident.journal.retention import lease
 from trident.live.base import CatalogueBase
-from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE, known_at, save_known
+from trident.live.known import CATALOGUE_MODEL, KEPT_DAYS, KNOWN_FILE, known_at, save_known
 from trident.live.preparing import read_state, vector_file
 from trident.live.state import State
 from trident.live.vectors import VectorFile
@@ -73,9 +74,10 @@ Measure = Callable[[Pairs, ServedEncoder, TextTokenizer, VectorIndex, Catalogue]
 
 @dataclass(frozen=True)
 class Makers:
-    """What the export makes, too: figures on held-out pairs."""
+    """What the export makes, too: figures on held-out pairs; and how long what is known of a product is kept."""
 
     measure: Measure
+    kept_days: float = KEPT_DAYS
     threads: int = 1
     report: Callable[[str], None] = lambda _: None
 
@@ -179,7 +181,7 @@ def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
             )
             write_manifest(made, manifest)
             give_rights(made)
-            made.rename(target)
+            put_in_place(made, target)
     return Generation.load(target)
 
 
@@ -195,7 +197,7 @@ def _write_index(plan: _Compaction, part: Path, searcher: Searcher, file: Vector
     index.cuts = before.cuts if index.has_graph else Cuts(exact_up_to=index.unique_count)
     index.save(part)
     _renew(part / CATALOGUE_FILE, merged.catalogue.save)
-    known = known_at(plan.folder.path.parent, plan.position)
+    known = known_at(plan.folder.path.parent, plan.position, days=makers.kept_days)
     _renew(part / KNOWN_FILE, lambda path: save_known(known, path))
     return VectorIndex.load(part, encoder_fingerprint=fingerprint)
 

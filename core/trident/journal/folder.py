@@ -6,6 +6,7 @@ generations/.live/
     published       the number that was answered with last, in shared memory
     leases/         builds under way, which need the log behind their number
     write-key       who has it may write; mode 0600, outlives restarts
+    leader.json     where the server is that writes
     .lock           of the one writer
     .hold           taken by a promotion while writes wait, and shared by the writer for each group
 """
@@ -98,6 +99,10 @@ class LiveFolder:
         names = SegmentName.all(RealDisk(), self.log)
         return names[0].first if names else 1
 
+    def log_bytes(self) -> int:
+        """Return how large the log is on the disk."""
+        return sum(path.stat().st_size for path in self.log.iterdir() if path.is_file()) if self.log.is_dir() else 0
+
     def start_of(self, holds: Position | None, generation: str) -> int:
         """Return the number that a generation goes to, as this log counts.
 
@@ -175,7 +180,10 @@ class LiveFolder:
         Raises:
             LogError: If another process is.
         """
-        refusal = LogError(f"another server writes to {self.path}: stop it, or serve another folder of generations")
+        refusal = LogError(
+            f"another server writes to {self.path}: stop it, follow it with --follow, or serve another folder "
+            "of generations"
+        )
         with _locked(self.path / ".lock", fcntl.LOCK_EX, wait_s, refusal):
             yield
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from trident.encoder.served_encoder import load_encoder
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import ENCODER_FOLDER, Generation
 from trident.index.exact_search import check_unit_rows
-from trident.live.known import CATALOGUE_MODEL, Known, load_known
+from trident.live.known import CATALOGUE_MODEL, Knowledge, load_known
 from trident.live.operations import Entry, Product, Tombstone
 from trident.live.vectors import Embed
 
@@ -32,7 +33,7 @@ class CatalogueBase:
         known: What it carries of their numbers and versions, and of deleted ones.
     """
 
-    def __init__(self, catalogue: Catalogue, attributes: Attributes, known: Mapping[str, Known]) -> None:
+    def __init__(self, catalogue: Catalogue, attributes: Attributes, known: Knowledge) -> None:
         """Sort the ids."""
         self._known = known
         self._ids, self._titles = catalogue.texts
@@ -57,9 +58,19 @@ class CatalogueBase:
         return len(self._titles)
 
     @property
+    def forgotten(self) -> int:
+        """The highest number of what is not known any more; 0: all is."""
+        return self._known.forgotten
+
+    @property
     def ids(self) -> Texts:
         """The ids, by row."""
         return self._ids
+
+    @property
+    def columns(self) -> Attributes:
+        """The attributes, by row."""
+        return self._attributes
 
     @property
     def schema(self) -> Schema:
@@ -81,11 +92,11 @@ class CatalogueBase:
 
     def find(self, product: str) -> Entry | None:
         """Return a product, or what is known of a deleted one; None: it was never there."""
-        row, known = self.row(product), self._known.get(product)
-        number, version = (0, None) if known is None else (known.number, known.version)
-        if row is not None:
-            return Product(title=self._titles[row], attributes=self.attributes(row), version=version, number=number)
-        return None if known is None else Tombstone(version=version, number=number)
+        row, known = self.row(product), self._known.products.get(product)
+        if row is None:
+            return None if known is None else Tombstone(version=known.version, number=known.number, at=known.at)
+        found = Product(title=self._titles[row], attributes=self.attributes(row))
+        return found if known is None else replace(found, version=known.version, number=known.number, at=known.at)
 
 
 def embedder(generation: Generation, *, threads: int = 1) -> Embed:

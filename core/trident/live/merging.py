@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.attributes.attributes import Rows
 from trident.index.exact_search import TIE_TOLERANCE, cosines_of_pairs
 from trident.index.index import Neighbours, VectorIndex
+from trident.index.permitted import Permitted
 from trident.live.snapshot import Snapshot
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Searched:
     """What is searched: a snapshot, the base's index, and the vectors (C, D) that the tail's rows are of."""
 
@@ -22,33 +24,75 @@ class Searched:
     vectors: NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Answerable:
+    """Rows that may be answered.
+
+    Attributes:
+        of_base: None: all.
+        tail: Places, ascending, (T,).
+    """
+
+    of_base: Permitted | None
+    tail: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, rows: Rows | None) -> Answerable:
+        """Return rows of a snapshot, ascending; None: all that hold a product."""
+        if rows is None:
+            return cls(snapshot.kept, snapshot.tail)
+        cut = int(np.searchsorted(rows, snapshot.base_count))
+        return cls(Permitted(rows[:cut]), rows[cut:].astype(np.int64) - snapshot.base_count)
+
+
 def nearest(
     searched: Searched,
     queries: NDArray[np.float32],
     ks: Sequence[int],
     efs: Sequence[int | None],
     *,
+    answerable: Answerable | None = None,
     threads: int = 1,
 ) -> Neighbours:
     """Return ``ks[b]`` rows of the snapshot for query b, best first, ties by row; as wide as the largest k.
 
-    Args are those of ``VectorIndex.search_each``.
+    Args:
+        searched: The snapshot and what its rows are found by.
+        queries: (B, D) float32, rows of unit length.
+        ks: As for ``VectorIndex.search_each``.
+        efs: Likewise.
+        answerable: The rows that may be answered; None: all that hold a product.
+        threads: Of the search in the graph.
 
     Raises:
         VectorIndexError: As ``VectorIndex.search_each``.
     """
-    snapshot, width = searched.snapshot, max(ks, default=1)
-    if snapshot.kept is None:
-        of_base = searched.index.search_each(queries, ks, efs, threads=threads)
-    else:
-        permitted = [snapshot.kept] * len(queries)
-        of_base = searched.index.search_each(queries, ks, efs, permitted=permitted, threads=threads)
-    if not snapshot.tail_rows:
+    rows = Answerable.of(searched.snapshot, None) if answerable is None else answerable
+    permitted = None if rows.of_base is None else [rows.of_base] * len(queries)
+    of_base = searched.index.search_each(queries, ks, efs, permitted=permitted, threads=threads)
+    return _with_tail(searched, rows.tail, queries, ks, of_base)
+
+
+def nearest_exactly(searched: Searched, queries: NDArray[np.float32], k: int, answerable: Answerable) -> Neighbours:
+    """Return what ``nearest`` returns, and raises, where every vector is compared."""
+    of_base = searched.index.search_exactly(queries, k, permitted=answerable.of_base)
+    return _with_tail(searched, answerable.tail, queries, [k] * len(queries), of_base)
+
+
+def _with_tail(
+    searched: Searched,
+    tail: NDArray[np.int64],
+    queries: NDArray[np.float32],
+    ks: Sequence[int],
+    of_base: Neighbours,
+) -> Neighbours:
+    """Return the best of what was found in the base and of places of the tail."""
+    if not len(tail):
         return of_base
-    rows, scores = of_base.rows, of_base.scores
-    places, cosines = _of_tail(searched, queries, width)  # (B, up to width)
-    rows = np.concatenate([rows, np.where(places >= 0, places + len(snapshot.gone), -1)], axis=1)
-    scores = np.concatenate([scores, cosines], axis=1)
+    width = max(ks, default=1)
+    places, cosines = _of_tail(searched, tail, queries, width)  # (B, up to width)
+    rows = np.concatenate([of_base.rows, places + searched.snapshot.base_count], axis=1)
+    scores = np.concatenate([of_base.scores, cosines], axis=1)
     order = np.lexsort((rows, np.where(rows >= 0, -scores, np.inf)))[:, :width]
     line = np.arange(len(queries))[:, None]
     rows, scores = rows[line, order], scores[line, order]
@@ -58,21 +102,22 @@ def nearest(
 
 
 def _of_tail(
-    searched: Searched, queries: NDArray[np.float32], width: int
+    searched: Searched, tail: NDArray[np.int64], queries: NDArray[np.float32], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the best places of the tail, (B, up to width), compared with every one that is alive."""
-    snapshot = searched.snapshot
-    places = np.flatnonzero(snapshot.alive)  # (T,)
-    taken = snapshot.places.rows[places]  # (T,) of the vector file
-    found = min(width, len(places))
+    """Return the best of some places, (B, up to width), every one compared."""
+    taken = searched.snapshot.places.rows[tail]  # (T,) of the vector file
+    found = min(width, len(tail))
     best = np.empty((len(queries), found), dtype=np.int64)
     scores = np.empty((len(queries), found), dtype=np.float32)
-    products = queries @ searched.vectors[: int(taken.max()) + 1].T  # (B, rows)
-    for line, all_products in enumerate(products):
-        own = all_products[taken]  # (T,)
+    last = int(taken.max()) + 1
+    if 4 * len(tail) < last:  # few of them: gathered
+        products = queries @ searched.vectors[taken].T  # (B, T)
+    else:
+        products = (queries @ searched.vectors[:last].T)[:, taken]
+    for line, own in enumerate(products):
         threshold = np.partition(own, len(own) - found)[len(own) - found] - TIE_TOLERANCE
         candidates = np.flatnonzero(own >= threshold)
         cosines = cosines_of_pairs(searched.vectors, taken[candidates], queries, np.full_like(candidates, line))
         order = np.lexsort((candidates, -cosines))[:found]
-        best[line], scores[line] = places[candidates[order]], cosines[order]
+        best[line], scores[line] = tail[candidates[order]], cosines[order]
     return best, scores

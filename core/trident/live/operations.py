@@ -51,6 +51,7 @@ class Product:
     attributes: dict[str, Any]
     version: int | None = None
     number: int = 0
+    at: int | None = None  # seconds since 1970 when it was written; None: nobody said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class Tombstone:
 
     version: int | None = None
     number: int = 0
+    at: int | None = None
 
 
 Entry = Product | Tombstone
@@ -132,16 +134,18 @@ def encode_record(product: str, entry: Entry) -> bytes:
         row |= {"title": entry.title, "attributes": entry.attributes}
     if entry.version is not None:
         row["version"] = entry.version
+    if entry.at is not None:
+        row["at"] = entry.at
     return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def decode_record(number: int, record: bytes) -> tuple[str, Entry]:
     """Return product and entry of a record with a number."""
     row = json.loads(record)
-    version = row.get("version")
+    known = {"version": row.get("version"), "number": number, "at": row.get("at")}
     if "title" in row:
-        return row["id"], Product(title=row["title"], attributes=row["attributes"], version=version, number=number)
-    return row["id"], Tombstone(version=version, number=number)
+        return row["id"], Product(title=row["title"], attributes=row["attributes"], **known)
+    return row["id"], Tombstone(**known)
 
 
 def _text(value: Any, name: str, limit: int) -> str:

@@ -1,27 +1,35 @@
 """The catalogue at one number, as it is searched: base, tail, what is gone and what changed. Immutable.
 
-Rows of products are numbered through: those of the base first, then the places of the tail. A place is taken once and
-never again, so that an older snapshot goes on being right while a newer one grows.
+Whatever changed has a place: a product of the tail, and the attributes of a base row that changed without its title.
+Rows of products are numbered through: those of the base first, then the places. A place is taken once and never again,
+so that an older snapshot goes on being right while a newer one grows; where most places hold nothing any more, new ones
+are begun.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.attributes.attributes import Attributes, Rows
 from trident.index.permitted import Permitted
+from trident.live.columns import ChangedColumns
 from trident.live.operations import Entry, Product
 
 FIRST_PLACES = 1024
-RECENT = 1000  # changed attributes that are kept beside the others
 
 
 class BaseRows(Protocol):
     """The rows of a generation's catalogue."""
+
+    @property
+    def columns(self) -> Attributes:
+        """The attributes of the rows."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -33,38 +41,46 @@ class BaseRows(Protocol):
         """Return the title of a row."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Places:
-    """The places of a tail, shared by its snapshots; only what lies behind every snapshot's end is written to.
+    """What has a place, shared by snapshots; only what lies behind every snapshot's end is written to.
 
     Attributes:
-        ids: (C,) bytes.
-        titles: (C,) bytes.
-        rows: (C,) of the vector file.
-        attributes: (C,) dictionaries.
+        columns: The attributes.
+        ids: (C,) bytes, of a product of the tail.
+        titles: (C,) bytes, likewise.
+        rows: (C,) of the vector file, likewise.
     """
 
+    columns: ChangedColumns
     ids: NDArray[np.object_]
     titles: NDArray[np.object_]
     rows: NDArray[np.int64]
-    attributes: NDArray[np.object_]
 
     @classmethod
-    def of(cls, capacity: int, before: Places | None = None) -> Places:
-        """Return places for so many, with those that were there before."""
-        arrays: list[NDArray[Any]] = [np.empty(capacity, dtype=object) for _ in range(3)]
-        made = cls(arrays[0], arrays[1], np.zeros(capacity, dtype=np.int64), arrays[2])
-        if before is not None:
-            for new, old in zip(made.arrays(), before.arrays(), strict=True):
-                new[: len(old)] = old
+    def of(cls, columns: ChangedColumns, capacity: int = FIRST_PLACES) -> Places:
+        """Return so many places that nothing has yet."""
+        columns.reserve(capacity)
+        ids, titles = np.empty(capacity, dtype=object), np.empty(capacity, dtype=object)
+        return cls(columns, ids, titles, np.zeros(capacity, dtype=np.int64))
+
+    def grown(self) -> Places:
+        """Return twice as many, with those that are there."""
+        return self._copied(self.columns, np.arange(len(self.rows)), 2 * len(self.rows))
+
+    def taken(self, places: NDArray[np.int64]) -> Places:
+        """Return some of the places, with room for as many."""
+        return self._copied(self.columns.take(places), places, max(FIRST_PLACES, 2 * len(places)))
+
+    def _copied(self, columns: ChangedColumns, places: NDArray[np.int64], capacity: int) -> Places:
+        made = Places.of(columns, capacity)
+        new, old = (made.ids, made.titles, made.rows), (self.ids, self.titles, self.rows)
+        for to, source in zip(new, old, strict=True):
+            to[: len(places)] = source[places]
         return made
 
-    def arrays(self) -> tuple[NDArray[Any], ...]:
-        """Return the arrays, for all of them alike."""
-        return self.ids, self.titles, self.rows, self.attributes
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """The catalogue at one number.
 
@@ -72,21 +88,26 @@ class Snapshot:
         number: Of the last operation in it.
         gone: (N,) of the base's rows: deleted or replaced.
         kept: The others; None: none is gone.
-        places: Of the tail.
-        end: How many of them are taken.
-        alive: (end,) places that hold a product at this number.
+        places: Of what changed.
+        alive: (end,) of the places that are taken: whether it holds a product of the tail at this number.
         tail_rows: How many do.
-        overlay: Attributes of base rows that changed without their title: the latest, and older ones.
+        overlay: (N,) int32, the place that has the attributes of a base row; -1: they are the generation's.
+        overlaid: How many base rows have one.
     """
 
     number: int
     gone: NDArray[np.bool_]
-    kept: Permitted | None = None
-    places: Places = field(default_factory=lambda: Places.of(FIRST_PLACES))
-    end: int = 0
-    alive: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
-    tail_rows: int = 0
-    overlay: tuple[Mapping[int, dict[str, Any]], ...] = ({}, {})
+    kept: Permitted | None
+    places: Places
+    alive: NDArray[np.bool_]
+    tail_rows: int
+    overlay: NDArray[np.int32]
+    overlaid: int = 0
+
+    @property
+    def base_count(self) -> int:
+        """Rows of the base."""
+        return len(self.gone)
 
     @property
     def gone_count(self) -> int:
@@ -98,12 +119,47 @@ class Snapshot:
         """Products in the catalogue."""
         return len(self.gone) - self.gone_count + self.tail_rows
 
-    def changed_attributes(self, row: int) -> dict[str, Any] | None:
-        """Return the attributes of a base row that changed, or of a place of the tail; None: those of the base."""
-        if row >= len(self.gone):
-            found: dict[str, Any] = self.places.attributes[row - len(self.gone)]
-            return found
-        return next((layer[row] for layer in self.overlay if row in layer), None)
+    @property
+    def is_base(self) -> bool:
+        """Whether nothing has changed."""
+        return self.kept is None and not self.tail_rows and not self.overlaid
+
+    @property
+    def columns(self) -> ChangedColumns:
+        """The attributes by place."""
+        return self.places.columns
+
+    @cached_property
+    def tail(self) -> NDArray[np.int64]:
+        """The places of the tail's products, ascending, (T,)."""
+        return np.flatnonzero(self.alive)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows that hold a product, ascending, (count,)."""
+        of_base = np.arange(self.base_count, dtype=np.uint32) if self.kept is None else self.kept.rows
+        return np.concatenate([of_base, (self.tail + self.base_count).astype(np.uint32)])
+
+    @cached_property
+    def has_own(self) -> NDArray[np.bool_]:
+        """Whether a base row is there with the generation's attributes, (N,)."""
+        return ~self.gone & (self.overlay < 0)
+
+    @cached_property
+    def changed(self) -> tuple[Rows, NDArray[np.int64]]:
+        """The rows that have attributes of their own, ascending, (M,), and the place of each."""
+        of_base = np.flatnonzero(self.overlay >= 0) if self.overlaid else np.zeros(0, dtype=np.int64)
+        rows = np.concatenate([of_base, self.tail + self.base_count]).astype(np.uint32)
+        return rows, np.concatenate([self.overlay[of_base].astype(np.int64), self.tail])
+
+    def places_of(self, rows: NDArray[Any]) -> NDArray[np.int64] | None:
+        """Return the place of each row's attributes, -1: the generation has them; None: it has all of them."""
+        if not self.tail_rows and not self.overlaid:
+            return None
+        is_base = rows < self.base_count
+        places = rows.astype(np.int64) - self.base_count
+        places[is_base] = self.overlay[rows[is_base]]
+        return places
 
 
 @dataclass(frozen=True)
@@ -138,8 +194,16 @@ class Growth:
     def __init__(self, base: BaseRows, number: int) -> None:
         """Begin with the base alone."""
         self.base = base
-        self.snapshot = Snapshot(number, np.zeros(len(base), dtype=bool))
         self._place_of: dict[str, int] = {}  # of the products in the tail
+        self.snapshot = Snapshot(
+            number=number,
+            gone=np.zeros(len(base), dtype=bool),
+            kept=None,
+            places=Places.of(ChangedColumns(base.columns)),
+            alive=np.zeros(0, dtype=bool),
+            tail_rows=0,
+            overlay=np.full(len(base), -1, dtype=np.int32),
+        )
 
     def advance(self, changes: Sequence[Change], number: int) -> Snapshot:
         """Return the snapshot that follows; the one before stays as it is.
@@ -148,12 +212,11 @@ class Growth:
             changes: Each product once, its last state.
             number: That the new one goes to.
         """
-        before, base = self.snapshot, self.base
-        gone, places, end = before.gone.copy(), before.places, before.end
+        before, base = self._with_room(len(changes)), self.base
+        gone, overlay, places, end = before.gone.copy(), before.overlay.copy(), before.places, len(before.alive)
         is_gone_same = True
         alive = np.zeros(end + len(changes), dtype=bool)
         alive[:end] = before.alive
-        changed: dict[int, dict[str, Any]] = {}
         for change in changes:
             row, place, entry = base.row(change.product), self._place_of.pop(change.product, None), change.entry
             if place is not None:
@@ -161,33 +224,46 @@ class Growth:
             if row is not None:
                 now = change.vector_row >= 0 or not isinstance(entry, Product)
                 is_gone_same = is_gone_same and now == gone[row]
-                gone[row] = now
+                gone[row], overlay[row] = now, -1
             if not isinstance(entry, Product):
                 continue
+            if end == len(places.rows):
+                places = places.grown()
+            places.columns.set(end, entry.attributes)
             if change.vector_row < 0:
                 assert row is not None, f"product {change.product} has no vector"
-                changed[row] = entry.attributes
-                continue
-            if end == len(places.rows):
-                places = Places.of(2 * end, places)
-            places.ids[end], places.titles[end] = change.product.encode(), entry.title.encode()
-            places.rows[end], places.attributes[end] = change.vector_row, entry.attributes
-            self._place_of[change.product] = end
-            alive[end] = True
+                overlay[row] = end
+            else:
+                places.ids[end], places.titles[end] = change.product.encode(), entry.title.encode()
+                places.rows[end] = change.vector_row
+                self._place_of[change.product] = end
+                alive[end] = True
             end += 1
-        recent, older = before.overlay
-        if changed:
-            recent = {**recent, **changed}
-            if len(recent) >= RECENT:
-                recent, older = {}, {**older, **recent}
         self.snapshot = Snapshot(
             number=number,
             gone=before.gone if is_gone_same else gone,
             kept=before.kept if is_gone_same else _kept(gone),
             places=places,
-            end=end,
             alive=alive[:end],
             tail_rows=len(self._place_of),
-            overlay=(recent, older),
+            overlay=overlay,
+            overlaid=int(np.count_nonzero(overlay >= 0)),
         )
         return self.snapshot
+
+    def _with_room(self, more: int) -> Snapshot:
+        """Return the latest snapshot, over new places where more do not fit and most of the old ones hold nothing."""
+        latest = self.snapshot
+        end = len(latest.alive)
+        if end + more <= len(latest.places.rows) or end < 2 * (latest.tail_rows + latest.overlaid):
+            return latest
+        places = np.sort(latest.changed[1])
+        new_place = np.full(len(latest.alive) + 1, -1, dtype=np.int32)  # of -1 too
+        new_place[places] = np.arange(len(places))
+        self._place_of = {product: int(new_place[place]) for product, place in self._place_of.items()}
+        return replace(
+            latest,
+            places=latest.places.taken(places),
+            alive=latest.alive[places],
+            overlay=new_place[latest.overlay],
+        )

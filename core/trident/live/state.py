@@ -14,6 +14,10 @@ Outcome = Literal["done", "stale", "touched", "unknown"]
 class Base(Protocol):
     """The products of a generation."""
 
+    @property
+    def forgotten(self) -> int:
+        """The highest number of what is not known any more; 0: all is."""
+
     def find(self, product: str) -> Entry | None:
         """Return a product, or what is known of a deleted one; None: it was never there."""
 
@@ -49,6 +53,13 @@ class State:
         """Return a product, or what is known of a deleted one."""
         return self.changes.get(product) or self.base.find(product)
 
+    def last_number(self, product: str) -> int:
+        """Return the last number that may have touched a product."""
+        return self._last_number(self.find(product))
+
+    def _last_number(self, entry: Entry | None) -> int:
+        return self.base.forgotten if entry is None or not entry.number else entry.number
+
     def apply(self, number: int, product: str, entry: Entry) -> None:
         """Take in the record that follows."""
         assert number == self.number + 1, f"{number} after {self.number}"
@@ -63,7 +74,7 @@ class State:
             pending: The entries of those others, with the numbers that they will have.
         """
         before = pending.get(operation.id) or self.find(operation.id)
-        if operation.untouched_after is not None and before is not None and before.number > operation.untouched_after:
+        if operation.untouched_after is not None and self._last_number(before) > operation.untouched_after:
             return Decision("touched")
         known = None if before is None else before.version
         if known is not None and operation.version is not None and operation.version < known:

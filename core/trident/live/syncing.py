@@ -34,7 +34,7 @@ def operations_to(
             "says it, before the dump is made"
         )
     there = [product for product in ids if isinstance(state.find(product), Product)]
-    gone = [product for product in there if product not in dump and _touched(state, product) <= holds]
+    gone = [product for product in there if product not in dump and state.last_number(product) <= holds]
     if there and len(gone) > largest_loss * len(there):
         raise DataError(
             f"{len(gone):,} of {len(there):,} products are not in the dump, more than --max-loss {largest_loss:g} of "
@@ -48,13 +48,8 @@ def _operations(state: State, dump: Mapping[str, Product], gone: list[str], hold
         found = state.find(product)
         if isinstance(found, Product) and (found.title, found.attributes) == (wanted.title, wanted.attributes):
             continue
-        if _touched(state, product) <= holds:
+        if state.last_number(product) <= holds:
             row = {"op": "upsert", "id": product, "title": wanted.title, "attributes": wanted.attributes}
             yield row | {"untouched_after": holds}
     for product in gone:
         yield {"op": "delete", "id": product, "untouched_after": holds}
-
-
-def _touched(state: State, product: str) -> int:
-    found = state.find(product)
-    return 0 if found is None else found.number

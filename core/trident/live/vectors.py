@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from trident.errors import FullError, LogError
 CAPACITY = 50_000  # rows: the tail's limit
 HASH_BYTES = 16
 HEADER_BYTES = 4096
+ROW_HEAD_BYTES = 28  # number, hash and checksum
 MAGIC = b"TRIDENT-VECTORS-1"
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # N titles to (N, D), unit length
@@ -44,15 +46,7 @@ class VectorFile:
     def __init__(self, path: Path, *, fingerprint: str, dimension: int, capacity: int = CAPACITY) -> None:
         """Map the file."""
         self.path, self.dimension, self.capacity = path, dimension, capacity
-        self._row = np.dtype(
-            [
-                ("number", "<u8"),
-                ("hash", f"V{HASH_BYTES}"),
-                ("checksum", "<u4"),
-                ("pad", "<u4"),
-                ("vector", "<f4", (dimension,)),
-            ]
-        )
+        self._row = row_type(dimension)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._places: dict[bytes, int] = {}
         self._used = 0
@@ -152,6 +146,38 @@ class VectorFile:
             yield
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+def rows_taken(path: Path) -> tuple[int, int]:
+    """Return how many rows of a file are taken, and how many it has; no rows where there is no such file."""
+    try:
+        with path.open("rb") as file:
+            words = file.read(HEADER_BYTES).split(b"\0")[0].decode(errors="replace").split()
+            if len(words) != 4 or words[0] != MAGIC.decode():
+                return 0, 0
+            row_bytes = row_type(int(words[2])).itemsize
+            low, high = 0, int(words[3])
+            while low < high:  # they are taken one after the other
+                middle = (low + high) // 2
+                file.seek(HEADER_BYTES + middle * row_bytes)
+                is_taken = any(file.read(ROW_HEAD_BYTES))
+                low, high = (middle + 1, high) if is_taken else (low, middle)
+            return low, int(words[3])
+    except OSError:
+        return 0, 0
+
+
+def row_type(dimension: int) -> np.dtype[Any]:
+    """Return how a row lies in the file."""
+    return np.dtype(
+        [
+            ("number", "<u8"),
+            ("hash", f"V{HASH_BYTES}"),
+            ("checksum", "<u4"),
+            ("pad", "<u4"),
+            ("vector", "<f4", (dimension,)),
+        ]
+    )
 
 
 def hash_of(title: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from trident.journal.published import Published
 from trident.live.base import CatalogueBase, embedder
 from trident.live.operations import (
     BATCH,
+    Action,
     Entry,
     Operation,
     Product,
@@ -70,6 +72,7 @@ class Request:
     schema: Schema  # that they were checked against
     outcomes: list[Outcome] = field(default_factory=list)
     number: int = 0
+    began: float = field(default_factory=time.monotonic)  # seconds
 
     @property
     def left(self) -> list[Operation]:
@@ -113,6 +116,8 @@ class Writer:
         self._large: deque[Request] = deque()
         self._stopping = False
         self.counts: Counter[str] = Counter()
+        self.answered: Counter[Action] = Counter()  # operations
+        self.seconds: Counter[Action] = Counter()  # that they took until they were answered
         self._now = self._take_over(self._wanted())
         self._thread = threading.Thread(target=self._run, name="catalogue writer", daemon=True)
         self._thread.start()
@@ -151,11 +156,13 @@ class Writer:
             "epoch": position.epoch,
             "generation": self._wanted(),  # the writer goes over to it with the next operation
             "holds": self._now.after,
+            "made_at": self._now.generation.manifest.created_at,
             "changed": len(state.changes),
             "tail": self._now.vectors.used,
             "tail_limit": self._now.vectors.capacity,
             "base": len(self._now.base),
             "attributes": {field.name: field.type for field in self._now.base.schema.fields},
+            "log_bytes": self.folder.log_bytes(),
             "stopped": self.log.stopped,
         }
 
@@ -224,7 +231,14 @@ class Writer:
             request.number = self.log.last
             start += len(operations)
             if not request.left:
+                self._measure(request)
                 request.answer(Written(request.number, request.outcomes))
+
+    def _measure(self, request: Request) -> None:
+        taken_s = time.monotonic() - request.began
+        for operation in request.operations:
+            self.answered[operation.action] += 1
+            self.seconds[operation.action] += taken_s  # type: ignore[assignment]  # a sum of floats
 
     def _check_again(self, group: list[tuple[Request, list[Operation]]]) -> None:
         """Hold what was checked before a promotion against the schema that serves now.
@@ -248,7 +262,7 @@ class Writer:
             decision = state.decide(operation, pending)
             outcomes.append(decision.outcome)
             if decision.entry is not None:
-                entry = replace(decision.entry, number=state.number + len(written) + 1)
+                entry = replace(decision.entry, number=state.number + len(written) + 1, at=int(time.time()))
                 pending[operation.id] = entry
                 written.append((operation.id, entry))
         if written:

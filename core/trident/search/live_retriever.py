@@ -12,19 +12,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trident.attributes.attributes import Attributes, Rows
+from trident.attributes.filters import All
 from trident.data.texts import RowsByText
-from trident.errors import DataError, LiveError
+from trident.errors import LiveError
 from trident.generation.generation import generation_by_id
+from trident.index.index import Neighbours
+from trident.index.ways import Way
 from trident.journal.folder import LiveFolder
 from trident.journal.golden_mark import is_golden
+from trident.live.changed import SnapshotAttributes
 from trident.live.follower import Follower
-from trident.live.merging import Searched, nearest
+from trident.live.merging import Answerable, Searched, nearest, nearest_exactly
 from trident.live.preparing import vector_file
-from trident.live.snapshot import Snapshot
 from trident.live.vectors import Embed
-from trident.search.options import Page
+from trident.search.products import Found
 from trident.search.requests import SearchKnobs
-from trident.search.retriever import NOTHING_TO_SAY, Hits, Retriever, Said
+from trident.search.retriever import NOTHING_TO_SAY, Hits, Retriever
 from trident.search.tensors import EMPTY_SCORE
 
 LIVE = "TRIDENT_LIVE"  # the folder of generations, where the catalogue is live; a variable of the server's process
@@ -37,6 +41,7 @@ class RetrieverRows:
 
     def __init__(self, retriever: Retriever) -> None:
         """Sort the ids."""
+        self.columns: Attributes = retriever.attributes
         self._titles = retriever.titles
         self._rows = RowsByText(retriever.product_ids)
 
@@ -51,6 +56,98 @@ class RetrieverRows:
     def title(self, row: int) -> str:
         """Return the title of a row."""
         return self._titles[row]
+
+
+class SnapshotProducts:
+    """The products of a live catalogue at one number; see ``trident.search.products.Products``.
+
+    Args:
+        searched: The snapshot, the index over its base, and the vectors of its tail.
+        base: The generation's retriever.
+    """
+
+    def __init__(self, searched: Searched, base: Retriever) -> None:
+        """Keep both."""
+        self.snapshot = searched.snapshot
+        self.attributes = SnapshotAttributes(base.attributes, searched.snapshot)
+        self._searched, self._base = searched, base
+
+    @property
+    def name(self) -> str:
+        """What errors call them."""
+        return f"the catalogue at number {self.snapshot.number:,}"
+
+    @property
+    def number(self) -> int:
+        """The catalogue's number."""
+        return self.snapshot.number
+
+    @property
+    def ef(self) -> int:
+        """The search effort of a query that names none."""
+        return self._searched.index.ef
+
+    @property
+    def rows(self) -> Rows:
+        """The rows that hold a product."""
+        return self.snapshot.rows
+
+    @property
+    def tail(self) -> Rows:
+        """Those that the generation does not have, or has with another title."""
+        return (self.snapshot.tail + self.snapshot.base_count).astype(np.uint32)
+
+    def passing(self, node: All) -> Rows:
+        """Return the rows that pass a filter."""
+        return self.attributes.passing(node)
+
+    def nearest(
+        self, query: NDArray[np.float32], k: int, ef: int | None, permitted: Rows | None, *, threads: int = 1
+    ) -> Found:
+        """Return the k products nearest to a query among those that are permitted."""
+        rows = Answerable.of(self.snapshot, permitted)
+        found = nearest(self._searched, query, [k], [ef], answerable=rows, threads=threads)
+        return Found.first(found, self._searched.index.way(ef, rows.of_base))
+
+    def nearest_exactly(self, query: NDArray[np.float32], k: int, permitted: Rows | None) -> Neighbours:
+        """Return the same by comparing each of them."""
+        return nearest_exactly(self._searched, query, k, Answerable.of(self.snapshot, permitted))
+
+    def nearest_each(
+        self, queries: NDArray[np.float32], ks: Sequence[int], efs: Sequence[int | None], *, threads: int = 1
+    ) -> tuple[Neighbours, tuple[Way, ...]]:
+        """Return the products of each query, and its way."""
+        found = nearest(self._searched, queries, ks, efs, threads=threads)
+        return found, tuple(self._searched.index.way(ef, self.snapshot.kept) for ef in efs)
+
+    def row(self, product_id: str) -> int | None:
+        """Return the row of a product; None: there is none."""
+        snapshot = self.snapshot
+        row = self._base.product_ids.rows_of([product_id]).get(product_id)
+        if row is not None and not snapshot.gone[row]:
+            return row
+        places = snapshot.tail[snapshot.places.ids[snapshot.tail] == product_id.encode()]
+        return snapshot.base_count + int(places[0]) if len(places) else None
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors (R, D) of rows."""
+        snapshot = self.snapshot
+        in_tail = rows >= snapshot.base_count
+        vectors = np.empty((len(rows), self._searched.index.dimension), dtype=np.float32)
+        vectors[~in_tail] = self._searched.index.vectors(rows[~in_tail])
+        vectors[in_tail] = self._searched.vectors[snapshot.places.rows[rows[in_tail] - snapshot.base_count]]
+        return vectors
+
+    def texts(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """Return ids and titles of rows, of their shape; empty for row -1, which is none."""
+        snapshot, base = self.snapshot, self._base
+        in_tail = rows >= snapshot.base_count
+        base_rows = np.where(in_tail, -1, rows)
+        ids, titles = base.product_ids.bytes_at(base_rows), base.titles.bytes_at(base_rows)
+        if in_tail.any():  # then there was a row -1, and the arrays are their own
+            places = rows[in_tail] - snapshot.base_count
+            ids[in_tail], titles[in_tail] = snapshot.places.ids[places], snapshot.places.titles[places]
+        return ids, titles
 
 
 class LiveRetriever(Retriever):
@@ -74,17 +171,14 @@ class LiveRetriever(Retriever):
         lone.index = lone.base.index
         return lone
 
-    def check_pages(self, knobs: Sequence[SearchKnobs]) -> None:
-        """Raise where a page is asked for: it would be one of the generation, without what came since.
-
-        Raises:
-            DataError: Naming the key.
-        """
-        for knob in knobs:
-            if knob.page is not None:
-                raise DataError(
-                    f"{key_of(knob.page)} is not answered over a live catalogue: compact it, and serve without --live"
-                )
+    def products(self) -> SnapshotProducts:
+        """Return what is searched now: the catalogue at the published number."""
+        try:
+            snapshot = self.follower.catch_up()
+        except (LiveError, OSError):  # the follower's thread says so; searches go on
+            snapshot = self.follower.snapshot
+        searched = Searched(snapshot, self.index, self.follower.vectors.vectors)
+        return SnapshotProducts(searched, self.base)
 
     def retrieve(
         self,
@@ -104,40 +198,15 @@ class LiveRetriever(Retriever):
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.
-            DataError: If a page is asked for.
+            DataError: If a product that others shall be like is not there.
         """
-        self.check_pages(knobs)
         if of_base is not None and any(of_base):
             return self._mixed(embeddings, knobs, threads, np.array(of_base, dtype=bool))
-        snapshot = self._snapshot()
-        searched = Searched(snapshot, self.index, self.follower.vectors.vectors)
-        found = nearest(searched, embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads)
-        ways = tuple(self.index.way(knob.ef, snapshot.kept) for knob in knobs)
-        said = Said(*self._texts(found.rows, snapshot), ways, details=b'{"sequence":%d}' % snapshot.number)
-        return self.hits(found, knobs, said)
+        return super().retrieve(embeddings, knobs, threads=threads)
 
     def close(self) -> None:
         """End following."""
         self.follower.close()
-
-    def _snapshot(self) -> Snapshot:
-        try:
-            return self.follower.catch_up()
-        except (LiveError, OSError):  # the follower's thread says so; searches go on
-            return self.follower.snapshot
-
-    def _texts(self, rows: NDArray[np.int64], snapshot: Snapshot) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-        """Return ids and titles of rows, of the base and behind them of the tail."""
-        if not snapshot.tail_rows:
-            return self.product_ids.bytes_at(rows), self.titles.bytes_at(rows)
-        count = len(snapshot.gone)
-        in_tail = rows >= count
-        base_rows = np.where(in_tail, -1, rows)
-        ids, titles = self.product_ids.bytes_at(base_rows), self.titles.bytes_at(base_rows)
-        if in_tail.any():  # then there was a row -1, and the arrays are their own
-            ids[in_tail] = snapshot.places.ids[rows[in_tail] - count]
-            titles[in_tail] = snapshot.places.titles[rows[in_tail] - count]
-        return ids, titles
 
     def _mixed(
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int, of_base: NDArray[np.bool_]
@@ -166,13 +235,6 @@ class LiveRetriever(Retriever):
             for row, way in zip(rows.tolist(), hits.ways, strict=True):
                 ways[row] = way
         return replace(all_hits, ways=tuple(ways))
-
-
-def key_of(page: Page) -> str:
-    """Return the first key of ``options`` that a page is made of."""
-    keys = ("filter", "fields", "facets", "sort", "group", "offset", "like")
-    named = (f"'{key}'" for key in keys if getattr(page, key))
-    return next(named, "an empty query" if page.browses else "options")
 
 
 def live_retriever(retriever: Retriever, embed: Embed) -> Retriever:

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.attributes.attributes import Attributes, Rows
-from trident.attributes.evaluation import passing_rows
+from trident.attributes.attributes import Rows
 from trident.attributes.facets import count_facet
 from trident.attributes.filters import own_field
 from trident.attributes.ordering import first_of_each, sorted_places
-from trident.index.index import VectorIndex
 from trident.search.options import Page
-from trident.search.permitted import Found, Way, nearest_permitted
+from trident.search.products import Found, Products, Way
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import K_MAX
 
@@ -41,17 +39,12 @@ class PageQuery:
 
 
 class PageSearch:
-    """Answers queries over the products of a generation.
+    """Answers queries over products that are searched together."""
 
-    Args:
-        index: Over N products.
-        attributes: Of the same.
-    """
-
-    def __init__(self, index: VectorIndex, attributes: Attributes) -> None:
-        """Keep both."""
-        self._index = index
-        self._attributes = attributes
+    def __init__(self, products: Products) -> None:
+        """Keep them."""
+        self._products = products
+        self._attributes = products.attributes
 
     def answer(self, query: PageQuery, *, threads: int = 1) -> PageAnswer:
         """Return the products of a page."""
@@ -79,10 +72,10 @@ class PageSearch:
         if page.filter is None:
             return None
         node = page.filter.without(without)
-        return passing_rows(node, self._attributes) if node.nodes else None
+        return self._products.passing(node) if node.nodes else None
 
     def _all(self, permitted: Rows | None) -> Rows:
-        return np.arange(self._attributes.count, dtype=np.uint32) if permitted is None else permitted
+        return self._products.rows if permitted is None else permitted
 
     def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found:
         """Return the best products.
@@ -90,12 +83,12 @@ class PageSearch:
         A graph that is asked for more finds better ones: what lies beyond its own candidates follows these, so that
         a page is the same whatever is asked for beside it.
         """
-        knobs, index = query.knobs, self._index
+        knobs, products = query.knobs, self._products
         more = query.own_row >= 0  # it is found too, and left out
-        base = max(knobs.k, knobs.ef or index.ef)
-        found = nearest_permitted(index, query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
+        base = max(knobs.k, knobs.ef or products.ef)
+        found = products.nearest(query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
         if depth > base and len(found.rows) >= base:
-            deep = nearest_permitted(index, query.vector, K_MAX + more, knobs.ef, permitted, threads=threads)
+            deep = products.nearest(query.vector, K_MAX + more, knobs.ef, permitted, threads=threads)
             rest = ~np.isin(deep.rows, found.rows)
             rows, scores = np.append(found.rows, deep.rows[rest]), np.append(found.scores, deep.scores[rest])
         else:

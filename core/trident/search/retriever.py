@@ -18,9 +18,10 @@ from trident.errors import DataError, GenerationError, VectorIndexError
 from trident.generation.generation import IDENTITY_FILE, Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
-from trident.index.index import Neighbours, VectorIndex
+from trident.index.index import VectorIndex
 from trident.search.options import LIKE
 from trident.search.pages import PageAnswer, PageQuery, PageSearch
+from trident.search.products import GenerationProducts, Products
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
 
@@ -33,7 +34,7 @@ class Hits:
 
     ``product_ids`` and ``titles`` are (B, k) object arrays of bytes, ``scores`` is (B, k) float32 cosine, ``counts``
     (B, 1) int32, ``details`` (B, 1) object array of bytes, one JSON object each; where a row has fewer than k products,
-    the rest is ``b""`` and ``EMPTY_SCORE``. ``ways`` are B of ``trident.search.permitted.WAYS``; no tensor.
+    the rest is ``b""`` and ``EMPTY_SCORE``. ``ways`` are B of ``trident.search.products.WAYS``; no tensor.
     """
 
     product_ids: NDArray[np.object_]
@@ -58,16 +59,6 @@ class Hits:
         """Return the output tensors of ``search``, without the generation, by name."""
         found = {PRODUCT_ID: self.product_ids, SCORE: self.scores, TITLE: self.titles, COUNT: self.counts}
         return {**found, DETAILS: self.details}
-
-
-@dataclass(frozen=True, eq=False)
-class Said:
-    """What is said of rows (B, k) that were found for B queries: ids and titles, ways, and details of each query."""
-
-    product_ids: NDArray[np.object_]
-    titles: NDArray[np.object_]
-    ways: tuple[str, ...]
-    details: bytes = NOTHING_TO_SAY
 
 
 class Retriever:
@@ -121,12 +112,13 @@ class Retriever:
     def close(self) -> None:
         """Let go of what is followed; this one follows nothing."""
 
-    def check_pages(self, knobs: Sequence[SearchKnobs]) -> None:
-        """Raise where a page is asked for that is not answered; this one answers every page.
+    def products(self) -> Products:
+        """Return what is searched now."""
+        name = f"generation {self.identity.id}"
+        return GenerationProducts(self.index, self.attributes, self.product_ids, self.titles, name)
 
-        Raises:
-            DataError: Naming the key.
-        """
+    def check_pages(self, knobs: Sequence[SearchKnobs]) -> None:
+        """Do nothing: every page is answered. Adapters of older generations ask."""
 
     def check(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs]) -> None:
         """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.
@@ -164,80 +156,74 @@ class Retriever:
             VectorIndexError: If the embeddings have another width or are not of unit length.
             DataError: If a product that others shall be like is not there.
         """
+        products = self.products()
         with_page = [row for row, knob in enumerate(knobs) if knob.page is not None]
         if not with_page:
-            return self._nearest(embeddings, knobs, threads)
+            return _nearest(products, embeddings, knobs, threads)
         plain = [row for row, knob in enumerate(knobs) if knob.page is None]
-        answers = {row: self._page(embeddings[row : row + 1], knobs[row], threads) for row in with_page}
-        nearest = self._nearest(embeddings[plain], [knobs[row] for row in plain], threads) if plain else None
-        return self._together(nearest, plain, answers, max(knob.k for knob in knobs))
+        answers = {row: _page(products, embeddings[row : row + 1], knobs[row], threads) for row in with_page}
+        nearest = _nearest(products, embeddings[plain], [knobs[row] for row in plain], threads) if plain else None
+        return _together(products, nearest, plain, answers, max(knob.k for knob in knobs))
 
-    def _page(self, embedding: NDArray[np.float32], knobs: SearchKnobs, threads: int) -> PageAnswer:
-        assert knobs.page is not None
-        own_row = -1
-        if knobs.page.like is not None:
-            own_row = self.product_ids.rows_of([knobs.page.like]).get(knobs.page.like, -1)
-            if own_row < 0:
-                raise DataError(
-                    f"{LIKE} must be the id of a product of generation {self.identity.id}, got '{knobs.page.like[:60]}'"
-                )
-            embedding = self.index.vectors(np.array([own_row]))
-        query = PageQuery(embedding, knobs, knobs.page, own_row)
-        return PageSearch(self.index, self.attributes).answer(query, threads=threads)
 
-    def _together(self, nearest: Hits | None, plain: list[int], answers: dict[int, PageAnswer], width: int) -> Hits:
-        """Return the answers to B queries in their order: those without a page, and the others."""
-        count = len(plain) + len(answers)
-        rows = np.full((count, width), -1, dtype=np.int64)
-        scores = np.full((count, width), EMPTY_SCORE, dtype=np.float32)
-        details = np.full((count, 1), NOTHING_TO_SAY, dtype=np.object_)
-        ways = [""] * count
-        for row, answer in answers.items():
-            found = len(answer.rows)
-            rows[row, :found], scores[row, :found], ways[row] = answer.rows, answer.scores, answer.way
-            if answer.details:
-                details[row, 0] = json.dumps(answer.details, separators=(",", ":"), ensure_ascii=False).encode()
-        counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
-        product_ids, titles = self.product_ids.bytes_at(rows), self.titles.bytes_at(rows)
-        if nearest is not None:
-            own = nearest.scores.shape[1]
-            product_ids[plain, :own], titles[plain, :own] = nearest.product_ids, nearest.titles
-            scores[plain, :own], counts[plain] = nearest.scores, nearest.counts
-            for row, way in zip(plain, nearest.ways, strict=True):
-                ways[row] = way
-        return Hits(product_ids, scores, titles, counts, details, tuple(ways))
+def _page(products: Products, embedding: NDArray[np.float32], knobs: SearchKnobs, threads: int) -> PageAnswer:
+    assert knobs.page is not None
+    own_row = -1
+    if knobs.page.like is not None:
+        row = products.row(knobs.page.like)
+        if row is None:
+            raise DataError(f"{LIKE} must be the id of a product of {products.name}, got '{knobs.page.like[:60]}'")
+        own_row, embedding = row, products.vectors(np.array([row]))
+    return PageSearch(products).answer(PageQuery(embedding, knobs, knobs.page, own_row), threads=threads)
 
-    def _nearest(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> Hits:
-        found = self.index.search_each(
-            embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
+
+def _together(
+    products: Products, nearest: Hits | None, plain: list[int], answers: dict[int, PageAnswer], width: int
+) -> Hits:
+    """Return the answers to B queries in their order: those without a page, and the others."""
+    count = len(plain) + len(answers)
+    rows = np.full((count, width), -1, dtype=np.int64)
+    scores = np.full((count, width), EMPTY_SCORE, dtype=np.float32)
+    details = np.full((count, 1), NOTHING_TO_SAY, dtype=np.object_)
+    ways = [""] * count
+    for row, answer in answers.items():
+        found = len(answer.rows)
+        rows[row, :found], scores[row, :found], ways[row] = answer.rows, answer.scores, answer.way
+        details[row, 0] = _said(products, answer.details)
+    counts = (rows >= 0).sum(axis=1, keepdims=True).astype(np.int32)
+    product_ids, titles = products.texts(rows)
+    if nearest is not None:
+        own = nearest.scores.shape[1]
+        product_ids[plain, :own], titles[plain, :own] = nearest.product_ids, nearest.titles
+        scores[plain, :own], counts[plain], details[plain] = nearest.scores, nearest.counts, nearest.details
+        for row, way in zip(plain, nearest.ways, strict=True):
+            ways[row] = way
+    return Hits(product_ids, scores, titles, counts, details, tuple(ways))
+
+
+def _nearest(products: Products, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> Hits:
+    found, ways = products.nearest_each(
+        embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
+    )
+    rows, scores = found.rows, found.scores
+    ids, titles = products.texts(rows)
+    if any(knob.min_score is not None for knob in knobs):
+        lowest = np.array(
+            [EMPTY_SCORE if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32
         )
-        said = Said(
-            self.product_ids.bytes_at(found.rows),
-            self.titles.bytes_at(found.rows),
-            tuple(self.index.way(knob.ef) for knob in knobs),
-        )
-        return self.hits(found, knobs, said)
+        rows = np.where(scores >= lowest[:, None], rows, -1)  # NaN compares as false
+        ids, titles = np.where(rows >= 0, ids, b""), np.where(rows >= 0, titles, b"")
+    is_there = rows >= 0  # (B, k)
+    counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
+    scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
+    return Hits(ids, scores, titles, counts, np.full(counts.shape, _said(products, {}), dtype=np.object_), ways)
 
-    def hits(self, found: Neighbours, knobs: Sequence[SearchKnobs], said: Said) -> Hits:
-        """Return rows that were found as products.
 
-        Args:
-            found: Of B queries.
-            knobs: One a query; what they leave out is left out.
-            said: Of the rows.
-        """
-        rows, scores = found.rows, found.scores
-        ids, titles = said.product_ids, said.titles
-        if any(knob.min_score is not None for knob in knobs):
-            lowest = np.array(
-                [EMPTY_SCORE if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32
-            )
-            rows = np.where(scores >= lowest[:, None], rows, -1)  # NaN compares as false
-            ids, titles = np.where(rows >= 0, ids, b""), np.where(rows >= 0, titles, b"")
-        is_there = rows >= 0  # (B, k)
-        counts = is_there.sum(axis=1, keepdims=True).astype(np.int32)
-        scores = np.where(is_there, scores, np.float32(EMPTY_SCORE))
-        return Hits(ids, scores, titles, counts, np.full(counts.shape, said.details, dtype=np.object_), said.ways)
+def _said(products: Products, details: dict[str, Any]) -> bytes:
+    """Return the details of an answer."""
+    if products.number is not None:
+        details = {"sequence": products.number, **details}
+    return json.dumps(details, separators=(",", ":"), ensure_ascii=False).encode() if details else NOTHING_TO_SAY
 
 
 def _check_encoder(folder: Path, identity: Identity) -> None:

@@ -10,9 +10,11 @@ from trident.errors import ConfigError, LogError
 from trident.generation.generation import Generation
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
+from trident.journal.leader import Leader
+from trident.journal.published import Published
 from trident.live.preparing import recover, replay
 from trident.probe.control import ModelControl
-from trident.search.catalogue_service import LIVE_SERVING, WRITE_KEY_HEADER
+from trident.search.catalogue_service import FOLLOW, LIVE_SERVING, WRITE_KEY_HEADER
 from trident.search.live_retriever import LIVE
 from trident.server.models import CATALOGUE, CONFIG_FILE, ONE_PROCESS
 
@@ -67,9 +69,38 @@ def prepare_live(generations: Path, generation: Generation, *, report: Callable[
     )
 
 
-def environment(generations: Path, folder: ServingFolder) -> dict[str, str]:
+def prepare_following(generations: Path, generation: Generation, *, report: Callable[[str], None]) -> None:
+    """Make the vectors that a generation lacks for a log that another server writes.
+
+    Raises:
+        LiveError: If there is no such log, or it does not fit the generation.
+    """
+    folder = LiveFolder.of(generations)
+    if not folder.log.is_dir() or Published(folder.published).read() is None:
+        raise LogError(f"{folder.path} has no log to follow: start trident serve --live over it first")
+    snapshot = replay(folder, generation, report=report)
+    leader = Leader.read(folder.path)
+    report(
+        f"following {'another server' if leader is None else leader.grpc} at number {snapshot.number:,}: "
+        f"{snapshot.count:,} products, {snapshot.tail_rows:,} of them in the tail"
+    )
+
+
+def environment(generations: Path, folder: ServingFolder, *, follow: bool) -> dict[str, str]:
     """Return the variables that tell the served models."""
-    return {LIVE: str(generations.resolve()), LIVE_SERVING: str(folder.path.resolve())}
+    named = {LIVE: str(generations.resolve()), LIVE_SERVING: str(folder.path.resolve())}
+    return named | {FOLLOW: "1" if follow else ""}
+
+
+def say_who_leads(generations: Path, folder: ServingFolder) -> None:
+    """Write down that a server which is ready writes.
+
+    Raises:
+        OSError: If the disk refuses.
+    """
+    leader = Leader.of(folder)
+    if leader is not None:
+        leader.write(LiveFolder.of(generations).path)
 
 
 def add_writer(models: Path) -> None:

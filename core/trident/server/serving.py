@@ -27,9 +27,11 @@ from trident.server.live_serving import OPTIONS as LIVE_OPTIONS
 from trident.server.live_serving import (
     add_writer,
     environment,
+    prepare_following,
     prepare_live,
     require_live,
     require_no_log_beyond,
+    say_who_leads,
     start_writer,
 )
 from trident.server.models import ENSEMBLES, further_models
@@ -63,6 +65,7 @@ class ServeOptions:
     watch: WatchOptions = field(default_factory=WatchOptions)
     tuning: Tuning = UNTUNED  # of the variant cpu
     live: bool = False  # whether the catalogue is live
+    follow: bool = False  # whether another server writes to it, until this one takes over
 
     def __post_init__(self) -> None:
         """Check the variant and that it has knobs where some are set; ports are checked by the server."""
@@ -71,6 +74,8 @@ class ServeOptions:
         if self.tuning != UNTUNED and self.variant != VARIANT:
             raise ConfigError(f"tuned settings are for --variant {VARIANT}, got {self.variant} with {self.tuning}")
 
+        if self.follow and not self.live:
+            raise ConfigError("--follow needs --live: it follows the live catalogue of another server")
         if self.live:
             require_live(variant=self.variant, cache=self.cache)
 
@@ -133,7 +138,9 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()  # of one that was killed
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
-        if options.live:
+        if options.follow:
+            prepare_following(generations, generation, report=log.info)
+        elif options.live:
             prepare_live(generations, generation, report=log.info)
         else:
             require_no_log_beyond(generations, generation)
@@ -178,6 +185,8 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
         if options.live:  # once it is known which generation serves
             start_writer(ModelControl(url=server.urls.http, key=folder.key()))
         announce(folder, server, options)
+        if options.live and not options.follow:
+            say_who_leads(folder.path.parents[1], folder)
         undo.pop_all()
 
 
@@ -242,7 +251,7 @@ def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> 
 
 def live_environment(folder: ServingFolder, options: ServeOptions) -> dict[str, str]:
     """Return the variables that tell the served models whether the catalogue is live."""
-    return environment(folder.path.parents[1], folder) if options.live else {LIVE: ""}
+    return environment(folder.path.parents[1], folder, follow=options.follow) if options.live else {LIVE: ""}
 
 
 def urls_of(folder: ServingFolder, options: ServeOptions) -> ServerUrls:

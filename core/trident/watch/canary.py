@@ -6,18 +6,16 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.attributes.attributes import Attributes
-from trident.attributes.evaluation import passing_rows
 from trident.background import Background
 from trident.errors import VectorIndexError
 from trident.index.exact_search import recall
-from trident.index.index import Neighbours, VectorIndex
-from trident.search.permitted import exact_among, nearest_permitted
+from trident.index.index import Neighbours
+from trident.search.products import Products
 from trident.search.requests import SearchKnobs
 from trident.watch.serving_metrics import (
     CANARY_DROPPED,
@@ -39,37 +37,35 @@ logger = logging.getLogger(__name__)
 
 
 class RecallCanary:
-    """Recall at 10 of an index, measured on what users ask.
+    """Recall at 10 of what is searched, measured on what users ask.
 
-    A query is searched again as it was, with its k, ef and filter, which finds the same again, and exactly. The vectors
-    are copied out of the graph at the start: 4 bytes times dimension times vectors.
+    A query is searched again as it was, with its k, ef and filter, which finds the same again unless the catalogue
+    changed, and exactly; both over the same products.
 
     Args:
-        index: The index in service.
+        products: Returns what is searched now.
         metrics: Where recall is shown and counted.
         share: Of the queries, 0 to 1.
         seed: Of the draw; None: another each time.
-        attributes: Of the products; None: no query has a filter.
     """
 
     def __init__(
         self,
-        index: VectorIndex,
+        products: Callable[[], Products],
         metrics: ServingMetrics,
         share: float,
         *,
         seed: int | None = None,
-        attributes: Attributes | None = None,
     ) -> None:
-        """Copy the vectors and start the thread."""
-        self._index = index
-        self._attributes = attributes
+        """Search once and start the thread."""
+        self._products = products
         self._metrics = metrics
         self._share = share
         self._draw = random.Random(seed)  # noqa: S311 - a sample, no secret
         self._recalls: deque[float] = deque(maxlen=WINDOW)
-        first = index.vectors(np.zeros(1, dtype=np.int64))
-        index.search_exactly(first, 1)  # now, and not while users wait
+        there = products()
+        if len(there.rows):
+            there.nearest_exactly(there.vectors(there.rows[:1].astype(np.int64)), 1, None)  # not while users wait
         self._work: Background[Drawn] = Background(self._check_all, capacity=WAITING, name="canary")
 
     def answered(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs]) -> None:
@@ -102,21 +98,14 @@ class RecallCanary:
             self._work.rest(REST * (time.monotonic() - start))
 
     def _check(self, embedding: NDArray[np.float32], knob: SearchKnobs) -> None:
-        if knob.page is not None and knob.page.filter is not None and self._attributes is not None:
-            permitted = passing_rows(knob.page.filter, self._attributes)
-            exact = _neighbours(*exact_among(self._index, embedding, K, permitted))
-            filtered = nearest_permitted(self._index, embedding, max(K, knob.k), knob.ef, permitted)
-            found = _neighbours(filtered.rows[:K], filtered.scores[:K])
-        else:
-            exact = self._index.search_exactly(embedding, K)
-            asked = self._index.search(embedding, max(K, knob.k), ef=knob.ef)
-            found = Neighbours(asked.rows[:, :K], asked.scores[:, :K], np.minimum(asked.count, K))
-        share = recall(found, exact)
+        products, page = self._products(), knob.page
+        permitted = None if page is None or page.filter is None else products.passing(page.filter)
+        exact = products.nearest_exactly(embedding, K, permitted)
+        found = products.nearest(embedding, max(K, knob.k), knob.ef, permitted)
+        count = min(K, len(found.rows))
+        asked = Neighbours(found.rows[None, :K], found.scores[None, :K], np.array([count], dtype=np.int32))
+        share = recall(asked, exact)
         wanted = int(exact.count[0])
         self._recalls.append(share)
         self._metrics.add({CANARY_QUERIES: 1, CANARY_WANTED: wanted, CANARY_FOUND: round(share * wanted)})
         self._metrics.show(CANARY_RECALL, float(np.mean(self._recalls)))
-
-
-def _neighbours(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Neighbours:
-    return Neighbours(rows[None], scores[None], np.array([len(rows)], dtype=np.int32))

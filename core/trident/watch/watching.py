@@ -17,7 +17,7 @@ from trident.search.live_retriever import LiveRetriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 from trident.watch.canary import RecallCanary
-from trident.watch.catalogue_metrics import SEQUENCE
+from trident.watch.catalogue_metrics import GONE_SHARE, SEQUENCE
 from trident.watch.options import WatchOptions
 from trident.watch.query_log import QueryLog
 from trident.watch.serving_metrics import (
@@ -58,8 +58,7 @@ class SearchWatch:
         self._is_made = False  # whether there are metrics yet to show something with
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
         self._is_made = True
-        index, attributes = retriever.index, retriever.attributes
-        self._canary = RecallCanary(index, self._metrics, share, attributes=attributes) if share else None
+        self._canary = RecallCanary(retriever.products, self._metrics, share) if share else None
 
     def answered(
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits, live: Sequence[bool]
@@ -83,7 +82,9 @@ class SearchWatch:
     def _count(self) -> None:
         """Count what was answered since the last time."""
         if isinstance(self._retriever, LiveRetriever) and self._is_made:
-            self._metrics.show(SEQUENCE, float(self._retriever.follower.snapshot.number))
+            snapshot = self._retriever.follower.snapshot
+            self._metrics.show(SEQUENCE, float(snapshot.number))
+            self._metrics.show(GONE_SHARE, snapshot.gone_count / max(snapshot.base_count, 1))
         taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         if not taken:
             return

@@ -1,4 +1,4 @@
-"""Proofs: parity with PyTorch, precisions, golden answers, quality.
+"""Proofs: parity with PyTorch, precisions, golden answers.
 
 Rooms that it may import: engine, graphs, merge, catalogue.
 """

@@ -16,9 +16,9 @@ from trident.encoder.served_encoder import ServedEncoder
 from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError, ModelError
 from trident.index.exact_search import exact_search
+from trident.quality.measuring import pair_scores
 from trident.quality.paired import QualityChange, quality_change
 from trident_export.judge.parity import ProbeTexts
-from trident_export.judge.quality import pair_scores
 
 K = 10
 SPEED_SHAPES = ((1, 8), (32, 16))  # rows, most tokens: a lone query, and a busy server's batch of mixed lengths

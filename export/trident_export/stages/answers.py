@@ -12,10 +12,10 @@ from trident.errors import DataError, ExportError
 from trident.generation.generation import GOLDEN_FILE, TEST_PAIRS_FILE
 from trident.generation.golden import save_golden
 from trident.index.index import VectorIndex
+from trident.quality.measuring import measure_quality
 from trident.search.requests import check_size
 from trident_export.job import ExportJob
 from trident_export.judge.golden import golden_answers
-from trident_export.judge.quality import measure_quality
 
 GOLDEN_QUERIES = 50
 

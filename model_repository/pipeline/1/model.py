@@ -66,11 +66,10 @@ class TritonPythonModel:
         is_live = not asks_base(request.request_id())
         try:
             check_deadline(request.parameters())
-            raw, retriever = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever
-            knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), retriever.attributes)
+            raw, attributes = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever.attributes
+            knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), attributes)
             texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
             knobs = with_texts(knobs, texts)
-            retriever.check_pages(knobs)
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
         searches = not FOUND.isdisjoint(request.requested_output_names())

@@ -16,6 +16,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from trident_client import (
+    CatalogueFollowsError,
     CatalogueFullError,
     CatalogueStoppedError,
     ClientError,
@@ -367,6 +368,7 @@ def test_every_error_is_a_client_error() -> None:
         WriteKeyError,
         CatalogueFullError,
         CatalogueStoppedError,
+        CatalogueFollowsError,
         UnknownOutcomeError,
     }
     assert set(ClientError.__subclasses__()) == errors
@@ -378,6 +380,7 @@ def test_every_error_is_a_client_error() -> None:
         ("PERMISSION_DENIED: the key", "INVALID_ARGUMENT", WriteKeyError),
         ("RESOURCE_EXHAUSTED: the disk", "UNAVAILABLE", CatalogueFullError),
         ("UNAVAILABLE: a promotion", "UNAVAILABLE", CatalogueStoppedError),
+        ("FOLLOWS: another", "UNAVAILABLE", CatalogueFollowsError),
         ("UNKNOWN_OUTCOME: a sync", "UNAVAILABLE", UnknownOutcomeError),
         ("UNKNOWN_OUTCOME: a sync", "503", UnknownOutcomeError),
     ],

@@ -9,11 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trident.attributes.attributes import Attributes
+from trident.attributes.building import write_attributes
+from trident.attributes.inference import columns_of
+from trident.attributes.schema import Field, Schema
 from trident.errors import FullError, LogError
 from trident.index.index import IndexConfig, VectorIndex
 from trident.journal.folder import LiveFolder
 from trident.journal.log import Log
 from trident.journal.published import Published
+from trident.live.changed import SnapshotAttributes
 from trident.live.follower import Follower
 from trident.live.merging import Searched, nearest
 from trident.live.operations import Entry, Product, Tombstone, encode_record
@@ -33,8 +38,8 @@ def embed(titles):
 
 
 class Rows:
-    def __init__(self) -> None:
-        self.ids = list(BASE)
+    def __init__(self, columns: Attributes) -> None:
+        self.ids, self.columns = list(BASE), columns
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,6 +61,9 @@ class Catalogue:
         self.published = Published(self.folder.published)
         self.published.write(self.log.last, self.log.lineage)
         self.index = VectorIndex.build(embed(BASE.values()), config=IndexConfig(m=8), encoder_fingerprint="f")
+        schema = Schema(fields=(Field(name="price", type="number"),))
+        write_attributes(path, columns_of(schema, [{}] * len(BASE)), len(BASE))
+        self.columns = Attributes.load(path)
         self.capacity = capacity
         self.truth = dict(BASE)
         self.follower = self.new_follower()
@@ -63,7 +71,7 @@ class Catalogue:
     def new_follower(self, fingerprint: str = "f") -> Follower:
         path = self.folder.vectors(fingerprint, "generation")
         vectors = VectorFile(path, fingerprint=fingerprint, dimension=DIMENSION, capacity=self.capacity)
-        return Follower(self.folder, Rows(), 0, vectors, embed)
+        return Follower(self.folder, Rows(self.columns), 0, vectors, embed)
 
     def write(self, *entries: tuple[str, Entry]) -> None:
         last = self.log.append([encode_record(product, entry) for product, entry in entries])
@@ -141,7 +149,7 @@ def test_an_upsert_of_the_same_title_touches_no_vector(tmp_path):
     catalogue.write(("p3", titled("title 3", price=5)))
     snapshot = catalogue.follower.catch_up()
     assert (snapshot.tail_rows, snapshot.gone_count, catalogue.follower.vectors.used) == (0, 0, 0)
-    assert snapshot.changed_attributes(3) == {"price": 5}
+    assert SnapshotAttributes(catalogue.columns, snapshot).of_row(3, ["price"]) == {"price": 5}
 
 
 def test_a_snapshot_that_is_held_stays_as_it_was(tmp_path):

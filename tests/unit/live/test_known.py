@@ -11,7 +11,7 @@ from trident.errors import LogError
 from trident.generation.generation import generation_id
 from trident.journal.folder import LiveFolder
 from trident.journal.log import Log
-from trident.live.known import Known, known_at, position_of, save_known
+from trident.live.known import Knowledge, Known, known_at, position_of, save_known
 from trident.live.operations import Product, Tombstone, encode_record
 
 
@@ -61,7 +61,7 @@ def test_versions_and_deleted_products_are_known_at_a_number(folder, tmp_path):
     position = position_of(tmp_path, 3)
     assert position is not None
     known = known_at(tmp_path, position)
-    assert known == {"a": Known(3, 4, False), "b": Known(2, None, True)}
+    assert known == Knowledge({"a": Known(3, 4, False), "b": Known(2, None, True)})
     save_known(known, tmp_path / "known.jsonl")
     assert (tmp_path / "known.jsonl").read_text().splitlines()[0] == (
         '{"id": "a", "number": 3, "version": 4, "is_there": false}'
@@ -75,3 +75,30 @@ def test_the_number_is_a_part_of_the_id(folder, tmp_path):
         place = json.dumps(asdict(position_of(tmp_path, holds)), sort_keys=True)
         ids.add(generation_id({"catalogue": "the same", "holds": place}))
     assert len(ids) == 2
+
+
+def test_what_is_known_is_forgotten_after_a_while_and_the_number_stays(tmp_path):
+    made, day = LiveFolder.of(tmp_path), 86_400
+    made.make()
+    log = Log.open(made.log)
+    entries = (
+        ("old", Tombstone(version=9, at=1_000)),
+        ("undated", Tombstone(version=2)),
+        ("older than it looks", Product(title="a", attributes={}, version=1, at=2_000)),
+        ("older than it looks", Product(title="b", attributes={}, version=2, at=40 * day)),
+        ("new", Product(title="c", attributes={}, at=40 * day)),
+    )
+    log.append([encode_record(product, entry) for product, entry in entries])
+    log.close()
+    position = position_of(tmp_path, 5)
+    assert position is not None
+    assert known_at(tmp_path, position, days=50).forgotten == 0
+    known = known_at(tmp_path, position)
+    assert known.forgotten == 1
+    assert known.products == {
+        "undated": Known(2, 2, False, 40 * day),
+        "older than it looks": Known(4, 2, True, 40 * day),
+        "new": Known(5, None, True, 40 * day),
+    }
+    save_known(known, tmp_path / "known.jsonl")
+    assert (tmp_path / "known.jsonl").read_text().splitlines()[0] == '{"forgotten": 1}'

@@ -11,6 +11,8 @@ from trident.live.state import State
 
 
 class Products(dict[str, Entry]):
+    forgotten = 0
+
     def find(self, product: str) -> Entry | None:
         return self.get(product)
 
@@ -99,3 +101,18 @@ def test_operations_of_one_group_see_each_other():
     assert state.decide(op("upsert", version=2), pending).outcome == "stale"
     assert state.decide(op("update"), pending).entry == Product(title="a kettle", attributes={"price": 2}, version=3)
     assert state.decide(op("upsert", untouched_after=0), pending).outcome == "touched"
+
+
+def test_a_dump_older_than_what_is_forgotten_leaves_alone_what_nobody_knows_of():
+    products = Products({"base": Product(title="a base", attributes={}), "known": Tombstone(number=9)})
+    products.forgotten = 5
+    state = State(products, 10)
+    for product, after, outcome in (
+        ("base", 4, "touched"),
+        ("nowhere", 4, "touched"),
+        ("base", 5, "done"),
+        ("nowhere", 5, "done"),
+        ("known", 8, "touched"),
+        ("known", 9, "done"),
+    ):
+        assert state.decide(op("upsert", product, untouched_after=after), {}).outcome == outcome, (product, after)

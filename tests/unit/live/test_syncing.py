@@ -11,6 +11,8 @@ from trident.live.syncing import operations_to
 
 
 class Products(dict[str, Entry]):
+    forgotten = 0
+
     def find(self, product: str) -> Entry | None:
         return self.get(product)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +14,7 @@ import pytest
 
 from trident.attributes.schema import Field, Schema
 from trident.errors import DataError, FullError, LogError, StoppedError, TridentError
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import find_generation
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.live import writer as writer_module
@@ -32,18 +31,6 @@ from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
-
-
-@pytest.fixture
-def generations(priced: Generation, tmp_path: Path) -> Path:
-    """Return a folder with a copy of the tiny generation with attributes, which serves."""
-    folder, generation = tmp_path / "generations", priced
-    shutil.copytree(generation.folder, folder / generation.id)
-    serving = ServingFolder.of(folder, 8000)
-    serving.path.mkdir(parents=True)
-    serving.write_state(generation.id, None)
-    recover(LiveFolder.of(folder))
-    return folder
 
 
 def begin(generations: Path) -> Writer:
@@ -96,7 +83,9 @@ def test_what_was_answered_is_there_after_a_restart(writer, generations, generat
     assert recover(LiveFolder.of(generations)) == 5
     state, ids = read_state(generations, generation.id)
     assert {"n0", "n1", "n2", "0003"} <= set(ids)
-    assert state.find("n1") == Tombstone(number=4)
+    deleted = state.find("n1")
+    assert isinstance(deleted, Tombstone)
+    assert (deleted.number, deleted.at is not None) == (4, True)
     found = state.find("0003")
     assert isinstance(found, Product)
     assert (found.attributes, found.number) == ({"price": 2, "brand": "alba"}, 5)
@@ -137,7 +126,7 @@ def test_a_log_that_does_not_fit_a_generations_attributes_is_refused_before_it_s
         replay(LiveFolder.of(generations), generation, report=lambda _: None)
 
 
-def test_a_page_is_refused_over_a_live_catalogue(writer, generations, monkeypatch):
+def test_a_search_sees_what_was_written_and_its_attributes(writer, generations, monkeypatch):
     monkeypatch.setenv("TRIDENT_LIVE", str(generations))
     searcher = Searcher.load(find_generation(generations))
     live = live_retriever(searcher.retriever, lambda titles: searcher.embed(titles, "product"))
@@ -150,20 +139,13 @@ def test_a_page_is_refused_over_a_live_catalogue(writer, generations, monkeypatc
         assert found.product_ids[0, 0] not in again.product_ids
         assert {b"n0", b"n1"} <= set(again.product_ids[0].tolist())
         assert again.counts[0, 0] == 145
-        for options, word in (
-            (SearchOptions(filter={"price": {"lt": 5}}), "'filter'"),
-            (SearchOptions(fields=["price"]), "'fields'"),
-            (SearchOptions(facets=["brand"]), "'facets'"),
-            (SearchOptions(sort="-price"), "'sort'"),
-            (SearchOptions(group="brand"), "'group'"),
-            (SearchOptions(offset=10), "'offset'"),
-            (SearchOptions(like="0003"), "'like'"),
-        ):
-            knobs = [SearchKnobs(page=read_page(options, live.attributes))]
-            with pytest.raises(
-                DataError, match=f"^{word} is not answered over a live catalogue: compact it, and serve"
-            ):
-                live.retrieve(searcher.embed(["alba sofa"]), knobs)
+        options = SearchOptions(filter={"price": {"lt": 5}, "brand": "new"}, fields=["price"], sort="-price")
+        send(writer, {"op": "update", "id": "n1", "attributes": {"price": 4, "brand": "new"}}).wait()
+        send(writer, {"op": "update", "id": "0003", "attributes": {"price": 3.5, "brand": "new"}}).wait()
+        page = live.retrieve(searcher.embed(["alba sofa"]), [SearchKnobs(page=read_page(options, live.attributes))])
+        assert page.product_ids[0, :2].tolist() == [b"n1", b"0003"]
+        assert json.loads(page.details[0, 0])["attributes"] == [{"price": 4}, {"price": 3.5}]
+        assert json.loads(page.details[0, 0])["sequence"] == 5
     finally:
         live.close()
 
@@ -239,8 +221,9 @@ def test_an_export_beside_a_log_goes_as_far_as_it_says(writer, generations, gene
     made = export_generation(order)
     assert made.id != generation.id, "the same catalogue at another number"
     assert made.holds == writer.log.lineage.position(4)
-    assert load_known(made)["versioned"].version == 7
-    assert CatalogueBase.of(made).find("versioned") == Tombstone(version=7, number=4)
+    assert load_known(made).products["versioned"].version == 7
+    deleted = CatalogueBase.of(made).find("versioned")
+    assert deleted == Tombstone(version=7, number=4, at=deleted.at)
     assert LiveFolder.of(generations).start_of(made.holds, made.id) == 4
     ServingFolder.of(generations, 8000).write_state(made.id, generation.id)
     late = {"op": "upsert", "id": "versioned", "title": "late", "version": 6}

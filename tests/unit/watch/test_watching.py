@@ -16,10 +16,12 @@ import pytest
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
 from trident.attributes.inference import infer
+from trident.data.texts import Texts
 from trident.generation.generation import Identity, find_generation
 from trident.generation.state import ServingFolder
 from trident.index.index import IndexConfig, VectorIndex
 from trident.search.options import SearchOptions, read_page
+from trident.search.products import GenerationProducts
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 from trident.watch.canary import RecallCanary
@@ -79,11 +81,16 @@ def poor_index(vectors: np.ndarray) -> VectorIndex:
     return VectorIndex.build(vectors, config=config, encoder_fingerprint="f" * 16)
 
 
+def products_of(index: VectorIndex, attributes: Attributes | None = None) -> GenerationProducts:
+    names = Texts.of([str(row) for row in range(index.count)])
+    return GenerationProducts(index, attributes or Attributes.none(index.count), names, names)
+
+
 def measured(index: VectorIndex, queries: np.ndarray, knob: SearchKnobs, share: float = 1.0) -> dict[str, float]:
     """Return the metrics after a canary saw the queries one by one."""
     families = Families()
     metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
-    canary = RecallCanary(index, metrics, share, seed=1)
+    canary = RecallCanary(lambda: products_of(index), metrics, share, seed=1)
     for query in queries:
         canary.answered(query[None], [knob])
         deadline = time.monotonic() + 5
@@ -121,7 +128,7 @@ def test_filtered_queries_are_held_against_what_passes(poor_index: VectorIndex, 
     attributes = Attributes.load(tmp_path)
     families = Families()
     metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
-    canary = RecallCanary(poor_index, metrics, 1.0, attributes=attributes)
+    canary = RecallCanary(lambda: products_of(poor_index, attributes), metrics, 1.0)
     page = read_page(SearchOptions(filter={"brand": "b"}), attributes)
     for each in (page, replace(page, browses=True), replace(page, like="1")):
         canary.answered(unit_rows(9, 20), [SearchKnobs(ef=10, page=each)] * 20)
@@ -140,7 +147,7 @@ def test_it_draws_its_share(poor_index: VectorIndex) -> None:
 def test_it_drops_what_does_not_fit_and_never_waits(poor_index: VectorIndex) -> None:
     families = Families()
     metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
-    canary = RecallCanary(poor_index, metrics, 1.0)
+    canary = RecallCanary(lambda: products_of(poor_index), metrics, 1.0)
     start = time.monotonic()
     canary.answered(unit_rows(2, 3000), [SearchKnobs()] * 3000)
     assert time.monotonic() - start < 0.5
@@ -154,7 +161,7 @@ def test_it_drops_what_does_not_fit_and_never_waits(poor_index: VectorIndex) -> 
 def test_a_query_it_cannot_search_ends_nothing(poor_index: VectorIndex, caplog: pytest.LogCaptureFixture) -> None:
     families = Families()
     metrics = ServingMetrics(families, IDENTITY, CANARY_METRICS)
-    canary = RecallCanary(poor_index, metrics, 1.0)
+    canary = RecallCanary(lambda: products_of(poor_index), metrics, 1.0)
     canary.answered(np.zeros((1, 16), dtype=np.float32), [SearchKnobs()])
     canary.answered(unit_rows(2, 1), [SearchKnobs()])
     canary.close()

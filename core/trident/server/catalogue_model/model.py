@@ -19,7 +19,7 @@ class TritonPythonModel:
     def initialize(self, args):
         start_model(args)
         self.service = CatalogueService.from_environment()
-        self.metrics = CatalogueMetrics(self.service.writer, pb_utils.MetricFamily)
+        self.metrics = CatalogueMetrics(self.service, pb_utils.MetricFamily)
 
     def finalize(self):
         self.service.close()

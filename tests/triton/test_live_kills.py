@@ -1,0 +1,163 @@
+"""A live catalogue after kills, and behind two servers: it equals a dictionary of what was answered."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trident.generation.state import ServingFolder
+from trident.journal.folder import LiveFolder
+from trident.server.server import free_ports
+from trident.server.serving import ServeOptions, serve
+from trident_client import CatalogueFollowsError, ClientError, SearchClient
+
+TITLE = "Alba kettle red"
+Row = tuple[str, str | None, float | None]  # title, brand, stock
+Whole = Callable[[SearchClient], dict[str, Row]]
+
+
+class Model:
+    """Random operations, and the dictionary that the catalogue must equal afterwards."""
+
+    def __init__(self, seed: int, whole: Whole, client: SearchClient) -> None:
+        self.whole, base = whole, whole(client)
+        self.draw, self.truth = random.Random(seed), dict(base)
+        self.ids = [*base, *(f"n{number}" for number in range(60))]
+        self.in_flight: list[dict[str, Any]] = []
+
+    def operations(self) -> list[dict[str, Any]]:
+        chosen = self.draw.sample(self.ids, self.draw.randint(1, 12))
+        return [self.operation(product) for product in chosen]
+
+    def operation(self, product: str) -> dict[str, Any]:
+        kind = self.draw.random()
+        if kind < 0.3 and product in self.truth:
+            return {"op": "delete", "id": product}
+        attributes = {"brand": self.draw.choice(("Alba", "Later", None)), "stock": self.draw.randrange(6)}
+        if kind < 0.6 and product in self.truth:
+            return {"op": "update", "id": product, "attributes": attributes}
+        title = f"{TITLE} {self.draw.randrange(200)}"
+        return {"op": "upsert", "id": product, "title": title, "attributes": attributes}
+
+    def apply(self, operations: list[dict[str, Any]], truth: dict[str, Row]) -> None:
+        for operation in operations:
+            if operation["op"] == "delete":
+                truth.pop(operation["id"], None)
+            else:
+                title = operation.get("title") or truth[operation["id"]][0]
+                truth[operation["id"]] = (title, operation["attributes"]["brand"], operation["attributes"]["stock"])
+
+    def write(self, client: SearchClient) -> None:
+        self.in_flight = self.operations()
+        client.write(self.in_flight)
+        self.apply(self.in_flight, self.truth)
+        self.in_flight = []
+
+    def check(self, client: SearchClient) -> None:
+        """The catalogue equals the dictionary, with what was in flight as a whole or not at all."""
+        there = self.whole(client)
+        with_it = dict(self.truth)
+        self.apply(self.in_flight, with_it)
+        assert there in (self.truth, with_it)
+        self.truth, self.in_flight = there, []
+
+
+@contextmanager
+def served(folder: Path, generation: str) -> Iterator[tuple[int, str]]:
+    """Run ``trident serve --live``; yield its HTTP port and gRPC address."""
+    ports = free_ports(3)
+    names = ("--http-port", "--grpc-port", "--metrics-port")
+    options = [text for name, port in zip(names, ports, strict=True) for text in (name, str(port))]
+    command = [sys.executable, "-m", "trident", "serve", "--live", "--generations", folder, "--generation", generation]
+    process = subprocess.Popen([*command, *options, "--start-timeout", "400"], start_new_session=True)
+    try:
+        yield ports[0], f"127.0.0.1:{ports[1]}"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def wait_until(folder: ServingFolder, dead: int) -> int:
+    """Return the PID of a tritonserver that is ready and another than one that died."""
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        record = folder.server()
+        if record is not None and record.tritonserver_pid != dead:
+            return record.tritonserver_pid
+        time.sleep(0.1)
+    raise AssertionError("the server did not come back")
+
+
+def run_model(pair: Any, whole: Whole, *, seed: int, operations: int, kills: int) -> None:
+    folder = pair.folder
+    with served(folder, pair.a.id) as (http_port, url):
+        serving = ServingFolder.of(folder, http_port)
+        pid = wait_until(serving, 0)
+        key = LiveFolder.of(folder).key()
+        with SearchClient(url, timeout_s=60) as reader:
+            model = Model(seed, whole, reader)
+        for life in range(kills + 1):
+            with SearchClient(url, write_key=key, timeout_s=60) as client:
+                model.check(client)
+                for _ in range(operations // 6 // (kills + 1)):
+                    model.write(client)
+                model.check(client)
+                if life == kills:
+                    return
+                model.in_flight = model.operations()
+                with suppress(ClientError):
+                    killing = subprocess.Popen(["sh", "-c", f"sleep 0.00{model.draw.randrange(10)}; kill -9 {pid}"])
+                    client.write(model.in_flight)
+                    model.apply(model.in_flight, model.truth)
+                    model.in_flight = []
+                killing.wait()
+            pid = wait_until(serving, pid)
+
+
+def test_after_kills_the_catalogue_equals_a_dictionary(pair, tmp_path, whole_catalogue):
+    seed = int(os.environ["TRIDENT_TEST_SEED"])
+    run_model(pair.copy(tmp_path), whole_catalogue, seed=seed, operations=2_000, kills=4)
+
+
+@pytest.mark.slow
+def test_after_many_kills_the_catalogue_equals_a_dictionary(pair, tmp_path, slow_seed, whole_catalogue):
+    run_model(pair.copy(tmp_path), whole_catalogue, seed=slow_seed, operations=50_000, kills=30)
+
+
+def test_a_second_server_follows_and_takes_over(pair, tmp_path, whole_catalogue):
+    copy, (first, second) = pair.copy(tmp_path), (free_ports(3), free_ports(3))
+    ports = ("http_port", "grpc_port", "metrics_port")
+    leading = ServeOptions(**dict(zip(ports, first, strict=True)), live=True)
+    following = ServeOptions(**dict(zip(ports, second, strict=True)), live=True, follow=True)
+    key = {"write_key": None, "timeout_s": 60}
+    with ExitStack() as servers:
+        leader = servers.enter_context(serve(copy.a, copy.folder, leading))
+        key["write_key"] = LiveFolder.of(copy.folder).key()
+        with serve(copy.a, copy.folder, following) as follower, SearchClient(follower.urls.grpc, **key) as client:
+            with SearchClient(leader.urls.grpc, **key) as writer:
+                for number in range(10):
+                    row = {"id": "shared", "title": f"{TITLE} {number}", "attributes": {"stock": number}}
+                    written = writer.upsert([row])
+                    result = client.search(TITLE, k=300, filter={"stock": number, "brand": {"missing": True}})
+                    assert [hit.title for hit in result.hits] == [f"{TITLE} {number}"]
+                    assert result.details["sequence"] >= written.number
+                with pytest.raises(CatalogueFollowsError, match=rf"follows {leader.urls.grpc}: write there"):
+                    client.upsert([{"id": "refused", "title": TITLE}])
+                with pytest.raises(CatalogueFollowsError, match=rf"{leader.urls.grpc} still writes: stop it"):
+                    client.take_over()
+                there = whole_catalogue(client)
+                assert there == whole_catalogue(writer)
+            servers.close()
+            assert client.take_over()["number"] == written.number
+            client.delete(["shared"])
+            del there["shared"]
+            assert whole_catalogue(client) == there
