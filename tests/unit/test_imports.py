@@ -195,6 +195,7 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("encoder",),
         ("index",),
         ("generation",),
+        ("cluster",),
         ("journal",),
         ("live",),
         ("search",),
@@ -234,8 +235,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
     ),
 }
-LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is two modules too large
-LISTS = {"commands": 29, "bench": 24, "search": 17}
+LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is five too large
+LISTS = {"commands": 29, "bench": 24, "search": 20}
 
 
 def sources_of(package: str) -> dict[str, str]:

@@ -109,8 +109,14 @@ class Collection:
         Raises:
             StoreError: If it says so in a form that is not known.
         """
-        if not self.connection.has(self.name):
-            return None
+        return self.stated() if self.connection.has(self.name) else None
+
+    def stated(self) -> StoredState | None:
+        """Return how far a collection that must be there is; None: nothing was begun.
+
+        Raises:
+            StoreError: If there is none, or it says so in a form that is not known.
+        """
         found = self.retrieve([STATE_ID])
         if not found or STATE not in (found[0].payload or {}):
             return None

@@ -19,8 +19,8 @@ from trident.data.texts import Texts
 from trident.index.index import Neighbours, Permitted, VectorIndex
 from trident.index.ways import Way as IndexWay
 
-Way = IndexWay | Literal["browse"]  # the index's ways, or no vector at all
-WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse")
+Way = IndexWay | Literal["browse", "cluster"]  # the index's ways, no vector at all, or an engine past one machine
+WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse", "cluster")
 Named = NDArray[np.object_]  # ids or titles of rows, bytes
 
 

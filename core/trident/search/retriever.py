@@ -71,6 +71,8 @@ class Retriever:
         attributes: Of the same N products; None: they have none.
     """
 
+    is_local = True  # whether the products are searched here, so that all of them can be compared
+
     def __init__(
         self, index: VectorIndex, catalogue: Catalogue, identity: Identity, attributes: Attributes | None = None
     ) -> None:
@@ -99,9 +101,14 @@ class Retriever:
             GenerationError: If identity, catalogue or attributes are missing, or their sizes differ.
         """
         identity = Identity.load(folder)
-        _check_encoder(folder, identity)
+        check_encoder(folder, identity)
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint, flat_threads=flat_threads)
         return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity, Attributes.load(folder))
+
+    @property
+    def dimension(self) -> int:
+        """D of the embeddings."""
+        return self.index.dimension
 
     def for_lone(self, threads: int) -> Retriever:
         """Return the same retriever, whose flat search, where it has one, runs on other threads."""
@@ -226,7 +233,7 @@ def _said(products: Products, details: dict[str, Any]) -> bytes:
     return json.dumps(details, separators=(",", ":"), ensure_ascii=False).encode() if details else NOTHING_TO_SAY
 
 
-def _check_encoder(folder: Path, identity: Identity) -> None:
+def check_encoder(folder: Path, identity: Identity) -> None:
     """Raise if the index of a version folder is of another encoder, and say of which generation each side is."""
     found = index_encoder(folder)
     if found != identity.encoder_fingerprint:

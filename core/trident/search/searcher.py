@@ -17,6 +17,7 @@ from trident.errors import GenerationError
 from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
 from trident.generation.golden import GOLDEN_K, GoldenAnswer
 from trident.search.live_retriever import live_retriever
+from trident.search.opened import open_retriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 
@@ -85,7 +86,7 @@ class Searcher:
             threads=threads,
             kernels=kernels,
         )
-        retriever = Retriever.load(folders[2], flat_threads=index_threads)
+        retriever = open_retriever(folders[2], flat_threads=index_threads)
         alone = cls(tokenizer, encoder, retriever)
         return cls(tokenizer, encoder, live_retriever(retriever, lambda titles: alone.embed(titles, "product")))
 
