@@ -1,4 +1,4 @@
-"""The engine's stand-in: Qdrant's own local mode behind the part of its HTTP that Trident uses, in a process of its own.
+"""The engine's stand-in: Qdrant's own local mode behind the HTTP that Trident uses, in a process of its own.
 
     python store_stand_in.py FOLDER PORT
 

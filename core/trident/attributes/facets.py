@@ -79,7 +79,7 @@ def count_facet(facet: Facet, attributes: AttributeValues, rows: NDArray[Any]) -
 
 
 def shown_values(facet: Facet, found: ValueCounts) -> dict[str, Any]:
-    """Return the most frequent values of a facet, how many different ones there are, and how many products have none."""
+    """Return the most frequent values of a facet, how many different ones there are, and how many have none."""
     best = np.argsort(-found.counts, kind="stable")[: facet.size]
     return {
         "values": [

@@ -17,6 +17,7 @@ from trident.errors import StoreError, VectorIndexError
 from trident.index.exact_search import check_unit_rows, cosines_of_pairs
 
 OVERSAMPLED = 2.0  # candidates by codes for each that is scored in full
+TIED = 6  # digits: what an engine's way of summing makes different is equal
 FURTHER = 6  # that are asked for beyond what is wanted: equal scores are ordered by row, not by the engine
 
 
@@ -86,7 +87,7 @@ def nearest_each(collection: Collection, queries: NDArray[np.float32], wanted: S
     found: list[list[Hit]] = [[] for _ in wanted]
     for place, points in zip(places, collection.query(requests) if requests else [], strict=True):
         hits = [_hit(collection, point) for point in points]
-        hits.sort(key=lambda hit: (-hit.score, hit.row))
+        hits.sort(key=lambda hit: (-round(hit.score, TIED), hit.row))
         found[place] = hits[: wanted[place].limit]
     return found
 

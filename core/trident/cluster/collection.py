@@ -196,5 +196,3 @@ class Collection:
 
     def _ask(self, what: str, call: Any) -> Any:
         return self.connection.ask(f"{what} of {self.name}", call)
-
-

@@ -79,7 +79,7 @@ def _range(key: str, low: float, high: float) -> models.FieldCondition:
     return models.FieldCondition(key=key, range=models.Range(gte=low, lte=high))
 
 
-def _value(key: str, value: bool) -> models.FieldCondition:  # noqa: FBT001 - it is a value
+def _value(key: str, value: bool) -> models.FieldCondition:
     return models.FieldCondition(key=key, match=models.MatchValue(value=value))
 
 

@@ -145,7 +145,9 @@ def load_golden(collection: Collection, products: ProductFiles, answers: Sequenc
     collection.create()
     write_rows(collection, products, np.array(rows, dtype=np.int64), 0)
     if (there := collection.count()) != len(rows):
-        raise StoreError(f"{collection.name} must hold {len(rows):,} products, got {there:,}: remove it, and load again")
+        raise StoreError(
+            f"{collection.name} must hold {len(rows):,} products, got {there:,}: remove it, and load again"
+        )
 
 
 def settle(collection: Collection) -> None:
@@ -223,9 +225,7 @@ def _conditions(attributes: Attributes) -> list[AnyOf]:
     return conditions
 
 
-def _recall(
-    collection: Collection, products: ProductFiles, queries: NDArray[np.float32], node: All | None
-) -> float:
+def _recall(collection: Collection, products: ProductFiles, queries: NDArray[np.float32], node: All | None) -> float:
     permitted = None if node is None else Permitted(passing_rows(node, products.attributes))
     exact = products.index.search_exactly(queries, K, permitted=permitted)
     which = True if node is None else translate(node, collection.keys)

@@ -1,4 +1,4 @@
-"""Answers one query that has a page over an engine: its filter is the engine's work, what needs all that pass is bounded.
+"""Answers one query that has a page over an engine: the filter is its work; what needs all that pass is bounded.
 
 The engine has no snapshot: the requests of one page are answered one after the other, each with what was written by
 then. What it cannot answer rightly is refused by name.
@@ -23,6 +23,7 @@ from trident.cluster.collection import Collection
 from trident.cluster.filters import Translated, both, translate
 from trident.cluster.pool import PoolAttributes, value_counts
 from trident.errors import DataError
+from trident.index.exact_search import TIE_TOLERANCE
 from trident.search.options import OFFSET, Page
 from trident.search.products import Way
 from trident.search.requests import SearchKnobs
@@ -81,6 +82,9 @@ class StorePages:
             chosen = [pool[place] for place in self._places(page, pool).tolist()][page.offset : page.offset + knobs.k]
             hits = by_id(self._collection, [hit.point for hit in chosen])
             scores, way = cosines(self._collection, query.vector, hits), "cluster"
+            if not page.sort:
+                order = np.lexsort(([hit.row for hit in hits], -scores))
+                hits, scores = [hits[place] for place in order.tolist()], scores[order]
             details = {} if page.filter is None else {"way": way}
         if page.fields:
             attributes = self._attributes(hits)
@@ -114,8 +118,15 @@ class StorePages:
         if depth > base and len(found) >= base:
             there = {hit.point for hit in found}
             found += [hit for hit in self._nearest(query, K_MAX + more, which) if hit.point not in there]
-        lowest = -np.inf if knobs.min_score is None else np.float32(knobs.min_score)
-        return [hit for hit in found if hit.point != query.own_point and hit.score >= lowest][:depth]
+        found = [hit for hit in found if hit.point != query.own_point]
+        return (found if knobs.min_score is None else self._at_least(query, found, np.float32(knobs.min_score)))[:depth]
+
+    def _at_least(self, query: StoreQuery, hits: list[Hit], lowest: np.float32) -> list[Hit]:
+        """Return hits whose cosine, as it is answered, is not lower."""
+        near = by_id(self._collection, [hit.point for hit in hits if abs(hit.score - lowest) <= TIE_TOLERANCE])
+        own = cosines(self._collection, query.vector, near)
+        exact = {hit.point: score for hit, score in zip(near, own, strict=True)}
+        return [hit for hit in hits if exact.get(hit.point, hit.score) >= lowest]
 
     def _nearest(self, query: StoreQuery, limit: int, which: Translated) -> list[Hit]:
         wanted = Wanted(limit=limit, which=which, ef=query.knobs.ef, keys=self._keys(query.page))
@@ -140,8 +151,8 @@ class StorePages:
         total = self._collection.count(which)
         if page.offset > BROWSED_MOST:
             raise DataError(
-                f"{OFFSET} must be at most {BROWSED_MOST:,} where a store is browsed, got {page.offset:,}: narrow it by "
-                "a filter"
+                f"{OFFSET} must be at most {BROWSED_MOST:,} where a store is browsed, got {page.offset:,}: narrow it "
+                "by a filter"
             )
         if page.group is None and not page.sort:
             return in_order(self._collection, Wanted(limit=k, which=which, offset=page.offset)), total

@@ -1,4 +1,4 @@
-"""Embeddings to products of an engine past one machine: the same door as the retriever over a generation's own files."""
+"""Embeddings to products of an engine past one machine: the same door as the retriever over files."""
 
 from __future__ import annotations
 
@@ -92,13 +92,6 @@ class ClusterRetriever(Retriever):
         """Let go of the connection."""
         self.collection.connection.close()
 
-    def check(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs]) -> None:
-        """Raise what ``retrieve`` would raise for embeddings; see ``Retriever.check``."""
-        check_unit_rows(embeddings, name="embeddings", dimension=self.dimension)
-        for knob in knobs:
-            if knob.page is not None:
-                knob.page.check_depth(knob.k)
-
     def retrieve(
         self,
         embeddings: NDArray[np.float32],
@@ -176,7 +169,9 @@ class ClusterRetriever(Retriever):
             own_point = point_id(like)
             found = by_id(collection, [own_point])
             if not found:
-                raise DataError(f"{LIKE} must be the id of a product of {collection.name}, got '{like[:60]}'")
+                raise DataError(
+                    f"{LIKE} must be the id of a product of generation {self.identity.id}, got '{like[:60]}'"
+                )
             (embedding,) = vectors_of(collection, found)
         return StorePages(collection).answer(StoreQuery(embedding, knobs, knobs.page, own_point))
 

@@ -136,7 +136,7 @@ class Retriever:
             VectorIndexError: If the embeddings have another width or are not of unit length.
             DataError: If a product stands instead of a query, or a page lies too deep.
         """
-        check_unit_rows(embeddings, name="embeddings", dimension=self.index.dimension)
+        check_unit_rows(embeddings, name="embeddings", dimension=self.dimension)
         for knob in knobs:
             if knob.page is not None:
                 if knob.page.like is not None:
