@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trident.config import from_table
 from trident.errors import ConfigError, GenerationError
+from trident.generation.generation import Generation
 
 STORE_FILE = "store.json"
 ADDRESS = "TRIDENT_STORE"  # an address instead of the one that was exported; a variable of the server's process
@@ -78,6 +79,15 @@ class Store:
             raise GenerationError(f"{path} is damaged: {error}; export again") from error
         moved = os.environ.get(ADDRESS)
         return replace(found, address=moved) if moved else found
+
+
+def store_of(generation: Generation) -> Store | None:
+    """Return where a generation's products are searched; None: in its own files.
+
+    Raises:
+        GenerationError: If what says so is damaged.
+    """
+    return Store.load(generation.version_folder("retriever"))
 
 
 def collection_of(generation: str) -> str:

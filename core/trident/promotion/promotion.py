@@ -19,6 +19,7 @@ from trident.probe.running import RunningServer, find_running
 from trident.promotion.switching import switch, unload_others
 from trident.quality.gate_report import GateError
 from trident.server.runtime_repository import check_configuration, check_identities
+from trident.server.serving import require_stored
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,7 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
         raise GenerationError(f"generation {candidate.id} is serving already")
     candidate.verify_files()
     check_identities(candidate)
+    require_stored(candidate)
     record = running.record
     check_configuration(running.folder.models, candidate, variant=record.variant, tuning=record.tuning)
     return candidate

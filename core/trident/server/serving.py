@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from trident.cluster.store import store_of
 from trident.errors import ConfigError, GenerationError, MissingExtraError, ServerError
 from trident.generation.generation import Generation, find_generation, generation_by_id
 from trident.generation.plan import DEFAULT_CACHE, served_plan
@@ -123,6 +124,18 @@ def prepare(generations: Path, generation: str | None = None, *, http_port: int 
     return found
 
 
+def require_stored(generation: Generation) -> None:
+    """Raise if a generation's products are to be in a store, and are not.
+
+    Raises:
+        StoreError: If the store is away, or lacks some.
+    """
+    if store_of(generation) is not None:
+        from trident.cluster.loaded import require_loaded  # a store's client is an extra
+
+        require_loaded(generation)
+
+
 @contextmanager
 def serve(generation: Generation, generations: Path, options: ServeOptions) -> Iterator[TritonServer]:
     """Yield a running server that is ready to answer, and stop it at the end.
@@ -138,6 +151,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()  # of one that was killed
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
+        require_stored(generation)
         if options.follow:
             prepare_following(generations, generation, report=log.info)
         elif options.live:
