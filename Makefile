@@ -12,7 +12,7 @@ DEMO_DIR ?= demo-output
 # Options of the demo's export, such as --set engine.library=tensorrt_rtx.
 EXPORT_ARGS ?=
 DEMO_EXTRAS := serve,triton,train,export,demo
-DEV_EXTRAS := $(DEMO_EXTRAS),gpu,tensorrt,bench,gateway,trackers,dev
+DEV_EXTRAS := $(DEMO_EXTRAS),gpu,tensorrt,bench,gateway,cluster,trackers,dev
 BENCH_DIR ?= bench-output
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=

@@ -17,6 +17,7 @@ from trident.errors import ConfigError, GenerationError
 from trident.generation.generation import Generation
 
 STORE_FILE = "store.json"
+STORE_KIND = "qdrant"  # a part of a generation; its address changes no answer
 ADDRESS = "TRIDENT_STORE"  # an address instead of the one that was exported; a variable of the server's process
 KEY = "TRIDENT_STORE_KEY"  # the engine's key; never in a file of ours
 PREFIX = "trident-"
