@@ -349,7 +349,7 @@ def test_a_room_says_what_it_holds_and_what_it_may_import(package, room):
 
 # Extras whose requirements a package's sources may import; the bare requirements come on top.
 EXTRAS_OF = {
-    "trident": ("serve", "train", "export", "bench"),
+    "trident": ("serve", "train", "export", "bench", "cluster"),
     "trident_train": ("train",),
     "trident_export": ("export",),
     "trident_gpu": ("gpu",),

@@ -22,8 +22,8 @@ import numpy as np
 from trident.attributes.building import ARRAYS_FILE, write_attributes
 from trident.attributes.inference import columns_of
 from trident.attributes.schema import SCHEMA_FILE
-from trident.compaction.merged import Merged, merge
 from trident.cluster.store import store_of
+from trident.compaction.merged import Merged, merge
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import file_sha256
