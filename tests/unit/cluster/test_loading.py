@@ -38,7 +38,7 @@ def ended_in_child(work: Callable[[], None]) -> int:
 def test_a_generation_is_loaded_once_and_proven(collection: Collection, files: ProductFiles) -> None:
     counted: list[int] = []
     found = load(collection, files, START, batch=40, progress=counted.append)
-    assert found == Sample(plain=1.0, filtered={name: 1.0 for name in found.filtered} if found else {})
+    assert found == Sample(plain=1.0, filtered=dict.fromkeys(found.filtered, 1.0) if found else {})
     assert found is not None
     assert len(found.filtered) == 3
     assert found.lowest == 1.0

@@ -70,7 +70,7 @@ def test_an_alias_is_nothing_that_is_asked_or_dropped(collection: Collection, st
     assert Collection(connection, alias, collection.schema, 8).state() is None
     connection.drop(alias)
     assert connection.collections() == [real]
-    with pytest.raises(StoreError, match="'products' is no collection of a generation$"):
+    with pytest.raises(StoreError, match=r"'products' is no collection of a generation$"):
         connection.drop("products")
 
 
