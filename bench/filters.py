@@ -2,6 +2,7 @@
 
     trident export runs/icecat --catalogue ../shared/data/icecat/products.csv.gz --out generations/
     python bench/filters.py --generation generations/ID --queries ../shared/data/icecat/pairs.csv
+    python bench/filters.py --vectors vectors.npy --rows 100000
     python bench/filters.py --evaluate 530865
 
 The generation's own keywords are taken, and made fields beside them: ``made``, a number that lies anywhere, and
@@ -17,7 +18,9 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,10 +35,13 @@ from trident.attributes.evaluation import passing_rows
 from trident.attributes.filters import parse_filter
 from trident.attributes.inference import infer
 from trident.data.pairs import read_pairs
+from trident.data.texts import Texts
 from trident.generation.generation import Generation
-from trident.index.exact_search import Neighbours, recall
+from trident.index.exact_search import Neighbours, exact_search, recall
+from trident.index.index import IndexConfig, VectorIndex
 from trident.search.products import GenerationProducts
 from trident.search.searcher import Searcher
+from trident_export.judge.index_settings import EXACT_UP_TO, cheapest, measure_cuts, measure_depths
 
 SHARES = (0.001, 0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
 DEPARTMENTS = 20
@@ -109,31 +115,54 @@ def measure(products: GenerationProducts, wanted: dict[str, Any], queries: NDArr
 
 
 def searched(generation: Path, queries_path: Path, seed: int) -> dict[str, Any]:
-    """Return the grid over a generation."""
+    """Return the grid over a generation, asked by the queries of pairs."""
     searcher = Searcher.load(Generation.load(generation))
-    index, draw = searcher.retriever.index, np.random.default_rng(seed)
-    vectors = index.vectors(np.arange(index.count))
     texts = [*dict.fromkeys(read_pairs(queries_path).queries)][:QUERIES]
-    queries = searcher.embed(texts)
     own = searcher.retriever.attributes
+    brands: list[str | None] = []
+    if "brand" in own.schema.by_name:
+        column = own.values_of("brand")
+        brands = [column.value(row) for row in range(own.count)]
+    return measured(searcher.retriever.index, searcher.embed(texts), brands, seed)
+
+
+def built(vectors_path: Path, rows: int, seed: int) -> dict[str, Any]:
+    """Return the grid over an index of some unit vectors of a file, asked by others; depth and cuts are measured."""
+    drawn = np.random.default_rng(seed)
+    every = np.load(vectors_path, mmap_mode="r")
+    there = np.flatnonzero(np.abs(np.einsum("nd,nd->n", every, every) - 1) < 1e-3)  # what is embedded already
+    order = drawn.permutation(there)
+    vectors, others = np.asarray(every[np.sort(order[:rows])]), np.asarray(every[order[rows:][: 10 * QUERIES]])
+    index = VectorIndex.build(vectors, config=IndexConfig(), encoder_fingerprint="bench", threads=2)
+    exact = exact_search(vectors, others, K)
+    taken = cheapest(measure_depths(index, [(others, exact)], K, target=0.99), 0.99)
+    index.config = replace(index.config, ef=None if taken is None else taken.ef)
+    if index.unique_count > EXACT_UP_TO:
+        index.cuts = measure_cuts(index, others, K)
+    brands: list[str | None] = [f"b{number}" for number in (drawn.pareto(1.0, rows) * 20).astype(int) % 5000]
+    found = measured(index, others[:QUERIES], brands, seed)
+    return found | {"ef": index.ef, "cuts": vars(index.cuts)}
+
+
+def measured(index: VectorIndex, queries: NDArray[np.float32], brands: list[str | None], seed: int) -> dict[str, Any]:
+    """Return the grid over an index, whose products have brands or, where the list is empty, none."""
+    draw = np.random.default_rng(seed)
+    vectors = index.vectors(np.arange(index.count))
     department = departments(vectors, draw)
     columns = {
         "made": pa.array(draw.random(len(vectors))),
         "department": pa.array([f"d{number}" for number in department]),
     }
-    brands: list[str] = []
-    if "brand" in own.schema.by_name:
-        column = own.values_of("brand")
-        columns["brand"] = pa.array([column.value(row) for row in range(own.count)], pa.string())
-        largest = sorted(range(len(column.texts)), key=lambda code: -column.size(code))
-        brands = [column.texts[code] for code in largest[:5]]
+    largest: list[str] = []
+    if brands:
+        columns["brand"] = pa.array(brands, pa.string())
+        largest = [brand for brand, _ in Counter(brand for brand in brands if brand).most_common(5)]
     sizes = {f"d{number}": float((department == number).mean()) for number in range(DEPARTMENTS)}
-    found: dict[str, Any] = {"products": len(vectors), "queries": len(texts), "filters": {}}
+    found: dict[str, Any] = {"products": len(vectors), "queries": len(queries), "filters": {}}
+    names = Texts.of(str(row) for row in range(index.count))
     with tempfile.TemporaryDirectory() as folder:
-        parts = searcher.retriever
-        attributes = made_attributes(Path(folder), columns)
-        products = GenerationProducts(index, attributes, parts.product_ids, parts.titles)
-        for name, filters in grid(brands, sizes).items():
+        products = GenerationProducts(index, made_attributes(Path(folder), columns), names, names)
+        for name, filters in grid(largest, sizes).items():
             found["filters"][name] = [measure(products, each, queries) for each in filters]
         centres = {name: vectors[department == int(name[1:])].mean(axis=0) for name in sizes if sizes[name]}
         against = [
@@ -141,7 +170,29 @@ def searched(generation: Path, queries_path: Path, seed: int) -> dict[str, Any]:
             for query in queries
         ]
         found["filters"]["against the query"] = against
+        whole = [milliseconds(partial(products.nearest, query[None], K, None, None), 1) for query in queries]
+        found["unfiltered_ms"] = float(np.median(whole))
     return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return the grid as rows of Markdown, the filters of a name together."""
+    lines = [
+        "| filter | passes | recall@10 | ms | exact over what passes, ms | way |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, filters in found["filters"].items():
+        if not filters:
+            continue
+        share, recall_at_10, evaluate, ms, exact = (
+            float(np.mean([each[key] for each in filters]))
+            for key in ("share", "recall_at_10", "evaluate_ms", "found_ms", "exact_ms")
+        )
+        ways = ", ".join(sorted({way for each in filters for way in each["ways"]}))
+        lines.append(
+            f"| {name} | {share:.1%} | {recall_at_10:.3f} | {evaluate + ms:.2f} | {evaluate + exact:.2f} | {ways} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def evaluated(count: int, seed: int) -> dict[str, Any]:
@@ -183,6 +234,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generation", type=Path, help="of a catalogue with brands")
     parser.add_argument("--queries", type=Path, help="pairs whose queries are asked")
+    parser.add_argument("--vectors", type=Path, help="unit vectors (N, D) instead of a generation")
+    parser.add_argument("--rows", type=int, default=100_000, help="of them that are searched")
+    parser.add_argument("--table", action="store_true", help="print a table in Markdown instead")
     parser.add_argument("--evaluate", type=int, metavar="PRODUCTS", help="only evaluate filters over made products")
     parser.add_argument("--seed", type=int, default=31)
     options = parser.parse_args()
@@ -190,9 +244,11 @@ def main() -> None:
         found = evaluated(options.evaluate, options.seed)
     elif options.generation and options.queries:
         found = searched(options.generation, options.queries, options.seed)
+    elif options.vectors:
+        found = built(options.vectors, options.rows, options.seed)
     else:
-        parser.error("--generation and --queries, or --evaluate, are needed")
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        parser.error("--generation and --queries, --vectors, or --evaluate, are needed")
+    sys.stdout.write(table(found) if options.table else json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

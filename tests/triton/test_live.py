@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from trident.commands.catalogue import _promote_compacted
-from trident.compaction.by_itself import CompactionByItself
+from trident.compaction import by_itself
 from trident.errors import ConfigError, LiveError, LogError
 from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, rollback
@@ -157,6 +157,65 @@ def test_pages_are_those_of_the_catalogue_as_it_is(client, live):
     assert {"browse", "gathered"} <= ways
 
 
+UPSERT = {"op": "upsert", "id": "bad", "title": "a title"}
+BAD_WRITES: list[tuple[Any, str]] = [
+    ({"op": "upsert", "id": "bad"}, "the title of an upsert must be text that is not empty, got null"),
+    ({**UPSERT, "title": "  "}, "the title of an upsert must be text that is not empty"),
+    ({**UPSERT, "title": "x" * 9000}, "the title of an upsert must be at most 8,192 bytes, got 9,000"),
+    ({**UPSERT, "id": "y" * 10_000}, "id must be at most 512 bytes, got 10,000"),
+    ({**UPSERT, "id": 5}, "id must be text that is not empty, got 5"),
+    ({**UPSERT, "op": "remove"}, "op must be upsert, update, delete, got"),
+    ({**UPSERT, "titel": "a"}, r"got 'titel' \(did you mean 'title'"),
+    ({**UPSERT, "version": -1}, "version must be a whole number from 0"),
+    ({**UPSERT, "untouched_after": "5"}, "untouched_after must be a whole number from 0"),
+    ({**UPSERT, "attributes": {"stocc": 1}}, r"the catalogue has no field 'stocc' \(did you mean 'stock'"),
+    ({**UPSERT, "attributes": {"brand": 5}}, "brand is a keyword and takes a text, got 5"),
+    ({**UPSERT, "attributes": {"stock": "5"}}, "stock is a number and takes a number, got"),
+    ({**UPSERT, "attributes": {"stock": float("nan")}}, "operations must be made of JSON's types and finite numbers"),
+    ({**UPSERT, "attributes": {"brand": "x" * 70_000}}, "attributes must be at most 65,536 bytes of JSON"),
+    ({**UPSERT, "attributes": [1]}, "attributes must be an object"),
+    ({"op": "update", "id": "bad"}, "update must have attributes to change, got none"),
+    ({"op": "update", "id": "bad", "title": "a", "attributes": {"stock": 1}}, "update takes no title: use upsert"),
+    ({"op": "delete", "id": "bad", "attributes": {"stock": 1}}, "delete takes no attributes"),
+    ([UPSERT, UPSERT], "each product must come once in a request, got 'bad' as operation 1 and 2"),
+    ("delete", "operation 1 of 1 must be an object with op and id"),
+]
+DEEP: dict[str, Any] = {"brand": "Alba"}
+for _ in range(200):
+    DEEP = {"not": DEEP}
+BAD_SEARCHES: list[tuple[dict[str, Any], str]] = [
+    ({"filter": {"stocc": 1}}, "filter has no field 'stocc' .did you mean 'stock'"),
+    ({"filter": {"brand": 7}}, "brand is a keyword and takes a text, got 7"),
+    ({"filter": {"stock": {"lt": "5"}}}, "stock is a number and lt takes a number"),
+    ({"filter": {"brand": []}}, "filter.brand must name at least one value, got"),
+    ({"filter": {"stock": {"gte": 5, "lt": 1}}}, "filter.stock must be a range that holds a number"),
+    ({"filter": DEEP}, "filter must not be nested more than 20 deep|options must be one JSON object"),
+    ({"filter": {"brand": ["x" * 1000] * 10_000}}, "options must have at most 100,000 bytes"),
+    ({"filter": "half a {"}, "filter must be one JSON object"),
+    ({"sort": "stocc"}, "sort has no field 'stocc'"),
+    ({"group": ["brand"]}, "group must name a field"),
+    ({"facets": {"brand": 0}}, "facets.brand takes a number of values, 1 to 1000, got 0"),
+    ({"like": "nowhere"}, r"like must be the id of a product of the catalogue at number \d"),
+]
+
+
+def test_bad_input_is_refused_in_one_line_and_nothing_is_written(client):
+    number = client.catalogue_stats()["number"]
+    for operations, words in BAD_WRITES:
+        with pytest.raises(InvalidRequestError, match=words) as refused:
+            client.write(operations if isinstance(operations, list) else [operations])
+        assert "\n" not in str(refused.value)
+    for asked, words in BAD_SEARCHES:
+        with pytest.raises(InvalidRequestError, match=words) as refused:
+            client.search(*(() if "like" in asked else (TITLE,)), **asked)
+        assert "\n" not in str(refused.value)
+    unknown = client.write(
+        [{"op": "update", "id": "nowhere", "attributes": {"stock": 1}}, {"op": "delete", "id": "no"}]
+    )
+    assert unknown.unknown == ("nowhere", "no")
+    assert client.catalogue_stats()["number"] == number
+
+
 def test_a_search_for_asyncio_writes_too(live, own):
     async def write() -> tuple[int, dict[str, Any]]:
         async with AsyncSearchClient(live.urls.grpc, write_key=LiveFolder.of(own.folder).key(), timeout_s=60) as client:
@@ -198,7 +257,7 @@ def test_serving_without_live_over_a_log_that_goes_beyond_is_refused(live, own, 
 
 def test_what_excludes_a_live_catalogue_is_refused(run_warm):
     done = run_warm("serve", "--auto-compact")
-    assert (done.returncode, "--auto-compact needs --live: there is nothing to compact" in done.stderr) == (1, True)
+    assert (done.returncode, "--auto-compact needs --live: there is nothing to compact" in done.stderr) == (2, True)
     with pytest.raises(ConfigError, match=r"--cache and --live exclude each other"):
         ServeOptions(cache_size_bytes=1, live=True)
     with pytest.raises(ConfigError, match=r"--live needs --variant cpu, got stages"):
@@ -229,14 +288,17 @@ def test_promotion_and_rollback_lose_nothing_and_bring_nothing_back(live, own, c
     client.upsert([{"id": product, "title": TITLE}])
 
 
-def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_empty_tail(live, own, whole_catalogue):
+def test_a_compaction_that_begins_by_itself_serves_the_same_catalogue_with_an_empty_tail(
+    live, own, whole_catalogue, monkeypatch
+):
+    monkeypatch.setattr(by_itself, "GRACE_S", 0.0)
     port, said = live.config.http_port, []
     with SearchClient(live.urls.grpc, write_key=LiveFolder.of(own.folder).key(), timeout_s=60) as client:
         client.upsert([{"id": "compacted", "title": TITLE, "attributes": {"brand": "Later", "stock": 5}}])
         before = whole_catalogue(client)
         began = client.catalogue_stats()
         assert began["tail"] > 0
-        with CompactionByItself(own.folder, port, report=said.append, share=1 / 50_000):
+        with by_itself.CompactionByItself(own.folder, port, report=said.append, share=1 / 50_000):
             deadline = time.monotonic() + 300
             while not said or "is compacted" not in said[-1]:
                 assert time.monotonic() < deadline, said

@@ -14,8 +14,12 @@ from typing import Any
 
 import pytest
 
+from trident.compaction.compact import Makers, compact
+from trident.generation.generation import generation_by_id
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
+from trident.promotion.promotion import PromoteOptions, promote, retire, rollback
+from trident.quality.measuring import measure_quality
 from trident.server.server import free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_client import CatalogueFollowsError, ClientError, SearchClient
@@ -23,6 +27,7 @@ from trident_client import CatalogueFollowsError, ClientError, SearchClient
 TITLE = "Alba kettle red"
 Row = tuple[str, str | None, float | None]  # title, brand, stock
 Whole = Callable[[SearchClient], dict[str, Row]]
+KINDS = ("promote", "compact", "rollback", "none")
 
 
 class Model:
@@ -31,6 +36,7 @@ class Model:
     def __init__(self, seed: int, whole: Whole, client: SearchClient) -> None:
         self.whole, base = whole, whole(client)
         self.draw, self.truth = random.Random(seed), dict(base)
+        self.changes: dict[str, Row | None] = {}  # since the log began; None: deleted
         self.ids = [*base, *(f"n{number}" for number in range(60))]
         self.in_flight: list[dict[str, Any]] = []
 
@@ -48,27 +54,76 @@ class Model:
         title = f"{TITLE} {self.draw.randrange(200)}"
         return {"op": "upsert", "id": product, "title": title, "attributes": attributes}
 
-    def apply(self, operations: list[dict[str, Any]], truth: dict[str, Row]) -> None:
+    def apply(self, operations: list[dict[str, Any]], truth: dict[str, Row]) -> dict[str, Row | None]:
+        """Change a dictionary as operations do, and return what they changed."""
+        changes: dict[str, Row | None] = {}
         for operation in operations:
+            product = operation["id"]
             if operation["op"] == "delete":
-                truth.pop(operation["id"], None)
+                changes[product] = None
+                truth.pop(product, None)
             else:
-                title = operation.get("title") or truth[operation["id"]][0]
-                truth[operation["id"]] = (title, operation["attributes"]["brand"], operation["attributes"]["stock"])
+                title = operation.get("title") or truth[product][0]
+                truth[product] = (title, operation["attributes"]["brand"], operation["attributes"]["stock"])
+                changes[product] = truth[product]
+        return changes
 
     def write(self, client: SearchClient) -> None:
         self.in_flight = self.operations()
         client.write(self.in_flight)
-        self.apply(self.in_flight, self.truth)
+        self.written()
+
+    def written(self) -> None:
+        self.changes |= self.apply(self.in_flight, self.truth)
         self.in_flight = []
 
     def check(self, client: SearchClient) -> None:
         """The catalogue equals the dictionary, with what was in flight as a whole or not at all."""
         there = self.whole(client)
-        with_it = dict(self.truth)
-        self.apply(self.in_flight, with_it)
-        assert there in (self.truth, with_it)
-        self.truth, self.in_flight = there, []
+        if there != self.truth:
+            self.written()
+        assert there == self.truth
+        self.in_flight = []
+
+    def goes_over_to(self, base: dict[str, Row]) -> None:
+        """Another generation serves: its products, and what was written."""
+        kept = {product: row for product, row in (base | self.changes).items() if row is not None}
+        self.truth = kept
+
+
+class Switches:
+    """Promotions, rollbacks and compactions of a running server, and the products of each generation.
+
+    Args:
+        pair: A copy, of which a serves.
+        http_port: Of the server.
+        base: The products of a.
+    """
+
+    def __init__(self, pair: Any, http_port: int, base: dict[str, Row]) -> None:
+        self.folder, self.http_port = pair.folder, http_port
+        self.state = ServingFolder.of(pair.folder, http_port)
+        b = {f"b{product[1:]}": row for product, row in base.items()}
+        self.bases, self.exported = {pair.a.id: dict(base), pair.b.id: b}, (pair.a.id, pair.b.id)
+
+    def make(self, kind: str, model: Model) -> None:
+        before = self.serving()
+        if kind == "compact" and model.changes:
+            made = compact(self.folder, generation_by_id(self.folder, before), Makers(measure_quality))
+            self.bases[made.id] = dict(model.truth)
+            promote(self.folder, self.http_port, made.id, PromoteOptions(), report=lambda _: None)
+        elif kind == "promote":
+            other = next(each for each in self.exported if each != before)
+            promote(self.folder, self.http_port, other, PromoteOptions(), report=lambda _: None)
+        elif kind == "rollback" and self.state.state().previous is not None:
+            rollback(self.folder, self.http_port, report=lambda _: None)
+        retire(self.folder, self.http_port, grace_s=0)
+        model.goes_over_to(self.bases[self.serving()])
+
+    def serving(self) -> str:
+        state = self.state.state()
+        assert state is not None
+        return state.serving
 
 
 @contextmanager
@@ -105,10 +160,15 @@ def run_model(pair: Any, whole: Whole, *, seed: int, operations: int, kills: int
         key = LiveFolder.of(folder).key()
         with SearchClient(url, timeout_s=60) as reader:
             model = Model(seed, whole, reader)
+        switches = Switches(pair, http_port, model.truth)
         for life in range(kills + 1):
             with SearchClient(url, write_key=key, timeout_s=60) as client:
                 model.check(client)
                 for _ in range(operations // 6 // (kills + 1)):
+                    model.write(client)
+                model.check(client)
+                switches.make(KINDS[life] if life < len(KINDS) else model.draw.choice(KINDS), model)
+                for _ in range(5):
                     model.write(client)
                 model.check(client)
                 if life == kills:
@@ -117,8 +177,7 @@ def run_model(pair: Any, whole: Whole, *, seed: int, operations: int, kills: int
                 with suppress(ClientError):
                     killing = subprocess.Popen(["sh", "-c", f"sleep 0.00{model.draw.randrange(10)}; kill -9 {pid}"])
                     client.write(model.in_flight)
-                    model.apply(model.in_flight, model.truth)
-                    model.in_flight = []
+                    model.written()
                 killing.wait()
             pid = wait_until(serving, pid)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from trident.commands.output import need, print_json, say
+from trident.commands.promote import unload
 from trident.errors import ConfigError, DataError, LiveError, ServerError
 
 app = typer.Typer(
@@ -178,6 +179,10 @@ def compact(
     generations: Generations = DEFAULT_GENERATIONS,
     http_port: Annotated[int, typer.Option(help="HTTP port of the running server.")] = 8000,
     promote: Annotated[bool, typer.Option("--promote", help="Serve it, through the gate.")] = False,
+    retain: Annotated[
+        int | None, typer.Option(help="With --promote: then remove all but so many of the newest compacted ones.")
+    ] = None,
+    grace: Annotated[float, typer.Option(help="With --promote: seconds until what served before is unloaded.")] = 60.0,
     threads: Annotated[int, typer.Option(help="Cores; 1 gives the same bytes each time.")] = 1,
     keep_days: Annotated[
         float, typer.Option(help="How long versions, and those of deleted products, outlive their last operation.")
@@ -188,6 +193,10 @@ def compact(
     if not keep_days >= 0:
         raise ConfigError(f"--keep-days must be >= 0, got {keep_days:g}")
     running, compaction = need("serve", "trident.probe.running"), need("serve", "trident.compaction.compact")
+    retention = need("serve", "trident.promotion.retention")
+    if retain is not None:
+        retention.check_keep(retain)
+    need("serve", "trident.promotion.promotion").check_grace(grace)
     quality = need("serve", "trident.quality.measuring")
     serving = running.find_running(generations, http_port).serving()
     makers = compaction.Makers(quality.measure_quality, kept_days=keep_days, threads=threads, report=say)
@@ -195,6 +204,10 @@ def compact(
     say(f"generation {made.id}, serial {made.serial}: {made.manifest.products:,} products up to {made.holds.number:,}")
     if promote:
         _promote_compacted(generations, http_port, serving.id, made.id)
+        unload(generations, http_port, grace_s=grace)
+        if retain is not None:
+            for removed in retention.prune(generations, keep=retain, only=compaction.is_compacted):
+                say(f"removed generation {removed} from disk")
     if json:
         print_json({"generation": made.id, "holds": made.holds.number, "promoted": promote})
 

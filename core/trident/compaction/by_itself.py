@@ -27,6 +27,8 @@ SHARE = 0.5  # of the tail's limit
 LOOK_S = 5.0
 FIRST_WAIT_S, LONGEST_WAIT_S = 300.0, 86_400.0  # after a failure, doubled with each in a row
 NICE = 19
+GRACE_S = 60.0  # until what served before is unloaded
+RETAINED = 2  # compacted generations that stay on the disk, beside what serves, served before or was exported
 LOG_FILE = "compaction.log"
 TAIL_BYTES = 4000
 # Runs trident in this process, which the kernel stops when the thread that started it dies, by SIGKILL too.
@@ -107,6 +109,7 @@ class CompactionByItself:
     def _compact(self, began: str) -> str | None:
         """Return why a compaction of a generation did not come to serve; None: another generation serves."""
         options = ["--generations", str(self._generations), "--http-port", str(self._http_port), "--promote"]
+        options += ["--retain", str(RETAINED), "--grace", f"{GRACE_S:g}"]
         started = [sys.executable, "-c", LAUNCH, str(os.getpid()), str(NICE), "catalogue", "compact", *options]
         path = self._folder.path / LOG_FILE
         with path.open("wb") as log:

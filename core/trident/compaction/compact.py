@@ -68,6 +68,7 @@ from trident.search.retriever import Retriever
 from trident.search.searcher import Searcher
 
 BUILT_BY_INDEX = "index/"  # parts of that prefix
+COMPACTED = "compacted"  # among a manifest's parents: the generation that it was made of
 TOLERANCE = 1e-4  # of a cosine between the snapshot's answers and the new generation's
 
 Measure = Callable[[Pairs, ServedEncoder, TextTokenizer, VectorIndex, Catalogue], dict[str, Any]]
@@ -129,6 +130,11 @@ def compact(generations: Path, generation: Generation, makers: Makers) -> Genera
         return _build(generations, plan, makers)
 
 
+def is_compacted(generation: Generation) -> bool:
+    """Return whether a generation was made here, and by no export."""
+    return COMPACTED in generation.manifest.parents
+
+
 def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
     old = plan.old
     with scratch_folder(generations, "compaction") as staging:
@@ -173,7 +179,7 @@ def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
                 serial=identity.serial,
                 created_at=datetime.now(UTC).isoformat(timespec="seconds"),
                 parts=hashes,
-                parents={**old.manifest.parents, "compacted": old.id},
+                parents={**old.manifest.parents, COMPACTED: old.id},
                 products=len(plan.merged.catalogue),
                 quality=quality,
                 gate=[],

@@ -5,6 +5,7 @@ generations/.live/
     vectors/        of titles that no index has, by encoder and generation; throw-away
     published       the number that was answered with last, in shared memory
     leases/         builds under way, which need the log behind their number
+    before.json     ids of the generations that were there when the log began
     write-key       who has it may write; mode 0600, outlives restarts
     leader.json     where the server is that writes
     .lock           of the one writer
@@ -14,10 +15,11 @@ generations/.live/
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +27,14 @@ from pathlib import Path
 from trident.errors import LiveError, LogError, StoppedError
 from trident.generation.durable import put_in_place
 from trident.generation.holds import Position
+from trident.generation.staging import write_text
 from trident.journal.disk import RealDisk
 from trident.journal.lineage import Lineage
 from trident.journal.segments import SegmentName, lineage_of, read_segment
 
 LIVE_FOLDER = ".live"
 KEY_VARIABLE = "TRIDENT_WRITE_KEY"
+BEFORE_FILE = "before.json"
 LOCK_POLL_S = 0.002
 
 
@@ -73,6 +77,23 @@ class LiveFolder:
         """Make the folders."""
         RealDisk().make_folder(self.path / "vectors")
 
+    def begin(self, generations: Iterable[str]) -> None:
+        """Write down which generations are there, where the log has not begun yet.
+
+        Raises:
+            LogError: If the log cannot be read.
+            OSError: If the disk refuses.
+        """
+        if not self.last():
+            write_text(self.path / BEFORE_FILE, json.dumps(sorted(generations)) + "\n")
+
+    def before(self) -> set[str] | None:
+        """Return the ids of the generations that were there when the log began; None: nobody wrote them down."""
+        try:
+            return set(json.loads((self.path / BEFORE_FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
     def lineage(self) -> Lineage | None:
         """Return the log's; None where there is no log.
 
@@ -107,14 +128,21 @@ class LiveFolder:
         """Return the number that a generation goes to, as this log counts.
 
         Args:
-            holds: Of the generation; None: it was exported before there was a log.
+            holds: Of the generation; None: it was exported before there was a log, or without it.
             generation: Its id.
 
         Raises:
-            LogError: If the number is another log's or epoch's, or the log does not reach it or back to it.
+            LogError: If the number is another log's or epoch's, the log does not reach it or back to it, or there is
+                none and the generation was not there when the log began.
         """
         lineage = self.lineage()
         if holds is None:
+            before = self.before()
+            if before is not None and generation not in before and self.last():
+                raise LogError(
+                    f"generation {generation} is not of the log {self.log}: it was exported without it, after the log "
+                    "began, and what it has newer would be overwritten; export it again with --holds N"
+                )
             return 0
         fault = f"it goes as far as number {holds.number:,} of log {holds.log}, and there is none here"
         if lineage is not None:

@@ -85,9 +85,11 @@ def mask(node: Node, columns: ChangedColumns, places: NDArray[np.int64]) -> NDAr
     """Return which of some places pass a filter."""
     match node:
         case All(nodes):
-            found = np.ones(len(places), dtype=bool)
-            for each in nodes:
-                found &= mask(each, columns, places)
+            kept = np.arange(len(places))
+            for each in nodes:  # asked of those that passed so far
+                kept = kept[mask(each, columns, places[kept])]
+            found = np.zeros(len(places), dtype=bool)
+            found[kept] = True
             return found
         case AnyNode(nodes):
             found = np.zeros(len(places), dtype=bool)

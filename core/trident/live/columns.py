@@ -74,6 +74,11 @@ class Values:
 
     def has(self, codes: list[int], places: Places) -> NDArray[np.bool_]:
         """Return which places have one of some values."""
+        if not self.base.is_list:  # one at most
+            starts = self._starts[places]
+            own = self._codes[np.minimum(starts, len(self._codes) - 1)]
+            wanted = own == codes[0] if len(codes) == 1 else np.isin(own, codes)
+            return np.asarray(wanted & (self._starts[places + 1] > starts))
         own, line = self.elements(places)
         mask = np.zeros(len(places), dtype=bool)
         mask[line[np.isin(own, codes)]] = True

@@ -73,6 +73,8 @@ def position_of(generations: Path, holds: int | None) -> Position | None:
     """
     folder = LiveFolder.of(generations)
     lineage, last = folder.lineage(), folder.last()
+    if lineage is not None and last == 0 and not holds:
+        return lineage.position(0)
     if lineage is None or last == 0:
         if holds:
             raise LogError(f"--holds must be left out where there is no log, got {holds:,}: {folder.log} has none")

@@ -115,7 +115,11 @@ def _read(row: Any, where: str, schema: Schema) -> Operation:
         raise DataError(f"{where}: update must have attributes to change, got none")
     if not isinstance(attributes, dict):
         raise DataError(f"{where}: attributes must be an object, got {_shown(attributes)}")
-    if len(json.dumps(attributes)) > ATTRIBUTES_BYTES:
+    try:
+        size = len(json.dumps(attributes, ensure_ascii=False).encode())
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: attributes must be text in Unicode, got a half of a surrogate pair") from error
+    if size > ATTRIBUTES_BYTES:
         raise DataError(f"{where}: attributes must be at most {ATTRIBUTES_BYTES:,} bytes of JSON, got more")
     return Operation(
         action=action,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trident.cluster.store import store_of
 from trident.errors import DataError, LogError
-from trident.generation.generation import Generation, generation_by_id
+from trident.generation.generation import MANIFEST_FILE, Generation, generation_by_id
 from trident.journal.cursor import LogCursor
 from trident.journal.folder import LiveFolder
 from trident.journal.log import Log
@@ -41,6 +41,7 @@ def recover(folder: LiveFolder) -> int:
         log = Log.open(folder.log, promised=published.promised())
         published.write(log.last, log.lineage)
         log.close()
+        folder.begin(path.parent.name for path in folder.path.parent.glob(f"*/{MANIFEST_FILE}"))
         return log.last
 
 
@@ -85,7 +86,14 @@ def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str]
         done += taken
 
     try:
-        return follower.catch_up(progress)
+        snapshot = follower.catch_up(progress)
+        used, limit = follower.vectors.used, follower.vectors.capacity
+        if used > limit:
+            report(
+                f"the tail has {used:,} vectors and its limit is {limit:,}: new titles are refused until trident "
+                "catalogue compact --promote"
+            )
+        return snapshot
     finally:
         follower.close()
 

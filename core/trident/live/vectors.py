@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from trident.errors import FullError, LogError
 
-CAPACITY = 50_000  # rows: the tail's limit
+CAPACITY = 50_000  # rows: the tail's limit, for the writer
+OVER = 4  # times that may be there, where a rollback goes past a compaction; what is not written takes no room
 HASH_BYTES = 16
 HEADER_BYTES = 4096
 ROW_HEAD_BYTES = 28  # number, hash and checksum
@@ -37,7 +38,7 @@ class VectorFile:
         path: Of the file; made where it is not there, and emptied where it is another encoder's.
         fingerprint: Of the encoder.
         dimension: D of its vectors.
-        capacity: Rows at most.
+        capacity: Rows that a writer may take; a replay may take ``OVER`` times as many.
 
     Raises:
         FullError: If the disk has no room for an empty one.
@@ -45,7 +46,7 @@ class VectorFile:
 
     def __init__(self, path: Path, *, fingerprint: str, dimension: int, capacity: int = CAPACITY) -> None:
         """Map the file."""
-        self.path, self.dimension, self.capacity = path, dimension, capacity
+        self.path, self.dimension, self.capacity, self._room = path, dimension, capacity, OVER * capacity
         self._row = row_type(dimension)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         self._places: dict[bytes, int] = {}
@@ -54,10 +55,10 @@ class VectorFile:
         with self._locked():
             if os.pread(self._descriptor, len(header), 0) != header:
                 os.ftruncate(self._descriptor, 0)
-                os.ftruncate(self._descriptor, HEADER_BYTES + capacity * self._row.itemsize)
+                os.ftruncate(self._descriptor, HEADER_BYTES + self._room * self._row.itemsize)
                 self._write(0, header)
-        self._rows = np.memmap(path, dtype=self._row, mode="r", offset=HEADER_BYTES, shape=(capacity,))
-        self.vectors: NDArray[np.float32] = self._rows["vector"]  # (capacity, D), rows lie apart
+        self._rows = np.memmap(path, dtype=self._row, mode="r", offset=HEADER_BYTES, shape=(self._room,))
+        self.vectors: NDArray[np.float32] = self._rows["vector"]  # (C, D), rows lie apart
         with self._locked():
             self._refresh()
 
@@ -66,13 +67,14 @@ class VectorFile:
         """Rows that are taken."""
         return self._used
 
-    def rows(self, titles: Sequence[str], embed: Embed, number: int) -> NDArray[np.int64]:
+    def rows(self, titles: Sequence[str], embed: Embed, number: int, *, limit: int | None = None) -> NDArray[np.int64]:
         """Return the rows (N,) of N titles; what is missing is embedded and written.
 
         Args:
             titles: Of products.
             embed: Called with the different titles that are missing.
             number: Of the first operation that they are made for.
+            limit: Rows that may be taken; None: as many as the file has.
 
         Raises:
             FullError: If the file or the disk has no room; nothing counts as written.
@@ -85,6 +87,7 @@ class VectorFile:
                 self._refresh()
                 missing = {key: title for key, title in zip(hashes, titles, strict=True) if key not in self._places}
                 if missing:
+                    self._require_room(len(missing), self._room if limit is None else limit)
                     self._append(list(missing), embed(list(missing.values())), number)
         return np.array([self._places[key] for key in hashes], dtype=np.int64)
 
@@ -96,15 +99,17 @@ class VectorFile:
         """Let go of the file."""
         os.close(self._descriptor)
 
+    def _require_room(self, more: int, limit: int) -> None:
+        if self._used + more > limit:
+            raise FullError(
+                f"nothing was written: the tail has {self._used:,} vectors and takes {limit:,}: run trident catalogue "
+                "compact --promote"
+            )
+
     def _append(self, hashes: list[bytes], vectors: NDArray[np.float32], number: int) -> None:
         if vectors.shape != (len(hashes), self.dimension):
             raise LogError(
                 f"{self.path} takes vectors of {self.dimension}, got shape {vectors.shape}: restart the server"
-            )
-        if self._used + len(hashes) > self.capacity:
-            raise FullError(
-                f"nothing was written: the tail has {self._used:,} vectors and takes {self.capacity:,}: run trident "
-                "catalogue compact --promote"
             )
         rows = np.zeros(len(hashes), dtype=self._row)
         rows["number"], rows["vector"] = number, vectors
@@ -125,7 +130,7 @@ class VectorFile:
 
     def _refresh(self) -> None:
         """Take in the rows that another process wrote; behind the first that is not whole nothing counts."""
-        while self._used < self.capacity:
+        while self._used < self._room:
             row = self._rows[self._used]
             key = row["hash"].tobytes()
             if row["checksum"] == 0 or row["checksum"] != _checksum(key, row["vector"]):
@@ -149,14 +154,14 @@ class VectorFile:
 
 
 def rows_taken(path: Path) -> tuple[int, int]:
-    """Return how many rows of a file are taken, and how many it has; no rows where there is no such file."""
+    """Return how many rows of a file are taken, and how many a writer may; none where there is no such file."""
     try:
         with path.open("rb") as file:
             words = file.read(HEADER_BYTES).split(b"\0")[0].decode(errors="replace").split()
             if len(words) != 4 or words[0] != MAGIC.decode():
                 return 0, 0
             row_bytes = row_type(int(words[2])).itemsize
-            low, high = 0, int(words[3])
+            low, high = 0, OVER * int(words[3])
             while low < high:  # they are taken one after the other
                 middle = (low + high) // 2
                 file.seek(HEADER_BYTES + middle * row_bytes)

@@ -291,7 +291,8 @@ class Writer:
                 for product, entry in written
                 if isinstance(entry, Product) and needs_vector(base, product, entry)
             ]
-            self._now.vectors.rows(titles, self._now.embed, state.number + 1)
+            vectors = self._now.vectors
+            vectors.rows(titles, self._now.embed, state.number + 1, limit=vectors.capacity)
             last = self.log.append([encode_record(product, entry) for product, entry in written])
             for product, entry in written:
                 state.apply(entry.number, product, entry)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 from trident.cluster.store import store_of
 from trident.errors import ConfigError
-from trident.generation.generation import list_generations, other_formats
+from trident.generation.generation import Generation, list_generations, other_formats
 from trident.generation.serials import generations_lock
 from trident.generation.staging import scratch_folder
 from trident.generation.state import serving_folders
@@ -15,7 +16,7 @@ from trident.journal.retention import cut_log
 from trident.server.runtime_repository import linked_generations
 
 
-def prune(generations: Path, *, keep: int) -> list[str]:
+def prune(generations: Path, *, keep: int, only: Callable[[Generation], bool] | None = None) -> list[str]:
     """Remove all but the newest generations and those that a server needs, and return the ids that were removed.
 
     Those that an earlier Trident made go too: nothing but a server that still has them loaded can use them. So does the
@@ -24,6 +25,7 @@ def prune(generations: Path, *, keep: int) -> list[str]:
     Args:
         generations: The folder of generations.
         keep: How many of the newest stay.
+        only: Says which are looked at; None: all, and those of other formats.
 
     Raises:
         ConfigError: If ``keep`` is less than 1.
@@ -37,7 +39,10 @@ def prune(generations: Path, *, keep: int) -> list[str]:
         for folder in serving_folders(generations):
             stack.enter_context(folder.lock())
         needed = protected_ids(generations)
-        old = [*other_formats(generations), *(found.folder for found in list_generations(generations)[:-keep])]
+        if only is None:
+            old = [*other_formats(generations), *(found.folder for found in list_generations(generations)[:-keep])]
+        else:
+            old = [found.folder for found in list_generations(generations) if only(found)][:-keep]
         removed = [path for path in old if path.name not in needed]
         stored = [each for each in list_generations(generations) if each.folder in removed and store_of(each)]
         if stored:

@@ -22,7 +22,7 @@ from trident.live.changed import SnapshotAttributes
 from trident.live.follower import Follower
 from trident.live.merging import Searched, nearest
 from trident.live.operations import Entry, Product, Tombstone, encode_record
-from trident.live.vectors import VectorFile
+from trident.live.vectors import VectorFile, rows_taken
 
 DIMENSION = 8
 BASE = {f"p{row}": f"title {row}" for row in range(60)}
@@ -193,10 +193,22 @@ def test_a_full_tail_says_what_to_do_and_keeps_the_last_snapshot(tmp_path):
     catalogue = Catalogue(tmp_path, capacity=2)
     catalogue.write(("a", titled("first")), ("b", titled("second")))
     check(catalogue)
-    catalogue.write(("c", titled("third")))
     with pytest.raises(FullError, match=r"the tail has 2 vectors and takes 2: run trident catalogue compact"):
+        catalogue.follower.vectors.rows(["third"], embed, 3, limit=catalogue.capacity)
+    assert catalogue.follower.vectors.used == 2
+    assert rows_taken(catalogue.follower.vectors.path) == (2, 2)
+
+
+def test_a_replay_may_exceed_the_limit_of_the_tail_as_a_rollback_past_a_compaction_does(tmp_path):
+    catalogue = Catalogue(tmp_path, capacity=2)
+    catalogue.write(*((f"n{number}", titled(f"new {number}")) for number in range(8)))
+    check(catalogue)
+    assert rows_taken(catalogue.follower.vectors.path) == (8, 2)
+    catalogue.write(("c", titled("one more")))
+    with pytest.raises(FullError, match=r"the tail has 8 vectors and takes 8: run trident catalogue compact"):
         catalogue.follower.catch_up()
-    assert catalogue.follower.snapshot.number == 2
+    assert catalogue.follower.snapshot.number == 8
+    assert rows_taken(tmp_path / "nowhere") == rows_taken(catalogue.folder.log / "0") == (0, 0)
 
 
 def test_a_log_that_does_not_reach_the_published_number_is_refused(tmp_path):

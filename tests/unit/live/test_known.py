@@ -13,6 +13,7 @@ from trident.journal.folder import LiveFolder
 from trident.journal.log import Log
 from trident.live.known import Knowledge, Known, known_at, position_of, save_known
 from trident.live.operations import Product, Tombstone, encode_record
+from trident.live.preparing import recover
 
 
 @pytest.fixture
@@ -102,3 +103,20 @@ def test_what_is_known_is_forgotten_after_a_while_and_the_number_stays(tmp_path)
     }
     save_known(known, tmp_path / "known.jsonl")
     assert (tmp_path / "known.jsonl").read_text().splitlines()[0] == '{"forgotten": 1}'
+
+
+def test_a_generation_that_was_exported_without_the_log_after_it_began_is_refused(tmp_path):
+    folder = LiveFolder.of(tmp_path)
+    for name in ("before", "later"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "before" / "manifest.json").touch()
+    assert recover(folder) == 0
+    assert position_of(tmp_path, None) == position_of(tmp_path, 0), "the log is there and has nothing yet"
+    log = Log.open(folder.log)
+    log.append([encode_record("a", Product(title="a", attributes={}))])
+    log.close()
+    (tmp_path / "later" / "manifest.json").touch()
+    assert recover(folder) == 1
+    assert folder.start_of(None, "before") == 0
+    with pytest.raises(LogError, match=r"generation later is not of the log .*: it was exported without it, after the"):
+        folder.start_of(None, "later")

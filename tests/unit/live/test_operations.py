@@ -51,6 +51,10 @@ def upsert(**more: object) -> dict[str, object]:
         ([upsert(attributes={"prise": 1})], r"the catalogue has no field 'prise' \(did you mean 'price'\?\)"),
         ([upsert(attributes={"brand": 5})], "product '1': brand is a keyword and takes a text, got 5"),
         ([upsert(attributes={"": 1})], "the catalogue has no field ''"),
+        (
+            [upsert(attributes={"brand": "\ud800"})],
+            "attributes must be text in Unicode, got a half of a surrogate pair",
+        ),
         ([upsert(attributes=[1])], r"attributes must be an object, got \[1\]"),
         ([upsert(attributes={"text": "x" * 70_000})], "attributes must be at most 65,536 bytes of JSON, got more"),
         ([{"op": "update", "id": "1"}], "product '1': update must have attributes to change, got none"),
