@@ -62,8 +62,8 @@ check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflo
 	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
 	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run
 	$(BIN)/hadolint Dockerfile.triton
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
-	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml deploy/compose-store.yaml
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml deploy/kubernetes-store.yaml
 	@if command -v promtool >/dev/null; then \
 		promtool check rules deploy/prometheus/trident-alerts.yml && \
 		promtool test rules deploy/prometheus/trident-alerts-test.yml; else \
