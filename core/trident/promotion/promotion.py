@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trident.cluster.store import store_of
 from trident.errors import ConfigError, GenerationError, ServerError, TridentError
 from trident.generation.generation import Generation, generation_by_id
 from trident.generation.state import HistoryEvent
@@ -18,6 +19,7 @@ from trident.probe.golden_check import answering_generation
 from trident.probe.running import RunningServer, find_running
 from trident.promotion.switching import switch, unload_others
 from trident.quality.gate_report import GateError
+from trident.server.live_serving import require_no_log_beyond
 from trident.server.runtime_repository import check_configuration, check_identities
 from trident.server.serving import require_stored
 
@@ -171,8 +173,10 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
         raise GenerationError(f"generation {candidate.id} is serving already")
     candidate.verify_files()
     check_identities(candidate)
-    require_stored(candidate)
     record = running.record
+    require_stored(candidate, cache=record.cache)
+    if not record.live and store_of(serving) is not None:  # which has what came since; the candidate may not
+        require_no_log_beyond(running.generations, candidate)
     check_configuration(running.folder.models, candidate, variant=record.variant, tuning=record.tuning)
     return candidate
 

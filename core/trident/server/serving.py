@@ -124,13 +124,19 @@ def prepare(generations: Path, generation: str | None = None, *, http_port: int 
     return found
 
 
-def require_stored(generation: Generation) -> None:
-    """Raise if a generation's products are to be in a store, and are not.
+def require_stored(generation: Generation, *, cache: bool) -> None:
+    """Raise if a generation's products are to be in a store, and are not, or answers from there would be kept.
 
     Raises:
         StoreError: If the store is away, or lacks some.
+        ConfigError: If answers are cached.
     """
     if store_of(generation) is not None:
+        if cache:
+            raise ConfigError(
+                f"--cache and a store exclude each other (generation {generation.id}): the response cache does not see "
+                "what another server wrote; serve it without --cache"
+            )
         from trident.cluster.loaded import require_loaded  # a store's client is an extra
 
         require_loaded(generation)
@@ -151,7 +157,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()  # of one that was killed
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
-        require_stored(generation)
+        require_stored(generation, cache=options.cache)
         if options.follow:
             prepare_following(generations, generation, report=log.info)
         elif options.live:
