@@ -10,7 +10,7 @@ from trident.cluster.collection import StoredState
 from trident.cluster.connection import Connection
 from trident.cluster.loaded import MODEL, collections_of, stored_state
 from trident.cluster.loading import BATCH, ProductFiles, Progress, Sample, load, load_golden
-from trident.cluster.store import Store, generation_of, store_of
+from trident.cluster.store import LOAD_TIMEOUT_S, Store, generation_of, store_of
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import GenerationError, StoreError
 from trident.generation.generation import Generation, list_generations
@@ -39,7 +39,7 @@ def load_generation(
         )
     generation.check_files()
     products = files_of(generation)
-    connection = Connection(store)
+    connection = Connection(store.patient(LOAD_TIMEOUT_S))
     try:
         collection, golden = collections_of(connection, generation)
         if again:

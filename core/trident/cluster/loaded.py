@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from trident.attributes.schema import SCHEMA_FILE, Schema
 from trident.cluster.collection import Collection, StoredState
 from trident.cluster.connection import Connection
-from trident.cluster.store import Store, collection_of, golden_of, store_of
+from trident.cluster.store import (
+    LOAD_TIMEOUT_S,
+    WRITE_TIMEOUT_S,
+    Store,
+    collection_of,
+    golden_of,
+    store_of,
+)
 from trident.errors import StoreError
 from trident.generation.generation import Generation
 from trident.index.files import read_index_record
@@ -36,7 +43,7 @@ def stored_state(generation: Generation, store: Store) -> StoredState | None:
     Raises:
         StoreAwayError: If the store is away.
     """
-    connection = Connection(store)
+    connection = Connection(store.patient(WRITE_TIMEOUT_S))
     try:
         return collections_of(connection, generation)[0].state()
     finally:
@@ -74,7 +81,7 @@ def remove_collections(generations: Iterable[Generation]) -> list[str]:
         store = store_of(generation)
         if store is None:
             continue
-        connection = Connection(store)
+        connection = Connection(store.patient(LOAD_TIMEOUT_S))
         try:
             there = set(connection.collections())
             for name in (collection_of(generation.id), golden_of(generation.id)):

@@ -23,6 +23,7 @@ KEY = "TRIDENT_STORE_KEY"  # the engine's key; never in a file of ours
 PREFIX = "trident-"
 GOLDEN = "-golden"  # behind the name of the collection that answers golden queries
 TIMEOUTS_S = (0.1, 60.0)
+WRITE_TIMEOUT_S, LOAD_TIMEOUT_S = 10.0, 60.0  # of a write behind the log, and of a batch of a load, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,10 @@ class Store:
         for name, most in (("shards", 1000), ("replicas", 10), ("ef", 10_000), ("m", 512)):
             if not 1 <= getattr(self, name) <= most:
                 raise ConfigError(f"store.{name} must be 1 to {most:,}, got {getattr(self, name)}")
+
+    def patient(self, timeout_s: float) -> Store:
+        """Return the same store, for requests that may take longer than a search."""
+        return replace(self, timeout_s=max(self.timeout_s, timeout_s))
 
     def save(self, folder: Path) -> None:
         """Write ``store.json`` into a folder."""

@@ -18,7 +18,7 @@ from qdrant_client import models
 from trident.cluster.collection import Collection, StoredState
 from trident.cluster.connection import Connection
 from trident.cluster.points import NEW_ROWS, StoredProduct, gone_point, point_of
-from trident.cluster.store import collection_of, store_of
+from trident.cluster.store import WRITE_TIMEOUT_S, collection_of, store_of
 from trident.errors import AwayError, LogError, StoreError, TridentError, UnknownOutcomeError
 from trident.generation.generation import Generation, generation_by_id
 from trident.generation.holds import Position
@@ -63,7 +63,10 @@ class Projection:
         self._vectors, self._embed = vectors, embed
         self._index = VectorIndex.load(generation.version_folder(CATALOGUE_MODEL))
         self.collection = Collection(
-            Connection(store), collection_of(generation.id), base.schema, self._index.dimension
+            Connection(store.patient(WRITE_TIMEOUT_S)),
+            collection_of(generation.id),
+            base.schema,
+            self._index.dimension,
         )
         self._state()
 
