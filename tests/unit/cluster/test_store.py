@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from qdrant_client import models
 
 from trident.cluster.collection import Collection
 from trident.cluster.connection import Connection
@@ -111,6 +112,14 @@ def answering(status: int, text: str) -> Iterator[str]:
 def test_what_is_no_engine_is_told(status: int, text: str, kind: type[Exception], line: str) -> None:
     with answering(status, text) as address, pytest.raises(kind, match=line):
         Connection(Store(address=address))
+
+
+def test_as_many_answers_as_searches(files: Any) -> None:
+    said = '{"title": "qdrant", "version": "1.16.0", "result": [], "status": "ok", "time": 0}'
+    with answering(200, said) as address:
+        collection = Collection(Connection(Store(address=address)), "trident-x", files.attributes.schema, 8)
+        with pytest.raises(StoreError, match=r"^trident-x: 1 searches must be answered, got 0 answers$"):
+            collection.query([models.QueryRequest(query=[1.0], limit=1)])
 
 
 def test_who_is_away_or_silent_is_away_within_the_time(connection: Connection, stand_in: Any) -> None:

@@ -26,11 +26,14 @@ from trident.live.base import embedder
 from trident.live.preparing import recover
 from trident.live.projection import Projection, project
 from trident.live.writer import Writer, Written
+from trident.search.adapters import reason_of
+from trident.search.answering import Asked, answer_each
 from trident.search.catalogue_service import status_of
 from trident.search.opened import open_retriever
 from trident.search.options import SearchOptions, read_page
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Retriever
+from trident.search.searcher import Searcher
 
 Embed = Callable[[list[str]], np.ndarray]
 
@@ -144,6 +147,12 @@ def test_while_the_engine_is_away_nothing_is_written(
     assert writer.log.last == 0
     with pytest.raises(StoreAwayError, match="is away: products of trident-"):
         found(reader, embed, "Alba kettle red")
+    parts = Searcher.load(find_generation(writer._generations))
+    asked = [Asked([("alba rake", "query")], [SearchKnobs()]) for _ in range(3)]
+    answers = answer_each(Searcher(parts.tokenizer, parts.encoder, reader), asked, lambda *_: None)
+    assert {id(answer) for answer in answers} == {id(answers[0])}  # nobody waits for it a second time
+    assert isinstance(answers[0], StoreAwayError)
+    assert reason_of(answers[0]) == "away"
     with pytest.raises(StoreAwayError, match="is away"):
         remove_collections([find_generation(writer._generations)])
     assert [row["state"][:8] for row in overview(writer._generations)] == ["unknown:"]
