@@ -69,8 +69,8 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
     """
     models, control = running.folder.models, running.control
     live = LiveFolder.of(running.generations)
-    use_serial(models, candidate)
     with _brought_up(running, candidate) as catch_up, ExitStack() as undo:
+        use_serial(models, candidate)
         if candidate.serial not in linked_generations(models):
             undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
         load_components(running, candidate)
