@@ -192,10 +192,15 @@ class Clients:
             thread.join()
 
 
-def test_what_is_not_loaded_is_not_promoted(own: Any, leader: TritonServer) -> None:
+def test_what_is_not_loaded_is_not_promoted_and_no_reader_before_the_writer(
+    own: Any, leader: TritonServer, reader: TritonServer, writes: SearchClient
+) -> None:
     with pytest.raises(StoreError, match=rf"must have the 144 products of generation {own.b.id}, got 0: trident cl"):
         promote(own.folder, leader.config.http_port, own.b.id, PromoteOptions(), report=lambda _: None)
     load_generation(own.b)
+    written = writes.delete(["a0000"]).number
+    with pytest.raises(StoreError, match=rf"must go to number {written} in its store, as {own.a.id} does, got 0: prom"):
+        promote(own.folder, reader.config.http_port, own.b.id, PromoteOptions(), report=lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ INDEX_TYPES = {
     "boolean": models.PayloadSchemaType.BOOL,
 }
 FORMAT = 1
+REQUEST_BYTES = 24_000_000  # of an upsert; Qdrant takes 32 MiB unless it is told otherwise
+NUMBER_BYTES, PRODUCT_BYTES = 24, 70_000  # of a number of a vector as text, and of what else a product may have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +137,13 @@ class Collection:
             points: The last state of each product among the operations up to the number.
             number: Of the last of these operations.
         """
-        if points:
+        most = max(1, REQUEST_BYTES // (NUMBER_BYTES * self.dimension + PRODUCT_BYTES))
+        for start in range(0, len(points), most):
+            part = list(points[start : start + most])
             self._ask(
                 "writing",
-                lambda client: client.upsert(
-                    self.name, points=list(points), wait=True, ordering=self._order, update_filter=up_to(number)
+                lambda client, part=part: client.upsert(  # type: ignore[misc]
+                    self.name, points=part, wait=True, ordering=self._order, update_filter=up_to(number)
                 ),
             )
 

@@ -67,6 +67,24 @@ def require_loaded(generation: Generation) -> None:
         )
 
 
+def require_written(candidate: Generation, serving: Generation) -> None:
+    """Raise if the collection of one generation goes to a lower number of the log than that of another.
+
+    Raises:
+        StoreError: With both numbers.
+    """
+    numbers = []
+    for generation in (candidate, serving):
+        store = store_of(generation)
+        state = None if store is None else stored_state(generation, store)
+        numbers.append(0 if state is None else state.number)
+    if numbers[0] < numbers[1]:
+        raise StoreError(
+            f"generation {candidate.id} must go to number {numbers[1]:,} in its store, as {serving.id} does, got "
+            f"{numbers[0]:,}: promote the server that writes first"
+        )
+
+
 def remove_collections(generations: Iterable[Generation]) -> list[str]:
     """Remove the collections of generations that are to be removed, by their own names, and return these.
 

@@ -21,7 +21,7 @@ from trident.promotion.switching import switch, unload_others
 from trident.quality.gate_report import GateError
 from trident.server.live_serving import require_no_log_beyond
 from trident.server.runtime_repository import check_configuration, check_identities
-from trident.server.serving import require_stored
+from trident.server.serving import require_not_behind, require_stored
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +177,7 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
     require_stored(candidate, cache=record.cache)
     if not record.live and store_of(serving) is not None:  # which has what came since; the candidate may not
         require_no_log_beyond(running.generations, candidate)
+        require_not_behind(candidate, serving)
     check_configuration(running.folder.models, candidate, variant=record.variant, tuning=record.tuning)
     return candidate
 

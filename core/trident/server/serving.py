@@ -142,6 +142,18 @@ def require_stored(generation: Generation, *, cache: bool) -> None:
         require_loaded(generation)
 
 
+def require_not_behind(candidate: Generation, serving: Generation) -> None:
+    """Raise if what was written is in the store's collection of one generation, and not in that of another.
+
+    Raises:
+        StoreError: If the store is away, or lacks what was written.
+    """
+    if store_of(candidate) is not None:
+        from trident.cluster.loaded import require_written  # a store's client is an extra
+
+        require_written(candidate, serving)
+
+
 @contextmanager
 def serve(generation: Generation, generations: Path, options: ServeOptions) -> Iterator[TritonServer]:
     """Yield a running server that is ready to answer, and stop it at the end.
