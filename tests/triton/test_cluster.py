@@ -141,7 +141,7 @@ def test_an_engine_that_ends_is_said_in_time_and_loses_nothing(
         stand_in.kill()
         began = time.monotonic()
         with (
-            SearchClient(reader.urls.grpc, retries=0, timeout_s=30) as once,
+            SearchClient(reader.urls.grpc, timeout_s=30) as once,
             pytest.raises((ServerOverloadedError, ServerUnavailableError), match=r"the store http://.* is away"),
         ):
             once.search("borex novel 77")
@@ -198,7 +198,8 @@ def test_what_is_not_loaded_is_not_promoted_and_no_reader_before_the_writer(
     with pytest.raises(StoreError, match=rf"must have the 144 products of generation {own.b.id}, got 0: trident cl"):
         promote(own.folder, leader.config.http_port, own.b.id, PromoteOptions(), report=lambda _: None)
     load_generation(own.b)
-    written = writes.delete(["a0000"]).number
+    writes.upsert([{"id": "numbered", "title": "zzz"}])
+    written = writes.delete(["numbered"]).number
     with pytest.raises(StoreError, match=rf"must go to number {written} in its store, as {own.a.id} does, got 0: prom"):
         promote(own.folder, reader.config.http_port, own.b.id, PromoteOptions(), report=lambda _: None)
 
