@@ -17,8 +17,9 @@ BENCH_DIR ?= bench-output
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=
 PYTEST_ARGS ?=
-# Processes that run tests side by side; each computes on one thread.
-WORKERS ?= 2
+# Processes that run tests side by side; each computes on one thread. Tests of servers wait more than they compute: one
+# more than two cores have.
+WORKERS ?= 3
 # Of the long forms' randomness; empty: another one each time.
 SEED ?=
 
@@ -123,19 +124,15 @@ require-python:
 		echo "Trident needs Python 3.11 or 3.12, got '$(PYTHON)' (PYTHON): name another with 'make PYTHON=/path/to/python3.12'" >&2; exit 1; }
 
 # Installed again only when one of these is newer than the stamp.
-# The first line brings a copy of the client; whoever works on it wants the folder itself.
-INSTALL_CLIENT = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e ./client
-INSTALLED := pyproject.toml client/pyproject.toml hatch_build.py constraints.txt $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h kernels/src/index/*)
+INSTALLED := pyproject.toml client/pyproject.toml hatch_build.py constraints.txt scripts/install.sh $(wildcard kernels/*.toml kernels/*.py kernels/src/*.cpp kernels/src/*.h kernels/src/index/*)
 $(VENV)/.demo-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEMO_EXTRAS) (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEMO_EXTRAS)]' ./kernels
-	@$(INSTALL_CLIENT)
+	@PYTHON="$(BIN)/python" scripts/install.sh "$(DEMO_EXTRAS)"
 	@touch $@
 
 $(VENV)/.dev-installed: $(INSTALLED) | $(BIN)/python
 	@echo "installing into $(VENV): $(DEV_EXTRAS) (a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(DEV_EXTRAS)]' ./kernels
-	@$(INSTALL_CLIENT)
+	@PYTHON="$(BIN)/python" scripts/install.sh "$(DEV_EXTRAS)"
 	@touch $(VENV)/.demo-installed $@
 
 $(BIN)/python: | require-python

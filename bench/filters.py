@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes
@@ -195,6 +196,34 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def save_plot(found: dict[str, Any], path: Path) -> None:
+    """Draw recall and time against the share that passes, a colour for each kind of filter."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    recalls, times = figure.subplots(1, 2)
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for name, filters in found["filters"].items():
+        kinds.setdefault("range" if name.startswith("range") else name, []).extend(filters)
+    for number, (kind, filters) in enumerate(kinds.items()):
+        shares = [100 * each["share"] for each in filters]
+        colour = f"C{number}"
+        recalls.plot(shares, [each["recall_at_10"] for each in filters], "o", color=colour, label=kind, markersize=4)
+        times.plot(
+            shares, [each["evaluate_ms"] + each["found_ms"] for each in filters], "o", color=colour, markersize=4
+        )
+        times.plot(
+            shares, [each["evaluate_ms"] + each["exact_ms"] for each in filters], "x", color=colour, markersize=4
+        )
+    for axes in (recalls, times):
+        axes.set(xscale="log", xlabel="% of the products that pass")
+        axes.grid(visible=True, alpha=0.3)
+    recalls.axhline(0.98, color="grey", linestyle="--", linewidth=1)
+    recalls.set(ylabel="recall@10", ylim=(0.9, 1.005))
+    times.set(ylabel="ms with the filter (dot), exact over what passes (cross)", yscale="log")
+    recalls.legend(fontsize=7, loc="lower right")
+    figure.suptitle(f"{found['products']:,} products")
+    figure.savefig(path)
+
+
 def evaluated(count: int, seed: int) -> dict[str, Any]:
     """Return milliseconds to read and evaluate filters over made products."""
     draw = np.random.default_rng(seed)
@@ -236,11 +265,15 @@ def main() -> None:
     parser.add_argument("--queries", type=Path, help="pairs whose queries are asked")
     parser.add_argument("--vectors", type=Path, help="unit vectors (N, D) instead of a generation")
     parser.add_argument("--rows", type=int, default=100_000, help="of them that are searched")
+    parser.add_argument("--read", type=Path, help="a document that was printed before, instead of measuring")
     parser.add_argument("--table", action="store_true", help="print a table in Markdown instead")
+    parser.add_argument("--plot", type=Path, help="a picture of the grid, .svg")
     parser.add_argument("--evaluate", type=int, metavar="PRODUCTS", help="only evaluate filters over made products")
     parser.add_argument("--seed", type=int, default=31)
     options = parser.parse_args()
-    if options.evaluate:
+    if options.read:
+        found = json.loads(options.read.read_text(encoding="utf-8"))
+    elif options.evaluate:
         found = evaluated(options.evaluate, options.seed)
     elif options.generation and options.queries:
         found = searched(options.generation, options.queries, options.seed)
@@ -248,6 +281,8 @@ def main() -> None:
         found = built(options.vectors, options.rows, options.seed)
     else:
         parser.error("--generation and --queries, --vectors, or --evaluate, are needed")
+    if options.plot:
+        save_plot(found, options.plot)
     sys.stdout.write(table(found) if options.table else json.dumps(found, indent=2) + "\n")
 
 

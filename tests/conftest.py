@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,18 @@ from trident.attributes.schema import Field, FieldType, Schema
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import ENCODER_FOLDER, MANIFEST_FILE, Generation, find_generation, write_manifest
-from trident_export.config import ExportConfig
+from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
-from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
+from trident_train.recipe import (
+    DataRecipe,
+    LoraRecipe,
+    LossRecipe,
+    NegativesRecipe,
+    OptimizerRecipe,
+    SourceRecipe,
+    TrainRecipe,
+)
 from trident_train.run import train
 
 
@@ -44,7 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the seed of the long forms once, for every process that runs tests."""
+    """Choose the seed of the long forms once, for every process that runs tests; no framework phones home."""
+    os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
     if not os.environ.get("TRIDENT_TEST_SEED"):
         os.environ["TRIDENT_TEST_SEED"] = str(random.SystemRandom().randrange(2**31))
 
@@ -71,6 +82,32 @@ def loggers_as_they_were() -> Iterator[None]:
 def slow_seed() -> int:
     """Return the seed that a long form draws from; it stands at the head of the run."""
     return int(os.environ["TRIDENT_TEST_SEED"])
+
+
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Return what gives a folder that the first process of this run to ask makes, while others that ask wait.
+
+    Nobody writes below it: whoever serves or changes what is there takes a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made-once"
+    shared.mkdir(exist_ok=True)
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = shared / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed on the way
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 COLOURS = {"red": "crimson", "blue": "navy", "green": "olive", "black": "ebony", "white": "ivory", "steel": "chrome"}
@@ -103,9 +140,13 @@ def tiny_pairs() -> list[tuple[str, str, str, int]]:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(made_once: MadeOnce) -> Path:
     """Return the folder of a BERT with 2 layers of width 32, random weights from a fixed seed, and its tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny-bert")
+    torch.set_num_threads(1)  # the model is tiny: more threads only fight each other
+    return made_once("tiny-bert", _write_tiny_model)
+
+
+def _write_tiny_model(folder: Path) -> None:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,-/"
     words = {word.lower() for word in (*BRANDS, *THINGS, *COLOURS, *COLOURS.values())}
@@ -128,7 +169,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sep_token="[SEP]",
         mask_token="[MASK]",
     ).save_pretrained(str(folder))
-    torch.set_num_threads(1)  # the model is tiny: more threads only fight each other
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=tokenizer.get_vocab_size(),
@@ -141,7 +181,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         attention_probs_dropout_prob=0.0,
     )
     BertModel(config).save_pretrained(str(folder))
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -153,9 +192,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _write_csv(
-    path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]] | list[tuple[str, str, str, int]]
-) -> None:
+def _write_csv(path: Path, header: tuple[str, ...], rows: list[Any]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -185,19 +222,23 @@ def two_sources(tiny_data: Path) -> DataRecipe:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_recipe: TrainRecipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tiny_recipe: TrainRecipe, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the run folder of the tiny recipe."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train(tiny_recipe, folder)
-    return folder
+    made = made_once("tiny-run", lambda folder: train(tiny_recipe, folder))
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("runs") / "tiny"))
 
 
 @pytest.fixture(scope="session")
-def tiny_generations(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_generations(
+    tiny_run: Path, tiny_data: Path, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return a folder with one generation of the tiny run."""
-    folder = tmp_path_factory.mktemp("generations")
-    export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
-    return folder
+
+    def export(folder: Path) -> None:
+        export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
+
+    made = made_once("tiny-generations", export)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("generations") / "tiny"))
 
 
 @pytest.fixture(scope="session")
@@ -378,3 +419,25 @@ class DiskOrder:
 def disk(monkeypatch: pytest.MonkeyPatch) -> DiskOrder:
     """Return the record of what this test has the disk do."""
     return DiskOrder(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def two_stage_runs(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the runs of an encoder and of a reranker over the candidates that it finds."""
+    folder, loss = tmp_path_factory.mktemp("two-stages"), LossRecipe(name="listwise", hard_negatives=2)
+    data = replace(
+        tiny_recipe.data, validation_share=0.35, every_positive_known=True, catalogue=tiny_data / "products.csv"
+    )
+    lora, mined = LoraRecipe(targets=("all-linear",)), NegativesRecipe(mined=2, from_rank=1, to_rank=20)
+    train(replace(tiny_recipe, data=data, method="none"), folder / "encoder")
+    train(replace(tiny_recipe, data=data, stage="reranker", lora=lora, loss=loss, negatives=mined), folder / "reranker")
+    return [folder / "encoder", folder / "reranker"]
+
+
+@pytest.fixture(scope="session")
+def two_stages(two_stage_runs: list[Path], tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Generation:
+    """Return a generation with a second stage, on by default over 12 candidates."""
+    precision = PrecisionConfig(made=("int8",), overlap_target=0.5)
+    config = ExportConfig(threads=1, precision=precision, reranked=12, rerank=12)
+    order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path_factory.mktemp("reranked"), config)
+    return export_generation(replace(order, reranker=two_stage_runs[1]))

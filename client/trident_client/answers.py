@@ -37,10 +37,10 @@ def read_results(request: Request, answer: Answer) -> list[SearchResult]:
         count = int(tensors[COUNT][row, 0])
         columns = (tensors[name][row, :count] for name in (PRODUCT_ID, SCORE, TITLE))
         details = read_details(tensors[DETAILS][row, 0])
-        attributes = _attributes(details, count)
+        of_each = (_attributes(details, count), _probabilities(details, count))
         hits = tuple(
-            Hit(pid.decode(), float(score), title.decode(), own)
-            for pid, score, title, own in zip(*columns, attributes, strict=True)
+            Hit(pid.decode(), float(score), title.decode(), own, chance)
+            for pid, score, title, own, chance in zip(*columns, *of_each, strict=True)
         )
         results.append(
             SearchResult(
@@ -93,6 +93,14 @@ def _attributes(details: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     found = details.get("attributes", [{}] * count)
     if not isinstance(found, list) or len(found) != count or not all(isinstance(each, dict) for each in found):
         raise UnexpectedAnswerError(f"attributes of an answer must be one object a product, got {str(found)[:60]}")
+    return found
+
+
+def _probabilities(details: Mapping[str, Any], count: int) -> list[float | None]:
+    found = details.get("probability", [None] * count)
+    numbers = isinstance(found, list) and all(each is None or isinstance(each, int | float) for each in found)
+    if not numbers or len(found) != count:
+        raise UnexpectedAnswerError(f"probability of an answer must be one number a product, got {str(found)[:60]}")
     return found
 
 

@@ -85,6 +85,9 @@ class AsyncSearchClient(AsyncCatalogueCalls):
         group: str | None = None,
         offset: int = 0,
         like: str | None = None,
+        min_probability: float | None = None,
+        rerank: int | None = None,
+        rerank_budget_ms: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query; arguments and errors are those of ``SearchClient.search``."""
@@ -99,6 +102,9 @@ class AsyncSearchClient(AsyncCatalogueCalls):
             group=group,
             offset=offset,
             like=like,
+            min_probability=min_probability,
+            rerank=rerank,
+            rerank_budget_ms=rerank_budget_ms,
             options=options,
         )
         request = search_requests([query], wanted)[0]

@@ -101,6 +101,9 @@ class SearchClient(CatalogueCalls):
         group: str | None = None,
         offset: int = 0,
         like: str | None = None,
+        min_probability: float | None = None,
+        rerank: int | None = None,
+        rerank_budget_ms: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query, or for what stands instead of one.
@@ -118,6 +121,9 @@ class SearchClient(CatalogueCalls):
             group: An attribute of which each value gets one product.
             offset: Products left out at the front: the next page.
             like: A product's id instead of a query.
+            min_probability: Products that are less likely relevant are left out, 0 to 1; needs a calibration.
+            rerank: The best so many are put in order by the reranker, 0 to 200; None: as many as the generation says.
+            rerank_budget_ms: Milliseconds for that, > 0; what is not scored by then keeps its place.
             options: What the generation in service knows beyond these, by name; an unknown name is refused.
 
         Raises:
@@ -139,6 +145,9 @@ class SearchClient(CatalogueCalls):
             group=group,
             offset=offset,
             like=like,
+            min_probability=min_probability,
+            rerank=rerank,
+            rerank_budget_ms=rerank_budget_ms,
             options=options,
         )
         request = search_requests([query], wanted)[0]

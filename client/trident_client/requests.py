@@ -56,6 +56,12 @@ class Request:
     may_repeat: bool = True
 
 
+NAMED_OPTIONS = (
+    *("filter", "fields", "facets", "sort", "group", "like"),
+    *("min_probability", "rerank", "rerank_budget_ms"),
+)  # keys of the options that are arguments of a search too, beside the offset
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What is wanted of a search, as the arguments of ``SearchClient.search``."""
@@ -70,6 +76,9 @@ class Wanted:
     group: str | None = None
     offset: int = 0
     like: str | None = None
+    min_probability: float | None = None
+    rerank: int | None = None
+    rerank_budget_ms: float | None = None
     options: Mapping[str, Any] | None = None
 
     def all_options(self) -> Any:
@@ -78,7 +87,7 @@ class Wanted:
         Raises:
             InvalidRequestError: If something is given both ways.
         """
-        named = {name: getattr(self, name) for name in ("filter", "fields", "facets", "sort", "group", "like")}
+        named = {name: getattr(self, name) for name in NAMED_OPTIONS}
         return options_of(self.options, {**named, "offset": self.offset or None})
 
 

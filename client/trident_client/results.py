@@ -11,13 +11,15 @@ from typing import Any
 class Hit:
     """A product that was found; ``score`` is the cosine of query and product, -1 to 1; 0 where there is no query.
 
-    ``attributes`` are the ``fields`` that were asked for, None where the product has no such value.
+    ``attributes`` are the ``fields`` that were asked for, None where the product has no such value. ``probability`` is
+    the chance that the product is relevant; None where the generation has no calibration.
     """
 
     product_id: str
     score: float
     title: str
     attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    probability: float | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from trident.errors import ConfigError
 from trident.generation.plan import Library
 from trident.index.index import IndexConfig
 from trident.quality.config import GateConfig
+from trident.search.options import RERANK_MAX
 from trident_export.engine.engine import EngineOptions
 
 LowPrecision = Literal["fp16", "int8"]
@@ -58,6 +59,12 @@ class ExportConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     exact_up_to: int | None = None  # different vectors that are all compared; None: 50,000, or more as measured
     recall_target: float = 0.99  # recall@10 of the graph, against exact search; the shallowest that reaches it is taken
+    judged_queries: int = 500  # of validation, and held-out ones, whose candidates calibrate and judge what ranks them
+    reranked: int = 20  # candidates of each that a reranker is judged by, and gets where it is on
+    rerank: int | None = None  # where a request does not say; None: ``reranked`` if validation queries gain, else 0
+    trees: bool = False  # fitted over what the stages say, and served where validation queries gain; needs LightGBM
+    rerank_budget_ms: float | None = None  # milliseconds that they may take then; None: all they need
+    reuse_graph: bool = True  # of an encoder that was exported before, from the cache; it is proven again all the same
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
     encoding: str | None = None  # of the catalogue where it is text; None: UTF-8
@@ -74,11 +81,22 @@ class ExportConfig:
             raise ConfigError(f"exact_up_to must be >= 0 vectors, got {self.exact_up_to}")
         if self.threads < 1:
             raise ConfigError(f"threads must be >= 1, got {self.threads}")
+        self._check_ranking()
         if self.engine.library is not None and self.engine.precision not in ("fp32", *self.precision.made):
             raise ConfigError(
                 f"precision.made must hold {self.engine.precision}, which the engine is built from, "
                 f"got {self.precision.made}"
             )
+
+    def _check_ranking(self) -> None:
+        if self.judged_queries < 1:
+            raise ConfigError(f"judged_queries must be >= 1, got {self.judged_queries}")
+        if not 1 <= self.reranked <= RERANK_MAX:
+            raise ConfigError(f"reranked must be 1 to {RERANK_MAX} candidates, got {self.reranked}")
+        if self.rerank is not None and not 0 <= self.rerank <= RERANK_MAX:
+            raise ConfigError(f"rerank must be 0 to {RERANK_MAX} candidates, got {self.rerank}")
+        if self.rerank_budget_ms is not None and not 0 < self.rerank_budget_ms < float("inf"):
+            raise ConfigError(f"rerank_budget_ms must be above 0 milliseconds, got {self.rerank_budget_ms}")
 
     def reading(self) -> Reading:
         """Return how the catalogue is read."""

@@ -20,10 +20,14 @@ from trident.generation.generation import GOLDEN_FILE, REPOSITORY_FOLDER, Identi
 from trident.generation.plan import PlanManifest
 from trident.index.files import CUTS_FILE
 from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE
+from trident.ranking.calibration import CALIBRATION_FILE
+from trident.ranking.trees import TREES_FILE
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import assemble, template_folder
 from trident_export.stages.encoder import Encoder
+
+OPTIONAL_FILES = {"calibration": CALIBRATION_FILE, "trees": TREES_FILE}  # of the retriever, by part
 
 
 def part_hashes(
@@ -47,6 +51,7 @@ def part_hashes(
         "catalogue": file_sha256(parts / CATALOGUE_FILE),
         "attributes": file_sha256(parts / ARRAYS_FILE),
         "attributes/schema": file_sha256(parts / SCHEMA_FILE),
+        **{name: file_sha256(parts / file) for name, file in OPTIONAL_FILES.items() if (parts / file).is_file()},
         **_live_parts(job),
         **({} if job.config.store is None else {"store": STORE_KIND}),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
@@ -73,6 +78,9 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
                 path.rename(folders["encoder"] / path.name)
     for name in (CATALOGUE_FILE, ARRAYS_FILE, SCHEMA_FILE):
         (parts / name).rename(folders["retriever"] / name)
+    for name in OPTIONAL_FILES.values():
+        if (parts / name).is_file():
+            (parts / name).rename(folders["retriever"] / name)
     if job.position is not None:
         (parts / KNOWN_FILE).rename(folders[CATALOGUE_MODEL] / KNOWN_FILE)
     if job.config.store is not None:

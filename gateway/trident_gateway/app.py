@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -16,10 +15,16 @@ from trident_client import AsyncSearchClient, ClientError
 from trident_gateway.config import GatewayConfig
 from trident_gateway.embeddings import answer_of, texts_of
 from trident_gateway.errors import RETRY_AFTER, of_client, refusal
-from trident_gateway.forms import PRODUCT_MODEL, QUERY_MODEL, Embeddings, EmbeddingsForm, Found, SearchForm
+from trident_gateway.forms import PRODUCT_MODEL, QUERY_MODEL, Embeddings, EmbeddingsForm, Found, Refused, SearchForm
 from trident_gateway.gates import KeyGate, SizeGate
+from trident_gateway.pages import add_page
+from trident_gateway.searching import timed_search
 
 SHOWN = 3  # of what is wrong with a request
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Refused, "description": "What is wrong with the request, in a sentence"},
+    "5XX": {"model": Refused, "description": "What is wrong with the server, in a sentence"},
+}
 
 
 def create_app(config: GatewayConfig) -> FastAPI:
@@ -28,20 +33,23 @@ def create_app(config: GatewayConfig) -> FastAPI:
     Raises:
         InvalidRequestError: If the server's address breaks a rule.
     """
-    client = AsyncSearchClient(
-        config.url, timeout_s=config.timeout_s, tls=config.tls, behaviour=config.behaviour
-    )  # opens nothing until it is asked
+    client = _client(config, config.url)
+    other = None if config.other_url is None else _client(config, config.other_url)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await client.close()
+        for each in (client, other):
+            if each is not None:
+                await each.close()
 
     # Its pages would be put together from another host's scripts.
-    app = FastAPI(title="Trident", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Trident", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
     _add_errors(app)
     _add_searches(app, client)
     _add_embeddings(app, client, config)
+    if config.page:
+        add_page(app, client, other)
     app.add_middleware(SizeGate, max_body_bytes=config.max_body_bytes)
     if config.api_key is not None:
         app.add_middleware(KeyGate, api_key=config.api_key)
@@ -52,14 +60,18 @@ def create_app(config: GatewayConfig) -> FastAPI:
     return app
 
 
+def _client(config: GatewayConfig, url: str) -> AsyncSearchClient:
+    """Return a client, which opens nothing until it is asked."""
+    return AsyncSearchClient(url, timeout_s=config.timeout_s, tls=config.tls, behaviour=config.behaviour)
+
+
 def _add_searches(app: FastAPI, client: AsyncSearchClient) -> None:
     @app.post("/search", response_model=Found)
-    async def search(form: SearchForm) -> dict[str, Any]:
+    async def search(form: SearchForm, response: Response) -> dict[str, Any]:
         """Find products for a query."""
-        wanted = form.model_dump(exclude={"query"})
-        return dataclasses.asdict(await client.search(form.query, **wanted))
+        return await timed_search(client, form, response)
 
-    @app.get("/healthz")
+    @app.get("/healthz", responses={503: {"description": "It does not"}})
     async def healthz(response: Response) -> dict[str, Literal["ready", "not ready"]]:
         """Say whether the server answers searches."""
         if await client.is_ready():

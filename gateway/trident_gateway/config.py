@@ -20,6 +20,8 @@ class GatewayConfig:
         origins: Web origins whose pages may call; none by default.
         max_body_bytes: Of a request.
         max_texts: Of a request for embeddings.
+        page: Whether people find a page at ``/``.
+        other_url: Of another server, which the page compares with; None: none.
 
     Raises:
         ValueError: If a value breaks a rule.
@@ -33,9 +35,13 @@ class GatewayConfig:
     origins: tuple[str, ...] = ()
     max_body_bytes: int = 4 * 2**20
     max_texts: int = 2048
+    page: bool = False
+    other_url: str | None = None
 
     def __post_init__(self) -> None:
         """Check the rules."""
+        if self.other_url is not None and not self.page:
+            raise ValueError("another server is compared with on the page: other_url needs page")
         if self.api_key is not None and (not self.api_key.isascii() or len(self.api_key) < 16 or " " in self.api_key):
             raise ValueError("an API key must be 16 characters of ASCII or more, without blanks; got something else")
         for origin in self.origins:

@@ -31,6 +31,23 @@ class FoundHit(BaseModel):
     product_id: str
     score: float
     title: str
+    attributes: dict[str, Any] = Field(default_factory=dict)
+    probability: float | None = None
+
+
+class Attribute(BaseModel):
+    """An attribute of the catalogue; ``counted`` are those whose values can be filtered and counted."""
+
+    name: str
+    counted: bool
+
+
+class About(BaseModel):
+    """What the page can show: attributes, another server to compare with, completions."""
+
+    attributes: list[Attribute]
+    compares: bool
+    suggests: bool
 
 
 class Found(BaseModel):
@@ -76,3 +93,18 @@ class Embeddings(BaseModel):
     data: list[Embedding]
     model: str
     usage: Usage
+
+
+class Fault(BaseModel):
+    """What is wrong, in one sentence."""
+
+    message: str
+    type: str
+    code: int
+    param: str | None = None
+
+
+class Refused(BaseModel):
+    """A reply that is no answer."""
+
+    error: Fault

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from trident_gateway.errors import refusal
 
 OPEN = ("/healthz",)  # a load balancer has no key
+PAGE = ("/", "/page/")  # nor has a browser that is shown the page, which then asks for it
 
 
 class SizeGate:
@@ -62,7 +63,8 @@ class KeyGate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
+        path = scope.get("path", "")
+        if scope["type"] == "http" and path not in OPEN and path != PAGE[0] and not path.startswith(PAGE[1]):
             headers = Headers(scope=scope)
             sent = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
             if not hmac.compare_digest(sent.encode("utf-8", "replace"), self._key):

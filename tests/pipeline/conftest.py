@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,19 @@ def worse_run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def two_generations(
-    tiny_generations: Path, worse_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory
+    tiny_generations: Path,
+    worse_run: Path,
+    tiny_data: Path,
+    made_once: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Return a folder with the tiny generation, serial 1, and that of the worse run, serial 2."""
-    folder = Path(shutil.copytree(tiny_generations, tmp_path_factory.mktemp("two") / "generations"))
-    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
-    export_generation(ExportOrder(worse_run, tiny_data / "products.csv", folder, config, force="a worse one is needed"))
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(tiny_generations, folder)
+        config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+        catalogue = tiny_data / "products.csv"
+        export_generation(ExportOrder(worse_run, catalogue, folder, config, force="a worse one is needed"))
+
+    made = made_once("two-generations", make)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("two") / "generations"))

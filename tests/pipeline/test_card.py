@@ -265,26 +265,26 @@ def test_what_the_hub_says_becomes_one_line_with_a_remedy(uploaded: Path, tmp_pa
 
 
 def test_the_command_line_writes_the_folder(
-    tiny_run: Path, tmp_path: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+    tiny_run: Path, tmp_path: Path, run_warm: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    done = run_trident("push", tiny_run, "--folder", tmp_path / "upload", "--json")
+    done = run_warm("push", tiny_run, "--folder", tmp_path / "upload", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["files"] == {path.name: path.stat().st_size for path in (tmp_path / "upload").iterdir()}
     assert (document["repository"], document["commit_url"]) == (None, None)
     assert done.stderr == f"wrote {tmp_path / 'upload'}\n"
-    again = run_trident("push", tiny_run, "--folder", tmp_path / "upload")
+    again = run_warm("push", tiny_run, "--folder", tmp_path / "upload")
     assert (again.returncode, again.stdout) == (1, "")
     assert again.stderr.endswith("exists already: choose another --folder, or add --overwrite\n")
 
 
 def test_the_command_line_says_why_it_cannot_upload(
-    tiny_run: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+    tiny_run: Path, run_warm: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    nowhere = run_trident("push", tiny_run)
+    nowhere = run_warm("push", tiny_run)
     assert nowhere.returncode == 2
     assert nowhere.stderr == "trident: trident push needs --to OWNER/NAME, --folder DIR or both, got neither\n"
-    offline = run_trident("push", tiny_run, "--to", "shop/tiny")
+    offline = run_warm("push", tiny_run, "--to", "shop/tiny")
     assert (offline.returncode, offline.stdout, len(offline.stderr.splitlines())) == (1, "", 1)
     assert offline.stderr.startswith("trident: the hub at ")
     assert "unset HF_HUB_OFFLINE" in offline.stderr

@@ -45,7 +45,8 @@ for arguments in json.load(sys.stdin):
     sys.stdout.flush()
     for descriptor, stream in enumerate(own, start=1):
         os.dup2(stream, descriptor)
-    outcomes.append([status, *(os.pread(each.fileno(), 1 << 20, 0).decode() for each in streams)])
+    told = [os.pread(each.fileno(), 1 << 20, 0).decode() for each in streams]
+    outcomes.append([[status, *told], [name for name in ("torch", "transformers", "onnx") if name in sys.modules]])
 json.dump(outcomes, sys.stdout)
 """
 BARE = """
@@ -195,7 +196,7 @@ def test_refusals_are_one_line_and_leave_nothing(
         ((*train, "--set", f"base_model={tmp_path}/none"), 1, "is neither a folder nor pypi:PACKAGE, and the hub"),
         ((*train, "--set", "base_model=pypi:shop-nowhere"), 1, "is not installed: run pip install shop-nowhere"),
                 (("train", recipe, "--out", trained[0]), 1, "exists already: choose another --out, or add --overwrite"),
-        (("train", recipe, "--out", tmp_path / "file" / "run"), 1, "file cannot be written: "),
+        (("train", recipe, "--out", tmp_path / "file" / "run"), 1, "file is a file; name another place"),
         ((*evaluate, "none.csv"), 1, "file none.csv does not exist"),
         ((*evaluate, products), 1, "column 'query' is missing in"),
         ((*evaluate, pairs, "--split", "test"), 1, "has no split column to choose 'test' from"),
@@ -212,17 +213,24 @@ def test_refusals_are_one_line_and_leave_nothing(
         ((*train, "--set", "epochs"), 2, "--set takes key=value, got 'epochs'"),
         ((*train, "--set", "optimizer.epochs=many"), 2, "'optimizer.epochs' must be of type int, got 'many'"),
         ((*train, "--set", "optimizer.epochs=0"), 2, "optimizer.epochs must be >= 1, got 0"),
-        ((*train, "--set", 'lora.targets=["querry"]'), 2, "lora.targets: no linear layer is called 'querry'"),
         ((*evaluate, pairs, "--column", "product_title"), 2, "--column takes NAME=COLUMN, got 'product_title'"),
         ((*evaluate, pairs, "--column", "title=name"), 2, "unknown name 'title' (did you mean 'product_title'?)"),
         ((*evaluate, pairs, "--text", "query=x"), 2, "unknown key 'query'"),
         ((*evaluate, pairs, "--text", "query_template=query:"), 2, "query_template must contain {text} exactly once"),
         (("compare", tmp_path / "model"), 1, "is no run folder: it has no"),
+        (("embed", tmp_path / "model", "--catalogue", products, "--out", out), 1, "is no run folder: it has no base"),
+        (("embed", trained[0], "--catalogue", "none.csv", "--out", out), 1, "file none.csv does not exist"),
+        (("cross-validate", "none.toml", "--out", out), 2, "recipe none.toml does not exist"),
+        (("cross-validate", recipe, "--out", out, "--folds", "1"), 2, "cross-validation needs folds >= 2"),
+        (("cross-validate", recipe, "--out", tmp_path / "file" / "x"), 1, "file is a file; name another place"),
+        ((*export, products, "--vectors", tmp_path / "model"), 1, "model holds no embeddings: "),
         (("report", tmp_path / "model"), 1, "is no run folder: it has no"),
         (("push", trained[0]), 2, "--to"),
         ((*export, products, "--set", "index.eff=3"), 2, "unknown key 'index.eff' (did you mean 'ef'?)"),
         ((*export, products, "--set", "recall_target=2"), 2, "recall_target must be in (0, 1], got 2"),
         ((*export, products, "--set", "engine.library=rtx"), 2, "'engine.library' must be one of 'tensorrt', 'tens"),
+        # Last, since PyTorch says which layers there are; what is above is told before it is imported.
+        ((*train, "--set", 'lora.targets=["querry"]'), 2, "lora.targets: no linear layer is called 'querry'"),
     ]  # fmt: skip
     command_lines = [[*map(str, arguments)] for arguments, _, _ in expected]
     done = subprocess.run(
@@ -237,9 +245,11 @@ def test_refusals_are_one_line_and_leave_nothing(
     )
     assert done.returncode == 0, done.stderr
     wrong = []
-    for (arguments, status, part), outcome in zip(expected, json.loads(done.stdout), strict=True):
+    outcomes = json.loads(done.stdout)
+    for (arguments, status, part), (outcome, imported) in zip(expected, outcomes, strict=True):
         try:
             assert part in refusal(Outcome(*outcome), status)
+            assert imported == [] or "lora.targets" in part
         except AssertionError as error:
             wrong.append(f"{' '.join(map(str, arguments))}\n{outcome}\n{error}")
     assert not wrong, "\n\n".join(wrong)
@@ -335,10 +345,14 @@ def test_options_of_serve_are_checked_first(tmp_path: Path) -> None:
     [
         ("typer", ("--version",), "the command line needs typer: pip install 'trident-search[serve]'"),
         ("typer,rich", ("search", "sofa"), "the command line needs typer, rich: pip install 'trident-search[serve]'"),
-        ("torch", ("train", "x.toml", "--out", "x"), "needs torch: run pip install 'trident-search[train]'"),
-        ("onnx", ("export", "x", "--catalogue", "x", "--out", "x"), "run pip install 'trident-search[export]'"),
+        ("torch", ("train", "RECIPE", "--out", "x"), "needs torch: run pip install 'trident-search[train]'"),
+        ("onnx", ("export", "RUN", "--catalogue", "CATALOGUE", "--out", "x"), "pip install 'trident-search[export]'"),
         ("tritonclient", ("search", "sofa"), "needs tritonclient"),
     ],
 )  # fmt: skip
-def test_a_missing_extra_is_named(missing: str, arguments: tuple[str, ...], part: str) -> None:
-    assert part in refusal(run(*arguments, program=("-c", BARE, missing)), 1)
+def test_a_missing_extra_is_named(
+    missing: str, arguments: tuple[str, ...], part: str, recipe: Path, tiny_run: Path, tiny_data: Path
+) -> None:
+    given = {"RECIPE": recipe, "RUN": tiny_run, "CATALOGUE": tiny_data / "products.csv"}
+    words = [given.get(word, word) for word in arguments]
+    assert part in refusal(run(*words, program=("-c", BARE, missing)), 1)

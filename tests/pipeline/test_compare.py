@@ -126,7 +126,7 @@ def test_two_sources_and_a_catalogue_that_only_one_run_ranks(
     tiny_recipe: TrainRecipe,
     tiny_data: Path,
     tmp_path: Path,
-    run_trident: Callable[..., subprocess.CompletedProcess[str]],
+    run_warm: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     pairs, catalogue = str(tiny_data / "pairs.csv"), tiny_data / "products.csv"
     for name, ranked in (("judged", False), ("ranked", True)):
@@ -141,7 +141,7 @@ def test_two_sources_and_a_catalogue_that_only_one_run_ranks(
     assert [arm.catalogue is not None for arm in comparison.sources["one"]] == [True, True, True, False, True]
     assert not any(arm.catalogue for arm in comparison.sources["two"])
     assert comparison.costs[0].auc == pytest.approx(np.mean([arms[3].auc for arms in comparison.sources.values()]))
-    done = run_trident("compare", tmp_path / "judged", tmp_path / "ranked")
+    done = run_warm("compare", tmp_path / "judged", tmp_path / "ranked")
     one, two = done.stdout.split("held-out queries of two")
     assert "held-out queries of one" in one
     cells = [line.split("│")[6].strip() for line in one.splitlines() if line.count("│") > 8]  # catalogue NDCG@10
@@ -227,9 +227,9 @@ def test_other_plot_files_are_refused(runs: list[Path], tmp_path: Path) -> None:
 
 
 def test_the_command_prints_tables_and_draws(
-    runs: list[Path], tmp_path: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+    runs: list[Path], tmp_path: Path, run_warm: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    done = run_trident("compare", *runs, "--plot", tmp_path / "plot.svg")
+    done = run_warm("compare", *runs, "--plot", tmp_path / "plot.svg")
     assert done.returncode == 0, done.stderr
     lines = [" ".join(line.replace("│", " ").split()) for line in done.stdout.splitlines()]
     lora, full = auc_of(runs[0], "lora"), auc_of(runs[1], "full")
@@ -241,9 +241,9 @@ def test_the_command_prints_tables_and_draws(
 
 
 def test_the_command_prints_the_same_numbers_as_json(
-    runs: list[Path], run_trident: Callable[..., subprocess.CompletedProcess[str]]
+    runs: list[Path], run_warm: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    assert json.loads(run_trident("compare", *runs, "--json").stdout) == to_table(compare_runs(runs))
+    assert json.loads(run_warm("compare", *runs, "--json").stdout) == to_table(compare_runs(runs))
 
 
 def test_the_largest_batch_is_measured_under_the_limit(runs: list[Path]) -> None:

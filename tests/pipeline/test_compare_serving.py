@@ -141,13 +141,13 @@ def test_no_query_and_nothing_relevant_are_refused(sides: tuple[Generation, Gene
 
 
 def test_the_command_prints_tables_and_writes_one_page(
-    run_trident: Run, sides: tuple[Generation, Generation], two_generations: Path, tmp_path: Path
+    run_warm: Run, sides: tuple[Generation, Generation], two_generations: Path, tmp_path: Path
 ) -> None:
     queries, page = tmp_path / "queries.txt", tmp_path / "page.html"
     queries.write_text("crimson kettle\nnavy sofa\n<b>[/red] lamp\nnavy  SOFA\n")
     old, new = (side.id for side in sides)
     command = ("compare-serving", old, new, "--generations", two_generations, "--queries", queries, "--threads", "1")
-    done = run_trident(*command, "--html", page)
+    done = run_warm(*command, "--html", page)
     assert done.returncode == 0, done.stderr
     assert f"old {old}" in done.stdout
     assert "3 queries; " in done.stdout
@@ -160,11 +160,11 @@ def test_the_command_prints_tables_and_writes_one_page(
     assert "<b>[/red] lamp" not in source
     for words in (old, new, "<b>[/red] lamp", "Before", "After", "3 different queries from the file"):
         assert words in parsed.text
-    document: dict[str, Any] = json.loads(run_trident(*command, "--json").stdout)
+    document: dict[str, Any] = json.loads(run_warm(*command, "--json").stdout)
     assert (document["old"]["id"], document["new"]["serial"], document["queries"]) == (old, 2, 3)
     for product in (product for query in document["changed"] for product in query["old"] + query["new"]):
         assert product["title"] in parsed.text
-    by_pairs = run_trident(
+    by_pairs = run_warm(
         *("compare-serving", old, new, "--generations", two_generations, "--threads", "1", "--json"),
         *("--pairs", sides[0].folder / "test.parquet", "--html", page),
     )
@@ -185,11 +185,11 @@ def test_the_command_prints_tables_and_writes_one_page(
     ],
 )
 def test_what_the_command_refuses(
-    run_trident: Run, sides: tuple[Generation, Generation], two_generations: Path, arguments: tuple[str, ...],
+    run_warm: Run, sides: tuple[Generation, Generation], two_generations: Path, arguments: tuple[str, ...],
     status: int, message: str,
 ) -> None:  # fmt: skip
     old, new = (side.id for side in sides)
-    done = run_trident("compare-serving", old, new, "--generations", two_generations, *arguments)
+    done = run_warm("compare-serving", old, new, "--generations", two_generations, *arguments)
     assert (done.returncode, done.stdout) == (status, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr

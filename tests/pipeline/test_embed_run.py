@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,38 +21,23 @@ from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 
 
-def embed(run: Path, data: Path, out: Path, *, processes: int) -> dict[str, object]:
-    """Run ``trident embed`` in a number of processes, as torchrun starts them."""
-    launcher = ["-m", "trident"]
-    if processes > 1:
-        port = free_ports(1)[0]
-        launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}", *launcher]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    outcome = subprocess.run(
-        [
-            sys.executable,
-            *launcher,
-            "embed",
-            str(run),
-            "--catalogue",
-            str(data / "products.csv"),
-            "--out",
-            str(out),
-            "--json",
-        ],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    record: dict[str, object] = json.loads(outcome.stdout)  # one document, of the first process
-    return record
+def embed(run: Path, data: Path, out: Path) -> tuple[str, ...]:
+    """Return the arguments of ``trident embed``."""
+    return ("-m", "trident", "embed", str(run), "--catalogue", str(data / "products.csv"), "--out", str(out), "--json")
 
 
 @pytest.fixture(scope="module")
 def vectors(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vectors")
-    record = embed(tiny_run, tiny_data, folder, processes=2)
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_ports(1)[0]}")
+    outcome = subprocess.run(
+        [sys.executable, *launcher, *embed(tiny_run, tiny_data, folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    record: dict[str, object] = json.loads(outcome.stdout)  # one document, of the first process
     assert (record["processes"], record["products"], record["device"]) == (2, 144, "cpu")
     return folder
 
@@ -66,8 +52,11 @@ def export(run: Path, catalogue: Path, output: Path, vectors: Path) -> Generatio
     return export_generation(ExportOrder(run, catalogue, output, config, vectors=vectors))
 
 
-def test_two_processes_embed_what_one_does(tiny_run: Path, tiny_data: Path, vectors: Path, tmp_path: Path) -> None:
-    embed(tiny_run, tiny_data, tmp_path / "one", processes=1)
+def test_two_processes_embed_what_one_does(
+    tiny_run: Path, tiny_data: Path, vectors: Path, tmp_path: Path, warm_python: Any
+) -> None:
+    outcome = warm_python.run(*embed(tiny_run, tiny_data, tmp_path / "one"), ACCELERATE_USE_CPU="true")
+    assert outcome.returncode == 0, outcome.stderr
     one, two = np.load(tmp_path / "one" / "vectors.npy"), np.load(vectors / "vectors.npy")
     assert one.shape == (144, 32)
     np.testing.assert_allclose(two, one, atol=1e-6)

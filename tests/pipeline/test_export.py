@@ -35,22 +35,24 @@ from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.graphs.graph_file import check_graph
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
 from trident_export.job import ExportOrder
-from trident_export.judge.parity import ProbeTexts, prove_parity, torch_embeddings
+from trident_export.judge.parity import Expected, ProbeTexts, chosen_lengths, prove_parity, torch_embeddings
 from trident_export.merge.merge import load_backbone, merge, require_equal
 from trident_export.pipeline import export_generation
 from trident_export.progress_rows import Stage
 from trident_export.repository import render
 from trident_train.report.run_folder import load_run
 
+PLAIN = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+
 
 def export(
     run: Path,
     catalogue: Path,
     output: Path,
-    config: ExportConfig | None = None,
+    config: ExportConfig = PLAIN,
     report: Callable[[Stage], None] = lambda _: None,
 ) -> Generation:
-    return export_generation(ExportOrder(run, catalogue, output, config or ExportConfig(threads=1)), report=report)
+    return export_generation(ExportOrder(run, catalogue, output, config), report=report)
 
 
 @pytest.fixture
@@ -94,7 +96,9 @@ def test_merged_model_equals_base_plus_adapter_and_not_base(generation: Generati
     tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
     found = onnx_encoder.embed_ids(tokenizer.token_ids(texts, "query"), pad_id=tokenizer.pad_id)
     np.testing.assert_allclose(found, trained, atol=1e-5)
-    proof = prove_parity(onnx_encoder, partial(torch_embeddings, graph), ProbeTexts(tokenizer, texts, texts))
+    proof = prove_parity(
+        onnx_encoder, Expected(partial(torch_embeddings, graph), "PyTorch"), ProbeTexts(tokenizer, texts, texts)
+    )
     assert proof.smallest_cosine > 0.99999
 
 
@@ -123,7 +127,7 @@ def test_index_answers_like_exact_search(generation: Generation, tiny_data: Path
 
 def test_the_same_inputs_give_the_same_generation(generation: Generation, tiny_run: Path, tiny_data: Path) -> None:
     folder = generation.folder.parent
-    again = export(tiny_run, tiny_data / "products.csv", folder)
+    again = export(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1, reuse_graph=False))
     assert (again.id, again.serial) == (generation.id, generation.serial)
     assert len(list_generations(folder)) == 1
 
@@ -152,6 +156,21 @@ def test_an_adapter_whose_names_do_not_match_is_refused(run_copy: Path, tiny_dat
     assert not (tmp_path / "generations").exists()
 
 
+def test_a_reference_is_asked_once_for_each_batch(tokenizer: TextTokenizer) -> None:
+    asked = []
+    expected = Expected(lambda batch: asked.append(batch) or np.ones((len(batch.input_ids), 1)), "a reference")
+    one, other = tokenizer.encode(["red sofa"], "query"), tokenizer.encode(["blue sofa", "lamp"], "query")
+    for batch in (one, other, one, tokenizer.encode(["red sofa"], "query")):
+        assert len(expected(batch)) == len(batch.input_ids)
+    assert len(asked) == 2
+
+
+def test_lengths_are_chosen_where_vectors_begin_and_end() -> None:
+    assert chosen_lengths(3) == [1, 2, 3]
+    assert chosen_lengths(40) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40]
+    assert chosen_lengths(512)[-3:] == [497, 511, 512]
+
+
 def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) -> None:
     model = onnx.load(str(served(generation, "encoder") / "model.onnx"))
     largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
@@ -164,7 +183,7 @@ def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) 
     with pytest.raises(ExportError, match=r"must equal PyTorch with a cosine of at least 0\.99999, got"):
         prove_parity(
             OnnxEncoder.load(tmp_path / "model.onnx"),
-            partial(torch_embeddings, EncoderGraph(load_backbone(folder), contract)),
+            Expected(partial(torch_embeddings, EncoderGraph(load_backbone(folder), contract)), "PyTorch"),
             ProbeTexts(TextTokenizer.load(folder, contract), ["crimson kettle"], ["Alba sofa red"]),
         )
 
@@ -178,8 +197,9 @@ def test_a_graph_that_gives_no_number_breaks_parity(generation: Generation, tmp_
     folder = generation.folder / "encoder"
     tokenizer = TextTokenizer.load(folder, contract := TextContract.load(folder))
     graph, encoder = EncoderGraph(load_backbone(folder), contract), OnnxEncoder.load(tmp_path / "model.onnx")
+    expected = Expected(partial(torch_embeddings, graph), "PyTorch")
     with pytest.raises(ExportError, match=r"the ONNX graph must give finite values, got NaN or infinity for \(1, "):
-        prove_parity(encoder, partial(torch_embeddings, graph), ProbeTexts(tokenizer, ["sofa"], ["sofa"]))
+        prove_parity(encoder, expected, ProbeTexts(tokenizer, ["sofa"], ["sofa"]))
 
 
 def test_a_merge_that_rounds_too_much_is_refused(run_copy: Path, tmp_path: Path) -> None:
@@ -236,7 +256,7 @@ class StoppedError(Exception):
 def test_embeddings_are_of_one_export_at_a_time_and_the_next_one_goes_on(
     tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    output, config = tmp_path / "generations", ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    output, config = tmp_path / "generations", PLAIN
     rows: list[Stage] = []
 
     def stop(stage: Stage) -> None:
@@ -330,8 +350,7 @@ def test_another_base_is_refused(run_copy: Path, tmp_path: Path) -> None:
 
 def test_a_catalogue_of_one_product(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("product_id,product_title\nonly,red lamp\n", encoding="utf-8")
-    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
-    made = export_generation(ExportOrder(tiny_run, tmp_path / "one.csv", tmp_path / "generations", config))
+    made = export(tiny_run, tmp_path / "one.csv", tmp_path / "generations")
     assert made.manifest.products == 1
     hits = Searcher.load(made).search(["red lamp"])
     assert (hits.product_ids[0].tolist(), hits.titles[0, 0], hits.counts.tolist()) == (

@@ -18,20 +18,33 @@ STAGES = (
 # Where something begins to be kept: the first files, embeddings that outlive the export, the serial number, the last.
 FEW = ("merge", "catalogue", "repository", "gate")
 EXPORT = """
-import contextlib, os, signal, sys, threading
+import contextlib, os, signal, sys, threading, time
 from pathlib import Path
 import torch
-from trident_export.config import EngineConfig, ExportConfig
+from trident_export.config import EngineConfig, ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 torch.set_num_threads(1)
-config = ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx"))
-run, catalogue, output, last = sys.argv[1:]
+kind, run, catalogue, output, last = sys.argv[1:]
+config = {
+    "plain": ExportConfig(threads=1, precision=PrecisionConfig(made=())),
+    "graph": ExportConfig(threads=1, precision=PrecisionConfig(made=()), exact_up_to=1000),
+    "whole": ExportConfig(threads=1, engine=EngineConfig(library="tensorrt_rtx")),
+}[kind]
+embedded, took = [], []
 def end():
     os.kill(os.getpid(), signal.SIGKILL)
 def report(stage):
     if stage.stage == last:
         end()
+    if stage.stage == "catalogue":
+        embedded.append(time.monotonic())
+        if last.endswith(" s of the index"):
+            threading.Timer(float(last.split()[0]), end).start()
+    if stage.stage == "index":
+        took.append(time.monotonic() - embedded[0])
+        if last.endswith(" s of the index"):
+            end()
 @contextlib.contextmanager
 def embedding(total):
     left = [float(last.removesuffix(" products")) if last.endswith(" products") else float("inf")]
@@ -46,17 +59,20 @@ made = export_generation(
     ExportOrder(Path(run), Path(catalogue), Path(output), config), report=report, embedding=embedding
 )
 print(made.id, *(row["proof"] for row in made.manifest.stages if row["stage"] in ("catalogue", "index")), sep="; ")
+print(*took, file=sys.stderr)
 """
 
 
 @pytest.mark.parametrize(
-    "stages", [FEW, pytest.param(STAGES, id="every", marks=pytest.mark.slow)], ids=["few", "every"]
+    ("kind", "stages"),
+    [("plain", FEW), pytest.param("whole", STAGES, id="every", marks=pytest.mark.slow)],
+    ids=["few", "every"],
 )
 def test_a_kill_at_a_stage_boundary_leaves_nothing(
-    warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path, stages: tuple[str, ...]
+    warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path, kind: str, stages: tuple[str, ...]
 ) -> None:
     generations = tmp_path / "generations"
-    arguments = ("-c", EXPORT, tiny_run, tiny_data / "products.csv", generations)
+    arguments = ("-c", EXPORT, kind, tiny_run, tiny_data / "products.csv", generations)
     for stage in stages:
         killed = warm_python.run(*arguments, stage)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -75,7 +91,7 @@ def test_a_kill_at_any_moment_leaves_nothing(
     warm_python: Any, tiny_run: Path, tiny_data: Path, tmp_path: Path, slow_seed: int
 ) -> None:
     generations = tmp_path / "generations"
-    arguments = ("-c", EXPORT, tiny_run, tiny_data / "products.csv", generations)
+    arguments = ("-c", EXPORT, "whole", tiny_run, tiny_data / "products.csv", generations)
     moments = random.Random(slow_seed)
     killed = 0
     for _ in range(20):
@@ -99,9 +115,9 @@ def test_kills_while_embedding_lose_little_and_change_nothing(
     warm_python: Any, tiny_run: Path, tmp_path: Path, slow_seed: int
 ) -> None:
     catalogue = tmp_path / "products.csv"
-    rows = [f"{row},{'brass ' * (row % 7)}kettle {row}" for row in range(20_000)]
+    rows = [f"p{row},{'brass ' * (row % 7)}kettle {row}" for row in range(20_000)]
     catalogue.write_text("\n".join(["product_id,product_title", *rows]) + "\n", encoding="utf-8")
-    arguments = ("-c", EXPORT, tiny_run, catalogue)
+    arguments = ("-c", EXPORT, "whole", tiny_run, catalogue)
     whole = warm_python.run(*arguments, tmp_path / "whole", "none")
     assert whole.returncode == 0, whole.stderr
     moments = random.Random(slow_seed)
@@ -117,3 +133,26 @@ def test_kills_while_embedding_lose_little_and_change_nothing(
         whole.stdout.partition("; ")[0],
         whole.stdout.partition("; ")[2].partition("; ")[2],
     ), "the same bytes, and the same recall"
+
+
+@pytest.mark.slow
+def test_kills_while_the_index_is_built_change_nothing(
+    warm_python: Any, tiny_run: Path, tmp_path: Path, slow_seed: int
+) -> None:
+    catalogue = tmp_path / "products.csv"
+    words = ("brass", "oak", "wool", "kettle", "sofa", "lamp", "novel", "hose")
+    draw = random.Random(slow_seed)
+    rows = [f"p{row},{' '.join(draw.choices(words, k=6))} {row}" for row in range(20_000)]
+    catalogue.write_text("\n".join(["product_id,product_title", *rows]) + "\n", encoding="utf-8")
+    arguments = ("-c", EXPORT, "graph", tiny_run, catalogue)
+    whole = warm_python.run(*arguments, tmp_path / "whole", "none")
+    assert whole.returncode == 0, whole.stderr
+    took_s = float(whole.stderr.split()[-1])
+    for tenth in range(10):
+        moment = f"{took_s * (tenth + 0.5) / 10:.2f} s of the index"
+        killed = warm_python.run(*arguments, tmp_path / "generations", moment)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert list_generations(tmp_path / "generations") == []
+    done = warm_python.run(*arguments, tmp_path / "generations", "none")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == whole.stdout, "the same id, of the same graph, and the same recall"

@@ -276,10 +276,10 @@ def test_damaged_and_foreign_folders_are_refused(tiny_run: Path, tmp_path: Path)
 
 
 def test_the_command_makes_the_page_anew_and_writes_figures(
-    run: Path, tmp_path: Path, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+    run: Path, tmp_path: Path, run_warm: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     (run / "report.html").unlink(missing_ok=True)
-    done = run_trident("report", run, "--figures", tmp_path / "figures")
+    done = run_warm("report", run, "--figures", tmp_path / "figures")
     assert done.returncode == 0, done.stderr
     assert done.stderr == f"wrote {run / 'report.html'}\nwrote 5 figures into {tmp_path / 'figures'}\n"
     assert (run / "report.html").is_file()

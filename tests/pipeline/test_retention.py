@@ -82,9 +82,7 @@ def test_a_serial_number_is_given_once(five: list[Generation], tmp_path: Path) -
         assert next_serial(tmp_path) == 5  # what is there still counts
 
 
-def test_the_list_marks_what_is_damaged(
-    five: list[Generation], tmp_path: Path, run_trident: Callable[..., Any]
-) -> None:
+def test_the_list_marks_what_is_damaged(five: list[Generation], tmp_path: Path, run_warm: Callable[..., Any]) -> None:
     folder = ServingFolder.of(tmp_path, 8000)
     folder.path.mkdir(parents=True)
     folder.write_state(five[1].id, five[0].id)
@@ -95,12 +93,12 @@ def test_the_list_marks_what_is_damaged(
     assert [row.id for row in rows if row.serving] == [five[1].id]
     assert [row.id for row in rows if row.previous] == [five[0].id]
     assert not any(row.loaded for row in rows)  # no server runs
-    shown = run_trident("generations", "--generations", tmp_path)
+    shown = run_warm("generations", "--generations", tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "damaged" in shown.stdout
     shutil.rmtree(five[2].folder)
-    pruned = run_trident("generations", "--generations", tmp_path, "--prune", "--keep", "1", "--json")
+    pruned = run_warm("generations", "--generations", tmp_path, "--prune", "--keep", "1", "--json")
     assert json.loads(pruned.stdout)["removed"] == [five[3].id]
-    wrong = run_trident("generations", "--generations", tmp_path, "--prune")
+    wrong = run_warm("generations", "--generations", tmp_path, "--prune")
     assert wrong.returncode == 2
     assert "--prune and --keep N go together, got only one of them" in wrong.stderr

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from trident.generation.generation import Generation, find_generation, generation_by_id
+from trident.generation.generation import Generation, find_generation, generation_by_id, list_generations
 from trident.generation.state import ServingFolder
 from trident.promotion.promotion import PromoteOptions, promote, retire
 from trident.server.server import TritonServer, free_ports
@@ -31,17 +31,21 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
-def perf_analyzer() -> None:
+def perf_analyzer(made_once: Callable[..., Path]) -> None:
     """Set up perf_analyzer as ``make perf-analyzer`` does, which is quick when it is there; its message is ours."""
-    done = subprocess.run(
-        [REPOSITORY / "scripts" / "perf_analyzer.sh"],
-        env=os.environ | {"PYTHON": sys.executable},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
+
+    def set_up(_: Path) -> None:
+        done = subprocess.run(
+            [REPOSITORY / "scripts" / "perf_analyzer.sh"],
+            env=os.environ | {"PYTHON": sys.executable},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+
+    made_once("perf-analyzer", set_up)
 
 
 def start(generations: Path) -> Iterator[TritonServer]:
@@ -77,29 +81,39 @@ class Pair:
 
 
 @pytest.fixture(scope="session")
-def pair(tiny_run: Path, tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(
+    tiny_run: Path,
+    tiny_recipe: TrainRecipe,
+    tiny_data: Path,
+    made_once: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Pair:
     """Return the tiny run's generation and one of its base model as it comes, older first; with brands and stock."""
-    folder = tmp_path_factory.mktemp("pair")
-    base = folder / "run-base"
-    train(replace(tiny_recipe, method="none"), base)
-    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
-    made = []
-    for letter, run in (("b", base), ("a", tiny_run)):
-        catalogue = folder / f"products-{letter}.csv"
-        header, *rows = (tiny_data / "products.csv").read_text().splitlines()
-        lines = [f"{letter}{row},{('Alba', 'Borex')[number % 2]},{number % 7}" for number, row in enumerate(rows)]
-        catalogue.write_text("\n".join([f"{header},brand,stock", *lines]) + "\n")
-        made.append(export_generation(ExportOrder(run, catalogue, folder / "generations", config)))
-    return Pair(folder / "generations", a=made[1], b=made[0])
+
+    def make(folder: Path) -> None:
+        base = folder / "run-base"
+        train(replace(tiny_recipe, method="none"), base)
+        config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+        for letter, run in (("b", base), ("a", tiny_run)):
+            catalogue = folder / f"products-{letter}.csv"
+            header, *rows = (tiny_data / "products.csv").read_text().splitlines()
+            lines = [f"{letter}{row},{('Alba', 'Borex')[number % 2]},{number % 7}" for number, row in enumerate(rows)]
+            catalogue.write_text("\n".join([f"{header},brand,stock", *lines]) + "\n")
+            export_generation(ExportOrder(run, catalogue, folder / "generations", config))
+
+    made = made_once("pair", make) / "generations"
+    folder = Path(shutil.copytree(made, tmp_path_factory.mktemp("pair") / "generations"))
+    b, a = list_generations(folder)
+    return Pair(folder, a=a, b=b)
 
 
 @pytest.fixture(scope="session")
 def sample_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with every fourth product of the bundled sample, and the pairs that judge one of them."""
+    """Return a folder with every twelfth product of the bundled sample, and the pairs that judge one of them."""
     folder = tmp_path_factory.mktemp("data") / "sample"
     write_sample(folder)
     with (folder / "products.csv").open(newline="", encoding="utf-8") as file:
-        kept = {row["product_id"] for row in itertools.islice(csv.DictReader(file), 0, None, 4)}
+        kept = {row["product_id"] for row in itertools.islice(csv.DictReader(file), 0, None, 12)}
     for name in ("products.csv", "pairs.csv"):
         with (folder / name).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -124,7 +138,7 @@ def sample_generations(sample_data: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="session")
 def sample_server(sample_generations: Path) -> Iterator[TritonServer]:
-    """Return a server of the sample's generation: a thousand products, real queries of mixed length."""
+    """Return a server of the sample's generation: 320 products, real queries of mixed length."""
     yield from start(sample_generations)
 
 

@@ -31,9 +31,9 @@ def server_file(tiny_server, tiny_generations, tmp_path_factory) -> Path:
 
 
 def test_a_running_server_is_measured_by_both_protocols_and_by_rate(
-    run_trident, server_file, tiny_generations, tiny_data, tmp_path
+    run_warm, server_file, tiny_generations, tiny_data, tmp_path
 ):
-    done = run_trident(
+    done = run_warm(
         "bench", "--queries", tiny_data / "pairs.csv", "--generations", tiny_generations, "--server", server_file,
         "--protocol", "grpc", "--protocol", "http", "--clients", "1,4,8", "--rates", "30", *QUICK,
         "--plot", tmp_path / "plot.svg", "--out", tmp_path / "report.json", "--json",
@@ -73,13 +73,13 @@ def serving(generations: Path) -> set[Path]:
 
 @pytest.mark.parametrize(("at_least", "status"), [(0.0001, 0), (1000.0, 1)])
 def test_a_server_of_its_own_is_started_and_held_against_a_budget(
-    run_trident, tiny_generations, tiny_data, tmp_path, at_least, status
+    run_warm, tiny_generations, tiny_data, tmp_path, at_least, status
 ):
     budget = tmp_path / "budget.toml"
     bound = f'[[bound]]\nfigure = "throughput_ratio"\nprotocol = "grpc"\nclients = 2\nat_least = {at_least}\n'
     budget.write_text(f'tolerance = 0.1\ntaken = "never"\n{bound}')
     before = serving(tiny_generations)
-    done = run_trident(
+    done = run_warm(
         "bench", "--queries", tiny_data / "pairs.csv", "--generations", tiny_generations, "--clients", "2", *QUICK,
         "--budget", budget,
     )  # fmt: skip
@@ -95,11 +95,11 @@ def test_a_server_of_its_own_is_started_and_held_against_a_budget(
     assert serving(tiny_generations) == before  # it was stopped
 
 
-def test_a_yardstick_of_another_generation_is_refused(run_trident, server_file, tiny_generations, tiny_data):
+def test_a_yardstick_of_another_generation_is_refused(run_warm, server_file, tiny_generations, tiny_data):
     document = json.loads(server_file.read_text("utf-8"))
     other = server_file.with_name("other.json")
     other.write_text(json.dumps(document | {"generation": "0123456789abcdef"}))
-    done = run_trident(
+    done = run_warm(
         "bench", "--queries", tiny_data / "pairs.csv", "--generations", tiny_generations, "--server", other,
         "--generation", document["generation"],
     )  # fmt: skip

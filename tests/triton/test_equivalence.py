@@ -1,4 +1,4 @@
-"""The served pipeline against the same encoder and exact search in PyTorch and numpy, over a quarter of the sample."""
+"""The served pipeline against the same encoder and exact search in PyTorch and numpy, over a twelfth of the sample."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_the_metrics_say_how_far_writer_and_readers_are(client, live):
         assert time.monotonic() < deadline, lines
         time.sleep(0.5)
     others = ("tail", "tail_limit", "stopped", "gone_share", "log_bytes", "since_compaction_seconds")
-    others += ("compaction_failures", "operations_total", "answered_total", "answered_seconds_total")
+    others += ("follows", "compaction_failures", "operations_total", "answered_total", "answered_seconds_total")
     assert {name for name, _ in lines} == wanted | {f"trident_catalogue_{name}" for name in others}
     seconds = sum(float(value) for name, value in lines if name == "trident_catalogue_answered_seconds_total")
     operations = sum(float(value) for name, value in lines if name == "trident_catalogue_answered_total")

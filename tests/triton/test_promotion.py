@@ -112,11 +112,11 @@ def test_one_promotion_at_a_time(own: Any, port: int) -> None:
     assert check_serving(own.folder, f"127.0.0.1:{port}").generation == own.b.id
 
 
-def test_one_of_an_earlier_trident_is_not_promoted(run_trident: Callable[..., Any], own: Any, port: int) -> None:
+def test_one_of_an_earlier_trident_is_not_promoted(run_warm: Callable[..., Any], own: Any, port: int) -> None:
     manifest = own.b.folder / "manifest.json"
     written = manifest.read_text()
     manifest.write_text(json.dumps({**json.loads(written), "format": 1}))
-    refused = run_trident("promote", own.b.id, "--generations", own.folder, "--http-port", str(port))
+    refused = run_warm("promote", own.b.id, "--generations", own.folder, "--http-port", str(port))
     manifest.write_text(written)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.splitlines()[-1] == (
@@ -202,10 +202,10 @@ def test_another_version_than_the_generations_is_a_difference(server: TritonServ
 
 
 def test_verify_says_which_answers_are_wrong(
-    run_trident: Callable[..., Any], server: TritonServer, own: Any, port: int
+    run_warm: Callable[..., Any], server: TritonServer, own: Any, port: int
 ) -> None:
     options = ("--generations", own.folder, "--url", server.urls.http)
-    right = run_trident("verify", *options, "--json")
+    right = run_warm("verify", *options, "--json")
     assert right.returncode == 0
     assert json.loads(right.stdout) == {
         "generation": own.a.id,
@@ -220,22 +220,22 @@ def test_verify_says_which_answers_are_wrong(
     rows = json.loads(text)
     rows[0]["product_ids"].reverse()
     path.write_text(json.dumps(rows))
-    wrong = run_trident("verify", *options)
+    wrong = run_warm("verify", *options)
     path.write_text(text)
     assert wrong.returncode == 1
     assert f"'{rows[0]['query']}': place 1 must be product {rows[0]['product_ids'][0]}" in wrong.stderr
     assert wrong.stderr.splitlines()[-1].startswith(f"trident: the server at {server.urls.http} must answer the ")
-    assert run_trident("verify", "--generations", own.folder, "--url", "127.0.0.1:1").returncode == 1
+    assert run_warm("verify", "--generations", own.folder, "--url", "127.0.0.1:1").returncode == 1
 
 
-def test_the_command_line(run_trident: Callable[..., Any], server: TritonServer, own: Any, port: int) -> None:
+def test_the_command_line(run_warm: Callable[..., Any], server: TritonServer, own: Any, port: int) -> None:
     options = ("--generations", own.folder, "--http-port", str(port))
     forced = ("--force", "to see it", "--set", "gate.latency_ratio=1e-6", "--grace", "0")
-    made = run_trident("promote", own.b.id, *options, *forced, "--json", "--retain", "1")
+    made = run_warm("promote", own.b.id, *options, *forced, "--json", "--retain", "1")
     assert made.returncode == 0, made.stderr
     assert json.loads(made.stdout)["generation"] == own.b.id
     assert f"unloaded version {own.a.serial}" in made.stderr
-    listed = json.loads(run_trident("generations", *options, "--json").stdout)["generations"]
+    listed = json.loads(run_warm("generations", *options, "--json").stdout)["generations"]
     assert [(row["id"], row["serving"], row["previous"], row["loaded"]) for row in listed] == [
         (own.b.id, True, False, True),
         (own.a.id, False, True, False),  # kept, because it served before
@@ -246,22 +246,22 @@ def test_the_command_line(run_trident: Callable[..., Any], server: TritonServer,
     assert (judged["by"], judged["forced"], judged["passed"]) == ("promote", "to see it", False)
     assert [check["passed"] for check in judged["checks"] if check["name"] == "latency_ratio"] == [False]
     assert ServingFolder.of(own.folder, port).history()[-1].forced == "to see it"
-    back = run_trident("rollback", *options, "--grace", "0")
+    back = run_warm("rollback", *options, "--grace", "0")
     assert back.returncode == 0, back.stderr
     assert f"generation {own.a.id} serves, {own.b.id} did before: switched in " in back.stderr
-    table = run_trident("generations", *options).stdout
+    table = run_warm("generations", *options).stdout
     assert "serving, loaded" in table
-    shown = run_trident("search", "navy sofa", "--url", server.urls.grpc)
+    shown = run_warm("search", "navy sofa", "--url", server.urls.grpc)
     assert f"generation {own.a.id} (version {own.a.serial})" in shown.stderr
     own.b.verify_files()
 
 
 def test_the_command_line_shows_what_the_gate_measured(
-    run_trident: Callable[..., Any], server: TritonServer, own: Any, port: int
+    run_warm: Callable[..., Any], server: TritonServer, own: Any, port: int
 ) -> None:
     options = ("--generations", own.folder, "--http-port", str(port), "--set", "gate.latency_ratio=1e-6")
     judged = generation_by_id(own.folder, own.b.id).manifest.gate
-    refused = run_trident("promote", own.b.id, *options)
+    refused = run_warm("promote", own.b.id, *options)
     assert refused.returncode == 1
     assert refused.stdout == ""
     assert f"gate: generation {own.b.id} against {own.a.id}" in refused.stderr

@@ -142,8 +142,8 @@ QUICK = ("--window", "0.4", "--clients", "4", "--count", "40", "--knob", "index_
 
 
 @pytest.mark.usefixtures("perf_analyzer")
-def test_settings_are_searched_proven_and_written(run_trident, own_generations, tiny_data, tmp_path) -> None:
-    done = run_trident(
+def test_settings_are_searched_proven_and_written(run_warm, own_generations, tiny_data, tmp_path) -> None:
+    done = run_warm(
         "tune", "--queries", tiny_data / "pairs.csv", "--generations", own_generations, *QUICK, "--json",
         "--out", tmp_path / "report.json",
     )  # fmt: skip
@@ -170,10 +170,10 @@ def test_settings_are_searched_proven_and_written(run_trident, own_generations, 
 
 @pytest.mark.usefixtures("perf_analyzer")
 def test_a_bound_that_nothing_keeps_and_a_search_that_is_interrupted(
-    run_trident, own_generations, tiny_data, tmp_path
+    run_warm, own_generations, tiny_data, tmp_path
 ) -> None:
     given = ("tune", "--queries", tiny_data / "pairs.csv", "--generations", own_generations, *QUICK)
-    done = run_trident(*given, "--minutes", "0.01", "--p99-ms", "0.01")
+    done = run_warm(*given, "--minutes", "0.01", "--p99-ms", "0.01")
     assert done.returncode == 1
     assert "trident: no settings keep p99 within 0.01 ms: the lowest that was seen is " in done.stderr
     with (
@@ -202,10 +202,10 @@ def test_a_bound_that_nothing_keeps_and_a_search_that_is_interrupted(
     ],
 )
 def test_what_cannot_be_searched_is_refused_before_a_server_starts(
-    run_trident, own_generations, tiny_data, options, environment, status, message
+    run_warm, own_generations, tiny_data, options, environment, status, message
 ) -> None:
     given = ("tune", "--queries", tiny_data / "pairs.csv", "--generations", own_generations)
-    done = run_trident(*given, *options, **environment)
+    done = run_warm(*given, *options, **environment)
     assert done.returncode == status
     assert done.stderr.startswith(f"trident: {message}")
     assert len(done.stderr.splitlines()) == 1

@@ -48,7 +48,7 @@ DATA_FILES = {
         "model_repository/tokenizer/configs/torch.pbtxt"
     ),
     "trident_gpu": "py.typed",
-    "trident_gateway": "py.typed",
+    "trident_gateway": ("py.typed page/api.js page/facets.js page/hits.js page/index.html page/main.js page/page.css"),
     "trident_train": (
         "py.typed recipes/demo.toml recipes/esci-e5-large-v2.toml recipes/general.toml "
         "recipes/icecat.toml recipes/movies.toml report/templates/card.md.j2 report/templates/report.html.j2"

@@ -24,6 +24,7 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.errors import BenchError, ConfigError
 from trident.generation.generation import Generation, find_generation
 from trident.generation.staging import write_text
+from trident.search.options import RERANK
 
 NAME = "trident"
 PROTOCOLS = ("grpc", "http")
@@ -47,6 +48,7 @@ class BenchConfig:
     window_s: float = 5.0  # three of them a measurement; one for each batch size of the yardstick
     count: int = 10_000  # queries drawn at most
     mix: str = "distinct"
+    rerank: int | None = None  # candidates of the second stage; None: as many as the generation says
     batches: tuple[int, ...] = (1, 8, 32)  # of the yardstick
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))  # of the yardstick
 
@@ -133,13 +135,14 @@ def run_bench(
             f"the yardstick must be of the generation that is served, got {generation.id} where {attached.generation} "
             "is served: leave --generation out"
         )
-    yardstick = Yardstick.load(generation, threads=config.threads)
+    yardstick = Yardstick.load(generation, threads=config.threads, rerank=config.rerank)
     facts = machine_facts()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
         scratch = Path(folder)
         own = started(config.generations, generation.id, config.serve_options)
         served = attached or servers.enter_context(own)
-        input_file = write_tensor_input(queries, scratch / "queries.json")
+        options = None if config.rerank is None else json.dumps({RERANK: config.rerank})
+        input_file = write_tensor_input(queries, scratch / "queries.json", options=options)
         subjects = [_subject(served, protocol, input_file) for protocol in config.protocols]
         if peers is not None:
             subjects += servers.enter_context(peers(generation, queries, scratch))

@@ -51,6 +51,9 @@ def command(
     window: Annotated[float, typer.Option(help="Seconds of a window; a measurement is three.")] = 5.0,
     count: Count = 10_000,
     mix: Mix = "distinct",
+    rerank: Annotated[
+        int | None, typer.Option(help="Candidates of the second stage; else as many as the generation says.")
+    ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes of the yardstick.")] = "1,8,32",
     threads: Annotated[int | None, typer.Option(help="Of the yardstick; the cores by default.")] = None,
     budget: Annotated[Path | None, typer.Option(help="Bounds on ratios; exit status 1 when one is broken.")] = None,
@@ -77,6 +80,7 @@ def command(
         window_s=window,
         count=count,
         mix=mix,
+        rerank=rerank,
         batches=tuple(int(number) for number in _numbers(batches, "--batches", whole=True)),
         **given,
     )

@@ -23,12 +23,16 @@ from trident.commands.output import (
 from trident.config import to_table
 from trident.progress import progress_bar
 from trident.quality.gate_report import GateError
+from trident.rights import require_writable_folder
 
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder of trident train.")],
     catalogue: Annotated[Path, typer.Option(help="The products: product_id, product_title and whatever else.")],
     out: Annotated[Path, typer.Option(help="The folder of generations.")],
+    reranker: Annotated[
+        Path | None, typer.Option(help="A run folder of a reranker: the second stage.", show_default=False)
+    ] = None,
     vectors: Annotated[
         Path | None, typer.Option(help="Embeddings made by trident embed; otherwise made here.", show_default=False)
     ] = None,
@@ -58,8 +62,6 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Merge, convert, prove, embed, index, assemble and judge a generation; print its id."""
-    pipeline = need("export", "trident_export.pipeline")
-    quiet_transformers()
     job = need("export", "trident_export.job")
     parse_attributes = need("export", "trident.attributes.inference").parse_attributes
     named = [] if store is None else [f'store.address="{store}"']
@@ -67,10 +69,15 @@ def command(
     if attribute:
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
-    order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, holds=holds, force=force)
+    order = job.ExportOrder(run, catalogue, out, config, reranker=reranker, vectors=vectors, holds=holds, force=force)
+    require_writable_folder(out)
+    inputs = need("export", "trident_export.inputs").read_inputs(order)
+    pipeline = need("export", "trident_export.pipeline")  # now that what is asked for can be: it imports PyTorch
+    quiet_transformers()
     try:
         generation = pipeline.export_generation(
             order,
+            inputs=inputs,
             report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
             embedding=lambda total: progress_bar(messages, "embedding", total),
             building=lambda total: progress_bar(messages, "index", total),

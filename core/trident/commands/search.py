@@ -16,7 +16,7 @@ from trident.commands.output import compact, need, print_json, print_table, say
 from trident.commands.search_lines import answer_lines
 from trident.errors import ConfigError, ServerError
 
-SHOWN = ("attributes", "facets")  # of the details, in tables
+SHOWN = ("attributes", "facets", "probability")  # of the details, in tables
 LINES = "-"  # instead of a query
 STDIN = 0
 
@@ -56,6 +56,13 @@ def command(
     group: Annotated[str | None, typer.Option(metavar="NAME", help="An attribute: one product of each value.")] = None,
     offset: Annotated[int, typer.Option(help="Products left out at the front: the next page.")] = 0,
     like: Annotated[str | None, typer.Option(metavar="ID", help="Products like this one, instead of a query.")] = None,
+    min_probability: Annotated[
+        float | None, typer.Option(help="Leave out products that are less likely relevant, 0 to 1.")
+    ] = None,
+    rerank: Annotated[
+        int | None, typer.Option(help="Products that the reranker puts in order, 0 for none; else the generation's.")
+    ] = None,
+    rerank_budget: Annotated[float | None, typer.Option(metavar="MS", help="Milliseconds for that at most.")] = None,
     options: Annotated[
         str | None, typer.Option(metavar="JSON", help="What the generation knows beyond these: one JSON object.")
     ] = None,
@@ -86,9 +93,13 @@ def command(
                 "group": group,
                 "offset": offset,
                 "like": like,
+                "min_probability": min_probability,
+                "rerank": rerank,
+                "rerank_budget_ms": rerank_budget,
             }
             if query == LINES:
-                every = {**(more or {}), **{name: value for name, value in narrow.items() if value}}
+                given = {name: value for name, value in narrow.items() if value or (value == 0 and name != "offset")}
+                every = {**(more or {}), **given}
                 wanted_of_each = {"k": k, "ef": ef, "min_score": min_score, "options": every}
                 answer_lines(partial(_ask, client, wanted_of_each), STDIN)
                 return
@@ -110,13 +121,17 @@ def command(
 def _hit_table(query: str, result: Any, fields: list[str]) -> Table:
     table = Table(title=f'"{query}"' if query.strip() else None, title_justify="left")
     table.add_column("score", justify="right")
+    likely = any(hit.probability is not None for hit in result.hits)
+    if likely:
+        table.add_column("relevant", justify="right")
     table.add_column("product_id")
     table.add_column("title", overflow="fold")
     for name in fields:
         table.add_column(name, overflow="fold")
     for hit in result.hits:
         more = (_cell(hit.attributes.get(name)) for name in fields)
-        table.add_row(f"{hit.score:.4f}", hit.product_id, hit.title, *more)
+        chance = () if not likely else ("" if hit.probability is None else f"{hit.probability:.0%}",)
+        table.add_row(f"{hit.score:.4f}", *chance, hit.product_id, hit.title, *more)
     return table
 
 

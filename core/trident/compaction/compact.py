@@ -69,6 +69,7 @@ from trident.search.searcher import Searcher
 
 BUILT_BY_INDEX = "index/"  # parts of that prefix
 COMPACTED = "compacted"  # among a manifest's parents: the generation that it was made of
+KEPT_FIGURES = ("calibration", "reranked")  # of what is taken over: maps of scores, the second stage
 TOLERANCE = 1e-4  # of a cosine between the snapshot's answers and the new generation's
 
 Measure = Callable[[Pairs, ServedEncoder, TextTokenizer, VectorIndex, Catalogue], dict[str, Any]]
@@ -151,13 +152,15 @@ def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
         counted = [path for path in _index_files(part) if path.name != CUTS_FILE]  # which holds times
         hashes |= {f"{BUILT_BY_INDEX}{path.name}": file_sha256(path) for path in counted}
         identity = Identity.load(old.version_folder(CATALOGUE_MODEL))
-        renewed = Searcher(searcher.tokenizer, searcher.encoder, Retriever(index, plan.merged.catalogue, identity))
+        retriever = Retriever(index, plan.merged.catalogue, identity)
+        renewed = Searcher(searcher.tokenizer, searcher.encoder, retriever, searcher.second_stage)
         golden = renewed.answers([answer.query for answer in old.golden()])
         expected = _expected(plan, searcher, golden)
         _require_equal(expected, _by_comparing(index, plan, searcher, expected))
         _renew(made / GOLDEN_FILE, lambda path: save_golden(golden, path))
         pairs = read_pairs(made / TEST_PAIRS_FILE)
-        quality = makers.measure(pairs, searcher.encoder, searcher.tokenizer, index, plan.merged.catalogue)
+        quality = {name: old.manifest.quality[name] for name in KEPT_FIGURES if name in old.manifest.quality}
+        quality |= makers.measure(pairs, searcher.encoder, searcher.tokenizer, index, plan.merged.catalogue)
         hashes["catalogue"] = file_sha256(part / CATALOGUE_FILE)
         hashes["attributes"] = file_sha256(part / ARRAYS_FILE)
         hashes["attributes/schema"] = file_sha256(part / SCHEMA_FILE)

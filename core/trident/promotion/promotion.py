@@ -21,6 +21,7 @@ from trident.promotion.switching import switch, unload_others
 from trident.quality.gate_report import GateError
 from trident.server.live_serving import require_no_log_beyond
 from trident.server.runtime_repository import check_configuration, check_identities
+from trident.server.second_stage import require_second_stage
 from trident.server.serving import require_not_behind, require_stored
 
 log = logging.getLogger(__name__)
@@ -179,6 +180,7 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
         require_no_log_beyond(running.generations, candidate)
         require_not_behind(candidate, serving)
     check_configuration(running.folder.models, candidate, variant=record.variant, tuning=record.tuning)
+    require_second_stage(candidate, variant=record.variant, cache=record.cache)
     return candidate
 
 

@@ -16,6 +16,8 @@ from trident.quality.generation_scores import LoadedGeneration, distinct_queries
 from trident.quality.latency import latency_in_turns
 from trident.quality.metrics import Interval, catalogue_ndcg_by_query, ndcg_by_query, roc_auc
 from trident.quality.paired import mean_change, quality_change
+from trident.quality.reliability import brier_by_query, judged_candidates
+from trident.ranking.calibration import DENSE
 
 CHECKED_PRODUCTS = 128
 SMALLEST_COSINE = 0.999  # of a stored vector to the graph's: another machine sums in another order
@@ -53,6 +55,10 @@ def checks_against(new: LoadedGeneration, old: LoadedGeneration, config: GateCon
     except DataError as error:
         notes.append(f"quality over the catalogue was not compared: {error}")
         checks += _lost_catalogue_figures(new, old)
+    try:
+        checks += _calibration(new, old, pairs, queries, config)
+    except DataError as error:
+        notes.append(f"calibration was not compared: {error}")
     checks.append(_latency(new, old, queries, config))
     return checks, notes
 
@@ -126,9 +132,39 @@ def _catalogue_quality(
     relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
     if not new.catalogue.texts[0].rows_of(relevant):
         raise DataError("no relevant product of the held-out pairs is in the catalogue")
-    found = [catalogue_ndcg_by_query(pairs, side.hits(queries)) for side in (new, old)]
+    found = [catalogue_ndcg_by_query(pairs, side.ranked(queries)) for side in (new, old)]
     means = [_mean(each.values()) for each in found]
     return [_change("catalogue_ndcg_at_10", "NDCG@10 over the whole catalogue", mean_change(*found), means, config)]
+
+
+def _calibration(
+    new: LoadedGeneration, old: LoadedGeneration, pairs: Pairs, queries: list[str], config: GateConfig
+) -> list[GateCheck]:
+    """Return the checks of the probabilities: that they are still there, and no further from the truth.
+
+    Raises:
+        DataError: If there is nothing to compare.
+    """
+    maps = [side.searcher.retriever.calibration.of(DENSE) for side in (new, old)]
+    if maps[1] is None:
+        return []
+    if maps[0] is None:
+        rule = "the serving generation has probabilities, and so must the candidate: train with more validation queries"
+        return [GateCheck(name="calibration", rule=rule, value=0, bound=1, passed=False)]
+    known = bool(new.generation.manifest.quality["calibration"]["every_positive_known"])
+    found = [judged_candidates(pairs, side.hits(queries), every_positive_known=known) for side in (new, old)]
+    by_query = [
+        brier_by_query(each, each_map.probability(each.scores))
+        for each, each_map in zip(found, maps, strict=True)
+        if each_map is not None
+    ]
+    shared = sorted(by_query[0].keys() & by_query[1].keys())
+    if not shared:
+        raise DataError("no product that the generations find for a held-out query is judged")
+    new_values, old_values = ({query: -each[query] for query in shared} for each in by_query)  # higher is better
+    what = f"minus the squared error of probabilities, over {len(shared)} held-out queries,"
+    means = [_mean(each.values()) for each in (new_values, old_values)]
+    return [_change("calibration_brier", what, mean_change(new_values, old_values), means, config)]
 
 
 def _lost_catalogue_figures(new: LoadedGeneration, old: LoadedGeneration) -> list[GateCheck]:

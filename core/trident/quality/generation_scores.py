@@ -16,6 +16,7 @@ from trident.generation.generation import TEST_PAIRS_FILE, Generation
 from trident.generation.golden import GOLDEN_K
 from trident.index.exact_search import Neighbours
 from trident.index.index import VectorIndex
+from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
 
 
@@ -117,6 +118,17 @@ class LoadedGeneration:
                 for row, score in zip(found.rows[line].tolist(), found.scores[line].tolist(), strict=True)
             ]
             for line, query in enumerate(queries)
+        }
+
+    def ranked(self, queries: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
+        """Return (product id, minus its place) of the best products of each query, as a search answers."""
+        found = self.searcher.search(queries, [SearchKnobs(k=self.k)] * len(queries))
+        return {
+            query: [
+                (product.decode(), -float(place))
+                for place, product in enumerate(found.product_ids[row, : found.counts[row, 0]])
+            ]
+            for row, query in enumerate(queries)
         }
 
 

@@ -75,6 +75,8 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
     """
     if not requests:  # all were rejected
         return []
+    second = searcher.second_stage
+    since = None if second is None else second.reranker.now()  # budgets count from here
     ends = np.cumsum([len(asked.texts) for asked in requests]).tolist()
     places = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     embeddings = _embedded(searcher, [text for asked in requests for text in asked.texts])  # (B, D)
@@ -84,8 +86,12 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
         joined = np.concatenate([embeddings[places[row]] for row in searched])  # (S, D)
         knobs = [knob for row in searched for knob in requests[row].knobs]
         of_base = [not requests[row].is_live for row in searched for _ in requests[row].knobs]
-        hits = searcher.retriever.retrieve(joined, knobs, threads=threads, of_base=of_base)
+        wide = knobs if second is None else second.widened(knobs)
+        hits = searcher.retriever.retrieve(joined, wide, threads=threads, of_base=of_base)
         watch(joined, knobs, hits, [requests[row].is_live for row in searched for _ in requests[row].knobs])
+        if second is not None:
+            queries = [text for row in searched for text, _ in requests[row].texts]
+            hits = second.reranked(queries, knobs, hits, since=since, whole=of_base)
         start = 0
         for row in searched:
             wanted = requests[row].knobs

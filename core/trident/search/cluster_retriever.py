@@ -21,6 +21,7 @@ from trident.errors import DataError, StoreError
 from trident.generation.generation import Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import read_index_record
+from trident.ranking.calibration import Calibration
 from trident.search.cluster_pages import StorePage, StorePages, StoreQuery
 from trident.search.options import LIKE
 from trident.search.requests import SearchKnobs
@@ -38,11 +39,18 @@ class ClusterRetriever(Retriever):
         collection: Of the products.
         golden: Of copies of those that golden queries find.
         identity: Of the generation.
+        calibration: Of the generation; None: it has none.
     """
 
     is_local = False
 
-    def __init__(self, collection: Collection, golden: Collection, identity: Identity) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        golden: Collection,
+        identity: Identity,
+        calibration: Calibration | None = None,
+    ) -> None:
         """Hold the collection against the generation.
 
         Raises:
@@ -50,6 +58,7 @@ class ClusterRetriever(Retriever):
         """
         self.collection, self.golden, self.identity = collection, golden, identity
         self.attributes = Attributes(collection.schema, None, 0)
+        self.calibration = calibration or Calibration()
         self._state()
 
     @classmethod
@@ -59,7 +68,7 @@ class ClusterRetriever(Retriever):
         Raises:
             StoreError: If the store is away, or does not have the products.
             VectorIndexError: If the index is damaged, or of another encoder than the generation's.
-            GenerationError: If identity or schema are missing or damaged.
+            GenerationError: If identity, schema or calibration are missing or damaged.
         """
         identity = Identity.load(folder)
         check_encoder(folder, identity)
@@ -69,7 +78,7 @@ class ClusterRetriever(Retriever):
             Collection(connection, name, schema, dimension)
             for name in (collection_of(identity.id), golden_of(identity.id))
         )
-        return cls(collection, golden, identity)
+        return cls(collection, golden, identity, Calibration.load(folder, sha256=identity.calibration))
 
     @property
     def dimension(self) -> int:
@@ -112,10 +121,14 @@ class ClusterRetriever(Retriever):
             StoreAwayError: If the engine does not answer in time.
             StoreError: If it answers wrongly.
             VectorIndexError: If the embeddings have another width or are not of unit length.
-            DataError: If a product that others shall be like is not there, or a page is none that a store answers.
+            DataError: If a product that others shall be like is not there, a page is none that a store answers, or
+                there are no probabilities.
         """
+        floored = self.with_floors(knobs)
+        return self.told(self._found(embeddings, floored, [False] * len(knobs) if of_base is None else list(of_base)))
+
+    def _found(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], golden: list[bool]) -> Hits:
         check_unit_rows(embeddings, name="queries", dimension=self.dimension)
-        golden = [False] * len(knobs) if of_base is None else list(of_base)
         state = None if all(golden) else self._state()
         answers: list[StorePage | None] = [None] * len(knobs)
         for collection, is_golden in ((self.golden, True), (self.collection, False)):

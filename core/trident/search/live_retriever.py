@@ -161,6 +161,7 @@ class LiveRetriever(Retriever):
     def __init__(self, base: Retriever, follower: Follower) -> None:
         """Take the parts of the base over."""
         self.index, self.identity, self.attributes = base.index, base.identity, base.attributes
+        self.calibration = base.calibration
         self.product_ids, self.titles = base.product_ids, base.titles
         self.base, self.follower = base, follower
 

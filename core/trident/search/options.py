@@ -9,7 +9,7 @@ one that knows more keys can be promoted over one that knows fewer, and back.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,7 +24,9 @@ from trident.config import from_table
 from trident.errors import ConfigError, DataError, nearest
 from trident.search.tensors import K_MAX, OPTIONS, OPTIONS_MAX_BYTES
 
-FIELDS, OFFSET, LIKE = "fields", "offset", "like"
+FIELDS, OFFSET, LIKE, MIN_PROBABILITY = "fields", "offset", "like", "min_probability"
+RERANK, RERANK_BUDGET = "rerank", "rerank_budget_ms"
+RERANK_MAX = 200  # candidates
 SHOWN = 60  # characters of what cannot be read
 
 
@@ -42,6 +44,9 @@ class SearchOptions:
     group: Any = None  # an attribute, one product a value
     offset: int = 0  # products left out at the front, >= 0
     like: str | None = None  # a product's id instead of a query
+    min_probability: float | None = None  # products that are less likely relevant are left out, 0 to 1
+    rerank: int | None = None  # candidates that the second stage puts in order, 0: none; None: what the generation says
+    rerank_budget_ms: float | None = None  # milliseconds for that, > 0; None: what the generation says
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -49,8 +54,20 @@ class SearchOptions:
             raise ConfigError(f"'offset' must be >= 0, got {self.offset}")
         if self.like is not None and not self.like:
             raise ConfigError("'like' must be the id of a product, got ''")
+        if self.min_probability is not None and not 0 <= self.min_probability <= 1:  # NaN neither
+            raise ConfigError(f"'{MIN_PROBABILITY}' must be 0 to 1, got {self.min_probability}")
+        if self.rerank is not None and not 0 <= self.rerank <= RERANK_MAX:
+            raise ConfigError(f"'{RERANK}' must be 0 to {RERANK_MAX}, got {self.rerank}")
+        if self.rerank_budget_ms is not None and not 0 < self.rerank_budget_ms < float("inf"):
+            raise ConfigError(f"'{RERANK_BUDGET}' must be above 0 milliseconds, got {self.rerank_budget_ms}")
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the answer is a page: whether there is a key beside those of the ranking."""
+        return replace(self, **dict.fromkeys(OF_RANKING)) != NO_OPTIONS  # type: ignore[arg-type]
 
 
+OF_RANKING = (MIN_PROBABILITY, RERANK, RERANK_BUDGET)  # keys that are no page's: knobs of the search have their names
 NO_OPTIONS = SearchOptions()
 
 T = TypeVar("T")

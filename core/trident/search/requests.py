@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trident.attributes.attributes import NO_ATTRIBUTES, Attributes
 from trident.encoder.text import Side
 from trident.errors import DataError
-from trident.search.options import LIKE, NO_OPTIONS, Page, SearchOptions, read_options, read_page
+from trident.search.options import LIKE, NO_OPTIONS, OF_RANKING, Page, SearchOptions, read_options, read_page
 from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
 
 
@@ -24,6 +24,9 @@ class SearchKnobs:
     ef: int | None = None  # None: the index's own
     min_score: float | None = None  # None: everything
     page: Page | None = None  # None: the nearest products and nothing else
+    min_probability: float | None = None  # None: everything
+    rerank: int | None = None  # None: as many as the generation says
+    rerank_budget_ms: float | None = None  # None: what the generation says
 
 
 def read_texts(values: NDArray[np.object_], name: str = QUERY, *, may_be_empty: Sequence[bool] = ()) -> list[str]:
@@ -140,8 +143,12 @@ def read_knobs(tensors: KnobTensors, count: int, attributes: Attributes = NO_ATT
     if tensors.options is None and all(values is None for values in sent):
         return [SearchKnobs()] * count
     columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in sent]
-    pages = [None if each == NO_OPTIONS else read_page(each, attributes) for each in options]
-    return [_knobs(*row) for row in zip(*columns, pages, strict=True)]
+    pages = [read_page(each, attributes) if each.has_page else None for each in options]
+    knobs = [_knobs(*row) for row in zip(*columns, pages, strict=True)]
+    return [
+        each if said == NO_OPTIONS else replace(each, **{name: getattr(said, name) for name in OF_RANKING})
+        for each, said in zip(knobs, options, strict=True)
+    ]
 
 
 def _knobs(k: int | None, ef: int | None, min_score: float | None, page: Page | None) -> SearchKnobs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ from trident.generation.generation import IDENTITY_FILE, Identity
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import index_encoder
 from trident.index.index import VectorIndex
-from trident.search.options import LIKE
+from trident.ranking.calibration import DECIMALS, DENSE, Calibration
+from trident.search.options import LIKE, MIN_PROBABILITY, RERANK
 from trident.search.pages import PageAnswer, PageQuery, PageSearch
 from trident.search.products import GenerationProducts, Products
 from trident.search.requests import SearchKnobs
 from trident.search.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
 
 NOTHING_TO_SAY = b"{}"  # of an answer, in its details
+PROBABILITY = "probability"  # in details: of each product
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class Hits:
             self.ways[start:stop],
         )
 
+    def with_detail(self, name: str, values: Sequence[Any]) -> Hits:
+        """Return the hits with one more fact about each row in its details; None: there is none."""
+        details = self.details.copy()
+        for row, value in enumerate(values):
+            if value is not None:
+                text = json.dumps({name: value}, separators=(",", ":"), ensure_ascii=False).encode()
+                told = details[row, 0]
+                details[row, 0] = text if told == NOTHING_TO_SAY else told[:-1] + b"," + text[1:]
+        return replace(self, details=details)
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the output tensors of ``search``, without the generation, by name."""
         found = {PRODUCT_ID: self.product_ids, SCORE: self.scores, TITLE: self.titles, COUNT: self.counts}
@@ -69,12 +81,18 @@ class Retriever:
         catalogue: The same N products.
         identity: The generation that both belong to.
         attributes: Of the same N products; None: they have none.
+        calibration: Of the generation; None: it has none.
     """
 
     is_local = True  # whether the products are searched here, so that all of them can be compared
 
     def __init__(
-        self, index: VectorIndex, catalogue: Catalogue, identity: Identity, attributes: Attributes | None = None
+        self,
+        index: VectorIndex,
+        catalogue: Catalogue,
+        identity: Identity,
+        attributes: Attributes | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         """Keep the parts; see the class for the arguments."""
         if index.count != len(catalogue):
@@ -84,6 +102,7 @@ class Retriever:
             )
         self.index = index
         self.identity = identity
+        self.calibration = calibration or Calibration()
         self.attributes = Attributes.none(len(catalogue)) if attributes is None else attributes
         self.attributes.require_count(len(catalogue), f"generation {identity.id}")
         self.product_ids, self.titles = catalogue.texts  # mapped: rows are read as they are found
@@ -98,12 +117,13 @@ class Retriever:
 
         Raises:
             VectorIndexError: If the index is damaged, or was made by another encoder than the generation's.
-            GenerationError: If identity, catalogue or attributes are missing, or their sizes differ.
+            GenerationError: If identity, catalogue, attributes or calibration are missing, or do not fit each other.
         """
         identity = Identity.load(folder)
         check_encoder(folder, identity)
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint, flat_threads=flat_threads)
-        return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity, Attributes.load(folder))
+        calibration = Calibration.load(folder, sha256=identity.calibration)
+        return cls(index, Catalogue.load(folder / CATALOGUE_FILE), identity, Attributes.load(folder), calibration)
 
     @property
     def dimension(self) -> int:
@@ -127,6 +147,18 @@ class Retriever:
     def check_pages(self, knobs: Sequence[SearchKnobs]) -> None:
         """Do nothing: every page is answered. Adapters of older generations ask."""
 
+    def check_probabilities(self, knobs: Sequence[SearchKnobs]) -> None:
+        """Raise where probabilities are asked for, and the generation knows none.
+
+        Raises:
+            DataError: Naming the key.
+        """
+        if self.calibration.of(DENSE) is None and any(knob.min_probability is not None for knob in knobs):
+            raise DataError(
+                f"{MIN_PROBABILITY} needs a calibration, and generation {self.identity.id} has none: export a run that "
+                "has more validation queries, or ask by min_score"
+            )
+
     def check(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs]) -> None:
         """Raise what ``retrieve`` would raise for embeddings, so that a bad request is found before it joins others.
 
@@ -134,8 +166,12 @@ class Retriever:
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.
-            DataError: If a product stands instead of a query, or a page lies too deep.
+            DataError: If a product stands instead of a query, a page lies too deep, or there are no probabilities.
         """
+        self.check_probabilities(knobs)
+        for knob in knobs:
+            if knob.rerank:
+                raise DataError(f"{RERANK} is answered by the variant cpu alone: this one searches embeddings")
         check_unit_rows(embeddings, name="embeddings", dimension=self.dimension)
         for knob in knobs:
             if knob.page is not None:
@@ -161,8 +197,37 @@ class Retriever:
 
         Raises:
             VectorIndexError: If the embeddings have another width or are not of unit length.
-            DataError: If a product that others shall be like is not there.
+            DataError: If a product that others shall be like is not there, or there are no probabilities.
         """
+        return self.told(self._retrieved(embeddings, self.with_floors(knobs), threads))
+
+    def with_floors(self, knobs: Sequence[SearchKnobs]) -> list[SearchKnobs]:
+        """Return knobs whose smallest probability is a smallest score: the map between them is monotone.
+
+        Raises:
+            DataError: If there are no probabilities.
+        """
+        self.check_probabilities(knobs)
+        return [self._with_floor(knob) for knob in knobs]
+
+    def _with_floor(self, knob: SearchKnobs) -> SearchKnobs:
+        cosines = self.calibration.of(DENSE)
+        if knob.min_probability is None or cosines is None or (knob.page is not None and knob.page.browses):
+            return knob
+        floor = cosines.score_at(knob.min_probability)
+        return replace(knob, min_score=floor if knob.min_score is None else max(floor, knob.min_score))
+
+    def told(self, hits: Hits) -> Hits:
+        """Return hits whose details have the probability of each product, where the generation knows it."""
+        cosines = self.calibration.of(DENSE)
+        if cosines is None:
+            return hits
+        chances = cosines.probability(hits.scores).round(DECIMALS).tolist()  # (B, k)
+        counts = hits.counts[:, 0].tolist()
+        rows = zip(chances, counts, hits.ways, strict=True)
+        return hits.with_detail(PROBABILITY, [None if way == "browse" else row[:count] for row, count, way in rows])
+
+    def _retrieved(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> Hits:
         products = self.products()
         with_page = [row for row, knob in enumerate(knobs) if knob.page is not None]
         if not with_page:

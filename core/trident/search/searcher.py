@@ -14,12 +14,22 @@ from trident.encoder.served_encoder import ServedEncoder, load_encoder
 from trident.encoder.text import Side, TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import GenerationError
-from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
+from trident.generation.generation import (
+    ENCODER_FOLDER,
+    RERANKER_FOLDER,
+    WEIGHTS,
+    Generation,
+    Identity,
+)
 from trident.generation.golden import GOLDEN_K, GoldenAnswer
+from trident.ranking.pair_scorer import load_scorer
+from trident.ranking.reranking import Reranker
+from trident.ranking.trees import Trees
 from trident.search.live_retriever import live_retriever
 from trident.search.opened import open_retriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
+from trident.search.second_stage import SecondStage, check_rerank
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Searcher:
     tokenizer: TextTokenizer
     encoder: ServedEncoder
     retriever: Retriever
+    second_stage: SecondStage | None = None
 
     @classmethod
     def load(cls, generation: Generation, *, threads: int = 1, precision: str | None = None) -> Searcher:
@@ -50,7 +61,9 @@ class Searcher:
             fingerprint=generation.manifest.encoder_fingerprint,
             threads=threads,
         )
-        return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever"), flat_threads=threads))
+        retriever = Retriever.load(generation.version_folder("retriever"), flat_threads=threads)
+        folders = (generation.folder / RERANKER_FOLDER, generation.version_folder("retriever"))
+        return cls(tokenizer, encoder, retriever, _second_stage(folders, retriever, threads=threads))
 
     @classmethod
     def load_parts(
@@ -87,8 +100,11 @@ class Searcher:
             kernels=kernels,
         )
         retriever = open_retriever(folders[2], flat_threads=index_threads)
+        of_second = (folders[1] / RERANKER_FOLDER, folders[2])
+        second = _second_stage(of_second, retriever, threads=threads, kernels=kernels)
         alone = cls(tokenizer, encoder, retriever)
-        return cls(tokenizer, encoder, live_retriever(retriever, lambda titles: alone.embed(titles, "product")))
+        live = live_retriever(retriever, lambda titles: alone.embed(titles, "product"))
+        return cls(tokenizer, encoder, live, second)
 
     def for_lone(self, threads: int) -> Searcher:
         """Return the same pipeline for a lone query, whose encoder and flat search are cut up among threads.
@@ -96,7 +112,17 @@ class Searcher:
         Raises:
             TridentError: If a graph cannot be opened again.
         """
-        return Searcher(self.tokenizer, self.encoder.for_lone(threads), self.retriever.for_lone(threads))
+        encoder, retriever = self.encoder.for_lone(threads), self.retriever.for_lone(threads)
+        return Searcher(self.tokenizer, encoder, retriever, self.second_stage)
+
+    def check(self, knobs: Sequence[SearchKnobs]) -> None:
+        """Raise what a search with these knobs would raise, so that a bad request is found before it joins others.
+
+        Raises:
+            DataError: Naming the key that asks for what this generation does not answer.
+        """
+        self.retriever.check_probabilities(knobs)
+        check_rerank(knobs, self.second_stage, self.retriever.identity.id)
 
     def embed(self, texts: Sequence[str], side: Side = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D), unit length, of N raw texts."""
@@ -110,14 +136,44 @@ class Searcher:
         """Return the products of each query, each by its own knobs; None: the defaults.
 
         Raises:
-            DataError: If a query is empty.
+            DataError: If a query is empty, or a second stage is asked for that there is not.
         """
         chosen = [SearchKnobs()] * len(queries) if knobs is None else knobs
-        return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
+        check_rerank(chosen, self.second_stage, self.retriever.identity.id)
+        if self.second_stage is None:
+            return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
+        wide = self.second_stage.widened(chosen)
+        hits = self.retriever.retrieve(self.embed(queries), wide, threads=threads)
+        return self.second_stage.reranked(queries, chosen, hits)
 
     def answers(self, queries: Sequence[str], *, k: int = GOLDEN_K) -> list[GoldenAnswer]:
         """Return the answers to queries in the form of golden ones."""
         return answers_of(queries, self.search(queries, [SearchKnobs(k=k)] * len(queries)))
+
+
+def _second_stage(
+    folders: tuple[Path, Path], retriever: Retriever, *, threads: int = 1, kernels: str = "auto"
+) -> SecondStage | None:
+    """Return the second stage of a generation; None: it has none.
+
+    Args:
+        folders: Of the reranker, and of the retriever, where trees are.
+        retriever: Of the same generation.
+        threads: Of the reranker.
+        kernels: As for the encoder.
+
+    Raises:
+        TridentError: If it is missing, damaged or of another generation.
+    """
+    identity = retriever.identity
+    if not identity.reranker:
+        return None
+    precision = identity.reranker_precision
+    scorer, tokenizer = load_scorer(
+        folders[0], fingerprint=identity.reranker, precision=precision, threads=threads, kernels=kernels
+    )
+    trees = Trees.load(folders[1], sha256=identity.trees) if identity.trees else None
+    return SecondStage.of(Reranker(scorer, tokenizer), retriever.calibration, identity, trees)
 
 
 def answers_of(queries: Sequence[str], hits: Hits) -> list[GoldenAnswer]:

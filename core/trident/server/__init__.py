@@ -1,4 +1,5 @@
 """Starts a tritonserver over a generation and keeps it alive.
 
-Rooms that it may import: data, attributes, encoder, index, generation, cluster, journal, live, search, watch, quality, probe.
+Rooms that it may import: data, attributes, encoder, index, generation, cluster, ranking, journal, live, search, watch, quality,
+probe.
 """  # noqa: E501 - the list is read by a test

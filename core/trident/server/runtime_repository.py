@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trident.encoder.graph_files import GRAPH_FILES
 from trident.errors import GenerationError
-from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
+from trident.generation.generation import ENCODER_FOLDER, RERANKER_FOLDER, WEIGHTS, Generation, Identity
 from trident.generation.plan import PLAN_FILE
 from trident.generation.staging import staged_folder, write_text
 from trident.generation.tuning import UNTUNED, Tuning
@@ -117,6 +117,8 @@ def add_components(models: Path, generation: Generation, *, plan: Path | None) -
                 link_files(generation.version_folder(component), staging)
                 if component == "encoder":
                     (staging / WEIGHTS).symlink_to((generation.folder / ENCODER_FOLDER).resolve())
+                    if (generation.folder / RERANKER_FOLDER).is_dir():
+                        (staging / RERANKER_FOLDER).symlink_to((generation.folder / RERANKER_FOLDER).resolve())
                     if plan is not None:
                         (staging / PLAN_FILE).symlink_to(plan.resolve())
 
@@ -156,10 +158,13 @@ def check_identities(generation: Generation) -> None:
         serial=manifest.serial,
         encoder_fingerprint=manifest.encoder_fingerprint,
         graph=generation.cpu_graph().name if served else "a graph of the manifest",
+        calibration=manifest.parts.get("calibration", ""),
+        reranker=manifest.parts.get("reranker", ""),
+        trees=manifest.parts.get("trees", ""),
     )
     for model in (*COMPONENTS, *ENSEMBLES, *further_models(generation.repository)):
         found = Identity.load(generation.version_folder(model))
-        for name in ("id", "serial", "encoder_fingerprint", "graph"):
+        for name in ("id", "serial", "encoder_fingerprint", "graph", "calibration", "reranker", "trees"):
             if getattr(found, name) != getattr(wanted, name):
                 raise GenerationError(
                     f"generation {generation.id}: {name} of its {model} must be {getattr(wanted, name)} as in the "

@@ -37,6 +37,8 @@ from trident.server.live_serving import (
 )
 from trident.server.models import ENSEMBLES, further_models
 from trident.server.runtime_repository import check_identities, lay_out, remove_repository
+from trident.server.second_stage import environment as reranking
+from trident.server.second_stage import require_second_stage
 from trident.server.server import ServerConfig, ServerUrls, TritonServer
 from trident.server.tls import TlsFiles
 from trident.server.variant import torch_fault
@@ -170,6 +172,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
         require_stored(generation, cache=options.cache)
+        require_second_stage(generation, variant=options.variant, cache=options.cache)
         if options.follow:
             prepare_following(generations, generation, report=log.info)
         elif options.live:
@@ -277,7 +280,7 @@ def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> 
             *(LIVE_OPTIONS if options.live else ()),
         ),
         tls=options.tls,
-        environment=options.watch.environment() | live_environment(folder, options),
+        environment=options.watch.environment() | live_environment(folder, options) | reranking(cache=options.cache),
     )
 
 

@@ -76,6 +76,10 @@ WAY = MetricInfo(
     label="way",
     values=WAYS,
 )
+RERANKED = MetricInfo(name="trident_reranked_total", help="Searches whose candidates the second stage put in order")
+RERANK_CUT = MetricInfo(name="trident_rerank_cut_total", help="Of these, the searches whose budget ended before that")
+RERANK_PAIRS = MetricInfo(name="trident_rerank_pairs_total", help="Pairs that the second stage scored")
+RERANK_SECONDS = MetricInfo(name="trident_rerank_seconds_total", help="Seconds that it took for them")
 CANARY_RECALL = MetricInfo(
     name="trident_canary_recall",
     help="Recall at 10 of the last queries that were searched exactly too",
@@ -92,6 +96,7 @@ LOG_DROPPED = MetricInfo(name="trident_query_log_dropped_total", help="Queries t
 
 RETRIEVER_METRICS = (SEARCHES, EMPTY, SCORE_BUCKET, SCORE_SUM, WAY)
 PIPELINE_METRICS = (REJECTED,)  # of the model that keeps its own queue
+RERANK_METRICS = (RERANKED, RERANK_CUT, RERANK_PAIRS, RERANK_SECONDS)  # of a generation with a second stage
 CANARY_METRICS = (CANARY_QUERIES, CANARY_WANTED, CANARY_FOUND, CANARY_DROPPED)
 QUERY_LOG_METRICS = (LOG_LINES, LOG_DROPPED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from trident.generation.generation import Identity
 from trident.generation.golden import GOLDEN_REQUEST
 from trident.generation.state import ServingFolder
+from trident.ranking.reranking import Counts
 from trident.search.live_retriever import LiveRetriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
+from trident.search.second_stage import SecondStage
 from trident.watch.canary import RecallCanary
 from trident.watch.catalogue_metrics import GONE_SHARE, SEQUENCE
 from trident.watch.options import WatchOptions
@@ -26,6 +29,11 @@ from trident.watch.serving_metrics import (
     EMPTY,
     QUERY_LOG_METRICS,
     REJECTED,
+    RERANK_CUT,
+    RERANK_METRICS,
+    RERANK_PAIRS,
+    RERANK_SECONDS,
+    RERANKED,
     RETRIEVER_METRICS,
     SCORE_SUM,
     SEARCHES,
@@ -43,14 +51,23 @@ class SearchWatch:
         families: Triton's ``pb_utils.MetricFamily``.
         model_folder: The model's folder in the repository; ``state.json`` stands beside the repository.
         more: Other counters of the model.
+        second: Whose work is counted; None: there is none.
     """
 
     def __init__(
-        self, retriever: Retriever, families: Any, model_folder: Path, *, more: Sequence[MetricInfo] = ()
+        self,
+        retriever: Retriever,
+        families: Any,
+        model_folder: Path,
+        *,
+        more: Sequence[MetricInfo] = (),
+        second: SecondStage | None = None,
     ) -> None:
         """Read the variables and start counting."""
         share = WatchOptions.from_environment().canary_share
-        counters = (*RETRIEVER_METRICS, *more, *(CANARY_METRICS if share else ()))
+        reranking = () if second is None else RERANK_METRICS
+        counters = (*RETRIEVER_METRICS, *more, *reranking, *(CANARY_METRICS if share else ()))
+        self._second, self._reranked = second, Counts()
         state = ServingFolder(model_folder.parents[1])
         self._retriever = retriever
         # Products found (L,), best score (L,), and the way of each.
@@ -85,6 +102,7 @@ class SearchWatch:
             snapshot = self._retriever.follower.snapshot
             self._metrics.show(SEQUENCE, float(snapshot.number))
             self._metrics.show(GONE_SHARE, snapshot.gone_count / max(snapshot.base_count, 1))
+        self._count_second_stage()
         taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         if not taken:
             return
@@ -100,6 +118,20 @@ class SearchWatch:
                 SCORE_SUM: float(np.maximum(best, 0.0).sum()),  # a counter only grows
                 EMPTY: int((~found).sum()),
                 SEARCHES: len(found),  # last: who sees it sees the others
+            }
+        )
+
+    def _count_second_stage(self) -> None:
+        if self._second is None or not self._is_made:
+            return
+        now, before = replace(self._second.reranker.counts), self._reranked
+        self._reranked = now
+        self._metrics.add(
+            {
+                RERANKED: now.searches - before.searches,
+                RERANK_CUT: now.cut - before.cut,
+                RERANK_PAIRS: now.pairs - before.pairs,
+                RERANK_SECONDS: now.seconds - before.seconds,
             }
         )
 

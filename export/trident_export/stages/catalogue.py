@@ -22,8 +22,8 @@ from trident.generation.staging import held_alone
 from trident.index.exact_search import Neighbours, exact_search, recall
 from trident.index.index import VectorIndex
 from trident.index.ways import Cuts
-from trident_export.catalogue.embed_run import take_over
 from trident_export.catalogue.embedding import EmbeddingStore, embed_catalogue
+from trident_export.catalogue.taken import take_over
 from trident_export.job import EmbeddingProgress, ExportJob
 from trident_export.judge.index_settings import (
     DEPTHS,

@@ -35,12 +35,15 @@ REFUSALS: dict[str, tuple[int, grpc.StatusCode, str]] = {
 class SmallTriton:
     """A server of both protocols: a search for a text finds one product whose title is that text.
 
-    ``orders`` are what it does with the next requests: a name of REFUSALS, seconds to wait before an answer, or None.
+    ``orders`` are what it does with the next requests: a name of REFUSALS, seconds to wait before an answer, or None;
+    ``details`` what its searches say beside the product, ``count`` 0 where they find none.
     """
 
     orders: deque[str | float | None] = field(default_factory=deque)
     seen: list[dict[str, Any]] = field(default_factory=list)
     ports: dict[str, int] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    count: int = 1
 
     def take(self, headers: Mapping[str, str], request_id: str, tensors: Mapping[str, Any]) -> str | None:
         """Write a request down, wait if told, and return the refusal if told."""
@@ -59,8 +62,8 @@ class SmallTriton:
             "product_id": column,
             "title": column,
             "score": np.full((rows, 1), 0.5, dtype=np.float32),
-            "count": np.ones((rows, 1), dtype=np.int32),
-            "details": np.array([[b"{}"]] * rows, dtype=np.object_),
+            "count": np.full((rows, 1), self.count, dtype=np.int32),
+            "details": np.array([[json.dumps(self.details).encode()]] * rows, dtype=np.object_),
             "generation": np.array([[b"g1"]] * rows, dtype=np.object_),
             "result": np.array([b'{"number": 3, "outcomes": ["done", "stale"]}'], dtype=np.object_),
             "embedding": np.array([[len(text), 1.0] for text in texts], dtype=np.float32),

@@ -20,6 +20,8 @@ from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 import trident_client
 from trident_client import Hit, InvalidRequestError, SearchClient, SearchResult, UnexpectedAnswerError
+from trident_client.answers import Answer, read_results
+from trident_client.requests import Wanted, search_requests
 
 IMPORT = """
 import sys
@@ -168,6 +170,27 @@ def test_what_is_given_by_name_is_an_option(client: SearchClient, server: Answer
     for query in ("", " "):
         with pytest.raises(InvalidRequestError, match=r"^query must not be empty, got '"):
             client.search(query)
+
+
+def test_a_hit_has_its_probability() -> None:
+    (request,) = search_requests(["sofa"], Wanted(min_probability=0, rerank=0))
+    assert request.inputs["options"].tolist() == [[b'{"min_probability":0,"rerank":0}']]
+    for details, expected in (("{}", None), ('{"probability": [0.75]}', 0.75)):
+        (result,) = read_results(request, one_hit(details))
+        assert [hit.probability for hit in result.hits] == [expected]
+
+
+@pytest.mark.parametrize("chances", ["[]", "[0.5, 0.5]", '["x"]', "{}", "7"])
+def test_probabilities_of_other_products_are_no_answer(chances: str) -> None:
+    (request,) = search_requests(["sofa"], Wanted())
+    with pytest.raises(UnexpectedAnswerError, match=r"^probability of an answer must be one number a product, got "):
+        read_results(request, one_hit(f'{{"probability": {chances}}}'))
+
+
+def one_hit(details: str) -> Answer:
+    values = {"product_id": texts([["p"]]), "title": texts([["t"]]), "details": texts([[details]])}
+    numbers = {"score": np.array([[0.5]], dtype=np.float32), "count": np.array([[1]], dtype=np.int32)}
+    return Answer({**values, **numbers, "generation": texts([["g"]])}, 1)
 
 
 @pytest.mark.parametrize("attributes", ["[{}]", '["x"]', "{}", "7"])

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -248,6 +249,27 @@ def test_another_event_loop_has_its_own_connections(triton: Any) -> None:
             assert asyncio.run(client.search(text)).hits[0].title == text
         del client
     gc.collect()  # here, where it may warn: the first loop's connections were never closed
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_event_loops_that_ended_leave_no_connections(triton: Any, protocol: str) -> None:
+    client = AsyncSearchClient(f"{protocol}://127.0.0.1:{triton.ports[protocol]}")
+
+    def files_after(loops: int) -> int:
+        for _ in range(loops):
+            asyncio.run(client.search("sofa"))
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    async def close() -> None:
+        await client.search("sofa")
+        await client.close()
+        await asyncio.sleep(0.05)  # in which the last connection goes
+
+    before = files_after(2)
+    assert files_after(10) <= before + 1
+    asyncio.run(close())
 
 
 def test_a_client_made_before_a_fork_works_after_it_or_says_so(triton: Any, form: Any) -> None:

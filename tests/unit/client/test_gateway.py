@@ -60,7 +60,7 @@ def ask(
 def test_a_search_is_json(gateway: int, triton: Any) -> None:
     status, found, _ = ask(gateway, "/search", {"query": "Größe 4", "k": 3, "options": {}})
     assert status == 200
-    assert found["hits"] == [{"product_id": "Größe 4", "score": 0.5, "title": "Größe 4"}]
+    assert found["hits"] == [{"product_id": "Größe 4", "score": 0.5, "title": "Größe 4", "attributes": {}}]
     assert (found["query"], found["generation"], found["model_version"], found["details"]) == ("Größe 4", "g1", 7, {})
     assert found["id"] == f"{triton.seen[0]['id']}-0"
 

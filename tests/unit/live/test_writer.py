@@ -28,7 +28,7 @@ from trident.search.live_retriever import live_retriever
 from trident.search.options import SearchOptions, read_page
 from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
-from trident_export.config import ExportConfig
+from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 
@@ -215,9 +215,10 @@ def test_an_export_beside_a_log_goes_as_far_as_it_says(writer, generations, gene
     catalogue = tiny_data / "products.csv"
     send(writer, *upserts(2), {"op": "upsert", "id": "versioned", "title": "alba lamp", "version": 7}).wait()
     send(writer, {"op": "delete", "id": "versioned"}).wait()
+    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
     with pytest.raises(LogError, match=r"goes to number 4: say with --holds N"):
-        export_generation(ExportOrder(tiny_run, catalogue, generations, ExportConfig(threads=1)))
-    order = ExportOrder(tiny_run, catalogue, generations, ExportConfig(threads=1), holds=4, force="the same again")
+        export_generation(ExportOrder(tiny_run, catalogue, generations, config))
+    order = ExportOrder(tiny_run, catalogue, generations, config, holds=4, force="the same again")
     made = export_generation(order)
     assert made.id != generation.id, "the same catalogue at another number"
     assert made.holds == writer.log.lineage.position(4)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,9 @@ from trident.data.pairs import Pairs
 from trident.index.exact_search import exact_search
 from trident.quality.metrics import CatalogueQuality, JudgedQuality, catalogue_quality, judged_quality
 from trident_train.data.lexical import load_bm25s
-from trident_train.model.encoder import Encoder
+
+if TYPE_CHECKING:  # figures need no PyTorch
+    from trident_train.model.encoder import Encoder
 
 DEPTH = 100  # products found for each query in a whole catalogue
 RANDOM_SEED = 0

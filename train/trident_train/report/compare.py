@@ -16,7 +16,7 @@ from trident.errors import DataError
 from trident_train.recipe import TrainRecipe
 from trident_train.report.comparable_runs import PRETRAINED, ComparedRun, read_comparable
 from trident_train.report.results import Table
-from trident_train.report.run_folder import RECIPE_FILE
+from trident_train.report.run_files import RECIPE_FILE
 
 REFERENCES = ("random", "BM25")
 TOLERANCE = 1e-6  # between the figures of an arm that several runs judged

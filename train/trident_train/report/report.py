@@ -9,22 +9,27 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import torch
-from accelerate import Accelerator
 
 from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident_train.data.audit import Audit
 from trident_train.data.sources import Source
 from trident_train.judge.evaluate import Ranking, Row, rank_bm25, rank_encoder, rank_random
-from trident_train.loop.loop import Trained
-from trident_train.loop.selection import Score
-from trident_train.model.encoder import Encoder
+
+if TYPE_CHECKING:  # what a report says is read without PyTorch
+    from accelerate import Accelerator
+
+    from trident_train.loop.loop import Trained
+    from trident_train.loop.selection import Score
+    from trident_train.model.encoder import Encoder
+    from trident_train.reranker.judging import ClassifierQuality
 
 JUDGED_NDCG, CATALOGUE_NDCG = "ndcg_at_10", "catalogue_ndcg_at_10"
+PRETRAINED, FIRST_STAGE = "pretrained", "first stage"  # the arm that a trained one is held against, by stage
 VERSIONS_OF = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
 
 
@@ -50,6 +55,8 @@ class TrainReport:
         seconds: Wall time of the run since it was last started.
         resumed_from_step: None if the run was not interrupted.
         environment: Machine, device, processes and versions.
+        stage: "encoder" or "reranker".
+        classifier: Of a reranker: how good first stage and reranker are as classifiers of the test pairs.
     """
 
     method: str
@@ -69,6 +76,13 @@ class TrainReport:
     seconds: float
     resumed_from_step: int | None
     environment: dict[str, str]
+    stage: str = "encoder"
+    classifier: tuple[ClassifierQuality, ...] = ()
+
+
+def before_arm(report: dict[str, Any]) -> str:
+    """Return the arm that was there before training, of ``report.json``."""
+    return FIRST_STAGE if report.get("stage") == "reranker" else PRETRAINED
 
 
 @dataclass
@@ -81,10 +95,10 @@ class TestArms:
     rows: list[Row] = field(default_factory=list)
     scores: dict[str, list[Ranking]] = field(default_factory=dict)  # by arm, in the order of the sources
 
-    def add(self, name: str, rank: Callable[[Source], Ranking]) -> None:
-        """Judge an arm on every source."""
+    def add(self, name: str, rank: Callable[[Source], Ranking], *, whole: bool = False) -> None:
+        """Judge an arm on every source; ``whole`` ranks the catalogue whether the recipe asks for it or not."""
         for source in self.sources:
-            pairs, catalogue = source.parts.test, source.ranked_catalogue()
+            pairs, catalogue = source.parts.test, source.catalogue if whole else source.ranked_catalogue()
             ranking = rank(source)
             self.rows.append(ranking.row(name, pairs, catalogue, data=source.name))
             self.scores.setdefault(name, []).append(ranking)
@@ -133,6 +147,8 @@ class TestArms:
 
 def peak_memory_bytes() -> int:
     """Return the peak memory so far: of the GPU where there is one, else resident memory of this process."""
+    import torch  # here: reading a report needs none
+
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -140,6 +156,8 @@ def peak_memory_bytes() -> int:
 
 def environment(accelerator: Accelerator) -> dict[str, str]:
     """Return what the figures were measured on."""
+    import torch  # as above
+
     device = str(accelerator.device)
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()

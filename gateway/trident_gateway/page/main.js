@@ -1,0 +1,175 @@
+// The page: searches as one types, and shows the newest answer only.
+
+import * as api from "./api.js";
+import { Facets } from "./facets.js";
+import { element, gone, movements, show } from "./hits.js";
+
+const DEBOUNCE_MS = 150;
+const at = (id) => document.getElementById(id);
+const state = { attributes: [], suggests: false, like: null, spelling: true, running: null, number: 0, asked: "" };
+let timer = 0;
+
+const facets = new Facets(at("facets"), at("chosen"), () => searchNow());
+
+function form() {
+  const options = {};
+  const filter = facets.filter();
+  if (state.attributes.length) options.fields = state.attributes.map((each) => each.name);
+  if (facets.wanted()) options.facets = facets.wanted();
+  if (filter) options.filter = filter;
+  if (state.like) options.like = state.like.product_id;
+  if (!state.spelling) options.spelling = false;
+  const query = state.like ? "" : at("query").value.trim();
+  return { query, k: Number(at("k").value), ...(Object.keys(options).length ? { options } : {}) };
+}
+
+function searchSoon() {
+  clearTimeout(timer);
+  state.like = null;
+  state.spelling = true;
+  timer = setTimeout(searchNow, DEBOUNCE_MS);
+}
+
+async function searchNow() {
+  clearTimeout(timer);
+  state.running?.abort();
+  const asked = form();
+  const number = ++state.number;
+  history.replaceState(null, "", asked.query ? `#q=${encodeURIComponent(asked.query)}` : location.pathname);
+  if (!asked.query && !state.like && !facets.filter()) {
+    clear("Type to search.");
+    return;
+  }
+  state.running = new AbortController();
+  const compares = at("compare").checked;
+  at("status").textContent = "Searching …";
+  if (state.suggests) suggest(asked.query, number);
+  try {
+    const paths = compares ? ["search", "other/search"] : ["search"];
+    const [own, other] = await Promise.all(paths.map((path) => api.search(path, asked, state.running.signal)));
+    if (number === state.number) present(asked, own, other);
+  } catch (error) {
+    if (number !== state.number || error.name === "AbortError") return;
+    if (error instanceof api.KeyNeeded) at("ask-key").showModal();
+    clear(error.message);
+    at("status").classList.add("down");
+  }
+}
+
+async function suggest(query, number) {
+  if (!query) return;
+  try {
+    const found = await api.suggestions(query, state.running.signal);
+    if (number === state.number) at("suggestions").replaceChildren(...found.map((value) => element("option", { value })));
+  } catch {
+    at("suggestions").replaceChildren(); // completions are an extra: searches say what is wrong
+  }
+}
+
+function clear(words) {
+  at("status").classList.remove("down");
+  at("status").textContent = words;
+  at("timing").textContent = "";
+  at("notes").replaceChildren();
+  at("own-hits").replaceChildren();
+  at("other-hits").replaceChildren();
+}
+
+const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+
+function present(asked, own, other) {
+  const like = state.like ? ` like “${state.like.title}”` : "";
+  const total = own.details.total === undefined ? "" : ` of ${own.details.total}`;
+  const both = other ? `; ${own.hits.filter((hit) => other.hits.some((each) => each.product_id === hit.product_id)).length} in both` : "";
+  at("status").classList.remove("down");
+  at("status").textContent = own.hits.length ? `${count(own.hits.length, "product")}${total}${like}${both}.` : "No products found.";
+  at("timing").textContent = [["", own], ["the other: ", other]].filter(([, each]) => each).map(([name, each]) => name + timing(each)).join("; ");
+  at("notes").replaceChildren(...notes(own.details));
+  at("columns").classList.toggle("two", Boolean(other));
+  at("other").hidden = !other;
+  at("own-title").classList.toggle("quiet", !other);
+  at("own-title").textContent = other ? `This server, generation ${own.generation}` : "Products";
+  show(at("own-hits"), own, { moved: other ? gone(own.hits, other.hits) : [], likeThis: other ? null : likeThis });
+  if (other) {
+    at("other-title").textContent = `The other server, generation ${other.generation}`;
+    show(at("other-hits"), other, { moved: movements(own.hits, other.hits) });
+  }
+  facets.show(own.facets ?? own.details.facets ?? {});
+}
+
+function timing({ times, details, generation }) {
+  const ms = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+  const stages = Object.entries(details.timings_ms ?? {}).map(([name, value]) => `${name} ${ms(value)}`);
+  const way = details.way ? [`way ${details.way}`] : [];
+  return [`${ms(times.whole)} in all`, `server ${ms(times.triton)}`, ...stages, `gateway and network ${ms(times.way)}`, ...way, `generation ${generation}`].join(", ");
+}
+
+function notes(details) {
+  const found = [];
+  if (details.weak) found.push(element("p", { className: "note" }, "A weak answer: probably none of these is what was meant."));
+  if (details.corrected) {
+    const words = typeof details.corrected === "string" ? details.corrected : (details.corrected.text ?? JSON.stringify(details.corrected));
+    const button = element("button", { type: "button", className: "plain" }, "Search as it was typed");
+    button.addEventListener("click", () => {
+      state.spelling = false;
+      searchNow();
+    });
+    found.push(element("p", { className: "note" }, "Searched for ", element("strong", {}, words), ". ", button));
+  }
+  return found;
+}
+
+function likeThis(hit) {
+  state.like = hit;
+  searchNow();
+  at("products").focus();
+}
+
+function walk(event) {
+  const hits = [...document.querySelectorAll(".hit")];
+  const place = hits.indexOf(document.activeElement?.closest?.(".hit"));
+  if (event.key === "/" && !["INPUT", "SELECT"].includes(document.activeElement?.tagName)) at("query").select();
+  else if (event.key === "Escape" && !at("ask-key").open) at("query").select();
+  else if (event.key === "ArrowDown" && (place >= 0 || (document.activeElement === at("query") && !state.suggests))) hits[place + 1]?.focus();
+  else if (event.key === "ArrowUp" && place >= 0) (hits[place - 1] ?? at("query")).focus();
+  else return;
+  event.preventDefault();
+}
+
+async function start() {
+  try {
+    const told = await api.about();
+    state.attributes = told.attributes;
+    state.suggests = told.suggests;
+    facets.set(told.attributes);
+    const filtered = facets.names.length > 0;
+    at("filters").hidden = !filtered;
+    at("filters-details").open = matchMedia("(min-width: 60rem)").matches;
+    at("body").classList.toggle("filtered", filtered);
+    at("compare-choice").hidden = !told.compares;
+  } catch (error) {
+    if (error instanceof api.KeyNeeded) at("ask-key").showModal();
+    clear(error.message);
+    at("status").classList.add("down");
+    return;
+  }
+  const given = /^#q=(.*)$/.exec(location.hash)?.[1];
+  if (given) at("query").value = decodeURIComponent(given);
+  document.body.dataset.ready = "yes";
+  if (at("query").value) searchNow();
+}
+
+at("query").addEventListener("input", searchSoon);
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  searchNow();
+});
+for (const id of ["k", "compare"]) at(id).addEventListener("change", searchNow);
+document.addEventListener("keydown", walk);
+at("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  api.keepKey(at("key").value);
+  at("ask-key").close();
+  start();
+});
+start();
