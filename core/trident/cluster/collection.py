@@ -100,7 +100,7 @@ class Collection:
         for key, kind in (wanted | {ROW: models.PayloadSchemaType.INTEGER}).items():
             self._ask(
                 f"the index of {key}",
-                lambda client, key=key, kind=kind: client.create_payload_index(  # type: ignore[misc]
+                lambda client, key=key, kind=kind: client.create_payload_index(
                     self.name, field_name=key, field_schema=kind, wait=True
                 ),
             )
@@ -142,7 +142,7 @@ class Collection:
             part = list(points[start : start + most])
             self._ask(
                 "writing",
-                lambda client, part=part: client.upsert(  # type: ignore[misc]
+                lambda client, part=part: client.upsert(
                     self.name, points=part, wait=True, ordering=self._order, update_filter=up_to(number)
                 ),
             )
@@ -156,7 +156,8 @@ class Collection:
         wanted = self.filter(which)
         if wanted is None:
             return 0
-        return self._ask("a count", lambda client: client.count(self.name, count_filter=wanted, exact=True).count)
+        found = self._ask("a count", lambda client: client.count(self.name, count_filter=wanted, exact=True))
+        return int(found.count)
 
     def query(self, requests: Sequence[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
         """Return the points of each request."""
@@ -170,12 +171,13 @@ class Collection:
 
     def retrieve(self, ids: Sequence[str]) -> list[models.Record]:
         """Return points by their ids, with vectors; what is not there is left out."""
-        return self._ask(
+        found: list[models.Record] = self._ask(
             "products",
             lambda client: client.retrieve(
                 self.name, ids=list(ids), with_payload=True, with_vectors=True, consistency=self._read
             ),
         )
+        return found
 
     def facet(self, key: str, which: Translated, most: int) -> list[tuple[Any, int]]:
         """Return the values of a key among what passes, and how many have each; counted one by one."""
@@ -196,7 +198,7 @@ class Collection:
     def is_settled(self) -> bool:
         """Return whether the engine has built what it searches by."""
         found = self._ask("its status", lambda client: client.get_collection(self.name))
-        return found.status == models.CollectionStatus.GREEN
+        return bool(found.status == models.CollectionStatus.GREEN)
 
     def _ask(self, what: str, call: Any) -> Any:
         return self.connection.ask(f"{what} of {self.name}", call)

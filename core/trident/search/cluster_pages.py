@@ -83,7 +83,7 @@ class StorePages:
             hits = by_id(self._collection, [hit.point for hit in chosen])
             scores, way = cosines(self._collection, query.vector, hits), "cluster"
             if not page.sort:
-                order = np.lexsort(([hit.row for hit in hits], -scores))
+                order = np.lexsort((np.array([hit.row for hit in hits]), -scores))
                 hits, scores = [hits[place] for place in order.tolist()], scores[order]
             details = {} if page.filter is None else {"way": way}
         if page.fields:

@@ -170,7 +170,7 @@ class ClusterRetriever(Retriever):
         for row, hits in zip(rows, found, strict=True):
             scores = cosines(collection, embeddings[row], hits)
             lowest = knobs[row].min_score
-            kept = np.lexsort(([hit.row for hit in hits], -scores))
+            kept = np.lexsort((np.array([hit.row for hit in hits]), -scores))
             kept = kept if lowest is None else kept[scores[kept] >= np.float32(lowest)]
             answers.append(StorePage([hits[place] for place in kept.tolist()], scores[kept], "cluster"))
         return answers
