@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from langchain_core.documents import Document
@@ -22,7 +22,8 @@ from trident_client.frameworks.clients import Clients, metadata, relevance, told
 from trident_client.results import SearchResult
 from trident_client.tls import Tls
 
-TITLES, QUERIES = "product", "query"  # sides of the model
+TITLES: Final = "product"  # a side of the model
+QUERIES: Final = "query"  # the other
 
 
 class TridentEmbeddings(Embeddings):
