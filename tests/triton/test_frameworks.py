@@ -150,7 +150,7 @@ def test_the_standard_tests_of_langchain_pass(live: TritonServer, generations: P
     printed = tmp_path / "printed.txt"
     with printed.open("w") as file, subprocess.Popen(command, env=environment, stdout=file, stderr=file) as suite:
         try:
-            suite.wait(timeout=300)
+            suite.wait(timeout=500)
         finally:
             suite.kill()
     said = printed.read_text("utf-8")
