@@ -376,7 +376,7 @@ def two_stage_runs(tiny_recipe: TrainRecipe, tiny_data: Path, made_once: MadeOnc
     loss = LossRecipe(name="listwise", hard_negatives=2)
     lora, mined = LoraRecipe(targets=("all-linear",)), NegativesRecipe(mined=2, from_rank=1, to_rank=20)
     reranker = replace(tiny_recipe, data=data, stage="reranker", lora=lora, loss=loss, negatives=mined)
-    recipes = {"encoder": replace(tiny_recipe, data=data, method="none"), "reranker": reranker}
+    recipes = {"encoder": replace(tiny_recipe, data=data), "reranker": reranker}
     return [made_once(f"two-stages-{name}", partial(train, recipe)) for name, recipe in recipes.items()]
 
 

@@ -37,10 +37,12 @@ def read_results(request: Request, answer: Answer) -> list[SearchResult]:
         count = int(tensors[COUNT][row, 0])
         columns = (tensors[name][row, :count] for name in (PRODUCT_ID, SCORE, TITLE))
         details = read_details(tensors[DETAILS][row, 0])
-        of_each = (_attributes(details, count), _probabilities(details, count))
+        of_each = (_of_each_hit(details, name, count) for name in ("attributes", "explain"))
         hits = tuple(
-            Hit(pid.decode(), float(score), title.decode(), own, chance)
-            for pid, score, title, own, chance in zip(*columns, *of_each, strict=True)
+            Hit(pid.decode(), float(score), title.decode(), own, chance, parts)
+            for pid, score, title, own, parts, chance in zip(
+                *columns, *of_each, _probabilities(details, count), strict=True
+            )
         )
         results.append(
             SearchResult(
@@ -103,10 +105,10 @@ def read_details(text: bytes) -> dict[str, Any]:
     return found
 
 
-def _attributes(details: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    found = details.get("attributes", [{}] * count)
+def _of_each_hit(details: Mapping[str, Any], name: str, count: int) -> list[dict[str, Any]]:
+    found = details.get(name, [{}] * count)
     if not isinstance(found, list) or len(found) != count or not all(isinstance(each, dict) for each in found):
-        raise UnexpectedAnswerError(f"attributes of an answer must be one object a product, got {str(found)[:60]}")
+        raise UnexpectedAnswerError(f"{name} of an answer must be one object a product, got {str(found)[:60]}")
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ from trident_client.tensors import (
 
 SEARCH, EMBED, SUGGEST = "search", "embed", "suggest"  # models
 SEARCH_OUTPUTS = (PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS, GENERATION)
+Mode = Literal["hybrid", "dense", "lexical"]
 EMBED_OUTPUTS = (EMBEDDING, GENERATION)
 SUGGEST_OUTPUTS = (SUGGESTION, SOURCE, COUNT, GENERATION)
 
@@ -95,6 +96,9 @@ class Wanted:
     rerank: int | None = None
     rerank_budget_ms: float | None = None
     rules: bool = True
+    mode: Mode | None = None
+    explain: bool = False
+    spelling: bool = True
     options: Mapping[str, Any] | None = None
 
     def all_options(self) -> Any:
@@ -104,8 +108,9 @@ class Wanted:
             InvalidRequestError: If something is given both ways.
         """
         named = {name: getattr(self, name) for name in NAMED_OPTIONS}
-        more = {"offset": self.offset or None, "rules": None if self.rules else False}
-        return options_of(self.options, {**named, **more})
+        named |= {"offset": self.offset or None, "mode": self.mode, "explain": self.explain or None}
+        unless_true = {name: None if getattr(self, name) else False for name in ("rules", "spelling")}
+        return options_of(self.options, {**named, **unless_true})
 
 
 def search_requests(queries: Sequence[str], wanted: Wanted) -> list[Request]:

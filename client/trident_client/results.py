@@ -12,7 +12,8 @@ class Hit:
     """A product that was found; ``score`` is the cosine of query and product, -1 to 1; 0 where there is no query.
 
     ``attributes`` are the ``fields`` that were asked for, None where the product has no such value. ``probability`` is
-    the chance that the product is relevant; None where the generation has no calibration.
+    the chance that the product is relevant; None where the generation has no calibration. ``explain`` says what decided
+    its place, where that was asked for: ``cosine``, ``bm25``, ``dense_rank``, ``lexical_rank``, ``fused``.
     """
 
     product_id: str
@@ -20,6 +21,7 @@ class Hit:
     title: str
     attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
     probability: float | None = None
+    explain: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,17 @@ class SearchResult:
         """Counts of each facet that was asked for: ``values`` or ``ranges``, and ``missing``."""
         found: Mapping[str, Any] = self.details.get("facets", {})
         return found
+
+    @property
+    def corrected(self) -> str | None:
+        """What was searched instead of what was typed; None: that itself."""
+        corrected: str | None = self.details.get("corrected")
+        return corrected
+
+    @property
+    def weak(self) -> bool:
+        """Whether hardly an answer like this one holds what was looked for."""
+        return bool(self.details.get("weak", False))
 
     @property
     def total(self) -> int | None:

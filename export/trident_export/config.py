@@ -11,8 +11,13 @@ from trident.data.reading import CATALOGUE_COLUMNS, EXPORT_CATALOGUE, Reading, c
 from trident.errors import ConfigError
 from trident.generation.plan import Library
 from trident.index.index import IndexConfig
+from trident.lexical.analyzer import AnalyzerConfig, Language
+from trident.lexical.index import LexicalConfig
 from trident.lexical.logged_queries import MIN_COUNT
+from trident.lexical.postings import Bm25
 from trident.quality.config import GateConfig
+from trident.ranking.legs import DEEPEST
+from trident.ranking.settings import DEPTH, Mode, RankingSettings
 from trident.search.options import RERANK_MAX
 from trident_export.engine.engine import EngineOptions
 
@@ -65,6 +70,38 @@ class SuggestionsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LexicalOptions:
+    """How words take part; what is None is chosen on the run's validation queries."""
+
+    language: Language = "english"  # of titles and queries; none: no word is stemmed
+    fields: dict[str, int] = field(default_factory=dict)  # attribute of text -> how often its words count
+    k1: float | None = None  # of BM25
+    b: float | None = None
+    mode: Mode = "hybrid"  # of a query that does not say
+    weight: float | None = None  # of words in a hybrid order, 0 to 1
+    depth: int = DEPTH  # products of each leg that are put in order
+
+    def __post_init__(self) -> None:
+        """Check the ranges, and that both parameters of BM25 are given or neither."""
+        if (self.k1 is None) != (self.b is None):
+            raise ConfigError(f"lexical.k1 and lexical.b must both be given or neither, got {self.k1} and {self.b}")
+        if not 10 <= self.depth <= DEEPEST:
+            raise ConfigError(f"lexical.depth must be 10 to {DEEPEST:,} products, got {self.depth}")
+        RankingSettings(weight=self.weight)
+        self.index()
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether validation queries choose BM25's parameters."""
+        return self.k1 is None
+
+    def index(self) -> LexicalConfig:
+        """Return what the index is made by, where validation queries say nothing else."""
+        bm25 = Bm25() if self.k1 is None or self.b is None else Bm25(k1=self.k1, b=self.b)
+        return LexicalConfig(analyzer=AnalyzerConfig(language=self.language), bm25=bm25, fields=self.fields)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """How to export."""
 
@@ -73,6 +110,7 @@ class ExportConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     suggestions: SuggestionsConfig = field(default_factory=SuggestionsConfig)
+    lexical: LexicalOptions = field(default_factory=LexicalOptions)
     exact_up_to: int | None = None  # different vectors that are all compared; None: 50,000, or more as measured
     recall_target: float = 0.99  # recall@10 of the graph, against exact search; the shallowest that reaches it is taken
     judged_queries: int = 500  # of validation, and held-out ones, whose candidates calibrate and judge what ranks them

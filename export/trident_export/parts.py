@@ -22,6 +22,7 @@ from trident.lexical.suggestions import SUGGESTIONS_FILE
 from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE
 from trident.ranking.calibration import CALIBRATION_FILE
 from trident.ranking.trees import TREES_FILE
+from trident.search.words import WORD_FILES
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import MODELS, SUGGESTER, SUGGESTING, assemble, template_folder
@@ -52,6 +53,7 @@ def part_hashes(
         "attributes": file_sha256(parts / ARRAYS_FILE),
         "attributes/schema": file_sha256(parts / SCHEMA_FILE),
         **{name: file_sha256(parts / file) for name, file in OPTIONAL_FILES.items() if (parts / file).is_file()},
+        **{f"lexical/{name}": file_sha256(parts / name) for name in WORD_FILES},
         **_live_parts(job),
         **_suggestions(job),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
@@ -85,7 +87,7 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
         for path in (parts / file, data_file(parts / file)):
             if path.is_file():
                 path.rename(folders["encoder"] / path.name)
-    for name in (CATALOGUE_FILE, ARRAYS_FILE, SCHEMA_FILE):
+    for name in (CATALOGUE_FILE, ARRAYS_FILE, SCHEMA_FILE, *WORD_FILES):
         (parts / name).rename(folders["retriever"] / name)
     for name in OPTIONAL_FILES.values():
         if (parts / name).is_file():

@@ -45,6 +45,7 @@ from trident_export.stages.encoder import export_encoder, export_precisions, ser
 from trident_export.stages.engine import export_engine, place_engine
 from trident_export.stages.forecast import tell_needs
 from trident_export.stages.gate import pass_gate
+from trident_export.stages.lexical import Exported, choose_ranking, export_lexical
 from trident_export.stages.reranker import export_reranker, served_second_stage
 from trident_export.stages.suggestions import export_suggestions
 from trident_export.stages.trees import export_trees
@@ -112,15 +113,19 @@ def export_generation(
         served = load_encoder(
             graph, job.merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=job.config.threads
         )
-        found = find_candidates(job, served, encoder.tokenizer, index, depth=max(CANDIDATES, job.config.reranked))
+        exported = Exported.of(job, encoder.tokenizer, served, index)
+        lexical, seen = export_lexical(job, exported)
+        searcher, ranking = choose_ranking(job, exported, lexical, seen)
+        found = find_candidates(job, searcher, depth=max(CANDIDATES, job.config.reranked))
         second = export_reranker(job, found)
         trees = export_trees(job, found, second)
-        answer_golden(job, served, encoder.tokenizer, index, second)
-        quality = judge_quality(job, served, encoder.tokenizer, index)
+        answer_golden(job, searcher, second)
+        quality = judge_quality(job, searcher)
         quality |= export_calibration(job, found, second, trees) | ({} if second is None else second.quality)
         quality |= {} if trees is None else trees.quality
         settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
-        del index, products, served, found  # the gate loads what was written: one copy of the vectors is enough
+        # The gate loads what was written: one copy of the vectors is enough.
+        del index, products, served, lexical, exported, searcher, found
         if plan is not None:
             place_engine(job, plan)
         hashes = part_hashes(job, encoder, profiles, plan) | ({} if second is None else second.parts)
@@ -157,6 +162,7 @@ def export_generation(
                 products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,
+                ranking=to_table(ranking),
                 precisions=[to_table(proof) for proof in proofs],
                 profiles=[to_table(profile) for profile in profiles],
                 holds={} if position is None else asdict(position),

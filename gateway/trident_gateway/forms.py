@@ -43,10 +43,10 @@ class Attribute(BaseModel):
 
 
 class About(BaseModel):
-    """What the page can show: attributes, another server to compare with, completions."""
+    """What the page can show: attributes, those of another server to compare with (null: none), completions."""
 
     attributes: list[Attribute]
-    compares: bool
+    other: list[Attribute] | None
     suggests: bool
 
 

@@ -14,14 +14,15 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
 from trident.encoder.pairs import pair_rows
-from trident.errors import ConfigError, GenerationError, ModelError
+from trident.errors import ConfigError, DataError, GenerationError, ModelError
 from trident.generation.generation import IDENTITY_FILE, RERANKER_FOLDER, Generation, Identity
-from trident.ranking.calibration import DENSE, RERANKER
+from trident.ranking.calibration import DENSE
 from trident.ranking.pair_scorer import GraphScorer, KernelScorer, load_scorer
+from trident.ranking.trees import TREES_FILE
 from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident.server.runtime_repository import check_identities
-from trident_export.config import ExportConfig
+from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.merge.reranker import load_classifier
 from trident_export.pipeline import export_generation
@@ -44,7 +45,7 @@ def test_an_export_says_what_its_second_stage_does(two_stages: Generation) -> No
     quality = two_stages.manifest.quality
     change = quality["reranked"]["ndcg_at_10"] - quality["reranked"]["first_stage_ndcg_at_10"]
     assert quality["reranked"]["change"]["value"] == pytest.approx(change)
-    assert set(quality["calibration"]) == {"every_positive_known", DENSE, RERANKER}
+    assert set(quality["calibration"]) >= {"every_positive_known", DENSE}
     identity = Identity.load(two_stages.version_folder("pipeline"))
     assert (identity.reranker, identity.rerank) == (two_stages.manifest.parts["reranker"], 12)
     assert two_stages.manifest.parents["reranker"] == "reranker"
@@ -154,3 +155,18 @@ def test_the_run_of_an_encoder_is_no_reranker(two_stage_runs: list[Path], tiny_d
 def test_settings_that_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ExportConfig(**change)
+
+
+def test_trees_say_whether_they_gain(two_stage_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
+    """Kept or not: by queries that they were not fitted on; without a second stage they are refused."""
+    config = replace(CONFIG, precision=PrecisionConfig(made=()), reranked=20, trees=True)
+    order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path, config, reranker=two_stage_runs[1])
+    made = export_generation(order)
+    (row,) = [row["proof"] for row in made.manifest.stages if row["stage"] == "trees"]
+    assert "NDCG@10 over the reranker, validation queries " in row
+    assert "gain by " in row
+    kept = not row.startswith("not kept")
+    assert ("trees" in made.manifest.parts) == kept
+    assert (made.version_folder("retriever") / TREES_FILE).is_file() == kept
+    with pytest.raises(DataError, match="trees order what a second stage scored: export with --reranker too"):
+        export_generation(replace(order, reranker=None))

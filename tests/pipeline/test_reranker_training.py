@@ -185,3 +185,38 @@ def test_the_model_cards_code_runs(run: Path, tmp_path: Path, tiny_model: Path) 
 def test_a_reranker_is_no_encoder(run: Path) -> None:
     with pytest.raises(ModelError, match="an encoder is needed, got the run of a reranker"):
         load_run(run)
+
+
+def test_a_student_learns_the_teachers_margins(recipe: TrainRecipe, run: Path, tmp_path: Path) -> None:
+    """Of judged pairs and of candidates of made queries; nobody else's labels count."""
+    student = replace(
+        recipe,
+        loss=LossRecipe(name="margin", hard_negatives=2),
+        reranker=RerankerRecipe(teacher=run, made_queries=40, layers=1),
+        optimizer=OptimizerRecipe(epochs=3, batch_size=16, learning_rate=1e-2),
+    )
+    report = train(student, tmp_path / "student")
+    assert report.trained is not None
+    first, *_, last = report.trained.epochs
+    assert last.mean_loss < first.mean_loss
+    plain = train(replace(student, reranker=replace(student.reranker, made_queries=0)), tmp_path / "plain")
+    assert plain.trained is not None
+    assert first.pairs > plain.trained.epochs[0].pairs + 40
+    other = replace(recipe.reranker, teacher=tmp_path / "nowhere")
+    with pytest.raises(ModelError, match=r"is no run folder: it has no base\.json"):
+        train(replace(student, reranker=other), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("loss", "reranker", "message"),
+    [
+        ("margin", RerankerRecipe(), "loss.name 'margin' and reranker.teacher go together, got 'margin' and none"),
+        ("listwise", RerankerRecipe(teacher=Path("t")), "go together, got 'listwise' and 't'"),
+        ("listwise", RerankerRecipe(made_queries=9), "reranker.made_queries needs reranker.teacher and negatives.min"),
+    ],
+)
+def test_recipes_of_students_that_are_refused(
+    recipe: TrainRecipe, loss: str, reranker: RerankerRecipe, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(recipe, loss=LossRecipe(name=loss, hard_negatives=2), reranker=reranker)  # type: ignore[arg-type]

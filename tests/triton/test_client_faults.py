@@ -30,9 +30,10 @@ from trident_client import (
     UnexpectedAnswerError,
 )
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0
+PAUSE_S = 0.05  # between questions: what acts on the server must get through too
 SLACK_S = 10.0  # of a machine that does other work; a hang is longer
-TEXTS = [f"navy sofa {number}" for number in range(640)]  # ten requests
+TEXTS = [f"navy sofa {number}" for number in range(192)]  # three requests
 FORMS = ["grpc", "grpc-async", "http", "http-async"]
 PASSING = (ServerUnavailableError, RequestTimeoutError, ServerOverloadedError, UnexpectedAnswerError)
 
@@ -45,14 +46,11 @@ class Seen:
     errors: list[tuple[ClientError, float]] = field(default_factory=list)
 
 
-def ask_until(stop: threading.Event, form: str, urls: ServerUrls, question: tuple[str, Any]) -> Seen:
-    """Ask again and again until told to stop."""
-    protocol, seen = form.partition("-")[0], Seen()
+def ask_until(stop: threading.Event, form: str, urls: ServerUrls, question: tuple[str, Any], seen: Seen) -> None:
+    """Ask again and again until told to stop, and write down what comes back."""
+    protocol = form.partition("-")[0]
     url = f"{protocol}://{getattr(urls, protocol)}"
     name, argument = question
-
-    def took(start: float, error: ClientError) -> None:
-        seen.errors.append((error, time.monotonic() - start))
 
     async def by_tasks() -> None:
         async with AsyncSearchClient(url, timeout_s=TIMEOUT_S) as client:
@@ -61,8 +59,8 @@ def ask_until(stop: threading.Event, form: str, urls: ServerUrls, question: tupl
                 try:
                     seen.answers.append(await getattr(client, name)(argument))
                 except ClientError as error:
-                    took(start, error)
-                    await asyncio.sleep(0.05)
+                    seen.errors.append((error, time.monotonic() - start))
+                await asyncio.sleep(PAUSE_S)
 
     def by_calls() -> None:
         with SearchClient(url, timeout_s=TIMEOUT_S) as client:
@@ -71,32 +69,47 @@ def ask_until(stop: threading.Event, form: str, urls: ServerUrls, question: tupl
                 try:
                     seen.answers.append(getattr(client, name)(argument))
                 except ClientError as error:
-                    took(start, error)
-                    time.sleep(0.05)
+                    seen.errors.append((error, time.monotonic() - start))
+                time.sleep(PAUSE_S)
 
     asyncio.run(by_tasks()) if form.endswith("-async") else by_calls()
-    return seen
 
 
-def while_asked(urls: ServerUrls, question: tuple[str, Any], act: Callable[[], object]) -> dict[str, Seen]:
-    """Return what each form saw while something was done to the server."""
-    stop = threading.Event()
+def while_asked(
+    urls: ServerUrls, question: tuple[str, Any], act: Callable[[], object], until: Callable[[Seen], bool]
+) -> dict[str, Seen]:
+    """Return what each form saw while something was done to the server, and until each has seen enough."""
+    stop, seen = threading.Event(), {form: Seen() for form in FORMS}
+
+    def wait(enough: Callable[[Seen], bool]) -> None:
+        end = time.monotonic() + 120
+        while not all(map(enough, seen.values())):
+            assert time.monotonic() < end, seen
+            time.sleep(0.05)
+
     with ThreadPoolExecutor(len(FORMS)) as pool:
-        running = {form: pool.submit(ask_until, stop, form, urls, question) for form in FORMS}
+        running = [pool.submit(ask_until, stop, form, urls, question, seen[form]) for form in FORMS]
         try:
-            time.sleep(1)
+            wait(lambda each: len(each.answers) > 0)
             act()
-            time.sleep(1)
+            wait(until)
         finally:
             stop.set()
-        return {form: each.result(timeout=60) for form, each in running.items()}
+        for each in running:
+            each.result(timeout=60)
+    return seen
 
 
 def test_a_server_that_is_killed_while_it_is_asked(tiny_generations: Path) -> None:
     http_port, grpc_port, metrics_port = free_ports(3)
     options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
     with serve(find_generation(tiny_generations), tiny_generations, options) as server:
-        seen = while_asked(server.urls, ("search_many", TEXTS), lambda: os.kill(server.pid, signal.SIGKILL))
+        seen = while_asked(
+            server.urls,
+            ("search_many", TEXTS),
+            act=lambda: os.kill(server.pid, signal.SIGKILL),
+            until=lambda each: len(each.errors) > 1,
+        )
     for form, each in seen.items():
         assert each.answers, form
         assert all(len(found) == len(TEXTS) for found in each.answers), form
@@ -114,7 +127,7 @@ def test_a_promotion_in_the_middle_of_lists(server: TritonServer, own: Any, port
             promote(own.folder, port, generation.id, PromoteOptions(), report=lambda _: None)
 
     for question in (("search_many", TEXTS), ("embed", TEXTS)):
-        seen = while_asked(server.urls, question, there_and_back)
+        seen = while_asked(server.urls, question, there_and_back, until=lambda _: True)
         for form, each in seen.items():
             assert each.answers, form
             assert all(len(found) == len(TEXTS) for found in each.answers), form

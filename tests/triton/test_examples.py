@@ -78,7 +78,8 @@ def test_a_thousand_queries_at_once(tiny_server: TritonServer) -> None:
 
 
 def test_curl(gateway: str, tiny_server: TritonServer, best: list[str]) -> None:
-    said = run(EXAMPLES / "curl.sh", gateway, f"http://{tiny_server.urls.http}").splitlines()
+    lines = run(EXAMPLES / "curl.sh", gateway, f"http://{tiny_server.urls.http}").splitlines()
+    said = [line for line in lines if line]
     assert len(json.loads(said[1])["hits"]) == 3
     assert '"object":"embedding"' in said[3]
     assert {each["name"] for each in json.loads(said[5])["outputs"]} == {"title", "count"}

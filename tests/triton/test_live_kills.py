@@ -182,16 +182,19 @@ def run_model(pair: Any, whole: Whole, *, seed: int, operations: int, kills: int
             pid = wait_until(serving, pid)
 
 
+@pytest.mark.timeout(2400)  # on a machine with much else to do
 def test_after_kills_the_catalogue_equals_a_dictionary(pair, tmp_path, whole_catalogue):
     seed = int(os.environ["TRIDENT_TEST_SEED"])
     run_model(pair.copy(tmp_path), whole_catalogue, seed=seed, operations=2_000, kills=4)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(4 * 3600)
 def test_after_many_kills_the_catalogue_equals_a_dictionary(pair, tmp_path, slow_seed, whole_catalogue):
     run_model(pair.copy(tmp_path), whole_catalogue, seed=slow_seed, operations=50_000, kills=30)
 
 
+@pytest.mark.timeout(1200)
 def test_a_second_server_follows_and_takes_over(pair, tmp_path, whole_catalogue):
     copy, (first, second) = pair.copy(tmp_path), (free_ports(3), free_ports(3))
     ports = ("http_port", "grpc_port", "metrics_port")

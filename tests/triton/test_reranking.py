@@ -56,8 +56,8 @@ def test_served_answers_are_the_searchers(client: SearchClient, searcher: Search
         check(client.search(query), *expected(searcher, query, SearchKnobs()))
         check(client.search(query, rerank=5, k=3), *expected(searcher, query, SearchKnobs(k=3, rerank=5)))
         check(client.search(query, rerank=0), *expected(searcher, query, SearchKnobs(rerank=0)))
-        likely = SearchKnobs(k=20, min_probability=0.4)
-        check(client.search(query, k=20, min_probability=0.4), *expected(searcher, query, likely))
+        likely = SearchKnobs(k=20, rerank=0, min_probability=0.4)
+        check(client.search(query, k=20, rerank=0, min_probability=0.4), *expected(searcher, query, likely))
     many = client.search_many(queries, options={"rerank": 7})
     assert [result.details["reranked"] for result in many] == [7] * len(queries)
 
@@ -109,6 +109,8 @@ def test_the_command_line_asks_for_it(
     server: TritonServer, run_warm: Callable[..., Any], two_stages: Generation
 ) -> None:
     query = two_stages.golden()[0].query
-    done = run_warm(*("search", query, "--url", server.urls.grpc, "--rerank", "6", "--min-probability", "0", "--json"))
+    done = run_warm(
+        *("search", query, "--url", server.urls.grpc, "--rerank", "6", "--rerank-budget", "60000", "--json")
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["details"]["reranked"] == 6

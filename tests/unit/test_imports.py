@@ -246,8 +246,8 @@ FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("pipeline",),
     ),
 }
-LARGEST_ROOM = 15  # modules; commands and bench are lists of the like, search is five modules too large
-LISTS = {"commands": 31, "bench": 24, "search": 23, "quality": 16}
+LARGEST_ROOM = 15  # modules; commands and bench are lists of the like; search and quality are too large
+LISTS = {"commands": 31, "bench": 24, "search": 23, "quality": 17}
 
 
 def sources_of(package: str) -> dict[str, str]:
@@ -360,7 +360,7 @@ def test_a_room_says_what_it_holds_and_what_it_may_import(package, room):
 
 # Extras whose requirements a package's sources may import; the bare requirements come on top.
 EXTRAS_OF = {
-    "trident": ("serve", "train", "export", "bench"),
+    "trident": ("serve", "train", "export", "bench", "trees"),
     "trident_train": ("train",),
     "trident_export": ("export",),
     "trident_gpu": ("gpu",),

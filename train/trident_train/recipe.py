@@ -107,11 +107,14 @@ class LoraRecipe:
             raise ConfigError("lora.targets must name at least one layer, got none")
 
 
+LossName = Literal["cosine", "infonce", "pointwise", "pairwise", "listwise", "margin"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossRecipe:
     """The loss and its settings."""
 
-    name: Literal["cosine", "infonce", "pointwise", "pairwise", "listwise"] = "cosine"  # the last three: a reranker's
+    name: LossName = "cosine"  # from pointwise on: a reranker's
     temperature: float = 0.05  # infonce: cosines are divided by it
     hard_negatives: int = 1  # all but cosine: labelled negatives of the query beside each positive
     positives_per_query: int | None = None  # all but cosine: relevant pairs of a query an epoch, drawn anew; None: all
@@ -155,6 +158,8 @@ class RerankerRecipe:
     first_stage: Path | None = None  # a generation, whose candidates are reranked; None: the pretrained encoder's
     candidates: int = 20  # of each query that are reranked where it is judged
     judged_queries: int = 500  # of the validation split, whose candidates are judged after each epoch
+    teacher: Path | None = None  # run of a reranker whose logits are learnt, by loss.name "margin"
+    made_queries: int = 0  # beside the train split's, of the first words of titles; the teacher judges their candidates
     layers: int | None = None  # of the base model that are kept, evenly spread; None: all
 
     def __post_init__(self) -> None:
@@ -164,9 +169,11 @@ class RerankerRecipe:
                 raise ConfigError(f"reranker.{name} must be >= 1, got {getattr(self, name)}")
         if self.layers is not None and self.layers < 1:
             raise ConfigError(f"reranker.layers must be >= 1, got {self.layers}")
+        if self.made_queries < 0:
+            raise ConfigError(f"reranker.made_queries must be >= 0, got {self.made_queries}")
 
 
-RERANKER_LOSSES = ("pointwise", "pairwise", "listwise")
+RERANKER_LOSSES = ("pointwise", "pairwise", "listwise", "margin")
 
 # by_product: queries that share a relevant product meet in a batch
 Batches = Literal["shuffled", "by_product"]
@@ -287,5 +294,12 @@ class TrainRecipe:
             raise ConfigError("a reranker needs data.catalogue of each source: its candidates are products of it")
         if self.reranker.first_stage is not None and len(catalogues) > 1:
             raise ConfigError(f"reranker.first_stage searches one catalogue, got {len(catalogues)} sources")
+        if (self.loss.name == "margin") != (self.reranker.teacher is not None):
+            teacher = "none" if self.reranker.teacher is None else f"'{self.reranker.teacher}'"
+            raise ConfigError(
+                f"loss.name 'margin' and reranker.teacher go together, got '{self.loss.name}' and {teacher}"
+            )
+        if self.reranker.made_queries and not (self.reranker.teacher and self.negatives.mined):
+            raise ConfigError("reranker.made_queries needs reranker.teacher and negatives.mined: nobody judged them")
         if not (self.loss.hard_negatives or self.negatives.mined):
             raise ConfigError("a list needs negatives: set loss.hard_negatives or negatives.mined above 0, got 0 and 0")

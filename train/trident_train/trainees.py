@@ -14,6 +14,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from trident.data.catalogue import Catalogue
+from trident.data.pairs import normalized_query
 from trident_train.data.sources import Source
 from trident_train.judge.evaluate import Ranking
 from trident_train.loop.batches import TokenizedPairs, tokenize_pairs
@@ -24,6 +25,8 @@ from trident_train.model.encoder import Encoder, PretrainedEncoder
 from trident_train.model.negatives import NegativeMiner
 from trident_train.recipe import TrainRecipe
 from trident_train.report.report import FIRST_STAGE, PRETRAINED, TestArms
+from trident_train.report.run_folder import BASE_FILE, read_json, read_recipe
+from trident_train.reranker.distillation import load_teacher, made_pairs, teacher_logits, with_made
 from trident_train.reranker.first_stage import FirstStage, first_stage, mine
 from trident_train.reranker.judging import ClassifierQuality, JudgedSplit, classifier_quality, mean_score, score_of
 from trident_train.reranker.model import CrossEncoder, reranker_arm
@@ -92,7 +95,7 @@ class EncoderTrainee:
 
     def add_trained(self, arms: TestArms, name: str) -> None:
         """Judge the trained model on the test splits."""
-        arms.add_encoder(name, self.encoder)
+        arms.add_served(name, self.encoder)
 
     def classifier(self) -> tuple[ClassifierQuality, ...]:
         """Return nothing: cosines are no classifier's."""
@@ -217,11 +220,27 @@ class RerankerTrainee:
 
     def _tokenized(self, stage: FirstStage, source: Source) -> TokenizedPairs:
         recipe = self.setting.recipe
-        mined = []
+        train, mined = source.parts.train, []
+        if recipe.reranker.made_queries:
+            held_out = (source.parts.validation, source.parts.test)
+            others = {normalized_query(query) for part in held_out for query in part.queries}
+            train = with_made(train, made_pairs(_catalogue(source), train, others, recipe.reranker.made_queries))
         if recipe.negatives.mined:
             known = source.recipe.every_positive_known
-            mined = mine(stage, source.parts.train, recipe.negatives, every_positive_known=known)
-        return tokenize_pairs(source.parts.train, self.reranker.tokenizer, mined=mined, repeat=source.recipe.repeat)
+            mined = mine(stage, train, recipe.negatives, every_positive_known=known)
+        grades = None
+        if recipe.reranker.teacher is not None:
+            self.setting.tell("asking the teacher")
+            teacher = _teacher(recipe.reranker.teacher, self.setting.accelerator)
+            grades = teacher_logits(teacher, train, mined)
+        tokenizer = self.reranker.tokenizer
+        return tokenize_pairs(train, tokenizer, mined=mined, repeat=source.recipe.repeat, grades=grades)
+
+
+def _teacher(run: Path, accelerator: Accelerator) -> CrossEncoder:
+    fingerprint = read_json(run / BASE_FILE)["weights_fingerprint"]
+    found = load_teacher(run, read_recipe(run), fingerprint)
+    return CrossEncoder(found.model.to(accelerator.device), found.tokenizer, accelerator)
 
 
 def _catalogue(source: Source) -> Catalogue:

@@ -1,4 +1,4 @@
-"""A file of named arrays that is mapped, not read: a generation's attributes, its suggestions."""
+"""A file of named arrays that is mapped, not read: a generation's attributes, lexical index and suggestions."""
 
 from __future__ import annotations
 

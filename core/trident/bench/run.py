@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from trident.bench.figures import Row, summarize, typical
 from trident.bench.measurement import Measurements, Plan, Subject, machine_facts, measure_rounds
@@ -24,6 +24,7 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.errors import BenchError, ConfigError
 from trident.generation.generation import Generation, find_generation
 from trident.generation.staging import write_text
+from trident.ranking.settings import Mode
 from trident.search.options import RERANK
 
 NAME = "trident"
@@ -42,6 +43,7 @@ class BenchConfig:
     server: Path | None = None  # what `trident serve --json` wrote; None: one is started for the measurement
     serve_options: tuple[str, ...] = ()  # further options of a server that is started
     protocols: tuple[str, ...] = ("grpc",)
+    modes: tuple[str, ...] = ()  # what ranks, each measured in turns with the others; none: as the generation chose
     clients: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     rates_per_s: tuple[float, ...] = ()  # Poisson arrivals
     rounds: int = 3
@@ -61,6 +63,9 @@ class BenchConfig:
         unknown = [protocol for protocol in self.protocols if protocol not in PROTOCOLS]
         if unknown or not self.protocols:
             raise ConfigError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got '{', '.join(unknown)}'")
+        unknown = [mode for mode in self.modes if mode not in get_args(Mode)]
+        if unknown:
+            raise ConfigError(f"--mode must be one of {', '.join(get_args(Mode))}, got '{unknown[0]}'")
         if not self.loads():
             raise ConfigError("there must be --clients or --rates to measure")
 
@@ -141,9 +146,11 @@ def run_bench(
         scratch = Path(folder)
         own = started(config.generations, generation.id, config.serve_options)
         served = attached or servers.enter_context(own)
-        options = None if config.rerank is None else json.dumps({RERANK: config.rerank})
-        input_file = write_tensor_input(queries, scratch / "queries.json", options=options)
-        subjects = [_subject(served, protocol, input_file) for protocol in config.protocols]
+        subjects = [
+            _subject(served, protocol, _asked(queries, scratch / f"queries{mode}.json", mode, config.rerank), mode)
+            for protocol in config.protocols
+            for mode in config.modes or ("",)
+        ]
         if peers is not None:
             subjects += servers.enter_context(peers(generation, queries, scratch))
         measurements = measure_rounds(analyzer, subjects, yardstick, queries, config.plan(), say)
@@ -161,10 +168,17 @@ def run_bench(
     )
 
 
-def _subject(served: Served, protocol: str, input_file: Path) -> Subject:
+def _asked(queries: Sequence[str], path: Path, mode: str, rerank: int | None) -> Path:
+    """Write what perf_analyzer asks of one mode; an empty one leaves it to the generation."""
+    options = {**({"mode": mode} if mode else {}), **({} if rerank is None else {RERANK: rerank})}
+    return write_tensor_input(queries, path, options=json.dumps(options, separators=(",", ":")) if options else None)
+
+
+def _subject(served: Served, protocol: str, input_file: Path, mode: str) -> Subject:
     url = served.grpc if protocol == "grpc" else served.http
     target = Target(url=url, protocol=cast(Protocol, protocol))
-    return Subject(name=NAME, target=target, input_file=input_file, pid=served.pid, statistics_url=served.http)
+    name = f"{NAME} {mode}" if mode else NAME
+    return Subject(name=name, target=target, input_file=input_file, pid=served.pid, statistics_url=served.http)
 
 
 def _query_facts(tokenizer: TextTokenizer, queries: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from trident.encoder.encoder import OnnxEncoder
 from trident.generation.generation import Generation
-from trident.search.requests import SearchKnobs
+from trident.search.requests import SearchKnobs, with_texts
 from trident.search.retriever import Hits
 from trident.search.searcher import Searcher
 
@@ -81,11 +81,13 @@ class Yardstick:
         Raises:
             DataError: If a query is empty.
         """
-        embeddings = self.padded.embed_whole(self.searcher.tokenizer.encode(queries, "query"))
-        knobs, second = [self.knobs] * len(queries), self.searcher.second_stage
+        retriever, second = self.searcher.retriever, self.searcher.second_stage
+        knobs = retriever.spelled(with_texts([self.knobs] * len(queries), [(query, "query") for query in queries]))
+        meant = [retriever.text_for_vectors(knob) for knob in knobs]
+        embeddings = self.padded.embed_whole(self.searcher.tokenizer.encode(meant, "query"))
         if second is None:
-            return self.searcher.retriever.retrieve(embeddings, knobs, threads=threads)
-        hits = self.searcher.retriever.retrieve(embeddings, second.widened(knobs), threads=threads)
+            return retriever.retrieve(embeddings, knobs, threads=threads)
+        hits = retriever.retrieve(embeddings, second.widened(knobs), threads=threads)
         return second.reranked(queries, knobs, hits)
 
 

@@ -45,6 +45,9 @@ def command(
         list[str] | None, typer.Option(help="Option for the server that is started, such as --cache=104857600.")
     ] = None,
     protocol: Annotated[list[str] | None, typer.Option(help="grpc (default) or http; twice: both.")] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="What ranks: hybrid, dense or lexical; twice: both, in turns.")
+    ] = None,
     clients: Annotated[str, typer.Option(help="Numbers of clients that wait for their answers.")] = "1,2,4,8,16,32",
     rates: Annotated[str, typer.Option(help="Searches a second that arrive by Poisson, besides.")] = "",
     rounds: Annotated[int, typer.Option(help="Medians are taken over these.")] = 3,
@@ -74,6 +77,7 @@ def command(
         server=server,
         serve_options=tuple(serve_option or ()),
         protocols=tuple(protocol or ("grpc",)),
+        modes=tuple(mode or ()),
         clients=tuple(int(number) for number in _numbers(clients, "--clients", whole=True)),
         rates_per_s=tuple(_numbers(rates, "--rates")),
         rounds=rounds,

@@ -44,7 +44,7 @@ ENGINES_FOLDER = "engines"
 RERANKER_FOLDER = "reranker"  # of the generation, and in the encoder's version folder of a running server
 QUERY_TOKENS = 16  # of ESCI's queries, half have 6, 99% 13 and the longest 16
 ID_LENGTH = 16
-FORMAT = 3  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
+FORMAT = 4  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,7 @@ class Manifest:
     holds: dict[str, Any] = field(
         default_factory=dict
     )  # how far it goes in the log of the live catalogue; see Position
+    ranking: dict[str, Any] = field(default_factory=dict)  # how words take part, and what that was chosen by
     format: int = FORMAT
 
     def __post_init__(self) -> None:

@@ -42,7 +42,7 @@ def checks_against(new: LoadedGeneration, old: LoadedGeneration, config: GateCon
     pairs = new.test_pairs()
     queries = distinct_queries(pairs, config.queries)
     pairs = pairs_of(pairs, queries)
-    golden_queries = [answer.query for side in (new, old) for answer in side.generation.golden()]
+    golden_queries = list(dict.fromkeys(answer.query for side in (new, old) for answer in side.generation.golden()))
     golden = united(*(pairs_of(side.test_pairs(), golden_queries) for side in (new, old)))
     checks, notes = [], []
     for name, judged in (("held-out pairs", pairs), ("golden queries", golden)):
@@ -65,10 +65,9 @@ def checks_against(new: LoadedGeneration, old: LoadedGeneration, config: GateCon
 
 def _golden(new: LoadedGeneration) -> GateCheck:
     expected = new.generation.golden()
-    queries = [answer.query for answer in expected]
     tolerance = score_tolerance(new.generation.served_precision)
     differences = max(
-        (golden_differences(expected, way.answers(queries), tolerance=tolerance) for way in new.ways), key=len
+        (golden_differences(expected, way.answer_again(expected), tolerance=tolerance) for way in new.ways), key=len
     )
     rule = f"of {len(expected)} golden queries none may be answered otherwise than at the export"
     if differences:
@@ -132,7 +131,7 @@ def _catalogue_quality(
     relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
     if not new.catalogue.texts[0].rows_of(relevant):
         raise DataError("no relevant product of the held-out pairs is in the catalogue")
-    found = [catalogue_ndcg_by_query(pairs, side.ranked(queries)) for side in (new, old)]
+    found = [catalogue_ndcg_by_query(pairs, side.hits(queries)) for side in (new, old)]
     means = [_mean(each.values()) for each in found]
     return [_change("catalogue_ndcg_at_10", "NDCG@10 over the whole catalogue", mean_change(*found), means, config)]
 
@@ -152,7 +151,7 @@ def _calibration(
         rule = "the serving generation has probabilities, and so must the candidate: train with more validation queries"
         return [GateCheck(name="calibration", rule=rule, value=0, bound=1, passed=False)]
     known = bool(new.generation.manifest.quality["calibration"]["every_positive_known"])
-    found = [judged_candidates(pairs, side.hits(queries), every_positive_known=known) for side in (new, old)]
+    found = [judged_candidates(pairs, side.cosines(queries), every_positive_known=known) for side in (new, old)]
     by_query = [
         brier_by_query(each, each_map.probability(each.scores))
         for each, each_map in zip(found, maps, strict=True)

@@ -1,4 +1,4 @@
-"""What orders products after the first search, and what their scores mean: arrays in, arrays out; knows no request.
+"""Orders of rows and what their scores mean: fusion, the second stage, calibration. Arrays in, arrays out; no request.
 
-Rooms that it may import: data, attributes, encoder, index, generation.
+Rooms that it may import: data, attributes, encoder, index, lexical, generation.
 """

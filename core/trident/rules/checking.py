@@ -9,7 +9,7 @@ from trident.attributes.filters import parse_filter
 from trident.attributes.schema import Schema, shown
 from trident.errors import DataError
 from trident.rules.matching import normalised
-from trident.rules.ruleset import BoostRule, RuleSet, SynonymRule
+from trident.rules.ruleset import BoostRule, ExclusionRule, PinRule, RuleSet, SynonymRule
 
 SHOWN = 5  # products of a rule that are named in a line
 EVERY = "every query"
@@ -39,7 +39,8 @@ def unknown_products(rules: RuleSet, there: Collection[str]) -> list[str]:
         there: The ids that are, of those that the rules name at least.
     """
     faults = []
-    for kind, kept in (("pins", rules.pins), ("exclusions", rules.exclusions)):
+    kinds: dict[str, Sequence[PinRule | ExclusionRule]] = {"pins": rules.pins, "exclusions": rules.exclusions}
+    for kind, kept in kinds.items():
         for number, rule in enumerate(kept, start=1):
             missing = [product for product in rule.products if product not in there]
             if missing:
@@ -50,7 +51,7 @@ def unknown_products(rules: RuleSet, there: Collection[str]) -> list[str]:
 
 def named_products(rules: RuleSet) -> list[str]:
     """Return the products that rules name, each once."""
-    return list(dict.fromkeys(product for rule in (*rules.pins, *rules.exclusions) for product in rule.products))
+    return list(dict.fromkeys(product for rule in rules.of_products for product in rule.products))
 
 
 def _synonyms(rules: Sequence[SynonymRule]) -> Iterator[str]:

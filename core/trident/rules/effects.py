@@ -54,17 +54,13 @@ class Effect:
     redirect: str | None = None
     added: tuple[str, ...] = ()
 
-    def details(self, pins: int, excluded: int) -> dict[str, Any]:
+    def details(self, done: Mapping[str, int]) -> dict[str, Any]:
         """Return what is said of it in an answer.
 
         Args:
-            pins: How many of the products that stand first are there.
-            excluded: How many of those that are left out.
+            done: To how many products what was done, by kind.
         """
-        counts = {"pins": pins, "exclusions": excluded, "boosts": len(self.boosts)}
-        said: dict[str, Any] = {name: count for name, count in counts.items() if count}
-        if self.added:
-            said["synonyms"] = list(self.added)
+        said: dict[str, Any] = {**done, **({"synonyms": list(self.added)} if self.added else {})}
         if not said and self.redirect is None:  # it names products that are not there
             return {}
         found: dict[str, Any] = {"rules": {"version": self.version, **said}}
@@ -105,7 +101,7 @@ class CompiledRules:
         """Find the rows of products, and hold filters against the attributes."""
         self.version = rules.version
         self._rules, self._may_come = rules, may_come
-        named = [product for rule in (*rules.pins, *rules.exclusions) for product in rule.products]
+        named = [product for rule in rules.of_products for product in rule.products]
         self._row_of: Mapping[str, int] = product_ids.rows_of(named) if named else {}
         self.faults: list[str] = []  # a line for each boost that this generation has no field for
         self._boosts = [self._boost(number, schema) for number in range(len(rules.boosts))]

@@ -18,6 +18,7 @@ from trident.generation.durable import make_folder
 from trident.generation.staging import write_text
 from trident.rules.ruleset import RuleSet, version_of
 
+RULES = "TRIDENT_RULES"  # where the file is; a variable of the server's process
 RULES_FOLDER = ".rules"
 RULES_FILE = "rules.json"
 

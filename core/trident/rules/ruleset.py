@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trident.config import from_table, to_table
-from trident.errors import ConfigError, DataError, nearest
+from trident.errors import ConfigError, DataError, first_line, nearest
 from trident.rules.matching import normalised
 
 Match = Literal["query", "words"]
@@ -186,6 +186,11 @@ class RuleSet:
         """The start of the SHA-256 over what they say: the same rules have the same version."""
         return version_of(to_table(self))
 
+    @property
+    def of_products(self) -> tuple[PinRule | ExclusionRule, ...]:
+        """The rules that name products."""
+        return (*self.pins, *self.exclusions)
+
     def counts(self) -> dict[str, int]:
         """Return how many there are of each kind that is there."""
         found = {name: len(getattr(self, name)) for name in KINDS}
@@ -221,7 +226,7 @@ def read_rules(path: Path) -> RulesFile:
     try:
         table = tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"rules {path} are no TOML file: {error or 'nested too deeply'}") from error
+        raise DataError(f"rules {path} are no TOML file: {first_line(error)}") from error
     return parse_rules(table, path.name)
 
 

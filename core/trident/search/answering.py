@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,12 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
     since = None if second is None else second.reranker.now()  # budgets count from here
     ends = np.cumsum([len(asked.texts) for asked in requests]).tolist()
     places = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    embeddings = _embedded(searcher, [text for asked in requests for text in asked.texts])  # (B, D)
+    spelled = searcher.retriever.spelled
+    requests = [
+        replace(asked, knobs=spelled(asked.knobs, of_base=not asked.is_live)) if asked.wants_products else asked
+        for asked in requests
+    ]
+    embeddings = _embedded(searcher, [text for asked in requests for text in _meant(searcher, asked)])  # (B, D)
     searched = [row for row, asked in enumerate(requests) if asked.wants_products]
     found: dict[int, Hits] = {}
     if searched:
@@ -96,6 +101,14 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
             found[row] = hits.rows(start, start + len(wanted), max(knob.k for knob in wanted))
             start += len(wanted)
     return [Answer(embeddings[place], found.get(row)) for row, place in enumerate(places)]
+
+
+def _meant(searcher: Searcher, asked: Asked) -> list[tuple[str, Side]]:
+    """Return the texts that are embedded: where products are wanted, with the words that were meant."""
+    if not asked.wants_products or all(knob.corrected is None for knob in asked.knobs):
+        return asked.texts
+    meant = map(searcher.retriever.text_for_vectors, asked.knobs)
+    return [(text, side) for text, (_, side) in zip(meant, asked.texts, strict=True)]
 
 
 def _embedded(searcher: Searcher, texts: Sequence[tuple[str, Side]]) -> NDArray[np.float32]:

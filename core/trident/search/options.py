@@ -22,6 +22,7 @@ from trident.attributes.ordering import SortKey, parse_group, parse_sort
 from trident.attributes.schema import Field, Schema, shown
 from trident.config import from_table
 from trident.errors import ConfigError, DataError, nearest
+from trident.ranking.settings import Mode, RankingSettings
 from trident.rules.effects import Effect
 from trident.search.tensors import K_MAX, OPTIONS, OPTIONS_MAX_BYTES
 
@@ -49,6 +50,9 @@ class SearchOptions:
     rerank: int | None = None  # candidates that the second stage puts in order, 0: none; None: what the generation says
     rerank_budget_ms: float | None = None  # milliseconds for that, > 0; None: what the generation says
     rules: bool = True  # whether merchandisers' rules hold
+    mode: Mode | None = None  # what ranks; None: what the generation chose
+    explain: bool = False  # whether the parts of each product's place stand in the details
+    spelling: bool = True  # whether words that the catalogue lacks are corrected
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -64,16 +68,50 @@ class SearchOptions:
             raise ConfigError(f"'{RERANK_BUDGET}' must be above 0 milliseconds, got {self.rerank_budget_ms}")
 
     @property
-    def has_page(self) -> bool:
-        """Whether the answer is a page: whether there is a key beside those of the ranking."""
-        return replace(self, **{name: getattr(NO_OPTIONS, name) for name in OF_RANKING}) != NO_OPTIONS
+    def narrows(self) -> bool:
+        """Whether there is more to it than how a query is ranked."""
+        return replace(self, **{name: getattr(NO_OPTIONS, name) for name in RANKING_KEYS}) != NO_OPTIONS
 
 
 # Keys that are no page's: knobs of the search have their names.
 OF_RANKING = (MIN_PROBABILITY, RERANK, RERANK_BUDGET, "rules")
+RANKING_KEYS = (*OF_RANKING, "mode", "explain", "spelling")  # the last of them are those of ``RankingKnobs``
 NO_OPTIONS = SearchOptions()
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingKnobs:
+    """The options of a query that say how it is ranked."""
+
+    mode: Mode | None = None  # None: the generation's own
+    explain: bool = False
+    spelling: bool = True
+
+    @classmethod
+    def of(cls, options: SearchOptions) -> RankingKnobs:
+        """Return those of a query's options."""
+        return cls(mode=options.mode, explain=options.explain, spelling=options.spelling)
+
+    def mode_of(self, settings: RankingSettings) -> Mode:
+        """Return the mode that a query is answered in."""
+        return settings.mode if self.mode is None else self.mode
+
+
+PLAIN = RankingKnobs()
+
+
+def refuse_words(ranking: RankingKnobs, where: str) -> None:
+    """Raise where words are asked for and there are none: only embeddings come here, or there is no lexical index.
+
+    Raises:
+        DataError: Naming the key.
+    """
+    if ranking.mode in ("hybrid", "lexical"):
+        raise DataError(f"'mode' {ranking.mode} {where}: ask for 'dense', or leave the key out")
+    if ranking.explain:
+        raise DataError(f"'explain' {where}: leave the key out")
 
 
 def read_options(values: NDArray[np.object_], options_class: type[T]) -> list[T]:

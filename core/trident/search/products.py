@@ -5,7 +5,7 @@ Whatever answers a query holds one ``Products``, never its parts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -18,10 +18,12 @@ from trident.attributes.filters import All
 from trident.data.texts import Texts
 from trident.index.index import Neighbours, Permitted, VectorIndex
 from trident.index.ways import Way as IndexWay
+from trident.lexical.index import LexicalQuery
+from trident.lexical.postings import Sums
 from trident.rules.effects import NamedProducts
 
-Way = IndexWay | Literal["browse"]  # the index's ways, or no vector at all
-WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse")
+Way = IndexWay | Literal["browse", "lexical"]  # the index's ways, no query at all, or words alone
+WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse", "lexical")
 Named = NDArray[np.object_]  # ids or titles of rows, bytes
 
 
@@ -38,6 +40,19 @@ class Found:
         """Return what the first query found, without the places that are empty."""
         count = int(found.count[0])
         return cls(found.rows[0, :count], found.scores[0, :count], way)
+
+
+class Lexical(Protocol):
+    """The words of products: what was typed to rows and what they are worth."""
+
+    def query(self, text: str) -> LexicalQuery:
+        """Return what was typed in the form in which it is searched."""
+
+    def codes(self, text: str) -> Mapping[int, int]:
+        """Return the rows that have model numbers of a text, and what each is worth there."""
+
+    def sums(self, query: LexicalQuery) -> Sums:
+        """Return BM25 of every row; 0 of one that holds no product."""
 
 
 class Products(Protocol):
@@ -61,6 +76,10 @@ class Products(Protocol):
     @property
     def attributes(self) -> AttributeValues:
         """The attributes of the rows."""
+
+    @property
+    def lexical(self) -> Lexical | None:
+        """The words of the rows; None: they are found by vectors alone."""
 
     @property
     def rows(self) -> Rows:
@@ -112,6 +131,7 @@ class GenerationProducts:
     titles: Texts
     name: str = "the generation"
     number: int | None = None
+    lexical: Lexical | None = None
 
     @property
     def ef(self) -> int:

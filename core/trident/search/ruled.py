@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Rows
+from trident.ranking.legs import Parts, Ranked
 from trident.rules.effects import Effect
 from trident.search.options import Page
 from trident.search.products import Found, Products
@@ -74,7 +75,9 @@ class Ruled:
         wanted = max(wanted, BOOST_DEPTH) if self.boosts else wanted
         return wanted if permitted is not None else min(wanted + len(self.excluded), K_MAX)
 
-    def arranged(self, best: Found, query: NDArray[np.float32], lowest: float | None, permitted: Rows | None) -> Found:
+    def arranged(
+        self, best: Found | Ranked, query: NDArray[np.float32], lowest: float | None, permitted: Rows | None
+    ) -> Found | Ranked:
         """Return a ranking by the rules: without what is excluded, boosts in it, pins before it.
 
         A pin must pass the filter and the lowest score, as others do.
@@ -85,26 +88,55 @@ class Ruled:
             lowest: Score of an answer; None: any.
             permitted: Rows that may be answered; None: all.
         """
-        kept = ~np.isin(best.rows, np.concatenate([self.excluded, self.pins]))
-        rows, scores = best.rows[kept], best.scores[kept]
+        kept = np.flatnonzero(~np.isin(best.rows, np.concatenate([self.excluded, self.pins])))
+        best = _taken(best, kept)
         if self.boosts:
-            order = self._boosted(rows, scores)
-            rows, scores = rows[order], scores[order]
+            best = _taken(best, self._boosted(best))
         pins = self.pins if permitted is None else self.pins[np.isin(self.pins, permitted)]
         if not len(pins):
-            return Found(rows, scores, best.way)
+            return best
         cosines: NDArray[np.float32] = self.products.vectors(pins) @ query[0]
         passes = np.ones(len(pins), dtype=bool) if lowest is None else cosines >= np.float32(lowest)
-        return Found(np.append(pins[passes], rows), np.append(cosines[passes], scores), best.way)
+        return _led(best, pins[passes], cosines[passes])
 
-    def details(self) -> dict[str, Any]:
-        """Return what is said of it in an answer."""
-        return self.effect.details(len(self.pins), len(self.excluded))
+    def details(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+        """Return what is said of it in an answer: how many of its products are pins, which are its first, and so on.
 
-    def _boosted(self, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.intp]:
+        Args:
+            rows: Of the answer.
+        """
+        said: dict[str, Any] = {}
+        if len(self.pins):
+            said["pins"] = int(np.isin(self.pins, rows).sum())
+        if len(self.excluded):
+            said["exclusions"] = len(self.excluded)
+        if self.boosts:
+            said["boosts"] = len(self.effect.boosts)
+        return self.effect.details(said)
+
+    def _boosted(self, best: Found | Ranked) -> NDArray[np.intp]:
         """Return the places (R,) of rows in the order that boosts give the first ``BOOST_DEPTH``."""
-        depth = min(len(rows), BOOST_DEPTH)
-        best = scores[:depth].astype(np.float64)
+        depth, rows = min(len(best.rows), BOOST_DEPTH), best.rows
+        decides = best.parts.values if isinstance(best, Ranked) else best.scores
+        values = decides[:depth].astype(np.float64)
         for boost in self.effect.boosts:
-            best[self.products.which_pass(boost.filter, rows[:depth])] += boost.by
-        return np.concatenate([np.argsort(-best, kind="stable"), np.arange(depth, len(rows))])
+            values[self.products.which_pass(boost.filter, rows[:depth])] += boost.by
+        return np.concatenate([np.argsort(-values, kind="stable"), np.arange(depth, len(rows))])
+
+
+def _taken(best: Found | Ranked, places: NDArray[np.intp]) -> Found | Ranked:
+    """Return some of the products, in the order of their places."""
+    if isinstance(best, Ranked):
+        return best.take(places)
+    return Found(best.rows[places], best.scores[places], best.way)
+
+
+def _led(best: Found | Ranked, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Found | Ranked:
+    """Return products with others before them, that no leg found."""
+    rows, scores = np.append(rows, best.rows), np.append(scores, best.scores)
+    if not isinstance(best, Ranked):
+        return Found(rows, scores, best.way)
+    count = len(rows) - len(best.rows)
+    nothing, nowhere = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.int64)
+    parts = Parts(nothing, None if best.parts.bm25 is None else nothing, nowhere, nowhere)
+    return Ranked(rows, scores, best.way, parts.followed_by(best.parts), best.depth)

@@ -11,13 +11,11 @@ from pathlib import Path
 from trident.encoder.text import Side
 from trident.errors import DataError
 from trident.rules.effects import CompiledRules
-from trident.rules.published import RulesReader
+from trident.rules.published import RULES, RulesReader
 from trident.search.live_retriever import LiveRetriever
 from trident.search.options import Page
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Retriever
-
-RULES = "TRIDENT_RULES"  # the published file; a variable of the server's process
 
 logger = logging.getLogger(__name__)
 

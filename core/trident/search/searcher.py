@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ from trident.ranking.pair_scorer import load_scorer
 from trident.ranking.reranking import Reranker
 from trident.ranking.trees import Trees
 from trident.search.live_retriever import live_retriever
-from trident.search.requests import SearchKnobs
+from trident.search.options import RankingKnobs, SearchOptions, read_options
+from trident.search.requests import SearchKnobs, with_texts
 from trident.search.retriever import Hits, Retriever
 from trident.search.second_stage import SecondStage, check_rerank
+
+BY_VECTORS = '{"mode":"dense","spelling":false}'  # options of a golden query that every variant answers alike
 
 
 @dataclass(frozen=True)
@@ -139,15 +143,46 @@ class Searcher:
         """
         chosen = [SearchKnobs()] * len(queries) if knobs is None else knobs
         check_rerank(chosen, self.second_stage, self.retriever.identity.id)
+        spelled = self.retriever.spelled(with_texts(chosen, [(query, "query") for query in queries]))
+        embeddings = self.embed([self.retriever.text_for_vectors(knob) for knob in spelled])
         if self.second_stage is None:
-            return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
-        wide = self.second_stage.widened(chosen)
-        hits = self.retriever.retrieve(self.embed(queries), wide, threads=threads)
-        return self.second_stage.reranked(queries, chosen, hits)
+            return self.retriever.retrieve(embeddings, spelled, threads=threads)
+        hits = self.retriever.retrieve(embeddings, self.second_stage.widened(spelled), threads=threads)
+        return self.second_stage.reranked(queries, spelled, hits)
 
     def answers(self, queries: Sequence[str], *, k: int = GOLDEN_K) -> list[GoldenAnswer]:
         """Return the answers to queries in the form of golden ones."""
         return answers_of(queries, self.search(queries, [SearchKnobs(k=k)] * len(queries)))
+
+    def answer_again(self, golden: Sequence[GoldenAnswer]) -> list[GoldenAnswer]:
+        """Return the answers to golden queries as they were asked."""
+        asked = [SearchKnobs(k=GOLDEN_K, ranking=_ranking_of(answer.options)) for answer in golden]
+        queries = [answer.query for answer in golden]
+        return answers_of(queries, self.search(queries, asked)) if queries else []
+
+    def golden(self, queries: Sequence[str]) -> list[GoldenAnswer]:
+        """Return the golden answers to queries: as they are served, and by vectors alone where words had a part."""
+        answers = []
+        for query in queries:
+            (served,) = self.answers([query])
+            asked = SearchKnobs(k=GOLDEN_K, ranking=RankingKnobs(explain=self.retriever.words is not None))
+            details = json.loads(self.search([query], [asked]).details[0, 0])
+            parts = details.get("explain", [])
+            if "corrected" in details or any(part["bm25"] is not None or part["fused"] > 1 for part in parts):
+                served = replace(served, fused=[round(part["fused"], 6) for part in parts])
+            answers.append(_rounded(served))
+        others = [replace(answer, options=BY_VECTORS, fused=[]) for answer in answers if answer.fused]
+        return answers + [_rounded(replace(found, options=BY_VECTORS)) for found in self.answer_again(others)]
+
+
+def _ranking_of(options: str) -> RankingKnobs:
+    """Return how a golden query is ranked."""
+    values = np.array([[options.encode() or b"{}"]], dtype=np.object_)
+    return RankingKnobs.of(read_options(values, SearchOptions)[0])
+
+
+def _rounded(answer: GoldenAnswer) -> GoldenAnswer:
+    return replace(answer, scores=[round(score, 6) for score in answer.scores])
 
 
 def _second_stage(

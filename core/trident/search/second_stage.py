@@ -21,7 +21,9 @@ from trident.search.requests import SearchKnobs
 from trident.search.retriever import PROBABILITY, Hits
 from trident.search.tensors import EMPTY_SCORE
 
-OF_EACH_HIT = frozenset({"attributes", "explain"})  # in details: lists with an item for each product
+EXPLAIN = "explain"
+OF_EACH_HIT = frozenset({"attributes", EXPLAIN})  # in details: lists with an item for each product
+RULES, PINS = "rules", "pins"  # in details: what merchandisers' rules did
 RERANKED = "reranked"  # in details: how many products the second stage scored
 CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
 
@@ -71,7 +73,8 @@ class SecondStage:
         whole = None if page is None else replace(page, offset=0)
         k = max(offset + knob.k, self.wanted(knob))
         likely = knob.min_probability if self.map is None else None
-        return replace(knob, k=k, page=whole, min_probability=likely)
+        parts = replace(knob.ranking, explain=True)  # which say what stands in front for a model number
+        return replace(knob, k=k, page=whole, min_probability=likely, ranking=parts)
 
     def reranked(
         self,
@@ -95,7 +98,8 @@ class SecondStage:
             ModelError: If a pair cannot be scored.
         """
         rows = [row for row, knob in enumerate(knobs) if self.wanted(knob)]
-        tasks = [self._task(queries[row], knobs[row], hits, row) for row in rows]
+        asked = [knob.corrected or query for query, knob in zip(queries, knobs, strict=True)]
+        tasks = [self._task(asked[row], knobs[row], hits, row) for row in rows]
         tasks = [
             replace(task, budget_s=None) if whole and whole[row] else task
             for row, task in zip(rows, tasks, strict=True)
@@ -107,9 +111,9 @@ class SecondStage:
             places = np.arange(int(hits.counts[row, 0]), dtype=np.intp)
             details = hits.details[row, 0]
             if row in logits:
-                places, details = self._places(queries[row], logits[row], knob, hits, row)
+                places, details = self._places(asked[row], logits[row], knob, hits, row)
             made.fill(row, hits, places[: knob.k], details)
-        return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways)
+        return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways, hits.weak)
 
     def _task(self, query: str, knob: SearchKnobs, hits: Hits, row: int) -> Task:
         count = min(int(hits.counts[row, 0]), self.wanted(knob))
@@ -135,9 +139,13 @@ class SecondStage:
         told: dict[str, Any] = json.loads(hits.details[row, 0])
         scores = self._scores(query, logits, hits, row)
         before = reranked_order(logits, int(hits.counts[row, 0]))  # equal scores of trees are in this order
-        places = np.concatenate(
-            [before[reranked_order(scores[before[: len(logits)]], len(logits))], before[len(logits) :]]
-        )
+        places = before[reranked_order(scores[before[: len(logits)]], len(before))]
+        parts = told.get(EXPLAIN, [])
+        if parts:  # a model number of the query comes first, whatever reads the title
+            tiers = np.array([int(part["fused"] > 1) + int(part["fused"] > 2) for part in parts])
+            places = places[np.argsort(-tiers[places], kind="stable")]
+        if not knob.ranking.explain:
+            told.pop(EXPLAIN, None)
         chances = told.pop(PROBABILITY, None)
         if self.map is not None and chances is not None:
             exact = self.map.probability(scores)
@@ -146,8 +154,13 @@ class SecondStage:
                 likely = np.array(chances, dtype=np.float64)
                 likely[: len(logits)] = exact
                 places = places[likely[places] >= knob.min_probability]
+        rules = told.get(RULES, {})
+        pinned = rules.get(PINS, 0)  # of the first places: merchandisers' rules keep them
+        places = np.concatenate([np.sort(places[places < pinned]), places[places >= pinned]])
         offset = 0 if knob.page is None else knob.page.offset
         places = places[offset : offset + knob.k]
+        if pinned:
+            rules[PINS] = int((places < pinned).sum())
         for name in OF_EACH_HIT & told.keys():
             told[name] = [told[name][place] for place in places]
         told[RERANKED] = len(logits)
@@ -229,4 +242,6 @@ def _why_not(knob: SearchKnobs) -> str:
         return "group takes one of each value"
     if page.like is not None or page.browses:
         return "there is no query"
+    if page.effect is not None and page.effect.boosts:
+        return "merchandisers' rules decide it"
     return ""

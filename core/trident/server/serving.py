@@ -22,6 +22,8 @@ from trident.generation.state import ServerRecord, ServingFolder, now
 from trident.generation.tuning import UNTUNED, VARIANT, Tuning
 from trident.probe.control import KEY_HEADER, RESTRICTED, ModelControl
 from trident.probe.golden_check import check_golden, fault_of
+from trident.rules.serving import environment as rules_environment
+from trident.rules.serving import freeze, require_rules, thaw
 from trident.search.live_retriever import LIVE
 from trident.server.live_serving import OPTIONS as LIVE_OPTIONS
 from trident.server.live_serving import (
@@ -35,8 +37,6 @@ from trident.server.live_serving import (
     start_writer,
 )
 from trident.server.models import ENSEMBLES, ensembles_in, further_models
-from trident.server.rules_serving import environment as rules_environment
-from trident.server.rules_serving import freeze, require_rules, thaw
 from trident.server.runtime_repository import check_identities, lay_out, remove_repository
 from trident.server.second_stage import environment as reranking
 from trident.server.second_stage import require_second_stage

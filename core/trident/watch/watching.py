@@ -38,6 +38,7 @@ from trident.watch.serving_metrics import (
     SCORE_SUM,
     SEARCHES,
     WAY,
+    WEAK,
     MetricInfo,
     ServingMetrics,
 )
@@ -70,8 +71,8 @@ class SearchWatch:
         self._second, self._reranked = second, Counts()
         state = ServingFolder(model_folder.parents[1])
         self._retriever = retriever
-        # Products found (L,), best score (L,), and the way of each.
-        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32], tuple[str, ...]]] = deque()
+        # Products found (L,), best score (L,), the way of each, and how many answers are weak.
+        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32], tuple[str, ...], int]] = deque()
         self._is_made = False  # whether there are metrics yet to show something with
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
         self._is_made = True
@@ -86,12 +87,13 @@ class SearchWatch:
         """
         if not any(live):
             return
-        counts, scores = hits.counts[:, 0], hits.scores[:, 0]  # (B,)
+        counts, scores = hits.counts[:, 0], hits.scores.max(axis=1)  # (B,); by words the nearest may not be the first
         if all(live):
-            self._uncounted.append((counts, scores, hits.ways))
+            self._uncounted.append((counts, scores, hits.ways, len(hits.weak)))
         else:
             rows = np.flatnonzero(live)  # (L,)
-            self._uncounted.append((counts[rows], scores[rows], tuple(hits.ways[row] for row in rows.tolist())))
+            ways = tuple(hits.ways[row] for row in rows.tolist())
+            self._uncounted.append((counts[rows], scores[rows], ways, len(hits.weak.intersection(rows.tolist()))))
             embeddings, knobs = embeddings[rows], [knobs[row] for row in rows.tolist()]
         if self._canary is not None:
             self._canary.answered(embeddings, knobs)
@@ -106,9 +108,9 @@ class SearchWatch:
         taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         if not taken:
             return
-        for way, amount in Counter(way for _, _, ways in taken for way in ways).items():
+        for way, amount in Counter(way for _, _, ways, _ in taken for way in ways).items():
             self._metrics.add({WAY: amount}, label=way)
-        has_score = np.array([way != "browse" for _, _, ways in taken for way in ways], dtype=bool)  # (L,)
+        has_score = np.array([way != "browse" for _, _, ways, _ in taken for way in ways], dtype=bool)  # (L,)
         counts, scores = (np.concatenate([part[place] for part in taken]) for place in (0, 1))  # (L,) each
         found = counts > 0  # (L,)
         best = scores[found & has_score].astype(np.float64)  # (F,)
@@ -117,6 +119,7 @@ class SearchWatch:
             {
                 SCORE_SUM: float(np.maximum(best, 0.0).sum()),  # a counter only grows
                 EMPTY: int((~found).sum()),
+                WEAK: sum(weak for *_, weak in taken),
                 SEARCHES: len(found),  # last: who sees it sees the others
             }
         )

@@ -29,6 +29,11 @@ def served_queries(queries: Sequence[str], path: Path) -> list[str]:
     return [query for query in distinct if query not in faults]
 
 
+def is_taken(query: str) -> bool:
+    """Return whether a server takes a query."""
+    return bool(query.strip()) and _fault(query) is None
+
+
 def _fault(query: str) -> str | None:
     try:
         check_size(query)

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trident.data.pairs import Pairs, read_pairs
-from trident.encoder.served_encoder import ServedEncoder
-from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError
-from trident.index.index import VectorIndex
 from trident.quality.generation_scores import distinct_queries
+from trident.search.requests import SearchKnobs
+from trident.search.searcher import Searcher
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts
 from trident_export.judge.served_queries import served_queries
@@ -28,10 +30,13 @@ class FoundBoth(NamedTuple):
     held_out: FoundProducts
 
 
-def find_candidates(
-    job: ExportJob, served: ServedEncoder, tokenizer: TextTokenizer, index: VectorIndex, *, depth: int = CANDIDATES
-) -> FoundBoth:
+def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDATES) -> FoundBoth:
     """Return the candidates of judged queries, at most ``config.judged_queries`` of either kind.
+
+    Args:
+        job: The export.
+        searcher: The first stage, as it will be served.
+        depth: Candidates of a query.
 
     Raises:
         ExportError: If the run's recipe is missing or damaged.
@@ -47,25 +52,27 @@ def find_candidates(
             found.append(FoundProducts(pairs, {}, {}, {}, every_positive_known=known))
             continue
         queries = served_queries(queries, path)
-        near = index.search(
-            served.embed_ids(tokenizer.token_ids(queries, "query"), pad_id=tokenizer.pad_id),
-            min(depth, len(job.catalogue)),
-        )
-        rows_of = [[row for row in rows if row >= 0] for rows in near.rows.tolist()]
-        ids, titles = job.catalogue.product_ids, job.catalogue.titles
+        hits = searcher.search(queries, [SearchKnobs(k=min(depth, len(job.catalogue)))] * len(queries))
+        counts = hits.counts[:, 0].tolist()
         found.append(
             FoundProducts(
                 pairs=pairs,
-                product_ids={query: [ids[row] for row in rows] for query, rows in zip(queries, rows_of, strict=True)},
-                titles={query: [titles[row] for row in rows] for query, rows in zip(queries, rows_of, strict=True)},
+                product_ids=_by_query(queries, hits.product_ids, counts),
+                titles=_by_query(queries, hits.titles, counts),
                 cosines={
-                    query: scores[: len(rows)]
-                    for query, rows, scores in zip(queries, rows_of, near.scores.tolist(), strict=True)
+                    query: scores[:count]
+                    for query, scores, count in zip(queries, hits.scores.tolist(), counts, strict=True)
                 },
                 every_positive_known=known and _meets(job, pairs),
             )
         )
     return FoundBoth(*found)
+
+
+def _by_query(queries: list[str], texts: NDArray[np.object_], counts: list[int]) -> dict[str, list[str]]:
+    return {
+        query: [text.decode() for text in row[:count]] for query, row, count in zip(queries, texts, counts, strict=True)
+    }
 
 
 def every_positive_known(run: Path) -> bool:

@@ -167,6 +167,7 @@ def test_the_yardstick_counts_every_query(tiny_generations):
         ({"batches": ()}, "batches must be >= 1, at least one of them"),
         ({"batches": (0,)}, "batches must be >= 1, at least one of them"),
         ({"protocols": ("grpc", "rest")}, "--protocol must be one of grpc, http, got 'rest'"),
+        ({"modes": ("hybrid", "sparse")}, "--mode must be one of hybrid, dense, lexical, got 'sparse'"),
         ({"clients": ()}, "there must be --clients or --rates to measure"),
     ],
 )

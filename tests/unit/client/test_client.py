@@ -193,6 +193,32 @@ def one_hit(details: str) -> Answer:
     return Answer({**values, **numbers, "generation": texts([["g"]])}, 1)
 
 
+def test_how_a_query_is_ranked_is_asked_for_by_name(client: SearchClient, server: Answers) -> None:
+    client.search("sofa", mode="hybrid", explain=True, spelling=False)
+    client.search_many(["sofa"], mode="lexical")
+    for text, body in zip(
+        (b'{"explain":true,"mode":"hybrid","spelling":false}', b'{"mode":"lexical"}'), server.bodies, strict=True
+    ):
+        assert len(text).to_bytes(4, "little") + text in body
+    client.search("sofa", spelling=True, explain=False)
+    assert b"options" not in server.bodies[2]
+
+
+def test_what_decided_the_order_stands_in_the_hits(client: SearchClient, server: Answers) -> None:
+    server.details = '{"corrected": "sofa", "weak": true}'
+    result = client.search("soffa")
+    assert (result.corrected, result.weak) == ("sofa", True)
+    assert all(hit.explain == {} for hit in result.hits)
+    parts = [{"cosine": 0.5, "bm25": None, "fused": 0.1 * place} for place in range(len(result.hits))]
+    server.details = json.dumps({"explain": parts})
+    result = client.search("sofa", explain=True)
+    assert [hit.explain for hit in result.hits] == parts
+    assert (result.corrected, result.weak) == (None, False)
+    server.details = '{"explain": [{}, 7]}'
+    with pytest.raises(UnexpectedAnswerError, match=r"^explain of an answer must be one object a product, got "):
+        client.search("sofa", explain=True)
+
+
 @pytest.mark.parametrize("attributes", ["[{}]", '["x"]', "{}", "7"])
 def test_attributes_of_other_products_are_no_answer(client: SearchClient, server: Answers, attributes: str) -> None:
     server.details = f'{{"attributes": {attributes}}}'

@@ -15,10 +15,9 @@ from trident.errors import DataError, GenerationError, ServerError
 from trident.generation.generation import Generation
 from trident.generation.state import ServerRecord, ServingFolder, now
 from trident.rules.applying import apply_rules, check_rules, serving_generation
-from trident.rules.published import published_path, read_published
+from trident.rules.published import RULES, published_path, read_published
 from trident.rules.ruleset import RuleSet, RulesFile, parse_rules
-from trident.search.ruling import RULES
-from trident.server.rules_serving import FROZEN, environment, freeze, require_rules, thaw
+from trident.rules.serving import FROZEN, environment, freeze, require_rules, thaw
 
 RECORD = ServerRecord(
     http="127.0.0.1:8000",

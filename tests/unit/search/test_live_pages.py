@@ -26,12 +26,12 @@ from trident.journal.published import Published
 from trident.live.follower import Follower
 from trident.live.operations import Product, Tombstone, encode_record
 from trident.live.vectors import VectorFile
-from trident.rules.published import write_published
+from trident.rules.published import RULES, write_published
 from trident.rules.ruleset import RuleSet, parse_rules
 from trident.search.live_retriever import LiveRetriever, RetrieverRows
 from trident.search.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.search.retriever import Hits, Retriever
-from trident.search.ruling import RULES, ServedRules
+from trident.search.ruling import ServedRules
 
 DIMENSION, ENCODER = 8, "a" * 64
 IDENTITY = Identity(id="0123456789abcdef", serial=3, encoder_fingerprint=ENCODER)

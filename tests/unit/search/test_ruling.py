@@ -19,13 +19,13 @@ from trident.data.catalogue import Catalogue
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
 from trident.rules.effects import CompiledRules
-from trident.rules.published import published_path, write_published
+from trident.rules.published import RULES, published_path, write_published
 from trident.rules.ruleset import RuleSet, parse_rules
 from trident.search import ruled
 from trident.search.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.search.retriever import Hits, Retriever
 from trident.search.ruled import BOOST_DEPTH
-from trident.search.ruling import RULES, ServedRules
+from trident.search.ruling import ServedRules
 
 COUNT, DIMENSION = 700, 8
 ENCODER = "a" * 64
@@ -122,6 +122,7 @@ def test_pins_come_first_with_their_own_cosines(asking: Asking) -> None:
     assert asking.rows(k=2) == expected[:2]
     assert asking.rows(offset=2, k=300) == expected[2:302]
     assert details(asking.hits()) == {"rules": {"version": version, "pins": 3}}
+    assert details(asking.hits(offset=2)) == {"rules": {"version": version, "pins": 1}}  # of this page
     asking.publish()
     assert asking.rows() == RANKED[:10]
 
@@ -271,5 +272,5 @@ def test_the_lexical_leg_is_told_what_to_look_for_as_well(retriever: Retriever) 
     effect = CompiledRules(found, retriever.product_ids, schema, with_synonyms=True).effect("Red  SOFA")
     assert effect is not None
     assert effect.added == ("couch",)
-    assert effect.details(0, 0) == {"rules": {"version": found.version, "synonyms": ["couch"]}}
+    assert effect.details({}) == {"rules": {"version": found.version, "synonyms": ["couch"]}}
     assert CompiledRules(found, retriever.product_ids, schema).effect("red sofa") is None

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from trident.attributes.building import write_attributes
+from trident.attributes.filters import parse_filter
 from trident.attributes.inference import infer
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.encoder.base_model import file_sha256, find_model
@@ -23,7 +24,8 @@ from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
 from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker
-from trident.search.options import Page
+from trident.rules.effects import Boost, Effect, NamedProducts
+from trident.search.options import Page, RankingKnobs
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
 from trident.search.second_stage import CACHED_ANSWERS, SecondStage, check_rerank
@@ -118,6 +120,53 @@ def test_pages_are_cut_from_one_order(retriever: Retriever, stage: SecondStage, 
         assert ids(hits, row) == order[offset : offset + k]
         brands = [each["brand"] for each in json.loads(hits.details[row, 0])["attributes"]]
         assert brands == [f"brand {int(product[1:]) % 7}" for product in order[offset : offset + k]]
+
+
+def test_model_numbers_stand_before_the_rest(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    """What the first stage put in front for a model number stays there, in the reranker's order among its like."""
+    knobs = [SearchKnobs(k=RERANK)]
+    hits = retriever.retrieve(QUERIES[:1], stage.widened(knobs))
+    fused = [2.5, 0.9, 1.4, 1.2, *[0.5] * (RERANK - 4)]
+    hits = hits.with_detail("explain", [[{"fused": value} for value in fused]])
+    answer = stage.reranked(TEXTS[:1], knobs, hits)
+    first = [product.decode() for product in hits.product_ids[0]]
+    order, _ = expected(tokenizer, 0, RERANK)
+    two = [product for product in order if product in first[2:4]]
+    front = [first[0], *two]
+    assert ids(answer, 0) == front + [product for product in order[:RERANK] if product not in front]
+    assert "explain" not in json.loads(answer.details[0, 0])
+    told = stage.reranked(TEXTS[:1], [replace(knobs[0], ranking=RankingKnobs(explain=True))], hits)
+    parts = json.loads(told.details[0, 0])["explain"]
+    assert [part["fused"] for part in parts] == [fused[first.index(product)] for product in ids(told, 0)]
+
+
+def rows(*places: int) -> NamedProducts:
+    return NamedProducts(tuple(f"p{place}" for place in places), np.array(places, dtype=np.int64))
+
+
+def test_pins_keep_their_places_before_the_rerankers_order(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    best = [int(product[1:]) for product in expected(tokenizer, 0, 0)[0]]
+    pins = [best[40], best[2]]
+    page = Page(effect=Effect("v", rows(*pins), rows()))
+    hits = asked(retriever, stage, [SearchKnobs(k=6, page=page)])
+    whole = asked(retriever, stage, [SearchKnobs(k=3, page=replace(page, offset=1))])
+    assert ids(hits, 0)[:2] == [f"p{pin}" for pin in pins]
+    others = [place for place in best if place not in pins][: RERANK - 2]
+    logits = Sines().score(pair_rows(tokenizer, [TEXTS[0]] * len(others), [TITLES[place] for place in others]))
+    assert ids(hits, 0)[2:] == [f"p{others[place]}" for place in np.argsort(-logits, kind="stable")[:4]]
+    assert ids(whole, 0) == ids(hits, 0)[1:4]
+    assert [json.loads(each.details[0, 0])["rules"]["pins"] for each in (hits, whole)] == [2, 1]
+
+
+def test_where_rules_boost_they_decide_the_order(retriever: Retriever, stage: SecondStage) -> None:
+    brand = Boost(parse_filter({"brand": "brand 3"}, retriever.attributes.schema), 2.0)
+    hits = asked(retriever, stage, [SearchKnobs(k=5, page=Page(effect=Effect("v", rows(), rows(), (brand,))))])
+    assert {int(product[1:]) % 7 for product in ids(hits, 0)} == {3}
+    assert "reranked" not in json.loads(hits.details[0, 0])
 
 
 def test_unlikely_products_are_left_out_by_the_rerankers_word(

@@ -29,7 +29,7 @@ class TokenizedPairs:
         pair_query: (P,) int64 into ``query_rows``.
         pair_product: (P,) int64 into ``product_rows``.
         labels: (P,) float32, 1 and 0, ``UNJUDGED`` for mined negatives.
-        grades: (P,) float32, 0 to 1, as a share of the largest grade; 0 for mined negatives.
+        grades: (P,) float32, 0 to 1, as a share of the largest grade, 0 for mined negatives; or a teacher's logits.
         positives: Every (query, product) called relevant.
         repeat: Times that these pairs stand in an epoch.
     """
@@ -83,6 +83,7 @@ def tokenize_pairs(
     *,
     mined: Sequence[tuple[int, str]] = (),
     repeat: int = 1,
+    grades: NDArray[np.float32] | None = None,
 ) -> TokenizedPairs:
     """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
 
@@ -91,6 +92,7 @@ def tokenize_pairs(
         tokenizer: With the text contract.
         mined: (row of a pair, title): unjudged negatives of that pair's query.
         repeat: Times that the pairs stand in an epoch.
+        grades: (P + mined,) that take the place of the pairs' own; None: theirs, as shares of the largest.
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
@@ -104,7 +106,7 @@ def tokenize_pairs(
         pair_query=pair_query,
         pair_product=pair_product,
         labels=np.concatenate([pairs.labels.astype(np.float32), np.full(len(mined), UNJUDGED, dtype=np.float32)]),
-        grades=np.concatenate([shares, np.zeros(len(mined), dtype=np.float32)]),
+        grades=np.concatenate([shares, np.zeros(len(mined), dtype=np.float32)]) if grades is None else grades,
         positives=frozenset((int(pair_query[row]), int(pair_product[row])) for row in relevant),
         repeat=repeat,
     )

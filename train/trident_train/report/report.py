@@ -15,10 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from trident.data.catalogue import Catalogue
+from trident.lexical.index import LexicalConfig
 from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident_train.data.audit import Audit
 from trident_train.data.sources import Source
 from trident_train.judge.evaluate import Ranking, Row, rank_bm25, rank_encoder, rank_random
+from trident_train.judge.hybrid import HybridData, rank_hybrid, tuned_bm25
 
 if TYPE_CHECKING:  # what a report says is read without PyTorch
     from accelerate import Accelerator
@@ -40,7 +43,8 @@ class TrainReport:
     Attributes:
         method: "none", "lora" or "full".
         base_model: As the recipe names it.
-        test: One row an arm and source: random, BM25, pretrained, and the trained one (named after its method).
+        test: One row an arm and source: random, BM25, pretrained, and the trained one (named after its method); where
+            catalogues are ranked also BM25 tuned and hybrid, the trained one's vectors with words.
         pretrained_validation: Of the pretrained model.
         trained: Epochs, the best one, the score of the weights that were kept; None if nothing was trained.
         improved: Whether the kept weights score better than the pretrained ones; None if nothing was trained.
@@ -94,6 +98,7 @@ class TestArms:
     sources: Sequence[Source]
     rows: list[Row] = field(default_factory=list)
     scores: dict[str, list[Ranking]] = field(default_factory=dict)  # by arm, in the order of the sources
+    _configs: dict[str, LexicalConfig] = field(default_factory=dict)  # of tuned BM25, by source
 
     def add(self, name: str, rank: Callable[[Source], Ranking], *, whole: bool = False) -> None:
         """Judge an arm on every source; ``whole`` ranks the catalogue whether the recipe asks for it or not."""
@@ -104,13 +109,41 @@ class TestArms:
             self.scores.setdefault(name, []).append(ranking)
 
     def add_references(self) -> None:
-        """Judge random scores and BM25."""
+        """Judge random scores and BM25; where every source has a catalogue, BM25 as an export would tune it, too."""
         self.add("random", lambda source: rank_random(source.parts.test, source.ranked_catalogue()))
         self.add("BM25", lambda source: rank_bm25(source.parts.test, source.ranked_catalogue()))
+        if self._ranks_catalogues:
+            self.add("BM25 tuned", lambda source: rank_bm25(source.parts.test, _catalogue(source), self._tuned(source)))
 
     def add_encoder(self, name: str, encoder: Encoder) -> None:
         """Judge an encoder."""
         self.add(name, lambda source: rank_encoder(encoder, source.parts.test, source.ranked_catalogue()))
+
+    def add_served(self, name: str, encoder: Encoder) -> None:
+        """Judge an encoder; where every source has a catalogue, its vectors with words beside them, too."""
+        if not self._ranks_catalogues:
+            self.add_encoder(name, encoder)
+            return
+        hybrid: dict[str, Ranking] = {}
+
+        def rank(source: Source) -> Ranking:
+            data = HybridData(source.parts.validation, source.parts.test, _catalogue(source))
+            products = encoder.embed(data.catalogue.titles, "product")  # (N, D)
+            dense = rank_encoder(encoder, data.test, data.catalogue, products=products)
+            hybrid[source.name] = rank_hybrid(encoder, data, self._tuned(source), products, dense)
+            return dense
+
+        self.add(name, rank)
+        self.add("hybrid", lambda source: hybrid[source.name])
+
+    def _tuned(self, source: Source) -> LexicalConfig:
+        if source.name not in self._configs:
+            self._configs[source.name] = tuned_bm25(source.parts.validation, _catalogue(source))
+        return self._configs[source.name]
+
+    @property
+    def _ranks_catalogues(self) -> bool:
+        return all(source.ranked_catalogue() is not None for source in self.sources)
 
     def by_source(self) -> tuple[Row, ...]:
         """Return the rows, source by source."""
@@ -143,6 +176,12 @@ class TestArms:
                     by_query.setdefault(query, {}).update(figures)
             rows += [{"data": source.name, "query": query, **figures} for query, figures in by_query.items()]
         pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+
+
+def _catalogue(source: Source) -> Catalogue:
+    catalogue = source.ranked_catalogue()
+    assert catalogue is not None
+    return catalogue
 
 
 def peak_memory_bytes() -> int:

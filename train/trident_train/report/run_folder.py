@@ -4,7 +4,8 @@
 (resolved), ``base.json`` (which base model, and the hash of its weights), ``metrics.jsonl`` (every step and epoch),
 ``validation.parquet`` (the pairs that weights were chosen by), ``test.parquet`` (the held-out pairs),
 ``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet`` (NDCG@10 of each arm for each query),
-``trained_queries.npy`` (hashes of the queries trained on), ``report.json``, ``report.html``.
+``trained_queries.npy`` (hashes of the queries trained on), ``trained_words.txt`` (words that two of them have),
+``report.json``, ``report.html``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from trident.encoder.base_model import find_model, weights_fingerprint
 from trident.encoder.text import TextContract
 from trident.encoder.weights import require_whole
 from trident.errors import ModelError, first_line
+from trident.lexical.analyzer import Analyzer, AnalyzerConfig, known_words
 from trident_train.data.sources import Source
 from trident_train.data.splits import query_hashes
 from trident_train.model.encoder import Encoder
@@ -36,6 +38,7 @@ from trident_train.report.run_files import (
     RECIPE_FILE,
     TEST_PAIRS_FILE,
     TRAINED_QUERIES_FILE,
+    TRAINED_WORDS_FILE,
     VALIDATION_PAIRS_FILE,
     read_json,
     read_recipe,
@@ -69,6 +72,8 @@ def save_run(folder: Path, recipe: TrainRecipe, base: Path, model: Any, sources:
     pooled([(source.name, source.parts.validation) for source in sources]).save(folder / VALIDATION_PAIRS_FILE)
     pooled_test(sources).save(folder / TEST_PAIRS_FILE)
     trained = [query for source in sources for query in source.parts.train.queries]
+    words = known_words(trained, Analyzer(AnalyzerConfig(language="none")))  # spelling leaves them as they are
+    (folder / TRAINED_WORDS_FILE).write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
     np.save(folder / TRAINED_QUERIES_FILE, query_hashes(trained if recipe.method != "none" else []))
     return sum(path.stat().st_size for path in target.glob("*.safetensors"))
 

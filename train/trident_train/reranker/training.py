@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trident_train.loop.batches import TokenizedBatch
 from trident_train.loop.loop import Training
-from trident_train.losses.lists import listwise_loss, pairwise_loss, pointwise_loss
+from trident_train.losses.lists import listwise_loss, margin_loss, pairwise_loss, pointwise_loss
 from trident_train.processes import Share
 from trident_train.recipe import LossRecipe
 from trident_train.reranker.model import PairScorer
@@ -39,4 +39,9 @@ def loss_of_lists(logits: Tensor, batch: TokenizedBatch, recipe: LossRecipe) -> 
         targets = batch.grades if recipe.graded else (batch.labels == 1).float()
         return pointwise_loss(logits, targets.to(logits.device))
     lists = (torch.cumsum(batch.labels == 1, dim=0) - 1).to(logits.device)
-    return pairwise_loss(logits, lists) if recipe.name == "pairwise" else listwise_loss(logits, lists)
+    match recipe.name:
+        case "pairwise":
+            return pairwise_loss(logits, lists)
+        case "margin":
+            return margin_loss(logits, batch.grades.to(logits.device), lists)
+    return listwise_loss(logits, lists)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from trident_train.losses import listwise_loss, pairwise_loss, pointwise_loss
+from trident_train.losses import listwise_loss, margin_loss, pairwise_loss, pointwise_loss
 
 LOGITS = torch.tensor([2.0, 1.0, -0.5, 0.25, 3.0, 0.0], dtype=torch.float64)
 LISTS = torch.tensor([0, 0, 0, 1, 1, 2])  # the last has no other
@@ -34,6 +34,14 @@ def test_pointwise_takes_shares_as_targets() -> None:
     chances = 1 / (1 + torch.exp(-LOGITS))
     expected = -(targets * chances.log() + (1 - targets) * (1 - chances).log()).mean()
     assert pointwise_loss(LOGITS, targets).item() == pytest.approx(expected.item())
+
+
+def test_margins_are_those_of_the_teacher() -> None:
+    teacher = torch.tensor([1.0, 1.5, -2.0, 0.0, 0.5, 9.0], dtype=torch.float64)
+    expected = [(2 - 1) - (1 - 1.5), (2 + 0.5) - (1 + 2.0), (0.25 - 3) - (0 - 0.5)]
+    found = margin_loss(LOGITS, teacher, LISTS).item()
+    assert found == pytest.approx(sum(difference**2 for difference in expected) / 3)
+    assert margin_loss(LOGITS + 7, LOGITS, LISTS).item() == pytest.approx(0)  # only differences count
 
 
 def test_gradients_are_the_differences() -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from trident.generation.state import ServingFolder
 from trident.rules.applying import require_answered
-from trident.rules.published import published_path, read_published
-from trident.search.ruling import RULES
+from trident.rules.published import RULES, published_path, read_published
 
 FROZEN = "rules.json"  # in the server's folder: with a cache, whose answers know nothing of rules
 
