@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -336,6 +337,14 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython
             os.kill(pid, signal.SIGKILL)
         assert warm.process.stdin is not None
         warm.process.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return the engine's stand-in, ``StandIn`` of ``store_process.py``: whoever stops it starts it again."""
+    made = runpy.run_path(str(Path(__file__).parent / "store_process.py"))["StandIn"](tmp_path_factory.mktemp("store"))
+    yield made
+    made.kill()
 
 
 @pytest.fixture(scope="session")

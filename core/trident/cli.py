@@ -13,6 +13,7 @@ from trident import __version__
 from trident.commands import (
     bench,
     catalogue,
+    cluster,
     compare,
     compare_serving,
     cross_validate,
@@ -80,6 +81,7 @@ app.command(name="rollback")(rollback.command)
 app.command(name="generations")(generations.command)
 app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(rules.app, name="rules")
+app.add_typer(cluster.app, name="cluster")
 app.command(name="verify")(verify.command)
 
 

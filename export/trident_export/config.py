@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from trident.attributes.inference import check_asked
+from trident.cluster.store import Store
 from trident.data.reading import CATALOGUE_COLUMNS, EXPORT_CATALOGUE, Reading, check_columns
 from trident.errors import ConfigError
 from trident.generation.plan import Library
@@ -122,6 +123,7 @@ class ExportConfig:
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
     columns: dict[str, str] = field(default_factory=dict)  # catalogue: name in the contract -> name in the file
     encoding: str | None = None  # of the catalogue where it is text; None: UTF-8
+    store: Store | None = None  # where the products are searched; None: in the generation's own files
     attributes: dict[str, str] = field(default_factory=dict)  # catalogue: column -> type, where it is not guessed
 
     def __post_init__(self) -> None:

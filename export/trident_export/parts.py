@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from trident.attributes.building import ARRAYS_FILE
 from trident.attributes.schema import SCHEMA_FILE
+from trident.cluster.store import STORE_KIND
 from trident.config import to_table
 from trident.data.catalogue import CATALOGUE_FILE
 from trident.encoder.base_model import file_sha256
@@ -56,6 +57,7 @@ def part_hashes(
         **{f"lexical/{name}": file_sha256(parts / name) for name in WORD_FILES},
         **_live_parts(job),
         **_suggestions(job),
+        **({} if job.config.store is None else {"store": STORE_KIND}),
         "golden": file_sha256(job.folder / GOLDEN_FILE),
         "templates": hashlib.sha256(adapters.encode()).hexdigest(),
         **{f"index/{path.name}": file_sha256(path) for path in walk(parts / "index") if path.name != CUTS_FILE},
@@ -94,6 +96,8 @@ def fill_repository(job: ExportJob, identity: Identity, dimension: int) -> None:
             (parts / name).rename(folders["retriever"] / name)
     if job.position is not None:
         (parts / KNOWN_FILE).rename(folders[CATALOGUE_MODEL] / KNOWN_FILE)
+    if job.config.store is not None:
+        job.config.store.save(folders[CATALOGUE_MODEL])
     for path in walk(parts / "index"):
         path.rename(folders["retriever"] / path.name)
     for name in (TOKENIZER_FILE, TEXT_CONTRACT_FILE):

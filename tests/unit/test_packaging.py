@@ -96,7 +96,7 @@ def test_the_client_asks_for_numpy_and_tritonclient():
 
 
 def test_the_extras_are_those_of_the_documentation():
-    extras = "serve triton train trackers export bench tensorrt gpu gateway demo dev"
+    extras = "serve triton train trackers export bench tensorrt gpu gateway cluster demo dev"
     assert set(EXTRAS) == set(extras.split())
 
 

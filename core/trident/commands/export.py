@@ -62,6 +62,10 @@ def command(
             help="The type of a column that is not guessed: keyword, number, boolean, list, display or none.",
         ),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The Qdrant that searches the products, such as http://10.0.0.5:6333."),
+    ] = None,
     force: Annotated[
         str | None,
         typer.Option(metavar="REASON", help="Let a generation through that the gate refuses; kept in its manifest."),
@@ -71,7 +75,8 @@ def command(
     """Merge, convert, prove, embed, index, assemble and judge a generation; print its id."""
     job = need("export", "trident_export.job")
     parse_attributes = need("export", "trident.attributes.inference").parse_attributes
-    config = from_set(need("export", "trident_export.config").ExportConfig, set_)
+    named = [] if store is None else [f'store.address="{store}"']
+    config = from_set(need("export", "trident_export.config").ExportConfig, [*named, *(set_ or [])])
     if attribute:
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
@@ -97,6 +102,8 @@ def command(
         print_json({name: value for name, value in manifest.items() if name != "files"})
         return
     print_table(_stage_table(manifest))
+    if config.store is not None:
+        say(f"its products are searched in {config.store.address}: trident cluster load {generation.id}")
     say(f"generation {generation.id}, serial {generation.serial}, in {generation.folder}")
 
 

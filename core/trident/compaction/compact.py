@@ -23,6 +23,7 @@ from trident.attributes.attributes import Attributes
 from trident.attributes.building import ARRAYS_FILE, write_attributes
 from trident.attributes.inference import columns_of
 from trident.attributes.schema import SCHEMA_FILE
+from trident.cluster.store import store_of
 from trident.compaction.merged import Merged, merge
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.data.pairs import Pairs, read_pairs
@@ -208,7 +209,13 @@ def _write_index(plan: _Compaction, part: Path, searcher: Searcher, file: Vector
     fingerprint = old.manifest.encoder_fingerprint
     for path in _index_files(part):
         path.unlink()
-    index = VectorIndex.build(vectors, config=before.config, encoder_fingerprint=fingerprint, threads=makers.threads)
+    index = VectorIndex.build(
+        vectors,
+        config=before.config,
+        encoder_fingerprint=fingerprint,
+        threads=makers.threads,
+        links=store_of(old) is None,
+    )
     index.cuts = before.cuts if index.has_graph else Cuts(exact_up_to=index.unique_count)
     index.save(part)
     _renew(part / CATALOGUE_FILE, merged.catalogue.save)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trident.cluster.store import store_of
 from trident.errors import GenerationError, ServerError, TridentError
 from trident.generation.generation import Generation
 from trident.journal.folder import LiveFolder
@@ -76,10 +77,8 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
     """
     models, control = running.folder.models, running.control
     live = LiveFolder.of(running.generations)
-    if running.record.live:  # the vectors that it lacks are made while writes go on
-        replay(live, candidate, report=log.info)
-    use_serial(models, candidate)
-    with ExitStack() as undo:
+    with _brought_up(running, candidate) as catch_up, ExitStack() as undo:
+        use_serial(models, candidate)
         if candidate.serial not in linked_generations(models):
             undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
         load_components(running, candidate)
@@ -91,9 +90,32 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
         with ExitStack() as held, ensembles_aside(models) as aside:
             if running.record.live:  # what is written next is decided over what serves then
                 held.enter_context(live.held(shared=False, wait_s=HOLD_WAIT_S))
+                catch_up()
             switched = _switch_over(running, serving, candidate, aside)
         undo.pop_all()
     return switched
+
+
+@contextmanager
+def _brought_up(running: RunningServer, candidate: Generation) -> Iterator[Callable[[], None]]:
+    """Make what a candidate lacks of the log while writes go on, and yield what makes the rest while they wait.
+
+    Raises:
+        LiveError: If the log does not fit it.
+        StoreError: If the store that has its products is away, or has others.
+    """
+    live = LiveFolder.of(running.generations)
+    if not running.record.live:
+        yield lambda: None
+    elif store_of(candidate) is None:
+        replay(live, candidate, report=log.info)
+        yield lambda: None  # instances make it themselves
+    else:
+        from trident.live.projection import projecting  # a store's client is an extra
+
+        with projecting(live, candidate) as projection:
+            projection.catch_up(live.last())
+            yield lambda: projection.catch_up(live.last())
 
 
 def load_components(running: RunningServer, generation: Generation) -> None:

@@ -12,8 +12,13 @@ from trident.rules.published import RULES, published_path, read_published
 FROZEN = "rules.json"  # in the server's folder: with a cache, whose answers know nothing of rules
 
 
-def require_rules(generations: Path, *, variant: str) -> None:
+def require_rules(generations: Path, *, variant: str, in_store: bool = False) -> None:
     """Refuse to serve without the rules that hold.
+
+    Args:
+        generations: The folder of generations.
+        variant: Of the server.
+        in_store: Whether the products of what it serves are in an engine past one machine.
 
     Raises:
         ServerError: If a server of this kind does not answer by them.
@@ -21,7 +26,7 @@ def require_rules(generations: Path, *, variant: str) -> None:
     """
     found = read_published(published_path(generations))
     if found is not None:
-        require_answered(found.rules, variant=variant)
+        require_answered(found.rules, variant=variant, in_store=in_store)
 
 
 def environment(folder: ServingFolder, *, cache: bool) -> dict[str, str]:

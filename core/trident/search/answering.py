@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder.text import Side
-from trident.errors import TridentError
+from trident.errors import StoreAwayError, TridentError
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits
 from trident.search.searcher import Searcher
@@ -53,6 +53,8 @@ def answer_each(
     """
     try:
         return [*answer_together(searcher, requests, watch, threads=threads)]
+    except StoreAwayError as error:  # nobody waits for it a second time
+        return [error] * len(requests)
     except TridentError as error:
         if len(requests) > 1:
             return [each for asked in requests for each in answer_each(searcher, [asked], watch, threads=threads)]
@@ -116,7 +118,7 @@ def _embedded(searcher: Searcher, texts: Sequence[tuple[str, Side]]) -> NDArray[
     there = [row for row, (text, _) in enumerate(texts) if text.strip()]
     if len(there) == len(texts):
         return searcher.embed_each(texts)
-    embeddings = np.zeros((len(texts), searcher.retriever.index.dimension), dtype=np.float32)
+    embeddings = np.zeros((len(texts), searcher.retriever.dimension), dtype=np.float32)
     embeddings[:, 0] = 1.0
     if there:
         embeddings[there] = searcher.embed_each([texts[row] for row in there])

@@ -312,7 +312,7 @@ def live_retriever(retriever: Retriever, embed: Embed) -> Retriever:
     Raises:
         LiveError: If the log does not fit the generation.
     """
-    if not os.environ.get(LIVE):
+    if not os.environ.get(LIVE) or not retriever.is_local:  # a store has what came since
         return retriever
     generations = Path(os.environ[LIVE])
     generation, folder = generation_by_id(generations, retriever.identity.id), LiveFolder.of(generations)

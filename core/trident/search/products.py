@@ -22,8 +22,9 @@ from trident.lexical.index import LexicalQuery
 from trident.lexical.postings import Sums
 from trident.rules.effects import NamedProducts
 
-Way = IndexWay | Literal["browse", "lexical"]  # the index's ways, no query at all, or words alone
-WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse", "lexical")
+# The index's ways, no query at all, words alone, or an engine past one machine.
+Way = IndexWay | Literal["browse", "lexical", "cluster"]
+WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse", "lexical", "cluster")
 Named = NDArray[np.object_]  # ids or titles of rows, bytes
 
 

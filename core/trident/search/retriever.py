@@ -91,6 +91,8 @@ class Retriever:
         calibration: Of the generation; None: it has none.
     """
 
+    is_local = True  # whether the products are searched here, so that all of them can be compared
+
     def __init__(
         self,
         index: VectorIndex,
@@ -130,7 +132,7 @@ class Retriever:
             GenerationError: If identity, catalogue, attributes or calibration are missing, or do not fit each other.
         """
         identity = Identity.load(folder)
-        _check_encoder(folder, identity)
+        check_encoder(folder, identity)
         index = VectorIndex.load(folder, encoder_fingerprint=identity.encoder_fingerprint, flat_threads=flat_threads)
         catalogue = Catalogue.load(folder / CATALOGUE_FILE)
         calibration = Calibration.load(folder, sha256=identity.calibration)
@@ -150,6 +152,11 @@ class Retriever:
         found = copy.copy(self)  # of the same catalogue
         found.words = words
         return found
+
+    @property
+    def dimension(self) -> int:
+        """D of the embeddings."""
+        return self.index.dimension
 
     def for_lone(self, threads: int) -> Retriever:
         """Return the same retriever, whose flat search, where it has one, runs on other threads."""
@@ -217,7 +224,7 @@ class Retriever:
         for knob in knobs:
             if knob.rerank:
                 raise DataError(f"{RERANK} is answered by the variant cpu alone: this one searches embeddings")
-        check_unit_rows(embeddings, name="embeddings", dimension=self.index.dimension)
+        check_unit_rows(embeddings, name="embeddings", dimension=self.dimension)
         for knob in knobs:
             refuse_words(knob.ranking, "is answered by the variant cpu alone: this one searches embeddings")
             if knob.page is not None:
@@ -369,7 +376,7 @@ def _said(products: Products, details: dict[str, Any]) -> bytes:
     return json.dumps(details, separators=(",", ":"), ensure_ascii=False).encode() if details else NOTHING_TO_SAY
 
 
-def _check_encoder(folder: Path, identity: Identity) -> None:
+def check_encoder(folder: Path, identity: Identity) -> None:
     """Raise if the index of a version folder is of another encoder, and say of which generation each side is."""
     found = index_encoder(folder)
     if found != identity.encoder_fingerprint:

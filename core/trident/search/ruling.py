@@ -31,7 +31,7 @@ class ServedRules:
         """Read them, where this process is told of some."""
         path = os.environ.get(RULES)
         self._retriever = retriever
-        self._reader = RulesReader(Path(path)) if path else None
+        self._reader = RulesReader(Path(path)) if path and retriever.is_local else None
         self._rules: CompiledRules | None = None
         self.refresh()
 
@@ -46,7 +46,11 @@ class ServedRules:
             return
         retriever = self._retriever
         compiled = CompiledRules(
-            rules, retriever.product_ids, retriever.attributes.schema, may_come=isinstance(retriever, LiveRetriever)
+            rules,
+            retriever.product_ids,
+            retriever.attributes.schema,
+            may_come=isinstance(retriever, LiveRetriever),
+            with_synonyms=retriever.words is not None,
         )
         for line in compiled.faults:
             logger.warning("generation %s: without %s", self._retriever.identity.id, line)

@@ -27,6 +27,7 @@ from trident.ranking.pair_scorer import load_scorer
 from trident.ranking.reranking import Reranker
 from trident.ranking.trees import Trees
 from trident.search.live_retriever import live_retriever
+from trident.search.opened import open_retriever
 from trident.search.options import RankingKnobs, SearchOptions, read_options
 from trident.search.requests import SearchKnobs, with_texts
 from trident.search.retriever import Hits, Retriever
@@ -102,7 +103,7 @@ class Searcher:
             threads=threads,
             kernels=kernels,
         )
-        retriever = Retriever.load(folders[2], flat_threads=index_threads)
+        retriever = open_retriever(folders[2], flat_threads=index_threads)
         of_second = (folders[1] / RERANKER_FOLDER, folders[2])
         second = _second_stage(of_second, retriever, threads=threads, kernels=kernels)
         alone = cls(tokenizer, encoder, retriever)

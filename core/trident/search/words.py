@@ -75,6 +75,8 @@ class Words:
         if mode == "dense":
             return Plan(query=NO_WORDS, weight=0.0, runs_dense=True, runs_lexical=False)
         text = self.text_for("lexical", knob)
+        if knob.page is not None and knob.page.effect is not None:  # merchandisers' synonyms
+            text = " ".join([text, *knob.page.effect.added])
         runs_lexical = mode == "lexical" or settings.weight != 0
         query = lexical.query(text) if runs_lexical else LexicalQuery((), lexical.codes(text))
         if not (runs_lexical or query.codes or knob.ranking.explain):

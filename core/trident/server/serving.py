@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from trident.cluster.store import store_of
 from trident.errors import ConfigError, GenerationError, MissingExtraError, ServerError
 from trident.generation.generation import Generation, find_generation, generation_by_id
 from trident.generation.plan import DEFAULT_CACHE, served_plan
@@ -127,6 +128,36 @@ def prepare(generations: Path, generation: str | None = None, *, http_port: int 
     return found
 
 
+def require_stored(generation: Generation, *, cache: bool) -> None:
+    """Raise if a generation's products are to be in a store, and are not, or answers from there would be kept.
+
+    Raises:
+        StoreError: If the store is away, or lacks some.
+        ConfigError: If answers are cached.
+    """
+    if store_of(generation) is not None:
+        if cache:
+            raise ConfigError(
+                f"--cache and a store exclude each other (generation {generation.id}): the response cache does not see "
+                "what another server wrote; serve it without --cache"
+            )
+        from trident.cluster.loaded import require_loaded  # a store's client is an extra
+
+        require_loaded(generation)
+
+
+def require_not_behind(candidate: Generation, serving: Generation) -> None:
+    """Raise if what was written is in the store's collection of one generation, and not in that of another.
+
+    Raises:
+        StoreError: If the store is away, or lacks what was written.
+    """
+    if store_of(candidate) is not None:
+        from trident.cluster.loaded import require_written  # a store's client is an extra
+
+        require_written(candidate, serving)
+
+
 @contextmanager
 def serve(generation: Generation, generations: Path, options: ServeOptions) -> Iterator[TritonServer]:
     """Yield a running server that is ready to answer, and stop it at the end.
@@ -142,8 +173,9 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()  # of one that was killed
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
+        require_stored(generation, cache=options.cache)
         require_second_stage(generation, variant=options.variant, cache=options.cache)
-        require_rules(generations, variant=options.variant)
+        require_rules(generations, variant=options.variant, in_store=store_of(generation) is not None)
         if options.follow:
             prepare_following(generations, generation, report=log.info)
         elif options.live:

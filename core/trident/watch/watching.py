@@ -76,7 +76,7 @@ class SearchWatch:
         self._is_made = False  # whether there are metrics yet to show something with
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
         self._is_made = True
-        self._canary = RecallCanary(retriever.products, self._metrics, share) if share else None
+        self._canary = RecallCanary(retriever.products, self._metrics, share) if share and retriever.is_local else None
 
     def answered(
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits, live: Sequence[bool]

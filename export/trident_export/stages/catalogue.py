@@ -115,9 +115,10 @@ def export_index(
                 encoder_fingerprint=encoder.fingerprint,
                 threads=config.threads,
                 progress=progress,
+                links=config.store is None,
             )
         most = EXACT_UP_TO if config.exact_up_to is None else config.exact_up_to
-        if not index.has_graph and index.unique_count > most:
+        if not index.has_graph and index.unique_count > most and config.store is None:
             raise ExportError(
                 f"a catalogue of more than {most:,} different vectors needs a graph, and the graph the kernels, got "
                 f"{index.unique_count:,}: pip install ./kernels"

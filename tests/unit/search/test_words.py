@@ -15,6 +15,7 @@ import pytest
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
+from trident.attributes.filters import parse_filter
 from trident.attributes.inference import infer
 from trident.data.catalogue import Catalogue
 from trident.errors import DataError, GenerationError
@@ -24,6 +25,8 @@ from trident.lexical.index import LexicalConfig, LexicalIndex
 from trident.lexical.spelling import Spelling
 from trident.ranking.legs import DEEPEST
 from trident.ranking.settings import RankingSettings
+from trident.rules.effects import Boost, Effect, NamedProducts
+from trident.search.options import Page
 from trident.search.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.search.retriever import Hits, Retriever
 from trident.search.words import Words
@@ -343,3 +346,45 @@ def test_words_of_other_products_are_refused(retriever: Retriever) -> None:
     lexical = LexicalIndex.build(TITLES[:-1], LexicalConfig())
     with pytest.raises(GenerationError, match=r"must have the same number of products, got 1,499 and 1,500: export"):
         retriever.with_words(Words(lexical, Spelling(lexical), SETTINGS))
+
+
+def ruled(knob: SearchKnobs, **what: Any) -> SearchKnobs:
+    """Return knobs with what merchandisers' rules do."""
+    none = NamedProducts((), np.zeros(0, dtype=np.int64))
+    effect = Effect("1", **{"pins": none, "excluded": none, **what})
+    return replace(knob, page=replace(knob.page or Page(), effect=effect))
+
+
+def test_synonyms_are_looked_for_by_words_alone(retriever: Retriever) -> None:
+    knob = knobs(retriever, "sofa", mode="lexical", k=20)
+    assert ids(retriever.retrieve(QUERIES[:1], [knob])) == []
+    hits = retriever.retrieve(QUERIES[:1], [ruled(knob, added=("printer",))])
+    expected = ids(ask(retriever, "printer", mode="lexical", k=20))
+    assert (ids(hits), details(hits)["rules"]["synonyms"]) == (expected, ["printer"])
+    dense = replace(knob, ranking=replace(knob.ranking, mode="dense"))
+    assert ids(retriever.retrieve(QUERIES[:1], [ruled(dense, added=("printer",))])) == ids(
+        retriever.retrieve(QUERIES[:1], [dense])
+    )
+
+
+def test_rules_arrange_what_both_legs_found(retriever: Retriever) -> None:
+    """Boosts are added to what decides the order; pins stand first with their cosine and no part of a leg."""
+    plain = retriever.retrieve(QUERIES[:1], [knobs(retriever, "printer", k=40, explain=True)])
+    order, parts = ids(plain), details(plain)["explain"]
+    brand = parse_filter({"brand": "Zeiss"}, retriever.attributes.schema)
+    pin, out = order[7], order[0]
+    rows = {"pins": [int(pin[1:])], "excluded": [int(out[1:])]}
+    named = {name: NamedProducts(tuple(f"p{row}" for row in of), np.array(of)) for name, of in rows.items()}
+    knob = ruled(knobs(retriever, "printer", k=10, explain=True), **named, boosts=(Boost(brand, 0.25),))
+    hits = retriever.retrieve(QUERIES[:1], [knob])
+    value = {
+        product: part["fused"] + (0.25 if BRANDS[int(product[1:])] == "Zeiss" else 0)
+        for product, part in zip(order, parts, strict=True)
+    }
+    expected = [pin, *sorted((each for each in order if each not in (pin, out)), key=lambda each: -value[each])][:10]
+    assert ids(hits) == expected
+    told_of = details(hits)["explain"]
+    assert (told_of[0]["dense_rank"], told_of[0]["lexical_rank"], told_of[0]["fused"]) == (None, None, 0)
+    assert hits.scores[0, 0] == pytest.approx(float(VECTORS[int(pin[1:])] @ QUERIES[0]), abs=1e-6)
+    by_product = dict(zip(order, parts, strict=True))
+    assert [part["fused"] for part in told_of[1:]] == [by_product[product]["fused"] for product in expected[1:]]
