@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from trident.cluster.store import Store
 from trident.generation.generation import GOLDEN_FILE, MANIFEST_FILE, Generation, write_manifest
@@ -75,3 +77,10 @@ class StandIn:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+def running(folders: Any) -> Iterator[StandIn]:
+    """Yield one over a folder of pytest's ``tmp_path_factory``, and end it."""
+    made = StandIn(folders.mktemp("store"))
+    yield made
+    made.kill()
