@@ -12,7 +12,7 @@ DEMO_DIR ?= demo-output
 # Options of the demo's export, such as --set engine.library=tensorrt_rtx.
 EXPORT_ARGS ?=
 DEMO_EXTRAS := serve,triton,train,export,demo
-DEV_EXTRAS := $(DEMO_EXTRAS),gpu,tensorrt,bench,gateway,trackers,dev
+DEV_EXTRAS := $(DEMO_EXTRAS),gpu,tensorrt,bench,gateway,cluster,trackers,dev
 BENCH_DIR ?= bench-output
 # The server that `make thin-client` also asks, such as 127.0.0.1:8001; empty: none.
 URL ?=
@@ -50,7 +50,7 @@ test: $(VENV)/.dev-installed ## Run all tests (PYTEST_ARGS='-k index' for some)
 test-slow: export HF_HUB_OFFLINE := 1
 test-slow: export OMP_NUM_THREADS := 1
 test-slow: $(VENV)/.dev-installed ## Run the long forms of tests, which print their seed (SEED=… repeats one)
-	PATH="$(CURDIR)/$(BIN):$$PATH" TRIDENT_TEST_SEED="$(SEED)" $(BIN)/python -m pytest -m slow -n $(WORKERS) --dist loadfile \
+	PATH="$(CURDIR)/$(BIN):$$PATH" TRIDENT_TEST_SEED="$(SEED)" $(BIN)/python -m pytest -m slow -n 2 --dist loadfile \
 		--no-loadscope-reorder $(PYTEST_ARGS)
 
 .PHONY: check
@@ -63,8 +63,8 @@ check: $(VENV)/.dev-installed ## Check formatting, lint, types, scripts, workflo
 	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
 	$(BIN)/shellcheck scripts/*.sh findings/*.sh .ci/run
 	$(BIN)/hadolint Dockerfile.triton
-	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
-	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml deploy/compose-store.yaml
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes.yaml deploy/kubernetes-store.yaml
 	@if command -v promtool >/dev/null; then \
 		promtool check rules deploy/prometheus/trident-alerts.yml && \
 		promtool test rules deploy/prometheus/trident-alerts-test.yml; else \

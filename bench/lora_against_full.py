@@ -26,9 +26,10 @@ from rich.table import Table
 
 from trident.config import load_recipe
 from trident.errors import ConfigError
-from trident_train.loop.batch_memory import Measurement, largest_batch, parse_size, step_memory
+from trident_train.loop.batch_memory import Measurement, largest_batch, step_memory
 from trident_train.loop.batches import gather_batch
 from trident_train.loop.single_steps import training_of
+from trident_train.loop.sizes import parse_size
 from trident_train.model.arms import trained_weights
 from trident_train.model.random_model import ModelShape, write_random_model
 from trident_train.recipe import TrainRecipe

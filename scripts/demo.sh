@@ -2,7 +2,8 @@
 # The whole road on the bundled sample: train, export, serve, search, verify; the server is stopped at the end.
 # Usage: scripts/demo.sh [DIR [EXPORT OPTION...]]
 #   DIR             where everything is written, default demo-output
-#   EXPORT OPTION   for trident export, such as --set engine.library=tensorrt_rtx
+#   EXPORT OPTION   for trident export, such as --set 'precision.made=["fp16","int8"]'; the demo makes what it serves,
+#                   which is float32
 # Called by `make demo` (EXPORT_ARGS='...' are the options of the export).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -20,7 +21,8 @@ export HF_HUB_OFFLINE=1
 export TOKENIZERS_PARALLELISM=false
 server_pid=""
 
-heading() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+# Says what comes next and how long it takes on two cores, and how long everything took so far.
+heading() { printf '\n\033[1m== %s\033[0m (%d:%02d so far)\n' "$*" $((SECONDS / 60)) $((SECONDS % 60)); }
 
 fail() {
     echo "demo: $*" >&2
@@ -75,14 +77,14 @@ mkdir -p "$dir"
 heading "1/6 A sample shop: products, queries and which product answers which query"
 trident sample --out "$sample_dir"
 
-heading "2/6 Fine-tune the packaged MiniLM with LoRA, then pretrained against LoRA on held-out queries"
+heading "2/6 Fine-tune the packaged MiniLM with LoRA, then pretrained against LoRA on held-out queries: a minute or two"
 trident train train/recipes/demo.toml --out "$run_dir" --overwrite --set "data.pairs=$sample_dir/pairs.csv"
 
-heading "3/6 Export a generation: merged encoder, ONNX graph, HNSW index, Triton model repository"
+heading "3/6 Export a generation: merged encoder, ONNX graph, HNSW index, Triton model repository: a minute"
 trident export "$run_dir" --catalogue "$sample_dir/products.csv" --out "$generations_dir" \
-    "${export_options[@]}"
+    --set 'precision.made=[]' "${export_options[@]}"
 
-heading "4/6 Start a Triton Inference Server in front of it"
+heading "4/6 Start a Triton Inference Server in front of it: some seconds"
 read -r http_port grpc_port metrics_port < <(free_ports)
 rm -f "$ready_file"
 trident serve --generations "$generations_dir" --json \

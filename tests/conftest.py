@@ -8,18 +8,21 @@ import json
 import logging
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from disk_order import DiskOrder
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -29,10 +32,18 @@ from trident.attributes.schema import Field, FieldType, Schema
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import ENCODER_FOLDER, MANIFEST_FILE, Generation, find_generation, write_manifest
-from trident_export.config import ExportConfig
+from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
-from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
+from trident_train.recipe import (
+    DataRecipe,
+    LoraRecipe,
+    LossRecipe,
+    NegativesRecipe,
+    OptimizerRecipe,
+    SourceRecipe,
+    TrainRecipe,
+)
 from trident_train.run import train
 
 
@@ -182,9 +193,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _write_csv(
-    path: Path, header: tuple[str, ...], rows: list[tuple[str, ...]] | list[tuple[str, str, str, int]]
-) -> None:
+def _write_csv(path: Path, header: tuple[str, ...], rows: list[Any]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
@@ -226,10 +235,8 @@ def tiny_generations(
 ) -> Path:
     """Return a folder with one generation of the tiny run."""
 
-    def export(folder: Path) -> None:
-        export_generation(ExportOrder(tiny_run, tiny_data / "products.csv", folder, ExportConfig(threads=1)))
-
-    made = made_once("tiny-generations", export)
+    order = partial(ExportOrder, tiny_run, tiny_data / "products.csv", config=ExportConfig(threads=1))
+    made = made_once("tiny-generations", lambda folder: export_generation(order(folder)))
     return Path(shutil.copytree(made, tmp_path_factory.mktemp("generations") / "tiny"))
 
 
@@ -242,8 +249,7 @@ def generation(tiny_generations: Path) -> Generation:
 @pytest.fixture(scope="session")
 def priced(generation: Generation, tmp_path_factory: pytest.TempPathFactory) -> Generation:
     """Return that generation with a price, a brand and colours; product n costs n, every third has no brand."""
-    folder = tmp_path_factory.mktemp("priced") / generation.id
-    shutil.copytree(generation.folder, folder)
+    folder = Path(shutil.copytree(generation.folder, tmp_path_factory.mktemp("priced") / generation.id))
     types: dict[str, FieldType] = {"price": "number", "brand": "keyword", "colours": "list"}
     schema = Schema(fields=tuple(Field(name=name, type=kind) for name, kind in types.items()))
     rows = [
@@ -334,6 +340,12 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython
 
 
 @pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return the engine's stand-in, ``StandIn`` of ``store_process.py``: whoever stops it starts it again."""
+    yield from runpy.run_path(str(Path(__file__).parent / "store_process.py"))["running"](tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def run_warm(warm_python: WarmPython) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return what runs ``trident`` as ``run_trident`` does, but in a fork, where PyTorch is there already."""
     return partial(warm_python.run, "-m", "trident")
@@ -356,50 +368,33 @@ def run_trident() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-class DiskOrder:
-    """Records what a program asks of the disk, and does it.
-
-    ``events`` are ("sync", path) and ("rename", from, to), in order; ``unsynced`` what was not on the disk when it, or
-    a folder above it, got a name outside a staging folder.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.events: list[tuple[str, ...]] = []
-        self.unsynced: list[str] = []
-        self._synced: dict[tuple[int, int], int] = {}
-        fsync = os.fsync
-
-        def sync(descriptor: int) -> None:
-            fsync(descriptor)
-            found = os.fstat(descriptor)
-            self._synced[found.st_dev, found.st_ino] = found.st_mtime_ns
-            self.events.append(("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
-
-        monkeypatch.setattr(os, "fsync", sync)
-        for name in ("rename", "replace"):
-            monkeypatch.setattr(os, name, self._recorded(getattr(os, name)))
-
-    def _recorded(self, rename: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        def recorded(source: Any, target: Any) -> None:
-            if ".staging-" not in str(target):
-                self.unsynced += [str(path) for path in (Path(source), *Path(source).rglob("*")) if not self._has(path)]
-            rename(source, target)
-            self.events.append(("rename", str(source), str(target)))
-
-        return recorded
-
-    def _has(self, path: Path) -> bool:
-        """Return whether a file or folder was synced since it last changed."""
-        found = path.lstat()
-        return path.is_symlink() or self._synced.get((found.st_dev, found.st_ino)) == found.st_mtime_ns
-
-    def synced_after(self, folder: Path) -> bool:
-        """Return whether a folder was synced after the last rename."""
-        last = max(number for number, event in enumerate(self.events) if event[0] == "rename")
-        return ("sync", str(folder)) in self.events[last:]
-
-
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> DiskOrder:
     """Return the record of what this test has the disk do."""
     return DiskOrder(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def two_stage_runs(tiny_recipe: TrainRecipe, tiny_data: Path, made_once: MadeOnce) -> list[Path]:
+    """Return the runs of an encoder and of a reranker over the candidates that it finds."""
+    data = replace(
+        tiny_recipe.data, validation_share=0.35, every_positive_known=True, catalogue=tiny_data / "products.csv"
+    )
+    loss = LossRecipe(name="listwise", hard_negatives=2)
+    lora, mined = LoraRecipe(targets=("all-linear",)), NegativesRecipe(mined=2, from_rank=1, to_rank=20)
+    reranker = replace(tiny_recipe, data=data, stage="reranker", lora=lora, loss=loss, negatives=mined)
+    recipes = {"encoder": replace(tiny_recipe, data=data), "reranker": reranker}
+    return [made_once(f"two-stages-{name}", partial(train, recipe)) for name, recipe in recipes.items()]
+
+
+@pytest.fixture(scope="session")
+def two_stages(
+    two_stage_runs: list[Path], tiny_data: Path, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory
+) -> Generation:
+    """Return a generation with a second stage, on by default over 12 candidates."""
+    precision = PrecisionConfig(made=("int8",), overlap_target=0.5)
+    config = ExportConfig(threads=1, precision=precision, reranked=12, rerank=12)
+    encoder, reranker = two_stage_runs
+    order = partial(ExportOrder, encoder, tiny_data / "products.csv", config=config, reranker=reranker)
+    made = made_once("two-stages", lambda folder: export_generation(order(folder)))
+    return find_generation(Path(shutil.copytree(made, tmp_path_factory.mktemp("reranked") / "generations")))

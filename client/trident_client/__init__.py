@@ -25,7 +25,7 @@ from trident_client.errors import (
     UnknownOutcomeError,
     WriteKeyError,
 )
-from trident_client.results import Hit, SearchResult, ServerInfo
+from trident_client.results import Hit, SearchResult, ServerInfo, Suggestion, SuggestResult
 from trident_client.tls import Tls
 
 __all__ = [
@@ -44,6 +44,8 @@ __all__ = [
     "ServerInfo",
     "ServerOverloadedError",
     "ServerUnavailableError",
+    "SuggestResult",
+    "Suggestion",
     "Tls",
     "UnexpectedAnswerError",
     "UnknownOutcomeError",

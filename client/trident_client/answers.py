@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from trident_client.errors import UnexpectedAnswerError
 from trident_client.requests import Request
-from trident_client.results import Hit, SearchResult
-from trident_client.tensors import COUNT, DETAILS, EMBEDDING, GENERATION, PRODUCT_ID, SCORE, TITLE
+from trident_client.results import Hit, SearchResult, Suggestion, SuggestResult
+from trident_client.tensors import COUNT, DETAILS, EMBEDDING, GENERATION, PRODUCT_ID, SCORE, SOURCE, SUGGESTION, TITLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +37,12 @@ def read_results(request: Request, answer: Answer) -> list[SearchResult]:
         count = int(tensors[COUNT][row, 0])
         columns = (tensors[name][row, :count] for name in (PRODUCT_ID, SCORE, TITLE))
         details = read_details(tensors[DETAILS][row, 0])
-        attributes = _attributes(details, count)
+        of_each = (_of_each_hit(details, name, count) for name in ("attributes", "explain"))
         hits = tuple(
-            Hit(pid.decode(), float(score), title.decode(), own)
-            for pid, score, title, own in zip(*columns, attributes, strict=True)
+            Hit(pid.decode(), float(score), title.decode(), own, chance, parts)
+            for pid, score, title, own, parts, chance in zip(
+                *columns, *of_each, _probabilities(details, count), strict=True
+            )
         )
         results.append(
             SearchResult(
@@ -53,6 +55,20 @@ def read_results(request: Request, answer: Answer) -> list[SearchResult]:
             )
         )
     return results
+
+
+def read_suggestions(request: Request, answer: Answer) -> SuggestResult:
+    """Return the suggestions for a prefix.
+
+    Raises:
+        UnexpectedAnswerError: If the answer does not keep the contract.
+    """
+    tensors = answer.tensors
+    _check_rows(tensors, 1)
+    count = int(tensors[COUNT][0, 0])
+    columns = (tensors[name][0, :count] for name in (SUGGESTION, SOURCE))
+    found = tuple(Suggestion(text.decode(), source.decode()) for text, source in zip(*columns, strict=True))
+    return SuggestResult(request.texts[0], tensors[GENERATION][0, 0].decode(), answer.model_version, found)
 
 
 def read_embeddings(requests: Sequence[Request], answers: Sequence[Answer]) -> NDArray[np.float32]:
@@ -89,11 +105,20 @@ def read_details(text: bytes) -> dict[str, Any]:
     return found
 
 
-def _attributes(details: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    found = details.get("attributes", [{}] * count)
+def _of_each_hit(details: Mapping[str, Any], name: str, count: int) -> list[dict[str, Any]]:
+    found = details.get(name, [{}] * count)
     if not isinstance(found, list) or len(found) != count or not all(isinstance(each, dict) for each in found):
-        raise UnexpectedAnswerError(f"attributes of an answer must be one object a product, got {str(found)[:60]}")
+        raise UnexpectedAnswerError(f"{name} of an answer must be one object a product, got {str(found)[:60]}")
     return found
+
+
+def _probabilities(details: Mapping[str, Any], count: int) -> list[float | None]:
+    found = details.get("probability", [None] * count)
+    numbers = isinstance(found, list) and all(each is None or isinstance(each, int | float) for each in found)
+    if not numbers or len(found) != count:
+        raise UnexpectedAnswerError(f"probability of an answer must be one number a product, got {str(found)[:60]}")
+    probabilities: list[float | None] = found
+    return probabilities
 
 
 def _check_rows(tensors: Mapping[str, NDArray[Any]], rows: int) -> None:

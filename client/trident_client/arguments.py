@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.errors import InvalidRequestError
-from trident_client.tensors import EF, EF_MAX, K_MAX, MIN_SCORE, OPTIONS, K
+from trident_client.tensors import EF, EF_MAX, K_MAX, MIN_SCORE, OPTIONS, PREFIX, K
 
 
 def check_list(texts: Any, name: str) -> None:
@@ -47,9 +47,9 @@ def knobs(k: Any, ef: Any, min_score: Any) -> dict[str, np.generic]:
     Raises:
         InvalidRequestError: If a value is no number or out of its range.
     """
-    found: dict[str, np.generic] = {K: np.int64(_integer(K, k, K_MAX))}
+    found: dict[str, np.generic] = {K: np.int64(integer(K, k, K_MAX))}
     if ef is not None:
-        found[EF] = np.int64(_integer(EF, ef, EF_MAX))
+        found[EF] = np.int64(integer(EF, ef, EF_MAX))
     if min_score is not None:
         if not isinstance(min_score, int | float | np.floating) or not -1 <= min_score <= 1:
             raise InvalidRequestError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
@@ -100,7 +100,24 @@ def options_text(options: Any) -> str | None:
     return text if options else None
 
 
-def _integer(name: str, value: Any, highest: int) -> int:
+def check_prefix(prefix: Any) -> None:
+    """Raise unless a prefix is text, which may be empty.
+
+    Raises:
+        InvalidRequestError: If it is not.
+    """
+    if not isinstance(prefix, str):
+        raise InvalidRequestError(f"{PREFIX} must be a string, got {prefix!r}")
+    if not _is_utf8(prefix):
+        raise InvalidRequestError(f"{PREFIX} must be UTF-8, got {prefix[:20]!r}, which has half a character")
+
+
+def integer(name: str, value: Any, highest: int) -> int:
+    """Return a whole number, 1 to ``highest``.
+
+    Raises:
+        InvalidRequestError: If it is none, or out of the range.
+    """
     try:
         number = operator.index(value)
     except TypeError as error:

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.address import Protocol
-from trident_client.answers import read_embeddings, read_results
+from trident_client.answers import read_embeddings, read_results, read_suggestions
 from trident_client.async_transport import AsyncTransport
 from trident_client.behaviour import Behaviour
 from trident_client.catalogue import AsyncCatalogueCalls
 from trident_client.connection import Connecting
-from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests
-from trident_client.results import SearchResult, ServerInfo
+from trident_client.requests import SEARCH, Mode, Wanted, embed_requests, search_requests, suggest_request
+from trident_client.results import SearchResult, ServerInfo, SuggestResult
 from trident_client.tensors import K_DEFAULT
 from trident_client.tls import Tls
 
@@ -85,6 +85,13 @@ class AsyncSearchClient(AsyncCatalogueCalls):
         group: str | None = None,
         offset: int = 0,
         like: str | None = None,
+        min_probability: float | None = None,
+        rerank: int | None = None,
+        rerank_budget_ms: float | None = None,
+        rules: bool = True,
+        mode: Mode | None = None,
+        explain: bool = False,
+        spelling: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query; arguments and errors are those of ``SearchClient.search``."""
@@ -99,23 +106,39 @@ class AsyncSearchClient(AsyncCatalogueCalls):
             group=group,
             offset=offset,
             like=like,
+            min_probability=min_probability,
+            rerank=rerank,
+            rerank_budget_ms=rerank_budget_ms,
+            rules=rules,
+            mode=mode,
+            explain=explain,
+            spelling=spelling,
             options=options,
         )
         request = search_requests([query], wanted)[0]
         return read_results(request, await self._transport.infer(request))[0]
 
-    async def search_many(
+    async def search_many(  # noqa: PLR0913 - as search
         self,
         queries: Sequence[str],
         *,
         k: int = K_DEFAULT,
         ef: int | None = None,
         min_score: float | None = None,
+        mode: Mode | None = None,
+        explain: bool = False,
+        spelling: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
-        requests = search_requests(queries, Wanted(k=k, ef=ef, min_score=min_score, options=options))
+        wanted = Wanted(k=k, ef=ef, min_score=min_score, mode=mode, explain=explain, spelling=spelling, options=options)
+        requests = search_requests(queries, wanted)
         return [result for each in requests for result in read_results(each, await self._transport.infer(each))]
+
+    async def suggest(self, prefix: str, *, k: int = K_DEFAULT) -> SuggestResult:
+        """Return what somebody may be about to type; as ``SearchClient.suggest``."""
+        request = suggest_request(prefix, k)
+        return read_suggestions(request, await self._transport.infer(request))
 
     async def embed(self, texts: Sequence[str], *, side: Literal["query", "product"] = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D) float32, unit length, of N texts; else as ``SearchClient.embed``."""

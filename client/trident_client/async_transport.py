@@ -42,7 +42,7 @@ class AsyncTransport:
         self._endpoint = endpoint
         self._link: AsyncLink | None = None
         self._opened_in: tuple[int, Any] | None = None
-        self._of_others: list[AsyncLink] = []  # of a parent's process or another loop: not ours to close
+        self._of_others: list[tuple[int, Any, AsyncLink]] = []  # of a parent's process or another loop
         self._spans = Spans(endpoint)
         self._closed = False
         self._tells_deadline = True
@@ -121,6 +121,7 @@ class AsyncTransport:
     async def _within(self, deadline: Deadline, ask: Callable[[AsyncLink], Awaitable[Found]]) -> Found:
         """Return what a link answers, its failures turned into the client's errors, in time."""
         self._check_open()
+        await self._tidy()
         try:
             left_s = deadline.left_s()
             limit_s = None if left_s is None else left_s + GRACE_S
@@ -128,11 +129,17 @@ class AsyncTransport:
         except FAILURES as error:
             raise await asyncio.to_thread(failure, error, self._endpoint) from error
 
+    async def _tidy(self) -> None:
+        """Close what event loops that have ended left behind; not those that run, or a parent's."""
+        for each in [each for each in self._of_others if each[1].is_closed() and each[0] == os.getpid()]:
+            self._of_others.remove(each)
+            await each[2].close()
+
     def _connected(self) -> AsyncLink:
         here = self._here()
         if self._link is None or self._opened_in != here:
-            if self._link is not None:
-                self._of_others.append(self._link)
+            if self._link is not None and self._opened_in is not None:
+                self._of_others.append((*self._opened_in, self._link))
             self._link = AsyncGrpcLink(self._endpoint) if self._endpoint.is_grpc else AsyncHttpLink(self._endpoint)
             self._opened_in = here
         return self._link

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident_client.address import Protocol
-from trident_client.answers import read_embeddings, read_results
+from trident_client.answers import read_embeddings, read_results, read_suggestions
 from trident_client.behaviour import Behaviour
 from trident_client.catalogue import CatalogueCalls
 from trident_client.connection import Connecting
-from trident_client.requests import SEARCH, Wanted, embed_requests, search_requests
-from trident_client.results import SearchResult, ServerInfo
+from trident_client.requests import SEARCH, Mode, Wanted, embed_requests, search_requests, suggest_request
+from trident_client.results import SearchResult, ServerInfo, SuggestResult
 from trident_client.tensors import K_DEFAULT
 from trident_client.tls import Tls
 from trident_client.transport import Transport
@@ -101,6 +101,13 @@ class SearchClient(CatalogueCalls):
         group: str | None = None,
         offset: int = 0,
         like: str | None = None,
+        min_probability: float | None = None,
+        rerank: int | None = None,
+        rerank_budget_ms: float | None = None,
+        rules: bool = True,
+        mode: Mode | None = None,
+        explain: bool = False,
+        spelling: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query, or for what stands instead of one.
@@ -118,6 +125,14 @@ class SearchClient(CatalogueCalls):
             group: An attribute of which each value gets one product.
             offset: Products left out at the front: the next page.
             like: A product's id instead of a query.
+            min_probability: Products that are less likely relevant are left out, 0 to 1; needs a calibration.
+            rerank: The best so many are put in order by the reranker, 0 to 200; None: as many as the generation says.
+            rerank_budget_ms: Milliseconds for that, > 0; what is not scored by then keeps its place.
+            rules: Whether merchandisers' rules hold; False answers as if there were none.
+            mode: What ranks: vectors and words (``"hybrid"``), vectors (``"dense"``) or words (``"lexical"``); None: as
+                the generation chose. ``score`` is the cosine in all of them.
+            explain: Whether each hit says what decided its place, in ``Hit.explain``.
+            spelling: Whether words that the catalogue lacks are corrected; the result names what was searched instead.
             options: What the generation in service knows beyond these, by name; an unknown name is refused.
 
         Raises:
@@ -139,23 +154,48 @@ class SearchClient(CatalogueCalls):
             group=group,
             offset=offset,
             like=like,
+            min_probability=min_probability,
+            rerank=rerank,
+            rerank_budget_ms=rerank_budget_ms,
+            rules=rules,
+            mode=mode,
+            explain=explain,
+            spelling=spelling,
             options=options,
         )
         request = search_requests([query], wanted)[0]
         return read_results(request, self._transport.infer(request))[0]
 
-    def search_many(
+    def search_many(  # noqa: PLR0913 - as search
         self,
         queries: Sequence[str],
         *,
         k: int = K_DEFAULT,
         ef: int | None = None,
         min_score: float | None = None,
+        mode: Mode | None = None,
+        explain: bool = False,
+        spelling: bool = True,
         options: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
-        requests = search_requests(queries, Wanted(k=k, ef=ef, min_score=min_score, options=options))
+        wanted = Wanted(k=k, ef=ef, min_score=min_score, mode=mode, explain=explain, spelling=spelling, options=options)
+        requests = search_requests(queries, wanted)
         return [result for each in requests for result in read_results(each, self._transport.infer(each))]
+
+    def suggest(self, prefix: str, *, k: int = K_DEFAULT) -> SuggestResult:
+        """Return what somebody may be about to type, best first: queries of others, and phrases of the catalogue.
+
+        Args:
+            prefix: What was typed so far; a blank at its end says that a word is complete. Empty: the best of all.
+            k: Suggestions at most, 1 to 100.
+
+        Raises:
+            ServerUnavailableError: If nobody answers, or the generation in service has no suggestions.
+            ClientError: As for ``search``.
+        """
+        request = suggest_request(prefix, k)
+        return read_suggestions(request, self._transport.infer(request))
 
     def embed(self, texts: Sequence[str], *, side: Literal["query", "product"] = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D) float32, unit length, of N texts, all of one generation.

@@ -164,8 +164,9 @@ def translate_status(status: str, said: str, url: str, timeout_s: float | None) 
     if kind is InvalidRequestError:
         return InvalidRequestError(text)
     failed = f"failed: {status or 'no status'}, {text}"
+    lacks = "answers with a generation that has none" if "'suggest'" in text else "is not ready to search"
     shown = {
-        ServerUnavailableError: f"is not ready to search: {text}",
+        ServerUnavailableError: f"{lacks}: {text}",
         NotAllowedError: f"does not let this client in: {status}, {text}; pass Behaviour(token=...), or Tls(...)",
         ServerOverloadedError: f"is overloaded: {text}; try again later",
     }

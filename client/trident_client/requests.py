@@ -5,12 +5,21 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident_client.arguments import check_list, check_query, knobs, options_of, options_text, text_tensor
+from trident_client.arguments import (
+    check_list,
+    check_prefix,
+    check_query,
+    integer,
+    knobs,
+    options_of,
+    options_text,
+    text_tensor,
+)
 from trident_client.errors import InvalidRequestError
 from trident_client.tensors import (
     COUNT,
@@ -20,17 +29,24 @@ from trident_client.tensors import (
     K_DEFAULT,
     MAX_BATCH,
     OPTIONS,
+    PREFIX,
     PRODUCT_ID,
     QUERY,
     SCORE,
     SIDE,
+    SOURCE,
+    SUGGEST_K_MAX,
+    SUGGESTION,
     TEXT,
     TITLE,
+    K,
 )
 
-SEARCH, EMBED = "search", "embed"  # models
+SEARCH, EMBED, SUGGEST = "search", "embed", "suggest"  # models
 SEARCH_OUTPUTS = (PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS, GENERATION)
+Mode = Literal["hybrid", "dense", "lexical"]
 EMBED_OUTPUTS = (EMBEDDING, GENERATION)
+SUGGEST_OUTPUTS = (SUGGESTION, SOURCE, COUNT, GENERATION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +72,12 @@ class Request:
     may_repeat: bool = True
 
 
+NAMED_OPTIONS = (
+    *("filter", "fields", "facets", "sort", "group", "like"),
+    *("min_probability", "rerank", "rerank_budget_ms"),
+)  # keys of the options that are arguments of a search too, beside the offset
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """What is wanted of a search, as the arguments of ``SearchClient.search``."""
@@ -70,6 +92,13 @@ class Wanted:
     group: str | None = None
     offset: int = 0
     like: str | None = None
+    min_probability: float | None = None
+    rerank: int | None = None
+    rerank_budget_ms: float | None = None
+    rules: bool = True
+    mode: Mode | None = None
+    explain: bool = False
+    spelling: bool = True
     options: Mapping[str, Any] | None = None
 
     def all_options(self) -> Any:
@@ -78,8 +107,10 @@ class Wanted:
         Raises:
             InvalidRequestError: If something is given both ways.
         """
-        named = {name: getattr(self, name) for name in ("filter", "fields", "facets", "sort", "group", "like")}
-        return options_of(self.options, {**named, "offset": self.offset or None})
+        named = {name: getattr(self, name) for name in NAMED_OPTIONS}
+        named |= {"offset": self.offset or None, "mode": self.mode, "explain": self.explain or None}
+        unless_true = {name: None if getattr(self, name) else False for name in ("rules", "spelling")}
+        return options_of(self.options, {**named, **unless_true})
 
 
 def search_requests(queries: Sequence[str], wanted: Wanted) -> list[Request]:
@@ -123,6 +154,17 @@ def embed_requests(texts: Sequence[str], side: str) -> list[Request]:
         )
         for part in _parts(texts)
     ]
+
+
+def suggest_request(prefix: str, k: int) -> Request:
+    """Return the request for what may follow a prefix.
+
+    Raises:
+        InvalidRequestError: If the prefix is no text, or k out of its range.
+    """
+    check_prefix(prefix)
+    inputs: dict[str, NDArray[Any]] = {PREFIX: text_tensor([prefix]), K: np.array([[integer(K, k, SUGGEST_K_MAX)]])}
+    return Request(SUGGEST, [prefix], inputs, SUGGEST_OUTPUTS, uuid.uuid4().hex)
 
 
 def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:

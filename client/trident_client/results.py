@@ -11,13 +11,17 @@ from typing import Any
 class Hit:
     """A product that was found; ``score`` is the cosine of query and product, -1 to 1; 0 where there is no query.
 
-    ``attributes`` are the ``fields`` that were asked for, None where the product has no such value.
+    ``attributes`` are the ``fields`` that were asked for, None where the product has no such value. ``probability`` is
+    the chance that the product is relevant; None where the generation has no calibration. ``explain`` says what decided
+    its place, where that was asked for: ``cosine``, ``bm25``, ``dense_rank``, ``lexical_rank``, ``fused``.
     """
 
     product_id: str
     score: float
     title: str
     attributes: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    probability: float | None = None
+    explain: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,39 @@ class SearchResult:
         return found
 
     @property
+    def corrected(self) -> str | None:
+        """What was searched instead of what was typed; None: that itself."""
+        corrected: str | None = self.details.get("corrected")
+        return corrected
+
+    @property
+    def weak(self) -> bool:
+        """Whether hardly an answer like this one holds what was looked for."""
+        return bool(self.details.get("weak", False))
+
+    @property
     def total(self) -> int | None:
         """How many products there are on all pages, where there was no query; None: that is not counted."""
         total: int | None = self.details.get("total")
         return total
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What somebody may be about to type; ``source`` is ``query``, which others asked, or ``phrase``, of the titles."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class SuggestResult:
+    """The suggestions for a prefix, best first, and the generation that gave them."""
+
+    prefix: str
+    generation: str
+    model_version: int
+    suggestions: tuple[Suggestion, ...]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from trident import __version__
 from trident.commands import (
     bench,
     catalogue,
+    cluster,
     compare,
     compare_serving,
     cross_validate,
@@ -27,9 +28,11 @@ from trident.commands import (
     push,
     report,
     rollback,
+    rules,
     sample,
     search,
     serve,
+    suggest,
     train,
     tune,
     verify,
@@ -70,12 +73,15 @@ app.command(name="bench")(bench.command)
 app.command(name="tune")(tune.command)
 app.command(name="push")(push.command)
 app.command(name="search")(search.command)
+app.command(name="suggest")(suggest.command)
 app.command(name="gateway")(gateway.command)
 app.command(name="ui")(gateway.page)
 app.command(name="promote")(promote.command)
 app.command(name="rollback")(rollback.command)
 app.command(name="generations")(generations.command)
 app.add_typer(catalogue.app, name="catalogue")
+app.add_typer(rules.app, name="rules")
+app.add_typer(cluster.app, name="cluster")
 app.command(name="verify")(verify.command)
 
 

@@ -18,6 +18,8 @@
     |   |-- StoppedError         nothing is written until a restart: nothing was
     |   |-- FollowsError         the server follows another one: write there
     |   `-- UnknownOutcomeError  a sync failed: the operations are there after a restart, all of them or none
+    |-- StoreError               the engine that holds a generation's products holds others, or answers wrongly
+    |   `-- StoreAwayError       it does not answer in time
     |-- BenchError               a measurement could not be made, or does not keep the budget
     `-- MissingExtraError        a command needs an extra that is not installed
 
@@ -105,6 +107,18 @@ class FollowsError(LiveError):
 
 class UnknownOutcomeError(LiveError):
     """A sync failed: the operations are there after a restart, all of them or none."""
+
+
+class AwayError(LiveError):
+    """Nothing is written while the engine that holds the products is away; nothing was."""
+
+
+class StoreError(TridentError):
+    """The engine that holds a generation's products holds others, or answers wrongly."""
+
+
+class StoreAwayError(StoreError):
+    """The engine that holds a generation's products does not answer in time."""
 
 
 class BenchError(TridentError):

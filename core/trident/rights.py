@@ -57,7 +57,23 @@ def require_writable(path: Path) -> None:
         raise TridentError(f"{path} must be a file, got a folder: name a file in it")
     if not path.exists() and not place.is_dir():
         raise TridentError(f"{path} cannot be written: {place} is a file; name another place")
-    if not os.access(place, os.W_OK if path.exists() else os.W_OK | os.X_OK):
+    _require_access(place, os.W_OK if path.exists() else os.W_OK | os.X_OK, path)
+
+
+def require_writable_folder(path: Path) -> None:
+    """Check that a folder can be made, or written into where it is there, before the work whose result it is to hold.
+
+    Raises:
+        TridentError: If this user may not, or a file is where a folder must be.
+    """
+    place = _nearest(path)
+    if not place.is_dir():
+        raise TridentError(f"{path} cannot be written: {place} is a file; name another place")
+    _require_access(place, os.W_OK | os.X_OK, path)
+
+
+def _require_access(place: Path, mode: int, path: Path) -> None:
+    if not os.access(place, mode):
         read_only = os.statvfs(place).f_flag & os.ST_RDONLY
         number = errno.EROFS if read_only else errno.EACCES
         raise TridentError(f"{path} cannot be written: {os.strerror(number)}; {_remedy(number, path)}")

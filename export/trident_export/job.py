@@ -26,8 +26,11 @@ class ExportOrder:
     catalogue: Path  # the products
     output: Path  # the folder of generations
     config: ExportConfig = field(default_factory=ExportConfig)
+    reranker: Path | None = None  # a run folder of a reranker, the second stage; None: there is none
     vectors: Path | None = None  # a folder of ``trident embed`` whose embeddings are taken over; None embeds here
     holds: int | None = None  # number of the live catalogue at which the products' file was made; None: nobody said
+    queries: Path | None = None  # what people asked, for suggestions: a query log, or a table with counts
+    block_list: Path | None = None  # what no suggestion holds
     force: str | None = None  # why a refusal of the gate is overruled, kept in the manifest; None: it is not
 
 

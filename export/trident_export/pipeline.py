@@ -8,25 +8,18 @@ Every stage proves itself or the whole export is refused; the generation appears
 from __future__ import annotations
 
 import importlib.metadata
-import itertools
 import json
-import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from trident.config import to_table
-from trident.data.catalogue import Catalogue, read_catalogue
-from trident.data.meeting import meet
-from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import file_sha256
 from trident.encoder.served_encoder import load_encoder
-from trident.errors import ModelError
 from trident.generation.durable import put_in_place
 from trident.generation.generation import (
     REPOSITORY_FOLDER,
-    TEST_PAIRS_FILE,
     Generation,
     Identity,
     Manifest,
@@ -36,21 +29,27 @@ from trident.generation.generation import (
 from trident.generation.serials import generations_lock, next_serial
 from trident.generation.staging import scratch_folder
 from trident.live.known import KNOWN_FILE, held_log, known_at, save_known
-from trident.quality.gate import check_reason
 from trident.rights import give_rights
 from trident_export.engine.profiles import make_profiles
+from trident_export.inputs import ExportInputs, read_inputs
 from trident_export.job import EmbeddingProgress, ExportJob, ExportOrder
 from trident_export.parts import fill_repository, part_hashes
 from trident_export.progress_rows import Stage, Stages
-from trident_export.stages.answers import answer_golden, judge_quality, served_queries
+from trident_export.run_folder import BASE_FILE
+from trident_export.stages.answers import answer_golden, judge_quality
 from trident_export.stages.attributes import export_attributes
+from trident_export.stages.calibration import export_calibration
+from trident_export.stages.candidates import CANDIDATES, find_candidates
 from trident_export.stages.catalogue import embed_products, embeddings_folder, export_index
 from trident_export.stages.encoder import export_encoder, export_precisions, served_graph
 from trident_export.stages.engine import export_engine, place_engine
 from trident_export.stages.forecast import tell_needs
-from trident_export.stages.gate import pass_gate, require_comparable
+from trident_export.stages.gate import pass_gate
+from trident_export.stages.lexical import Exported, choose_ranking, export_lexical
+from trident_export.stages.reranker import export_reranker, served_second_stage
+from trident_export.stages.suggestions import export_suggestions
+from trident_export.stages.trees import export_trees
 
-BASE_FILE = "base.json"
 VERSIONS_OF = (
     "trident-search",
     "torch",
@@ -62,12 +61,11 @@ VERSIONS_OF = (
     "numpy",
 )
 
-logger = logging.getLogger(__name__)
-
 
 def export_generation(
     order: ExportOrder,
     *,
+    inputs: ExportInputs | None = None,
     report: Callable[[Stage], None] = lambda _: None,
     embedding: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
     building: EmbeddingProgress = lambda _: nullcontext(lambda _: None),
@@ -76,6 +74,7 @@ def export_generation(
 
     Args:
         order: What is asked for.
+        inputs: What ``read_inputs`` returns for it; None: it is read here.
         report: Called after each stage.
         embedding: Called with the number of products; its context manager yields a progress function.
         building: As ``embedding``, while the index is built.
@@ -84,17 +83,14 @@ def export_generation(
         GateError: If the gate refuses the generation; the output is as it was then, but for ``refusal.json``.
         TridentError: If an input cannot be used or a stage does not prove itself; the output is as it was then.
     """
-    _check(order)
-    pairs, output = read_pairs(order.run / TEST_PAIRS_FILE), order.output
+    read, output = inputs or read_inputs(order), order.output
     own = embeddings_folder(output) if order.vectors is None else nullcontext(output)  # the latter is not looked at
     with scratch_folder(output, "export") as staging, own as embeddings, held_log(output, order.holds) as position:
-        catalogue = read_catalogue(order.catalogue, order.config.reading(), attributes=True)
-        _tell_meeting(order, pairs, catalogue)
         job = ExportJob(
             order=order,
-            catalogue=catalogue,
-            pairs=pairs,
-            queries=served_queries(pairs.queries, order.run / TEST_PAIRS_FILE),
+            catalogue=read.catalogue,
+            pairs=read.pairs,
+            queries=read.queries,
             folder=staging / "generation",
             parts=staging / "parts",
             stages=Stages(report),
@@ -103,6 +99,7 @@ def export_generation(
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
         export_attributes(job)
+        export_suggestions(job)
         if position is not None:
             save_known(known_at(output, position), job.parts / KNOWN_FILE)
         encoder = export_encoder(job)
@@ -116,13 +113,22 @@ def export_generation(
         served = load_encoder(
             graph, job.merged, encoder.tokenizer, fingerprint=encoder.fingerprint, threads=job.config.threads
         )
-        answer_golden(job, served, encoder.tokenizer, index)
-        quality = judge_quality(job, served, encoder.tokenizer, index)
+        exported = Exported.of(job, encoder.tokenizer, served, index)
+        lexical, seen = export_lexical(job, exported)
+        searcher, ranking = choose_ranking(job, exported, lexical, seen)
+        found = find_candidates(job, searcher, depth=max(CANDIDATES, job.config.reranked))
+        second = export_reranker(job, found)
+        trees = export_trees(job, found, second)
+        answer_golden(job, searcher, second)
+        quality = judge_quality(job, searcher)
+        quality |= export_calibration(job, found, second, trees) | ({} if second is None else second.quality)
+        quality |= {} if trees is None else trees.quality
         settings = {**to_table(index.config), **to_table(index.cuts), "dimension": index.dimension}
-        del index, products, served  # the gate loads what was written: one copy of the vectors is enough
+        # The gate loads what was written: one copy of the vectors is enough.
+        del index, products, served, lexical, exported, searcher, found
         if plan is not None:
             place_engine(job, plan)
-        hashes = part_hashes(job, encoder, profiles, plan)
+        hashes = part_hashes(job, encoder, profiles, plan) | ({} if second is None else second.parts)
         identity_of_parts = generation_id(hashes)
         with generations_lock(output):
             target = output / identity_of_parts
@@ -136,6 +142,9 @@ def export_generation(
                 encoder_fingerprint=encoder.fingerprint,
                 graph=graph.name,
                 query_tokens=profiles[0].opt[1],
+                calibration=hashes.get("calibration", ""),
+                trees=hashes.get("trees", ""),
+                **served_second_stage(second, job.config),
             )
             with job.stages.stage("repository") as notes:
                 fill_repository(job, identity, settings["dimension"])
@@ -153,6 +162,7 @@ def export_generation(
                 products=len(job.catalogue),
                 stages=[],  # filled in below
                 quality=quality,
+                ranking=to_table(ranking),
                 precisions=[to_table(proof) for proof in proofs],
                 profiles=[to_table(profile) for profile in profiles],
                 holds={} if position is None else asdict(position),
@@ -165,31 +175,11 @@ def export_generation(
     return Generation.load(target)
 
 
-def _tell_meeting(order: ExportOrder, pairs: Pairs, catalogue: Catalogue) -> None:
-    """Refuse held-out pairs whose ids the catalogue spells otherwise, and say which products it lacks."""
-    meeting = meet(itertools.compress(pairs.product_ids, pairs.labels.tolist()), catalogue)
-    where = order.run / TEST_PAIRS_FILE
-    if meeting.spelt:
-        meeting.require(where, order.catalogue, "mend the ids of the pairs and train again, or those of the catalogue")
-    if text := meeting.text(where, order.catalogue):
-        logger.warning("%s", text)
-
-
-def _check(order: ExportOrder) -> None:
-    """Refuse before any work what cannot become a generation here."""
-    check_reason(order.force)
-    if not order.run.is_dir():
-        raise ModelError(f"run folder {order.run} does not exist: make one with trident train RECIPE --out {order.run}")
-    for name in (BASE_FILE, TEST_PAIRS_FILE):
-        if not (order.run / name).is_file():
-            raise ModelError(f"{order.run} is no run folder: it has no {name}; make one with trident train")
-    require_comparable(order.output, force=order.force)
-
-
 def _parents(order: ExportOrder) -> dict[str, str]:
     base = json.loads((order.run / BASE_FILE).read_text(encoding="utf-8"))
     return {
         "run": order.run.name,
+        **({} if order.reranker is None else {"reranker": order.reranker.name}),
         "base_model": base["base_model"],
         "base_weights": base["weights_fingerprint"],
         "catalogue": f"{order.catalogue.name} sha256:{file_sha256(order.catalogue)}",

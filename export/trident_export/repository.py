@@ -8,6 +8,7 @@ configuration is the same for every generation: changing it would reload the ver
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -18,6 +19,8 @@ from trident.generation.generation import Identity
 from trident.search.tensors import EMBEDDING
 
 MODELS = ("tokenizer", "encoder", "retriever", "pipeline", "embed", "search")
+SUGGESTER = "suggester"
+SUGGESTING = (SUGGESTER, "suggest")  # of a generation that has suggestions
 TEMPLATE_VERSION = "1"
 
 
@@ -34,20 +37,21 @@ def template_folder() -> Path:
     raise ExportError("the templates of model_repository/ are missing: install trident-search again")
 
 
-def assemble(output: Path, identity: Identity, *, dimension: int) -> dict[str, Path]:
+def assemble(output: Path, identity: Identity, *, dimension: int, models: Sequence[str] = MODELS) -> dict[str, Path]:
     """Write the model repository of a generation, without the served files.
 
     Args:
         output: The folder to make.
         identity: Written into every version folder as ``generation.json``.
         dimension: D, the width of an embedding.
+        models: Which of the templates.
 
     Returns:
         The version folder of each model, for the caller to fill.
     """
     templates = template_folder()
     folders = {}
-    for model in MODELS:
+    for model in models:
         version = output / model / str(identity.serial)
         version.mkdir(parents=True)
         for path in sorted((templates / model).glob("**/config.pbtxt")) + sorted(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -15,12 +16,25 @@ from trident_client import AsyncSearchClient, ClientError
 from trident_gateway.config import GatewayConfig
 from trident_gateway.embeddings import answer_of, texts_of
 from trident_gateway.errors import RETRY_AFTER, of_client, refusal
-from trident_gateway.forms import PRODUCT_MODEL, QUERY_MODEL, Embeddings, EmbeddingsForm, Found, SearchForm
+from trident_gateway.forms import (
+    PRODUCT_MODEL,
+    QUERY_MODEL,
+    Embeddings,
+    EmbeddingsForm,
+    Found,
+    Refused,
+    SearchForm,
+    Suggested,
+)
 from trident_gateway.gates import KeyGate, SizeGate
 from trident_gateway.pages import add_page
 from trident_gateway.searching import timed_search
 
 SHOWN = 3  # of what is wrong with a request
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Refused, "description": "What is wrong with the request, in a sentence"},
+    "5XX": {"model": Refused, "description": "What is wrong with the server, in a sentence"},
+}
 
 
 def create_app(config: GatewayConfig) -> FastAPI:
@@ -40,7 +54,7 @@ def create_app(config: GatewayConfig) -> FastAPI:
                 await each.close()
 
     # Its pages would be put together from another host's scripts.
-    app = FastAPI(title="Trident", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Trident", version="1", lifespan=lifespan, docs_url=None, redoc_url=None, responses=REFUSALS)
     _add_errors(app)
     _add_searches(app, client)
     _add_embeddings(app, client, config)
@@ -67,7 +81,14 @@ def _add_searches(app: FastAPI, client: AsyncSearchClient) -> None:
         """Find products for a query."""
         return await timed_search(client, form, response)
 
-    @app.get("/healthz")
+    @app.get("/suggest", response_model=Suggested)
+    async def suggest(
+        prefix: Annotated[str, Query(max_length=1000)], k: Annotated[int, Query(ge=1, le=100)] = 10
+    ) -> dict[str, Any]:
+        """Say what somebody may be about to type."""
+        return dataclasses.asdict(await client.suggest(prefix, k=k))
+
+    @app.get("/healthz", responses={503: {"description": "It does not"}})
     async def healthz(response: Response) -> dict[str, Literal["ready", "not ready"]]:
         """Say whether the server answers searches."""
         if await client.is_ready():

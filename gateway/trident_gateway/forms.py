@@ -32,6 +32,7 @@ class FoundHit(BaseModel):
     score: float
     title: str
     attributes: dict[str, Any] = Field(default_factory=dict)
+    probability: float | None = None
 
 
 class Attribute(BaseModel):
@@ -42,10 +43,10 @@ class Attribute(BaseModel):
 
 
 class About(BaseModel):
-    """What the page can show: attributes, another server to compare with, completions."""
+    """What the page can show: attributes, those of another server to compare with (null: none), completions."""
 
     attributes: list[Attribute]
-    compares: bool
+    other: list[Attribute] | None
     suggests: bool
 
 
@@ -58,6 +59,22 @@ class Found(BaseModel):
     model_version: int
     hits: list[FoundHit]
     details: dict[str, Any]
+
+
+class SuggestedText(BaseModel):
+    """A suggestion, and whether it is a query of others or a phrase of the titles."""
+
+    text: str
+    source: str
+
+
+class Suggested(BaseModel):
+    """The answer to a prefix."""
+
+    prefix: str
+    generation: str
+    model_version: int
+    suggestions: list[SuggestedText]
 
 
 class EmbeddingsForm(Form):
@@ -92,3 +109,18 @@ class Embeddings(BaseModel):
     data: list[Embedding]
     model: str
     usage: Usage
+
+
+class Fault(BaseModel):
+    """What is wrong, in one sentence."""
+
+    message: str
+    type: str
+    code: int
+    param: str | None = None
+
+
+class Refused(BaseModel):
+    """A reply that is no answer."""
+
+    error: Fault

@@ -9,9 +9,9 @@ from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
-from trident_client import AsyncSearchClient
+from trident_client import AsyncSearchClient, ClientError
 from trident_gateway.attributes import attributes_of
-from trident_gateway.forms import About, Found, SearchForm
+from trident_gateway.forms import About, Attribute, Found, SearchForm
 from trident_gateway.searching import timed_search
 
 FOLDER = Path(__file__).with_name("page")
@@ -51,8 +51,11 @@ def add_page(app: FastAPI, client: AsyncSearchClient, other: AsyncSearchClient |
     @app.get("/about", response_model=About)
     async def about() -> About:
         """Say what there is to show: attributes, another server, completions."""
-        suggests = any(getattr(route, "path", None) == "/suggest" for route in app.routes)
-        return About(attributes=await attributes_of(client), compares=other is not None, suggests=suggests)
+        return About(
+            attributes=await attributes_of(client),
+            other=await _attributes_of_other(other),
+            suggests=await _suggests(client),
+        )
 
     if other is not None:
         compared = other
@@ -61,6 +64,25 @@ def add_page(app: FastAPI, client: AsyncSearchClient, other: AsyncSearchClient |
         async def search_other(form: SearchForm, response: Response) -> dict[str, Any]:
             """Find products for a query at the server that is compared with."""
             return await timed_search(compared, form, response)
+
+
+async def _attributes_of_other(other: AsyncSearchClient | None) -> list[Attribute] | None:
+    """Return the attributes of the other server; none where it does not answer, which a search will say."""
+    if other is None:
+        return None
+    try:
+        return await attributes_of(other)
+    except ClientError:
+        return []
+
+
+async def _suggests(client: AsyncSearchClient) -> bool:
+    """Return whether the generation in service has suggestions."""
+    try:
+        await client.suggest("a", k=1)
+    except ClientError:
+        return False
+    return True
 
 
 def _file(file: Path) -> FileResponse:

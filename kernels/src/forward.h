@@ -159,10 +159,10 @@ void add_and_normalize(const Model &model, const Norm &norm, const float *y, int
     }
 }
 
-// context = softmax(Q K' / sqrt(d)) V for each head of one row's tokens. Keys are turned around first, so that a vector
-// holds the scores of neighbouring tokens.
-void attend(const Model &model, const float *joined, int joined_width, int tokens, float *keys, float *scores,
-            float *context) {
+// context = softmax(Q K' / sqrt(d)) V for each head and the first `asked` of one row's tokens. Keys are turned around
+// first, so that a vector holds the scores of neighbouring tokens.
+void attend(const Model &model, const float *joined, int joined_width, int tokens, int asked, float *keys,
+            float *scores, float *context) {
     const int width = model.width, head_width = width / model.heads;
     const int across = (tokens + LANES - 1) / LANES * LANES;
     const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(head_width));
@@ -175,7 +175,7 @@ void attend(const Model &model, const float *joined, int joined_width, int token
             }
         }
         const float *values = queries + 2 * width;
-        for (int token = 0; token < tokens; ++token) {
+        for (int token = 0; token < asked; ++token) {
             const float *query = queries + static_cast<std::size_t>(token) * joined_width;
             for (int other = 0; other < across; other += LANES) {
                 Vector sum = {};
@@ -226,7 +226,23 @@ void pool(const Model &model, const float *x, int tokens, float *embedding) {
     }
 }
 
-void forward(const Model &model, const std::int32_t *ids, const int *lengths, int rows, float *embeddings) {
+// The logits of rows whose first tokens lie one after the other in x: pooled is (rows, padded outputs).
+void judge(const Model &model, const float *x, int rows, float *pooled, float *logits) {
+    const Head &head = *model.head;
+    multiply(head.pooler, x, rows, pooled);
+    for (int row = 0; row < rows; ++row, pooled += head.pooler.padded_outputs) {
+        float sum = head.bias;
+        for (int column = 0; column < model.width; ++column) {
+            const float shrunk = exponential(-2.0f * __builtin_fabsf(pooled[column])); // e^-2|x|: the tanh by it
+            sum += head.weights[column] * __builtin_copysignf((1.0f - shrunk) / (1.0f + shrunk), pooled[column]);
+        }
+        logits[row] = sum;
+    }
+}
+
+void forward(const Model &model, const Rows &all_rows, float *output) {
+    const std::int32_t *ids = all_rows.ids;
+    const int *lengths = all_rows.lengths, rows = all_rows.count;
     const int width = model.width;
     int tokens = 0, longest = 0;
     for (int row = 0; row < rows; ++row) {
@@ -269,15 +285,30 @@ void forward(const Model &model, const std::int32_t *ids, const int *lengths, in
             const float *word = model.words + static_cast<std::size_t>(ids[token]) * width;
             const float *at = model.places.data() + static_cast<std::size_t>(position) * width;
             std::copy(word, word + width, out + static_cast<std::size_t>(token) * width);
-            std::copy(at, at + width, x + static_cast<std::size_t>(token) * width);
+            float *to = x + static_cast<std::size_t>(token) * width;
+            std::copy(at, at + width, to);
+            if (all_rows.firsts != nullptr && position >= all_rows.firsts[row]) {
+                for (std::size_t column = 0; column < model.second.size(); ++column) {
+                    to[column] += model.second[column];
+                }
+            }
         }
     }
     add_and_normalize(model, model.norm, out, width, tokens, x);
+    const bool first_only = !model.mean; // of the last layer's tokens only the first of each row is looked at
     for (const Layer &layer : model.layers) {
         multiply(layer.query_key_value, x, tokens, joined);
+        const bool cut = first_only && &layer == &model.layers.back();
         for (int row = 0, token = 0; row < rows; token += lengths[row++]) {
-            attend(model, joined + static_cast<std::size_t>(token) * joined_width, joined_width, lengths[row], keys,
-                   scores, context + static_cast<std::size_t>(token) * width);
+            const std::size_t place = cut ? row : token;
+            attend(model, joined + static_cast<std::size_t>(token) * joined_width, joined_width, lengths[row],
+                   cut ? 1 : lengths[row], keys, scores, context + place * width);
+            if (cut) {
+                std::copy_n(x + static_cast<std::size_t>(token) * width, width, x + place * width);
+            }
+        }
+        if (cut) {
+            tokens = rows;
         }
         multiply(layer.attended, context, tokens, out);
         add_and_normalize(model, layer.attended_norm, out, out_width, tokens, x);
@@ -292,9 +323,13 @@ void forward(const Model &model, const std::int32_t *ids, const int *lengths, in
         multiply(layer.down, dense, tokens, out);
         add_and_normalize(model, layer.down_norm, out, out_width, tokens, x);
     }
-    for (int row = 0, token = 0; row < rows; token += lengths[row++]) {
+    if (model.head) {
+        judge(model, x, rows, joined, output);
+        return;
+    }
+    for (int row = 0, token = 0; row < rows; token += first_only ? 1 : lengths[row], ++row) {
         pool(model, x + static_cast<std::size_t>(token) * width, lengths[row],
-             embeddings + static_cast<std::size_t>(row) * width);
+             output + static_cast<std::size_t>(row) * width);
     }
 }
 

@@ -79,6 +79,13 @@ struct Layer {
     Norm down_norm;
 };
 
+// What a reranker has on top: the logit is the product of the pooler's tanh and a row of weights.
+struct Head {
+    Product pooler;
+    std::vector<float> weights; // (D)
+    float bias = 0;
+};
+
 struct Model {
     int width = 0; // D
     int heads = 0;
@@ -89,12 +96,22 @@ struct Model {
     bool mean = true;             // pooling: mean of the tokens, or the first one
     const float *words = nullptr; // (vocabulary, D), owned by the caller
     std::vector<float> places;    // (positions, D), with the embedding of the first token type added
+    std::vector<float> second; // (D), what a token of the second type has more than one of the first; empty: nothing
     Norm norm;
     std::vector<Layer> layers;
+    std::unique_ptr<Head> head; // null: an encoder
 };
 
-// Writes the embeddings (rows, D), unit length, of rows of token ids that lie one after the other.
-using Forward = void (*)(const Model &model, const std::int32_t *ids, const int *lengths, int rows, float *embeddings);
+// Rows of token ids that lie one after the other; of a pair the first tokens are the query's, of the first type.
+struct Rows {
+    const std::int32_t *ids;
+    const int *lengths;
+    const int *firsts; // tokens of the first type in each row; null: all
+    int count;
+};
+
+// Writes the embeddings (count, D), unit length, or with a head the logits (count).
+using Forward = void (*)(const Model &model, const Rows &rows, float *output);
 
 struct Kernel {
     const char *name;

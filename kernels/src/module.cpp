@@ -37,7 +37,8 @@ bool has_vnni() { return __builtin_cpu_supports("avx512vnni") && kernels().front
 
 class BertEncoder {
   public:
-    BertEncoder(py::dict weights, int heads, float epsilon, bool mean, const std::string &instructions, py::dict codes)
+    BertEncoder(py::dict weights, int heads, float epsilon, bool mean, const std::string &instructions, py::dict codes,
+                bool reranker)
         : weights_(std::move(weights)), codes_(std::move(codes)) {
         for (const Kernel *kernel : kernels()) {
             if (kernel_ == nullptr && (instructions.empty() || instructions == kernel->name)) {
@@ -68,6 +69,11 @@ class BertEncoder {
         for (std::size_t at = 0; at < model_.places.size(); ++at) {
             model_.places[at] += types.data()[at % model_.width];
         }
+        if (reranker && types.shape(0) > 1) {
+            for (int at = 0; at < model_.width; ++at) {
+                model_.second.push_back(types.data()[model_.width + at] - types.data()[at]);
+            }
+        }
         model_.norm = norm("embeddings.LayerNorm");
         while (weights_.contains(layer_name(model_.layers.size()) + "attention.self.query.weight")) {
             const std::string name = layer_name(model_.layers.size());
@@ -86,28 +92,41 @@ class BertEncoder {
         if (model_.layers.empty()) {
             throw std::invalid_argument("weights must have a layer encoder.layer.0, got none");
         }
+        if (reranker) {
+            if (!codes_.empty() || mean) {
+                throw std::invalid_argument("a reranker is computed in float32, from the first token");
+            }
+            const Array weight = get("classifier.weight", 2, 1, model_.width), bias = get("classifier.bias", 1, 1);
+            model_.head = std::make_unique<Head>();
+            model_.head->pooler = product({"pooler.dense"}, model_.width, model_.width);
+            model_.head->weights.assign(weight.data(), weight.data() + model_.width);
+            model_.head->bias = *bias.data();
+        }
         weights_ = codes_ = py::dict(); // they are packed
     }
 
     py::array_t<float> embed(const Ids &ids, const std::vector<int> &lengths) const {
-        check(ids, lengths);
-        const auto rows = static_cast<py::ssize_t>(lengths.size());
-        py::array_t<float> embeddings({rows, static_cast<py::ssize_t>(model_.width)});
-        const std::int32_t *from = ids.data();
-        float *to = embeddings.mutable_data();
-        py::gil_scoped_release others_may_run;
-        for (std::size_t row = 0; row < lengths.size();) {
-            std::size_t end = row;
-            int tokens = 0;
-            while (end < lengths.size() && (end == row || tokens + lengths[end] <= kRunTokens)) {
-                tokens += lengths[end++];
-            }
-            kernel_->forward(model_, from, lengths.data() + row, static_cast<int>(end - row), to);
-            from += tokens;
-            to += (end - row) * static_cast<std::size_t>(model_.width);
-            row = end;
+        if (model_.head) {
+            throw std::invalid_argument("a reranker has no embeddings: score pairs");
         }
+        check(ids, lengths);
+        py::array_t<float> embeddings({static_cast<py::ssize_t>(lengths.size()), py::ssize_t{model_.width}});
+        run(ids.data(), lengths, nullptr, model_.width, embeddings.mutable_data());
         return embeddings;
+    }
+
+    py::array_t<float> score(const Ids &ids, const std::vector<int> &lengths, const std::vector<int> &firsts) const {
+        if (!model_.head) {
+            throw std::invalid_argument("an encoder has no logits: embed texts");
+        }
+        check(ids, lengths);
+        if (firsts.size() != lengths.size()) {
+            throw std::invalid_argument("every pair must say how many of its tokens are the query's, got " +
+                                        std::to_string(firsts.size()) + " for " + std::to_string(lengths.size()));
+        }
+        py::array_t<float> logits(static_cast<py::ssize_t>(lengths.size()));
+        run(ids.data(), lengths, firsts.data(), 1, logits.mutable_data());
+        return logits;
     }
 
     int dimension() const { return model_.width; }
@@ -117,6 +136,23 @@ class BertEncoder {
 
   private:
     static std::string layer_name(std::size_t number) { return "encoder.layer." + std::to_string(number) + "."; }
+
+    void run(const std::int32_t *from, const std::vector<int> &lengths, const int *firsts, int width, float *to) const {
+        py::gil_scoped_release others_may_run;
+        for (std::size_t row = 0; row < lengths.size();) {
+            std::size_t end = row;
+            int tokens = 0;
+            while (end < lengths.size() && (end == row || tokens + lengths[end] <= kRunTokens)) {
+                tokens += lengths[end++];
+            }
+            const Rows rows = {from, lengths.data() + row, firsts == nullptr ? nullptr : firsts + row,
+                               static_cast<int>(end - row)};
+            kernel_->forward(model_, rows, to);
+            from += tokens;
+            to += (end - row) * static_cast<std::size_t>(width);
+            row = end;
+        }
+    }
 
     Array get(const std::string &name, int dimensions, py::ssize_t first = -1, py::ssize_t second = -1) {
         return get<float>(weights_, name, dimensions, first, second);
@@ -245,20 +281,24 @@ PYBIND11_MODULE(trident_kernels, module) {
         "has_8_bits", [] { return !trident::kernels().empty() && trident::has_vnni(); },
         "Return whether this processor multiplies in 8 bits.");
     py::class_<BertEncoder>(module, "BertEncoder", "An encoder of transformers' BertModel. Safe from several threads.")
-        .def(py::init<py::dict, int, float, bool, const std::string &, py::dict>(), py::arg("weights"), py::kw_only(),
-             py::arg("heads"), py::arg("epsilon"), py::arg("mean"), py::arg("instructions") = "",
-             py::arg("codes") = py::dict(),
+        .def(py::init<py::dict, int, float, bool, const std::string &, py::dict, bool>(), py::arg("weights"),
+             py::kw_only(), py::arg("heads"), py::arg("epsilon"), py::arg("mean"), py::arg("instructions") = "",
+             py::arg("codes") = py::dict(), py::arg("reranker") = false,
              "Pack weights: float32 arrays by the names of BertModel's state; mean pooling, or the first token's.\n\n"
              "codes, where there are any, take the place of each linear layer's weight: NAME.weight int8 (outputs, "
              "inputs),\n"
              "NAME.scale float32 (outputs), and how its input is rounded, NAME.columns float32 (inputs), NAME.step "
              "float32 (1)\n"
-             "and NAME.zero int32 (1).\n\n"
+             "and NAME.zero int32 (1). A reranker has pooler.dense and classifier, of one row, beside BertModel's "
+             "names.\n\n"
              "Raises ValueError for weights that are missing or do not fit, or a processor without the instructions.")
         .def("embed", &BertEncoder::embed, py::arg("ids"), py::arg("lengths"),
              "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the "
              "other.\n\n"
              "Raises ValueError for an empty or too long row, or an id outside the vocabulary.")
+        .def("score", &BertEncoder::score, py::arg("ids"), py::arg("lengths"), py::arg("firsts"),
+             "Return the logits (N,) float32 of N pairs; the first `firsts` tokens of each are of the first type.\n\n"
+             "Raises ValueError as embed does.")
         .def_property_readonly("dimension", &BertEncoder::dimension)
         .def_property_readonly("positions", &BertEncoder::positions)
         .def_property_readonly("vocabulary", &BertEncoder::vocabulary)

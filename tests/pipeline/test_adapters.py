@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from trident.errors import ModelError
 from trident_export.merge.merge import merge
-from trident_train.report.judge import Request, judge
+from trident_train.report.judge import Request, judge, prepare
 from trident_train.report.run_folder import load_run
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -54,9 +54,8 @@ def test_evaluate_tells_what_the_folder_says(tiny_model: Path, tiny_data: Path, 
     (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
 
     def judged(*text: str) -> tuple[float, list[str]]:
-        rows, notes = judge(
-            Request(model=str(model), pairs=tiny_data / "pairs.csv", text=text), progress=lambda _: None
-        )
+        prepared = prepare(Request(model=str(model), pairs=tiny_data / "pairs.csv", text=text))
+        rows, notes = judge(prepared, progress=lambda _: None)
         return rows[2].judged.roc_auc.value, notes
 
     said, notes = judged()

@@ -9,9 +9,10 @@ import pytest
 
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError
-from trident_train.loop.batch_memory import ALLOCATION_FAILED, Measurement, largest_batch, parse_size, step_memory
+from trident_train.loop.batch_memory import ALLOCATION_FAILED, Measurement, largest_batch, step_memory
 from trident_train.loop.batches import gather_batch, plan_epoch
 from trident_train.loop.single_steps import random_pairs
+from trident_train.loop.sizes import parse_size
 from trident_train.model.random_model import ModelShape, write_random_model
 from trident_train.recipe import DataRecipe, LossRecipe, NegativesRecipe, OptimizerRecipe, TrainRecipe
 

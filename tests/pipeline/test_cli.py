@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ for arguments in json.load(sys.stdin):
     sys.stdout.flush()
     for descriptor, stream in enumerate(own, start=1):
         os.dup2(stream, descriptor)
-    outcomes.append([status, *(os.pread(each.fileno(), 1 << 20, 0).decode() for each in streams)])
+    told = [os.pread(each.fileno(), 1 << 20, 0).decode() for each in streams]
+    outcomes.append([[status, *told], [name for name in ("torch", "transformers", "onnx") if name in sys.modules]])
 json.dump(outcomes, sys.stdout)
 """
 BARE = """
@@ -129,13 +130,26 @@ def test_train_prints_its_report(trained: tuple[Path, dict[str, Any]]) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
 
 
-def test_evaluate_prints_every_arm(trained: tuple[Path, dict[str, Any]], tiny_data: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def run_fork(run_warm: Callable[..., subprocess.CompletedProcess[str]]) -> Callable[..., Outcome]:
+    """Return what runs ``trident`` as ``run`` does, in a fork that has PyTorch already."""
+
+    def run_it(*arguments: str | Path) -> Outcome:
+        done = run_warm(*arguments)
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return run_it
+
+
+def test_evaluate_prints_every_arm(
+    trained: tuple[Path, dict[str, Any]], tiny_data: Path, tmp_path: Path, run_fork: Callable[..., Outcome]
+) -> None:
     header, *lines = (tiny_data / "pairs.csv").read_text().splitlines()
     pairs = tmp_path / "labelled.csv"
     pairs.write_text("\n".join([f"{header},split", *(f"{line},Test" for line in lines)]))
     catalogue = tiny_data / "products.csv"
     found = document(
-        run(
+        run_fork(
             *("evaluate", trained[0], "--pairs", pairs, "--catalogue", catalogue),
             *("--split", "test", "--held-out", "--json"),
         )
@@ -149,10 +163,12 @@ def test_evaluate_prints_every_arm(trained: tuple[Path, dict[str, Any]], tiny_da
     assert found["arms"][-1]["judged"]["queries"] >= held_out["queries"]  # the validation queries too
 
 
-def test_evaluate_measures_another_text_contract(trained: tuple[Path, dict[str, Any]], tiny_data: Path) -> None:
+def test_evaluate_measures_another_text_contract(
+    trained: tuple[Path, dict[str, Any]], tiny_data: Path, run_fork: Callable[..., Outcome]
+) -> None:
     command = ("evaluate", trained[0], "--pairs", tiny_data / "pairs.csv", "--json")
-    plain = document(run(*command))["arms"]
-    prefixed = document(run(*command, "--text", "query_template=query: {text}", "--text", "query_max_tokens=24"))[
+    plain = document(run_fork(*command))["arms"]
+    prefixed = document(run_fork(*command, "--text", "query_template=query: {text}", "--text", "query_max_tokens=24"))[
         "arms"
     ]
     assert prefixed[:2] == plain[:2]  # random and BM25 read no contract
@@ -195,7 +211,7 @@ def test_refusals_are_one_line_and_leave_nothing(
         ((*train, "--set", f"base_model={tmp_path}/none"), 1, "is neither a folder nor pypi:PACKAGE, and the hub"),
         ((*train, "--set", "base_model=pypi:shop-nowhere"), 1, "is not installed: run pip install shop-nowhere"),
                 (("train", recipe, "--out", trained[0]), 1, "exists already: choose another --out, or add --overwrite"),
-        (("train", recipe, "--out", tmp_path / "file" / "run"), 1, "file cannot be written: "),
+        (("train", recipe, "--out", tmp_path / "file" / "run"), 1, "file is a file; name another place"),
         ((*evaluate, "none.csv"), 1, "file none.csv does not exist"),
         ((*evaluate, products), 1, "column 'query' is missing in"),
         ((*evaluate, pairs, "--split", "test"), 1, "has no split column to choose 'test' from"),
@@ -212,12 +228,17 @@ def test_refusals_are_one_line_and_leave_nothing(
         ((*train, "--set", "epochs"), 2, "--set takes key=value, got 'epochs'"),
         ((*train, "--set", "optimizer.epochs=many"), 2, "'optimizer.epochs' must be of type int, got 'many'"),
         ((*train, "--set", "optimizer.epochs=0"), 2, "optimizer.epochs must be >= 1, got 0"),
-        ((*train, "--set", 'lora.targets=["querry"]'), 2, "lora.targets: no linear layer is called 'querry'"),
         ((*evaluate, pairs, "--column", "product_title"), 2, "--column takes NAME=COLUMN, got 'product_title'"),
         ((*evaluate, pairs, "--column", "title=name"), 2, "unknown name 'title' (did you mean 'product_title'?)"),
         ((*evaluate, pairs, "--text", "query=x"), 2, "unknown key 'query'"),
         ((*evaluate, pairs, "--text", "query_template=query:"), 2, "query_template must contain {text} exactly once"),
         (("compare", tmp_path / "model"), 1, "is no run folder: it has no"),
+        (("embed", tmp_path / "model", "--catalogue", products, "--out", out), 1, "is no run folder: it has no base"),
+        (("embed", trained[0], "--catalogue", "none.csv", "--out", out), 1, "file none.csv does not exist"),
+        (("cross-validate", "none.toml", "--out", out), 2, "recipe none.toml does not exist"),
+        (("cross-validate", recipe, "--out", out, "--folds", "1"), 2, "cross-validation needs folds >= 2"),
+        (("cross-validate", recipe, "--out", tmp_path / "file" / "x"), 1, "file is a file; name another place"),
+        ((*export, products, "--vectors", tmp_path / "model"), 1, "model holds no embeddings: "),
         (("report", tmp_path / "model"), 1, "is no run folder: it has no"),
         (("push", trained[0]), 2, "--to"),
         ((*export, products, "--set", "index.eff=3"), 2, "unknown key 'index.eff' (did you mean 'ef'?)"),
@@ -237,9 +258,11 @@ def test_refusals_are_one_line_and_leave_nothing(
     )
     assert done.returncode == 0, done.stderr
     wrong = []
-    for (arguments, status, part), outcome in zip(expected, json.loads(done.stdout), strict=True):
+    outcomes = json.loads(done.stdout)
+    for (arguments, status, part), (outcome, imported) in zip(expected, outcomes, strict=True):
         try:
             assert part in refusal(Outcome(*outcome), status)
+            assert imported == []  # what PyTorch alone can tell, such as names of layers, is not among these
         except AssertionError as error:
             wrong.append(f"{' '.join(map(str, arguments))}\n{outcome}\n{error}")
     assert not wrong, "\n\n".join(wrong)
@@ -335,10 +358,14 @@ def test_options_of_serve_are_checked_first(tmp_path: Path) -> None:
     [
         ("typer", ("--version",), "the command line needs typer: pip install 'trident-search[serve]'"),
         ("typer,rich", ("search", "sofa"), "the command line needs typer, rich: pip install 'trident-search[serve]'"),
-        ("torch", ("train", "x.toml", "--out", "x"), "needs torch: run pip install 'trident-search[train]'"),
-        ("onnx", ("export", "x", "--catalogue", "x", "--out", "x"), "run pip install 'trident-search[export]'"),
+        ("torch", ("train", "RECIPE", "--out", "x"), "needs torch: run pip install 'trident-search[train]'"),
+        ("onnx", ("export", "RUN", "--catalogue", "CATALOGUE", "--out", "x"), "pip install 'trident-search[export]'"),
         ("tritonclient", ("search", "sofa"), "needs tritonclient"),
     ],
 )  # fmt: skip
-def test_a_missing_extra_is_named(missing: str, arguments: tuple[str, ...], part: str) -> None:
-    assert part in refusal(run(*arguments, program=("-c", BARE, missing)), 1)
+def test_a_missing_extra_is_named(
+    missing: str, arguments: tuple[str, ...], part: str, recipe: Path, tiny_run: Path, tiny_data: Path
+) -> None:
+    given = {"RECIPE": recipe, "RUN": tiny_run, "CATALOGUE": tiny_data / "products.csv"}
+    words = [given.get(word, word) for word in arguments]
+    assert part in refusal(run(*words, program=("-c", BARE, missing)), 1)

@@ -1,7 +1,11 @@
-"""The original's recipe on a model of e5-large-v2's shape: random weights, real steps."""
+"""The original's recipe on a model of e5-large-v2's layers and heads: random weights, real steps.
+
+The short form is sixteen times as narrow; the long one has the width too, 1.3 GB of weights.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import hashlib
 from collections.abc import Iterator
@@ -20,7 +24,7 @@ from trident_train.loop.loop import Training
 from trident_train.loop.selection import Score
 from trident_train.model.arms import arm_of, trained_weights
 from trident_train.model.encoder import Encoder
-from trident_train.model.random_model import E5_LARGE, write_random_model
+from trident_train.model.random_model import E5_LARGE, ModelShape, write_random_model
 from trident_train.processes import accelerator_of
 from trident_train.recipe import TrainRecipe
 
@@ -28,9 +32,21 @@ RECIPE = Path(__file__).parents[2] / "train" / "recipes" / "esci-e5-large-v2.tom
 ADAPTED = 24 * 3  # query, key and value of 24 layers
 
 
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(dataclasses.replace(E5_LARGE, width=64, intermediate=256), id="narrow"),
+        pytest.param(E5_LARGE, id="whole", marks=pytest.mark.slow),
+    ],
+)
+def shape(request: pytest.FixtureRequest) -> ModelShape:
+    found: ModelShape = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def e5_large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = write_random_model(tmp_path_factory.mktemp("e5-large"), E5_LARGE)
+def e5_large(shape: ModelShape, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = write_random_model(tmp_path_factory.mktemp("e5-large"), shape)
     yield folder
     (folder / "model.safetensors").unlink()  # 1.3 GB that no other test reads
 
@@ -80,7 +96,7 @@ def changed_by_a_step(recipe: TrainRecipe, pairs: Pairs) -> tuple[Any, set[str]]
         validate=lambda _: Score(value=0.0, metrics={}),
     )
     before = fingerprints(model)
-    training.two_sides.train()
+    training.wrapped.train()
     (plan,) = training.plan(1)
     training.run_step([gather_batch(tokenized, plan)])
     after = fingerprints(model)
@@ -107,25 +123,32 @@ def test_the_prefixes_of_e5_are_an_override() -> None:
     assert text.render("USB-C Cable 2 m", "product") == "passage: USB-C Cable 2 m"
 
 
-def test_embeddings_have_the_model_s_width_and_unit_length(recipe: TrainRecipe, pairs: Pairs) -> None:
+def test_embeddings_have_the_model_s_width_and_unit_length(
+    recipe: TrainRecipe, pairs: Pairs, shape: ModelShape
+) -> None:
     encoder = Encoder.load(Path(recipe.base_model), recipe.text)
     for embeddings in (encoder.embed(pairs.queries, "query"), encoder.embed(pairs.titles, "product")):
-        assert embeddings.shape == (4, 1024)
+        assert embeddings.shape == (4, shape.width)
         assert np.linalg.norm(embeddings, axis=1) == pytest.approx(np.ones(4), abs=1e-5)
 
 
-def test_a_lora_step_changes_adapters_only(recipe: TrainRecipe, pairs: Pairs, tmp_path: Path) -> None:
+def test_a_lora_step_changes_adapters_only(
+    recipe: TrainRecipe, pairs: Pairs, shape: ModelShape, tmp_path: Path
+) -> None:
     model, changed = changed_by_a_step(recipe, pairs)
-    assert trained_weights(model) == 1_179_648
+    weights = ADAPTED * 2 * 8 * shape.width  # A and B of rank 8; 1,179,648 at the whole width
+    assert trained_weights(model) == weights
     # of the product B A only B: it starts at zero, and so does the gradient of A
     assert changed == {name for name, _ in model.named_parameters() if "lora_B" in name}
     assert len(changed) == ADAPTED
     model.save_pretrained(str(tmp_path))
     size = (tmp_path / "adapter_model.safetensors").stat().st_size
-    assert 1_179_648 * 4 < size < 4_750_000
+    assert weights * 4 < size < weights * 4 + 32_000
 
 
-def test_a_full_step_changes_everything_but_the_pooler(recipe: TrainRecipe, pairs: Pairs, e5_large: Path) -> None:
+def test_a_full_step_changes_everything_but_the_pooler(
+    recipe: TrainRecipe, pairs: Pairs, shape: ModelShape, e5_large: Path
+) -> None:
     full = load_recipe(
         TrainRecipe,
         RECIPE,
@@ -134,7 +157,9 @@ def test_a_full_step_changes_everything_but_the_pooler(recipe: TrainRecipe, pair
     model, changed = changed_by_a_step(full, pairs)
     names = {name for name, _ in model.named_parameters()}
     assert names - changed == {"pooler.dense.weight", "pooler.dense.bias"}
-    assert trained_weights(model) == sum(weight.numel() for weight in model.parameters()) - 1024 * 1025
+    assert trained_weights(model) == sum(weight.numel() for weight in model.parameters()) - shape.width * (
+        shape.width + 1
+    )
 
 
 def test_the_pretrained_arm_trains_nothing(recipe: TrainRecipe) -> None:

@@ -35,7 +35,7 @@ from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.graphs.graph_file import check_graph
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
 from trident_export.job import ExportOrder
-from trident_export.judge.parity import ProbeTexts, prove_parity, torch_embeddings
+from trident_export.judge.parity import Expected, ProbeTexts, chosen_lengths, prove_parity, torch_embeddings
 from trident_export.merge.merge import load_backbone, merge, require_equal
 from trident_export.pipeline import export_generation
 from trident_export.progress_rows import Stage
@@ -68,8 +68,8 @@ def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None
     generation.verify_files()
     manifest = generation.manifest
     assert [row["stage"] for row in manifest.stages] == [
-        "attributes", "merge", "onnx", "parity", "unpadded", "kernels", "catalogue",
-        "index", "fp16", "int8", "int8 unpadded", "int8 kernels", "golden", "quality", "repository", "gate",
+        "attributes", "suggestions", "merge", "onnx", "parity", "unpadded", "kernels", "catalogue", "index", "fp16",
+        "int8", "int8 unpadded", "int8 kernels", "lexical", "ranking", "golden", "quality", "repository", "gate",
     ]  # fmt: skip
     assert manifest.products == 144
     trained = json.loads((tiny_run / "report.json").read_text())["test"][-1]["judged"]["roc_auc"]["value"]
@@ -96,7 +96,9 @@ def test_merged_model_equals_base_plus_adapter_and_not_base(generation: Generati
     tokenizer = TextTokenizer.load(folder, TextContract.load(folder))
     found = onnx_encoder.embed_ids(tokenizer.token_ids(texts, "query"), pad_id=tokenizer.pad_id)
     np.testing.assert_allclose(found, trained, atol=1e-5)
-    proof = prove_parity(onnx_encoder, partial(torch_embeddings, graph), ProbeTexts(tokenizer, texts, texts))
+    proof = prove_parity(
+        onnx_encoder, Expected(partial(torch_embeddings, graph), "PyTorch"), ProbeTexts(tokenizer, texts, texts)
+    )
     assert proof.smallest_cosine > 0.99999
 
 
@@ -154,6 +156,21 @@ def test_an_adapter_whose_names_do_not_match_is_refused(run_copy: Path, tiny_dat
     assert not (tmp_path / "generations").exists()
 
 
+def test_a_reference_is_asked_once_for_each_batch(tokenizer: TextTokenizer) -> None:
+    asked = []
+    expected = Expected(lambda batch: asked.append(batch) or np.ones((len(batch.input_ids), 1)), "a reference")
+    one, other = tokenizer.encode(["red sofa"], "query"), tokenizer.encode(["blue sofa", "lamp"], "query")
+    for batch in (one, other, one, tokenizer.encode(["red sofa"], "query")):
+        assert len(expected(batch)) == len(batch.input_ids)
+    assert len(asked) == 2
+
+
+def test_lengths_are_chosen_where_vectors_begin_and_end() -> None:
+    assert chosen_lengths(3) == [1, 2, 3]
+    assert chosen_lengths(40) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40]
+    assert chosen_lengths(512)[-3:] == [497, 511, 512]
+
+
 def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) -> None:
     model = onnx.load(str(served(generation, "encoder") / "model.onnx"))
     largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
@@ -166,7 +183,7 @@ def test_a_changed_weight_breaks_parity(generation: Generation, tmp_path: Path) 
     with pytest.raises(ExportError, match=r"must equal PyTorch with a cosine of at least 0\.99999, got"):
         prove_parity(
             OnnxEncoder.load(tmp_path / "model.onnx"),
-            partial(torch_embeddings, EncoderGraph(load_backbone(folder), contract)),
+            Expected(partial(torch_embeddings, EncoderGraph(load_backbone(folder), contract)), "PyTorch"),
             ProbeTexts(TextTokenizer.load(folder, contract), ["crimson kettle"], ["Alba sofa red"]),
         )
 
@@ -180,8 +197,9 @@ def test_a_graph_that_gives_no_number_breaks_parity(generation: Generation, tmp_
     folder = generation.folder / "encoder"
     tokenizer = TextTokenizer.load(folder, contract := TextContract.load(folder))
     graph, encoder = EncoderGraph(load_backbone(folder), contract), OnnxEncoder.load(tmp_path / "model.onnx")
+    expected = Expected(partial(torch_embeddings, graph), "PyTorch")
     with pytest.raises(ExportError, match=r"the ONNX graph must give finite values, got NaN or infinity for \(1, "):
-        prove_parity(encoder, partial(torch_embeddings, graph), ProbeTexts(tokenizer, ["sofa"], ["sofa"]))
+        prove_parity(encoder, expected, ProbeTexts(tokenizer, ["sofa"], ["sofa"]))
 
 
 def test_a_merge_that_rounds_too_much_is_refused(run_copy: Path, tmp_path: Path) -> None:

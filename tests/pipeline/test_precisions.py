@@ -23,6 +23,7 @@ from trident_export.graphs.fp16 import convert_fp16, drop_repeated_casts
 from trident_export.graphs.fuse import fuse_projections
 from trident_export.graphs.int8 import quantize_int8
 from trident_export.job import ExportOrder
+from trident_export.judge import precisions
 from trident_export.judge.parity import ProbeTexts
 from trident_export.judge.precisions import Reference, judge_precision, measure_speed
 from trident_export.pipeline import export_generation
@@ -66,6 +67,19 @@ def scaled(source: Path, output: Path, part: str, factor: float) -> Path:
     assert changed
     onnx.save(model, str(output))
     return output
+
+
+def test_as_many_queries_are_asked_as_decide(
+    reference: Reference, graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = OnnxEncoder.load(graph)
+    assert reference.overlap(encoder, 0.95) == [1.0] * 14  # fewer than are asked first: all of them
+    monkeypatch.setattr(precisions, "ASKED_FIRST", 3)
+    assert reference.overlap(encoder, 0.95) == [1.0] * 3
+    assert reference.overlap(encoder, 1.0) == [1.0] * 14  # a mean that equals its target decides nothing
+    assert precisions.decides([0.9, 1.0, 0.9], 0.5)
+    assert not precisions.decides([0.9, 1.0, 0.9], 0.95)
+    assert not precisions.decides([1.0, 1.0], 0.5)
 
 
 def test_both_are_shipped_and_proven(generation: Generation) -> None:

@@ -20,7 +20,8 @@ from trident_train.judge.evaluate import rank_encoder
 from trident_train.model.arms import add_adapters
 from trident_train.model.encoder import Encoder, PretrainedEncoder
 from trident_train.recipe import DataRecipe, LoraRecipe, LossRecipe, OptimizerRecipe, TrainRecipe
-from trident_train.report.run_folder import load_run, read_recipe
+from trident_train.report.run_files import read_recipe
+from trident_train.report.run_folder import load_run
 from trident_train.run import train
 
 

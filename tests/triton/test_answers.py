@@ -164,7 +164,7 @@ def grown(server: TritonServer, before: dict[str, float], wanted: dict[str, floa
 def test_five_refusals_count_five(tiny_server: TritonServer) -> None:
     time.sleep(1.5)  # what others counted is handed over
     before = failed(tiny_server)
-    assert before.keys() == {"invalid", "overloaded", "expired", "internal"}
+    assert before.keys() == {"invalid", "overloaded", "expired", "internal", "away"}
     for query, knobs in (
         ("", {}),
         ("a", {"k": 0}),

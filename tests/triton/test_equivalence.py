@@ -52,7 +52,7 @@ def test_requests_of_mixed_lengths_batch(sample_server: TritonServer, queries: l
     before = settled(sample_server)
     cycle = itertools.cycle(queries)
     mixed = [" ".join(itertools.islice(cycle, 1 + number % 4)) for number in range(CLIENTS * 40)]
-    with SearchClient(sample_server.urls.grpc) as client, ThreadPoolExecutor(CLIENTS) as pool:
+    with SearchClient(sample_server.urls.grpc, timeout_s=60) as client, ThreadPoolExecutor(CLIENTS) as pool:
         results = list(pool.map(client.search, mixed))
     after = settled(sample_server)
     assert len(results) == len(mixed)

@@ -24,14 +24,19 @@ TEXTS = ["navy sofa", "ivory lamp", "Größe 4"]
 
 
 @contextlib.contextmanager
-def running(url: str, *arguments: str | Path) -> Iterator[int]:
+def running(
+    url: str,
+    *arguments: str | Path,
+    command: str = "gateway",
+    says: str = "http://127.0.0.1:{port}: POST /search",
+) -> Iterator[int]:
     """Yield the port of a gateway that is a process of its own."""
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "trident", "gateway", "--url", url, "--port", str(port), *map(str, arguments)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    started = [sys.executable, "-m", "trident", command, "--url", url, "--port", str(port), *map(str, arguments)]
+    with subprocess.Popen(started, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            assert f"http://127.0.0.1:{port}: POST /search" in process.stderr.readline()
+            assert says.format(port=port) in process.stderr.readline()
             end = time.monotonic() + 60
             while time.monotonic() < end:
                 with contextlib.suppress(OSError):
@@ -96,3 +101,19 @@ def test_what_the_command_refuses(
     assert done.returncode == 2  # wrong usage
     (line,) = done.stderr.splitlines()
     assert message in line
+
+
+def test_the_page_is_served_by_a_command_of_its_own(
+    tiny_server: TritonServer, run_trident: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_trident("ui", "--compare", "nowhere")
+    assert done.returncode == 2
+    assert "url must be host:port" in done.stderr
+    with running(f"grpc://{tiny_server.urls.grpc}", command="ui", says="search at http://127.0.0.1:{port}/") as port:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request("GET", "/")
+        reply = connection.getresponse()
+        assert (reply.status, reply.getheader("content-type")) == (200, "text/html; charset=utf-8")
+        assert b"<title>Search - Trident</title>" in reply.read()
+        connection.close()
+        assert ask(port, "GET", "/about")[1] == {"attributes": [], "other": None, "suggests": False}

@@ -22,7 +22,7 @@ from trident.search.searcher import Searcher
 from trident.server.runtime_repository import lay_out
 from trident.server.server import ServerConfig, TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
-from trident_client import SearchClient, ServerOverloadedError
+from trident_client import InvalidRequestError, SearchClient, ServerOverloadedError
 
 TURNS = 40
 ASKED = 200
@@ -43,6 +43,10 @@ def test_three_stages_answer_what_one_process_answers(
     ):
         for found, expected in zip(stages.search_many(queries), one.search_many(queries), strict=True):
             assert [hit.product_id for hit in found.hits] == [hit.product_id for hit in expected.hits]
+        for asked in ({"mode": "hybrid"}, {"mode": "lexical"}, {"explain": True}):
+            with pytest.raises(InvalidRequestError, match="is answered by the variant cpu alone: this one searches"):
+                stages.search("navy sofa", **asked)
+        assert stages.search("navy sofa", mode="dense", spelling=False).hits
         for side in ("query", "product"):
             vectors = [client.embed(queries, side=side) for client in (stages, one)]
             np.testing.assert_allclose(*vectors, atol=1e-5)

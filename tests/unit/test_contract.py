@@ -20,7 +20,7 @@ from trident_export.repository import render
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_repository"
 CONFIGS = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.pbtxt"))
-ENSEMBLES = ("search", "embed")
+ENSEMBLES = ("search", "embed", "suggest/")  # suggester is none
 PIPELINE = "pipeline/config.pbtxt"
 KEEP_THEIR_QUEUE = (PIPELINE, "encoder/configs/stages.pbtxt", "encoder/configs/torch.pbtxt")  # in Python
 ADAPTERS = sorted(path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.glob("*/1/*.py"))
@@ -61,6 +61,10 @@ FOUND = {
     tensors.DETAILS: TEXT,
     tensors.GENERATION: TEXT,
 }
+SUGGESTING = (
+    {tensors.PREFIX: TEXT, tensors.K: OPTIONAL_INTEGER},
+    {tensors.SUGGESTION: TEXTS, tensors.SOURCE: TEXTS, tensors.COUNT: COUNT, tensors.GENERATION: TEXT},
+)
 # (inputs, outputs) of every model
 CONTRACT = {
     "search": ({tensors.QUERY: TEXT, **KNOBS}, FOUND),
@@ -71,6 +75,8 @@ CONTRACT = {
     "tokenizer": ({tensors.TEXT: TEXT, tensors.SIDE: OPTIONAL_TEXT}, {**ENCODED, tensors.GENERATION: TEXT}),
     "encoder": (ENCODED, {tensors.EMBEDDING: FLOATS}),
     "retriever": ({tensors.EMBEDDING: FLOATS, **KNOBS}, FOUND),
+    "suggester": SUGGESTING,
+    "suggest": SUGGESTING,
     "pipeline": (
         {tensors.TEXT: TEXT, tensors.SIDE: OPTIONAL_TEXT, **KNOBS},
         {**FOUND, tensors.EMBEDDING: FLOATS},
@@ -168,6 +174,7 @@ def test_the_ensembles_share_tokenizer_and_encoder() -> None:
     assert steps == {
         "search/config.pbtxt": ["tokenizer", "encoder", "retriever"],
         "embed/config.pbtxt": ["tokenizer", "encoder"],
+        "suggest/config.pbtxt": ["suggester"],
         "search/configs/cpu.pbtxt": ["pipeline"],
         "embed/configs/cpu.pbtxt": ["pipeline"],
     }

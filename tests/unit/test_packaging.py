@@ -44,6 +44,7 @@ DATA_FILES = {
         "model_repository/encoder/configs/stages.pbtxt model_repository/encoder/configs/torch.pbtxt "
         "model_repository/pipeline/config.pbtxt model_repository/retriever/config.pbtxt "
         "model_repository/search/config.pbtxt model_repository/search/configs/cpu.pbtxt "
+        "model_repository/suggest/config.pbtxt model_repository/suggester/config.pbtxt "
         "model_repository/tokenizer/config.pbtxt model_repository/tokenizer/configs/stages.pbtxt "
         "model_repository/tokenizer/configs/torch.pbtxt"
     ),
@@ -51,7 +52,8 @@ DATA_FILES = {
     "trident_gateway": ("py.typed page/api.js page/facets.js page/hits.js page/index.html page/main.js page/page.css"),
     "trident_train": (
         "py.typed recipes/demo.toml recipes/esci-e5-large-v2.toml recipes/general.toml "
-        "recipes/icecat.toml recipes/movies.toml report/templates/card.md.j2 report/templates/report.html.j2"
+        "recipes/icecat.toml recipes/movies-reranker.toml recipes/movies.toml "
+        "report/templates/card.md.j2 report/templates/report.html.j2"
     ),
 }
 VOCABULARY = (
@@ -95,7 +97,7 @@ def test_the_client_asks_for_numpy_and_tritonclient():
 
 
 def test_the_extras_are_those_of_the_documentation():
-    extras = "serve triton train trackers export bench tensorrt gpu gateway demo dev"
+    extras = "serve triton train trackers export bench tensorrt gpu gateway trees cluster demo dev"
     assert set(EXTRAS) == set(extras.split())
 
 

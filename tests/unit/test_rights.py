@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from trident.errors import TridentError
 from trident.generation.staging import staged_folder
-from trident.rights import give_rights, path_error, require_writable, umask
+from trident.rights import give_rights, path_error, require_writable, require_writable_folder, umask
 
 # The superuser may do everything: a test that needs a refusal goes without that.
 PLAIN_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
@@ -51,6 +51,16 @@ except OSError as error:
     print(path_error(error))
 """
 WRITABLE = "import sys; from pathlib import Path; from trident.rights import *; require_writable(Path(sys.argv[1]))"
+
+
+def test_a_folder_can_be_made_where_the_first_one_above_it_can_be_written(locked: Path, tmp_path: Path) -> None:
+    require_writable_folder(tmp_path)
+    require_writable_folder(tmp_path / "new" / "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(TridentError, match=r"file/run cannot be written: .*/file is a file; name another place"):
+        require_writable_folder(tmp_path / "file" / "run")
+    said = plain_python("-c", WRITABLE.replace("require_writable(", "require_writable_folder("), locked / "run").stderr
+    assert f"{locked / 'run'} cannot be written: Permission denied; " in said
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(locked: Path) -> None:

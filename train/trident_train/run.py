@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -25,27 +26,24 @@ from accelerate.utils import set_seed
 from trident.config import to_table
 from trident.encoder.base_model import find_model, weights_fingerprint
 from trident.generation.staging import staged_folder
-from trident_train.data.sources import Source, load_sources
-from trident_train.loop.batches import TokenizedPairs, tokenize_pairs
+from trident_train.data.sources import Source, read_sources
 from trident_train.loop.checkpoints import CheckpointFolder
 from trident_train.loop.loop import Epoch, Step, Training
-from trident_train.loop.selection import Score, validation_score
-from trident_train.model.arms import arm_of, trained_weights
-from trident_train.model.encoder import Encoder, PretrainedEncoder
-from trident_train.model.negatives import NegativeMiner
+from trident_train.model.arms import trained_weights
 from trident_train.processes import accelerator_of, same_sums, start_tracker
 from trident_train.recipe import TrainRecipe
 from trident_train.report.page import write_report_page
 from trident_train.report.report import TestArms, TrainReport, environment, peak_memory_bytes
-from trident_train.report.run_folder import (
+from trident_train.report.run_files import (
     METRICS_FILE,
     REPORT_FILE,
     TEST_QUERIES_FILE,
     TEST_SCORES_FILE,
     TRACKING_FOLDER,
-    save_run,
     write_json,
 )
+from trident_train.report.run_folder import save_run
+from trident_train.trainees import EncoderTrainee, RerankerTrainee, Setting
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +74,18 @@ class Run:
         """Where steps and epochs are written while the run is under way."""
         return self.workplace / METRICS_FILE
 
-    def score(self, encoder: Encoder) -> Score:
-        """Return the validation score of an encoder."""
-        self.report(Stage(name="judging the validation split"))
-        return validation_score(encoder, self.sources, self.recipe.selection)
+    @property
+    def setting(self) -> Setting:
+        """What a trainee is made in."""
+        return Setting(self.recipe, self.accelerator, self.sources, lambda name: self.report(Stage(name=name)))
+
+    def hooks(self) -> dict[str, Any]:
+        """Return what the loop calls for this run."""
+        return {
+            "report": self.record,
+            "checkpoints": CheckpointFolder(self.workplace),
+            "mark": lambda: self.metrics_path.stat().st_size,
+        }
 
     def record(self, entry: Step | Epoch) -> None:
         """Write an entry where people and trackers look for it."""
@@ -101,6 +107,7 @@ def train(
     *,
     overwrite: bool = False,
     restart: bool = False,
+    sources: Sequence[Source] | None = None,
     report: Report = lambda _: None,
 ) -> TrainReport:
     """Train a recipe and write its run folder, whole or not at all.
@@ -112,6 +119,7 @@ def train(
         output: The run folder to make.
         overwrite: Whether an existing folder may be replaced.
         restart: Whether the checkpoints of an interrupted run are thrown away.
+        sources: The recipe's, as ``read_sources`` returns them; None: they are read here.
         report: Called, in the main process, after each step and epoch, and when a stage begins.
 
     Raises:
@@ -128,35 +136,27 @@ def train(
             recipe,
             workplace,
             accelerator,
-            load_sources(
-                recipe.data,
-                loss=None if recipe.method == "none" else recipe.loss.name,
-                ranked=recipe.selection.ranks_catalogue() or recipe.negatives.mined > 0,
-            ),
+            read_sources(recipe) if sources is None else sources,
             report if main else lambda _: None,
         )
         base = find_model(recipe.base_model)
-        encoder = Encoder.load(base, recipe.text)
-        total = sum(parameter.numel() for parameter in encoder.model.parameters())
-        # until its first step an arm is the pretrained model: adapters start at zero
-        model = arm_of(encoder.model, recipe).to(accelerator.device)
-        encoder = Encoder(model, encoder.tokenizer, accelerator)
-        before = PretrainedEncoder(model, encoder.tokenizer, accelerator)
-        pretrained = run.score(before)
-        training = None if recipe.method == "none" else _training(run, encoder, before)
+        trainee = (RerankerTrainee if recipe.stage == "reranker" else EncoderTrainee).load(run.setting, base)
+        pretrained = trainee.score_before()
+        training = None if recipe.method == "none" else trainee.training(**run.hooks())
         arms = TestArms(run.sources)
-        run.report(Stage(name="judging the pretrained model"))
+        run.report(Stage(name=f"judging the {trainee.before}"))
         arms.add_references()
-        arms.add_encoder("pretrained", before)
-        del before
+        trainee.add_before(arms)
         trained, resumed = None, None
         if training is not None:
             resumed = _resume(run, training, base, restart=restart)
             trained = training.run()
             run.report(Stage(name="judging the trained model"))
-            arms.add_encoder(recipe.method, encoder)
+            trainee.add_trained(arms, recipe.method)
         result = TrainReport(
             method=recipe.method,
+            stage=recipe.stage,
+            classifier=trainee.classifier(),
             base_model=recipe.base_model,
             test=arms.by_source(),
             pretrained_validation=pretrained,
@@ -165,9 +165,9 @@ def train(
             audits={source.name: source.audit for source in run.sources},
             train_pairs=sum(len(source.parts.train) for source in run.sources),
             validation_pairs=sum(len(source.parts.validation) for source in run.sources),
-            trained_weights=trained_weights(model),
-            total_weights=total,
-            saved_bytes=save_run(staging, recipe, base, encoder, run.sources) if main else 0,
+            trained_weights=trained_weights(trainee.model),
+            total_weights=trainee.total_weights,
+            saved_bytes=save_run(staging, recipe, base, trainee.model, run.sources) if main else 0,
             peak_memory_bytes=peak_memory_bytes(),
             train_seconds=sum(epoch.seconds for epoch in (() if trained is None else trained.epochs)),
             seconds=time.perf_counter() - started,
@@ -186,35 +186,6 @@ def train(
     if main:
         shutil.rmtree(workplace, ignore_errors=True)
     return result
-
-
-def _training(run: Run, encoder: Encoder, before: PretrainedEncoder) -> Training:
-    run.report(Stage(name="tokenising"))
-    checkpoints = CheckpointFolder(run.workplace)
-    miners = _miners(run, before)
-    return Training(
-        accelerator=run.accelerator,
-        encoder=encoder,
-        sources=[_tokenized(run, source, before, miners.get(source.name)) for source in run.sources],
-        recipe=run.recipe,
-        validate=run.score,
-        report=run.record,
-        checkpoints=checkpoints,
-        mark=lambda: run.metrics_path.stat().st_size,
-    )
-
-
-def _miners(run: Run, pretrained: PretrainedEncoder) -> dict[str, NegativeMiner]:
-    """Return what mines the catalogue of each source, by name; nothing where nothing is mined."""
-    mined = {source.name: source.catalogue for source in run.sources if run.recipe.negatives.mined and source.catalogue}
-    if mined:
-        run.report(Stage(name="mining hard negatives"))
-    return {name: NegativeMiner(catalogue, pretrained) for name, catalogue in mined.items()}
-
-
-def _tokenized(run: Run, source: Source, pretrained: PretrainedEncoder, miner: NegativeMiner | None) -> TokenizedPairs:
-    mined = [] if miner is None else miner.mine(source.parts.train, run.recipe.negatives)
-    return tokenize_pairs(source.parts.train, pretrained.tokenizer, mined=mined, repeat=source.recipe.repeat)
 
 
 def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int | None:

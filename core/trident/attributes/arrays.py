@@ -1,4 +1,4 @@
-"""A file of named arrays that is mapped, not read: a generation's attributes."""
+"""A file of named arrays that is mapped, not read: a generation's attributes, lexical index and suggestions."""
 
 from __future__ import annotations
 
@@ -52,13 +52,17 @@ class ArrayWriter:
 class ArrayFile:
     """The arrays of a file, by name.
 
+    Args:
+        path: The file.
+        what: Is in it, for errors; a plural.
+
     Raises:
         GenerationError: If the file is missing or damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str = "attributes") -> None:
         """Map the file."""
-        self._path = path
+        self._path, self._what = path, what
         try:
             mapped: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
             self._bytes = np.asarray(mapped)  # the same memory; each slice of a memmap costs a microsecond more
@@ -71,7 +75,7 @@ class ArrayFile:
                 if offset < 0 or count < 0 or offset + count * np.dtype(dtype).itemsize > end - length:
                     raise ValueError("an array of it lies outside")
         except (OSError, ValueError, TypeError, AttributeError, struct.error) as error:
-            raise GenerationError(f"attributes {path} are missing or damaged: {error}; export again") from error
+            raise GenerationError(f"{what} {path} are missing or damaged: {error}; export again") from error
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """Return an array, read when it is looked at.
@@ -80,7 +84,17 @@ class ArrayFile:
             GenerationError: If the file has none of that name.
         """
         if name not in self._directory:
-            raise GenerationError(f"attributes {self._path} are damaged: they have no '{name}'; export again")
+            raise GenerationError(f"{self._what} {self._path} are damaged: they have no '{name}'; export again")
         dtype, offset, count = self._directory[name]
         found: NDArray[Any] = self._bytes[offset : offset + count * np.dtype(dtype).itemsize].view(dtype)
         return found
+
+    def require(self, name: str, value: int) -> None:
+        """Raise unless an array of one number holds this one.
+
+        Raises:
+            GenerationError: Naming both.
+        """
+        found = self[name].tolist()
+        if found != [value]:
+            raise GenerationError(f"{self._what} {self._path} must have {name} {value}, got {found}: export again")

@@ -6,6 +6,8 @@ is asked of all rows at once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,6 +48,11 @@ def passing_rows(node: Node, attributes: Attributes) -> Rows:
             column = attributes.values_of(field.name)
             return column.rows(column.missing)
     return rows_of(_mask(node, attributes, None))
+
+
+def which_pass(node: Node, attributes: Attributes, rows: NDArray[Any]) -> Mask:
+    """Return which of some rows, in any order, pass."""
+    return _mask(node, attributes, np.asarray(rows, dtype=np.uint32))
 
 
 def largest(node: Node, attributes: Attributes) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.attributes.attributes import AttributeValues, plain_number
+from trident.attributes.attributes import AttributeValues, ValueCounts, plain_number
 from trident.attributes.schema import Field, Schema, fits, shown
 from trident.errors import DataError
 
@@ -75,7 +75,11 @@ def count_facet(facet: Facet, attributes: AttributeValues, rows: NDArray[Any]) -
     name = facet.field.name
     if facet.field.type == "number":
         return _ranges(facet, attributes.keys(name, rows))
-    found = attributes.counts(name, rows)
+    return shown_values(facet, attributes.counts(name, rows))
+
+
+def shown_values(facet: Facet, found: ValueCounts) -> dict[str, Any]:
+    """Return the most frequent values of a facet, how many different ones there are, and how many have none."""
     best = np.argsort(-found.counts, kind="stable")[: facet.size]
     return {
         "values": [

@@ -13,7 +13,7 @@ from trident.data.pairs import normalized_query
 from trident.data.reading import Reading
 from trident.errors import ConfigError
 from trident.quality.compared_queries import read_queries
-from trident.search.tensors import ATTENTION_MASK, INPUT_IDS, QUERY
+from trident.search.tensors import ATTENTION_MASK, INPUT_IDS, OPTIONS, QUERY
 
 Mix = Literal["distinct", "zipf", "log"]
 ZIPF_EXPONENT = 1.0  # of query popularity by rank; logs of search engines lie around it (Baeza-Yates et al., 2007)
@@ -49,9 +49,10 @@ def draw_queries(path: Path, reading: Reading | None = None, *, count: int, mix:
     return [distinct[rank] for rank in generator.choice(len(distinct), size=count, p=weights / weights.sum())]
 
 
-def write_tensor_input(queries: Sequence[str], path: Path) -> Path:
-    """Write perf_analyzer's input for a KServe server (gRPC and HTTP): one query a request."""
-    path.write_text(json.dumps({"data": [{QUERY: [query]} for query in queries]}), encoding="utf-8")
+def write_tensor_input(queries: Sequence[str], path: Path, *, options: str | None = None) -> Path:
+    """Write perf_analyzer's input for a KServe server (gRPC and HTTP): one query a request, with its options if any."""
+    more = {} if options is None else {OPTIONS: [options]}
+    path.write_text(json.dumps({"data": [{QUERY: [query], **more} for query in queries]}), encoding="utf-8")
     return path
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from trident.bench.figures import Row, summarize, typical
 from trident.bench.measurement import Measurements, Plan, Subject, machine_facts, measure_rounds
@@ -24,6 +24,8 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.errors import BenchError, ConfigError
 from trident.generation.generation import Generation, find_generation
 from trident.generation.staging import write_text
+from trident.ranking.settings import Mode
+from trident.search.options import RERANK
 
 NAME = "trident"
 PROTOCOLS = ("grpc", "http")
@@ -41,12 +43,14 @@ class BenchConfig:
     server: Path | None = None  # what `trident serve --json` wrote; None: one is started for the measurement
     serve_options: tuple[str, ...] = ()  # further options of a server that is started
     protocols: tuple[str, ...] = ("grpc",)
+    modes: tuple[str, ...] = ()  # what ranks, each measured in turns with the others; none: as the generation chose
     clients: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     rates_per_s: tuple[float, ...] = ()  # Poisson arrivals
     rounds: int = 3
     window_s: float = 5.0  # three of them a measurement; one for each batch size of the yardstick
     count: int = 10_000  # queries drawn at most
     mix: str = "distinct"
+    rerank: int | None = None  # candidates of the second stage; None: as many as the generation says
     batches: tuple[int, ...] = (1, 8, 32)  # of the yardstick
     threads: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))  # of the yardstick
 
@@ -59,6 +63,9 @@ class BenchConfig:
         unknown = [protocol for protocol in self.protocols if protocol not in PROTOCOLS]
         if unknown or not self.protocols:
             raise ConfigError(f"--protocol must be one of {', '.join(PROTOCOLS)}, got '{', '.join(unknown)}'")
+        unknown = [mode for mode in self.modes if mode not in get_args(Mode)]
+        if unknown:
+            raise ConfigError(f"--mode must be one of {', '.join(get_args(Mode))}, got '{unknown[0]}'")
         if not self.loads():
             raise ConfigError("there must be --clients or --rates to measure")
 
@@ -133,14 +140,17 @@ def run_bench(
             f"the yardstick must be of the generation that is served, got {generation.id} where {attached.generation} "
             "is served: leave --generation out"
         )
-    yardstick = Yardstick.load(generation, threads=config.threads)
+    yardstick = Yardstick.load(generation, threads=config.threads, rerank=config.rerank)
     facts = machine_facts()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
         scratch = Path(folder)
         own = started(config.generations, generation.id, config.serve_options)
         served = attached or servers.enter_context(own)
-        input_file = write_tensor_input(queries, scratch / "queries.json")
-        subjects = [_subject(served, protocol, input_file) for protocol in config.protocols]
+        subjects = [
+            _subject(served, protocol, _asked(queries, scratch / f"queries{mode}.json", mode, config.rerank), mode)
+            for protocol in config.protocols
+            for mode in config.modes or ("",)
+        ]
         if peers is not None:
             subjects += servers.enter_context(peers(generation, queries, scratch))
         measurements = measure_rounds(analyzer, subjects, yardstick, queries, config.plan(), say)
@@ -158,10 +168,17 @@ def run_bench(
     )
 
 
-def _subject(served: Served, protocol: str, input_file: Path) -> Subject:
+def _asked(queries: Sequence[str], path: Path, mode: str, rerank: int | None) -> Path:
+    """Write what perf_analyzer asks of one mode; an empty one leaves it to the generation."""
+    options = {**({"mode": mode} if mode else {}), **({} if rerank is None else {RERANK: rerank})}
+    return write_tensor_input(queries, path, options=json.dumps(options, separators=(",", ":")) if options else None)
+
+
+def _subject(served: Served, protocol: str, input_file: Path, mode: str) -> Subject:
     url = served.grpc if protocol == "grpc" else served.http
     target = Target(url=url, protocol=cast(Protocol, protocol))
-    return Subject(name=NAME, target=target, input_file=input_file, pid=served.pid, statistics_url=served.http)
+    name = f"{NAME} {mode}" if mode else NAME
+    return Subject(name=name, target=target, input_file=input_file, pid=served.pid, statistics_url=served.http)
 
 
 def _query_facts(tokenizer: TextTokenizer, queries: Sequence[str]) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from trident.encoder.encoder import OnnxEncoder
 from trident.generation.generation import Generation
-from trident.search.requests import SearchKnobs
+from trident.search.requests import SearchKnobs, with_texts
 from trident.search.retriever import Hits
 from trident.search.searcher import Searcher
 
@@ -44,14 +44,16 @@ class Yardstick:
 
     searcher: Searcher  # as the server runs it
     padded: OnnxEncoder  # the same encoder by the graph that the served one is made of
+    knobs: SearchKnobs = field(default_factory=SearchKnobs)
 
     @classmethod
-    def load(cls, generation: Generation, *, threads: int) -> Yardstick:
+    def load(cls, generation: Generation, *, threads: int, rerank: int | None = None) -> Yardstick:
         """Return the yardstick of a generation in the precision that is served.
 
         Args:
             generation: Whose files are read; they are not checked against the manifest.
             threads: Of the encoder.
+            rerank: Candidates of the second stage; None: as many as the generation says.
 
         Raises:
             TridentError: If a part is missing, damaged or of another encoder.
@@ -61,7 +63,17 @@ class Yardstick:
             threads=threads,
             encoder_fingerprint=generation.manifest.encoder_fingerprint,
         )
-        return cls(Searcher.load(generation, threads=threads), padded)
+        searcher, knobs = Searcher.load(generation, threads=threads), SearchKnobs(rerank=rerank)
+        searcher.check([knobs])
+        return cls(searcher, padded, knobs)
+
+    def search(self, queries: Sequence[str], *, threads: int) -> Hits:
+        """Return what the searcher returns.
+
+        Raises:
+            DataError: If a query is empty.
+        """
+        return self.searcher.search(queries, [self.knobs] * len(queries), threads=threads)
 
     def search_plainly(self, queries: Sequence[str], *, threads: int) -> Hits:
         """Return what the searcher returns, by the shortest program.
@@ -69,8 +81,14 @@ class Yardstick:
         Raises:
             DataError: If a query is empty.
         """
-        embeddings = self.padded.embed_whole(self.searcher.tokenizer.encode(queries, "query"))
-        return self.searcher.retriever.retrieve(embeddings, [SearchKnobs()] * len(queries), threads=threads)
+        retriever, second = self.searcher.retriever, self.searcher.second_stage
+        knobs = retriever.spelled(with_texts([self.knobs] * len(queries), [(query, "query") for query in queries]))
+        meant = [retriever.text_for_vectors(knob) for knob in knobs]
+        embeddings = self.padded.embed_whole(self.searcher.tokenizer.encode(meant, "query"))
+        if second is None:
+            return retriever.retrieve(embeddings, knobs, threads=threads)
+        hits = retriever.retrieve(embeddings, second.widened(knobs), threads=threads)
+        return second.reranked(queries, knobs, hits)
 
 
 def measure_yardstick(
@@ -87,7 +105,7 @@ def measure_yardstick(
     """
     programs: dict[Way, Search] = {
         "plain": lambda asked: yardstick.search_plainly(asked, threads=threads),
-        "tuned": lambda asked: yardstick.searcher.search(asked, threads=threads),
+        "tuned": lambda asked: yardstick.search(asked, threads=threads),
     }
     return tuple(_point(programs[way], queries, batch, way, window_s) for batch in batches for way in WAYS)
 

@@ -45,12 +45,18 @@ def command(
         list[str] | None, typer.Option(help="Option for the server that is started, such as --cache=104857600.")
     ] = None,
     protocol: Annotated[list[str] | None, typer.Option(help="grpc (default) or http; twice: both.")] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="What ranks: hybrid, dense or lexical; twice: both, in turns.")
+    ] = None,
     clients: Annotated[str, typer.Option(help="Numbers of clients that wait for their answers.")] = "1,2,4,8,16,32",
     rates: Annotated[str, typer.Option(help="Searches a second that arrive by Poisson, besides.")] = "",
     rounds: Annotated[int, typer.Option(help="Medians are taken over these.")] = 3,
     window: Annotated[float, typer.Option(help="Seconds of a window; a measurement is three.")] = 5.0,
     count: Count = 10_000,
     mix: Mix = "distinct",
+    rerank: Annotated[
+        int | None, typer.Option(help="Candidates of the second stage; else as many as the generation says.")
+    ] = None,
     batches: Annotated[str, typer.Option(help="Batch sizes of the yardstick.")] = "1,8,32",
     threads: Annotated[int | None, typer.Option(help="Of the yardstick; the cores by default.")] = None,
     budget: Annotated[Path | None, typer.Option(help="Bounds on ratios; exit status 1 when one is broken.")] = None,
@@ -71,12 +77,14 @@ def command(
         server=server,
         serve_options=tuple(serve_option or ()),
         protocols=tuple(protocol or ("grpc",)),
+        modes=tuple(mode or ()),
         clients=tuple(int(number) for number in _numbers(clients, "--clients", whole=True)),
         rates_per_s=tuple(_numbers(rates, "--rates")),
         rounds=rounds,
         window_s=window,
         count=count,
         mix=mix,
+        rerank=rerank,
         batches=tuple(int(number) for number in _numbers(batches, "--batches", whole=True)),
         **given,
     )

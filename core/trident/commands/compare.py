@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from trident.commands.output import need, print_json, print_table, quiet_transformers, say
+from trident.commands.output import need, print_json, print_table, say
 from trident.commands.quality_table import quality_table
 from trident.config import to_table
 from trident.rights import require_writable
@@ -26,13 +26,12 @@ def command(
     """Compare runs: quality with random, BM25 and pretrained beside it, and what each cost."""
     compare = need("train", "trident_train.report.compare")
     pictures = need("train", "trident_train.report.comparison_plot")
-    quiet_transformers()
     if plot is not None:
         pictures.require_plot_suffix(plot)
         require_writable(plot)
     limit = None
     if memory_limit is not None:
-        limit = need("train", "trident_train.loop.batch_memory").parse_size(memory_limit)
+        limit = need("train", "trident_train.loop.sizes").parse_size(memory_limit)
     comparison = compare.compare_runs(
         runs, memory_limit_bytes=limit, progress=lambda name: say(f"measuring the largest batch of {name}")
     )

@@ -11,6 +11,7 @@ from rich.table import Table
 from trident.commands.output import first_process, need, print_json, print_table, quiet_transformers, say
 from trident.commands.train_progress import progress_bar, show
 from trident.config import to_table
+from trident.rights import require_writable_folder
 
 
 def command(
@@ -27,12 +28,15 @@ def command(
 
     The test split takes no part: choose settings by these figures, and look at the test split once.
     """
-    cross_validation = need("train", "trident_train.cross_validation")
     recipes = need("train", "trident_train.model.recipe_file")
-    quiet_transformers()
     config, said = recipes.read_train_recipe(recipe, set_ or [])
     if said is not None and first_process():
         say(said)
+    require_writable_folder(out)
+    need("train", "trident_train.data.folds").check_folds(config, folds=folds, deals=deals)
+    need("train", "trident_train.data.sources").read_sources(config)
+    cross_validation = need("train", "trident_train.cross_validation")  # imports PyTorch
+    quiet_transformers()
     with progress_bar() as progress:
         result = cross_validation.cross_validate(
             config,

@@ -12,6 +12,7 @@ from trident.commands.options import Column, Encoding, reading_of
 from trident.commands.output import messages, need, print_json, quiet_transformers, say
 from trident.data.reading import CATALOGUE_COLUMNS
 from trident.progress import progress_bar
+from trident.rights import require_writable_folder
 
 
 def command(
@@ -23,11 +24,14 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Embed a catalogue with PyTorch; under accelerate launch, every process takes its share."""
-    module = need("export", "trident_export.catalogue.embed_run")
-    quiet_transformers()
     reading = reading_of(column, encoding, CATALOGUE_COLUMNS)
+    need("export", "trident_export.run_folder").require_run(run)
+    require_writable_folder(out)
+    products = need("export", "trident.data.catalogue").read_catalogue(catalogue, reading)
+    module = need("export", "trident_export.catalogue.embed_run")  # imports PyTorch
+    quiet_transformers()
     with progress_bar(messages, "embedding, this process's share", None) as progress:
-        record = module.embed_run(run, catalogue, out, reading, progress=progress)
+        record = module.embed_run(run, products, out, progress=progress)
     if not module.is_first():
         return
     if json:

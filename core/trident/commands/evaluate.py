@@ -49,7 +49,6 @@ def command(
 ) -> None:
     """Judge an encoder: pooled ROC-AUC, NDCG@10, MRR@10, Recall@k; random and BM25 beside it."""
     judge = need("train", "trident_train.report.judge")
-    quiet_transformers()
     request = judge.Request(
         model=model,
         pairs=pairs,
@@ -64,8 +63,10 @@ def command(
         ),
         text=text or [],
     )
+    prepared = judge.prepare(request)
+    quiet_transformers()  # from here on with PyTorch
     with progress_bar(messages, "embedding", None) as progress:
-        rows, notes = judge.judge(request, progress=progress)
+        rows, notes = judge.judge(prepared, progress=progress)
     tables = [to_table(row) for row in rows]
     if json:
         print_json({"model": model, "pairs": str(pairs), "arms": tables, "notes": notes})

@@ -23,18 +23,33 @@ from trident.commands.output import (
 from trident.config import to_table
 from trident.progress import progress_bar
 from trident.quality.gate_report import GateError
+from trident.rights import require_writable_folder
 
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder of trident train.")],
     catalogue: Annotated[Path, typer.Option(help="The products: product_id, product_title and whatever else.")],
     out: Annotated[Path, typer.Option(help="The folder of generations.")],
+    reranker: Annotated[
+        Path | None, typer.Option(help="A run folder of a reranker: the second stage.", show_default=False)
+    ] = None,
     vectors: Annotated[
         Path | None, typer.Option(help="Embeddings made by trident embed; otherwise made here.", show_default=False)
     ] = None,
     holds: Annotated[
         int | None,
         typer.Option(help="The live catalogue's number when the products' file was made: trident catalogue stats."),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            help="What people asked, for suggestions: a query log, a folder of generations, or a table with query and "
+            "count.",
+            show_default=False,
+        ),
+    ] = None,
+    block_list: Annotated[
+        Path | None, typer.Option(help="Words and phrases, one a line, that no suggestion holds.", show_default=False)
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -47,6 +62,10 @@ def command(
             help="The type of a column that is not guessed: keyword, number, boolean, list, display or none.",
         ),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The Qdrant that searches the products, such as http://10.0.0.5:6333."),
+    ] = None,
     force: Annotated[
         str | None,
         typer.Option(metavar="REASON", help="Let a generation through that the gate refuses; kept in its manifest."),
@@ -54,18 +73,23 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Merge, convert, prove, embed, index, assemble and judge a generation; print its id."""
-    pipeline = need("export", "trident_export.pipeline")
-    quiet_transformers()
     job = need("export", "trident_export.job")
     parse_attributes = need("export", "trident.attributes.inference").parse_attributes
-    config = from_set(need("export", "trident_export.config").ExportConfig, set_)
+    named = [] if store is None else [f'store.address="{store}"']
+    config = from_set(need("export", "trident_export.config").ExportConfig, [*named, *(set_ or [])])
     if attribute:
         asked = {**config.attributes, **parse_attributes(attribute)}
         config = dataclasses.replace(config, attributes=asked)
-    order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, holds=holds, force=force)
+    asked = {"reranker": reranker, "queries": queries, "block_list": block_list}
+    order = job.ExportOrder(run, catalogue, out, config, vectors=vectors, holds=holds, force=force, **asked)
+    require_writable_folder(out)
+    inputs = need("export", "trident_export.inputs").read_inputs(order)
+    pipeline = need("export", "trident_export.pipeline")  # now that what is asked for can be: it imports PyTorch
+    quiet_transformers()
     try:
         generation = pipeline.export_generation(
             order,
+            inputs=inputs,
             report=lambda stage: say(f"{stage.stage}: {stage.proof} ({stage.seconds:.1f} s)"),
             embedding=lambda total: progress_bar(messages, "embedding", total),
             building=lambda total: progress_bar(messages, "index", total),
@@ -78,6 +102,8 @@ def command(
         print_json({name: value for name, value in manifest.items() if name != "files"})
         return
     print_table(_stage_table(manifest))
+    if config.store is not None:
+        say(f"its products are searched in {config.store.address}: trident cluster load {generation.id}")
     say(f"generation {generation.id}, serial {generation.serial}, in {generation.folder}")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trident.commands.output import need, print_json, quiet_transformers, say
+from trident.commands.output import need, print_json, say
 from trident.errors import ConfigError, TridentError
 
 
@@ -29,7 +29,6 @@ def command(
         raise ConfigError("trident push needs --to OWNER/NAME, --folder DIR or both, got neither")
     card = need("train", "trident_train.report.card")
     hub = need("train", "trident_train.model.hub")
-    quiet_transformers()
     if folder is not None and folder.exists() and not overwrite:
         raise TridentError(f"{folder} exists already: choose another --folder, or add --overwrite")
     with tempfile.TemporaryDirectory(prefix="trident-push-") as scratch:

@@ -16,7 +16,8 @@ from trident.commands.output import compact, need, print_json, print_table, say
 from trident.commands.search_lines import answer_lines
 from trident.errors import ConfigError, ServerError
 
-SHOWN = ("attributes", "facets")  # of the details, in tables
+SHOWN = ("attributes", "facets", "probability", "explain", "corrected", "weak")  # of the details, in tables or words
+PARTS = ("fused", "bm25", "dense_rank", "lexical_rank")  # of an explanation, beside the cosine
 LINES = "-"  # instead of a query
 STDIN = 0
 
@@ -56,6 +57,22 @@ def command(
     group: Annotated[str | None, typer.Option(metavar="NAME", help="An attribute: one product of each value.")] = None,
     offset: Annotated[int, typer.Option(help="Products left out at the front: the next page.")] = 0,
     like: Annotated[str | None, typer.Option(metavar="ID", help="Products like this one, instead of a query.")] = None,
+    min_probability: Annotated[
+        float | None, typer.Option(help="Leave out products that are less likely relevant, 0 to 1.")
+    ] = None,
+    rerank: Annotated[
+        int | None, typer.Option(help="Products that the reranker puts in order, 0 for none; else the generation's.")
+    ] = None,
+    rerank_budget: Annotated[float | None, typer.Option(metavar="MS", help="Milliseconds for that at most.")] = None,
+    rules: Annotated[bool, typer.Option("--rules/--no-rules", help="By the merchandisers' rules, or without.")] = True,
+    mode: Annotated[
+        Literal["hybrid", "dense", "lexical"] | None,
+        typer.Option(help="What ranks: vectors and words, vectors, or words; else what the generation chose."),
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show what decided the place of each product.")] = False,
+    spelling: Annotated[
+        bool, typer.Option("--spelling/--no-spelling", help="Correct words that the catalogue lacks.")
+    ] = True,
     options: Annotated[
         str | None, typer.Option(metavar="JSON", help="What the generation knows beyond these: one JSON object.")
     ] = None,
@@ -86,21 +103,31 @@ def command(
                 "group": group,
                 "offset": offset,
                 "like": like,
+                "min_probability": min_probability,
+                "rerank": rerank,
+                "rerank_budget_ms": rerank_budget,
             }
+            ranked = {"mode": mode, "explain": explain, "spelling": spelling}
             if query == LINES:
-                every = {**(more or {}), **{name: value for name, value in narrow.items() if value}}
-                wanted_of_each = {"k": k, "ef": ef, "min_score": min_score, "options": every}
+                given = {name: value for name, value in narrow.items() if value or (value == 0 and name != "offset")}
+                every = {**(more or {}), **given, **({} if rules else {"rules": False})}
+                wanted_of_each = {"k": k, "ef": ef, "min_score": min_score, **ranked, "options": every}
                 answer_lines(partial(_ask, client, wanted_of_each), STDIN)
                 return
-            result = client.search(query, k=k, ef=ef, min_score=min_score, options=more, **narrow)
+            ranked["rules"] = rules
+            result = client.search(query, k=k, ef=ef, min_score=min_score, options=more, **narrow, **ranked)
     except client_package.ClientError as error:
         raise ServerError(str(error)) from error
     if json:
         print_json(dataclasses.asdict(result))
         return
+    if result.corrected:
+        say(f"searched instead: {result.corrected}")
     print_table(_hit_table(query, result, _names(fields) or []))
     for name, counts in result.facets.items():
         print_table(_facet_table(name, counts))
+    if result.weak:
+        say("hardly an answer like this one holds what was looked for", style="yellow")
     details = {name: value for name, value in result.details.items() if name not in SHOWN}
     if details:
         say(f"details: {compact(details)}", style="dim")
@@ -110,13 +137,19 @@ def command(
 def _hit_table(query: str, result: Any, fields: list[str]) -> Table:
     table = Table(title=f'"{query}"' if query.strip() else None, title_justify="left")
     table.add_column("score", justify="right")
+    likely = any(hit.probability is not None for hit in result.hits)
+    if likely:
+        table.add_column("relevant", justify="right")
     table.add_column("product_id")
     table.add_column("title", overflow="fold")
-    for name in fields:
+    parts = PARTS if any(hit.explain for hit in result.hits) else ()
+    for name in (*fields, *parts):
         table.add_column(name, overflow="fold")
     for hit in result.hits:
         more = (_cell(hit.attributes.get(name)) for name in fields)
-        table.add_row(f"{hit.score:.4f}", hit.product_id, hit.title, *more)
+        chance = () if not likely else ("" if hit.probability is None else f"{hit.probability:.0%}",)
+        own = (_number(hit.explain.get(name)) for name in parts)
+        table.add_row(f"{hit.score:.4f}", *chance, hit.product_id, hit.title, *more, *own)
     return table
 
 
@@ -146,6 +179,10 @@ def _cell(value: Any) -> str:
             return ", ".join(value)
         case _:
             return str(value)
+
+
+def _number(value: float | int | None) -> str:
+    return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _both(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from trident.commands.quality_table import by_data, quality_table
 from trident.commands.train_progress import progress_bar, show
 from trident.config import to_table
 from trident.errors import TridentError
+from trident.rights import require_writable_folder
 
 
 def command(
@@ -33,16 +34,18 @@ def command(
 
     An interrupted run goes on from its last checkpoint when the same command is given again.
     """
-    run = need("train", "trident_train.run")
     recipes = need("train", "trident_train.model.recipe_file")
-    quiet_transformers()
     config, said = recipes.read_train_recipe(recipe, set_ or [])
     if said is not None and first_process():
         say(said)
     if out.exists() and not overwrite:
         raise TridentError(f"{out} exists already: choose another --out, or add --overwrite")
+    require_writable_folder(out.parent)
+    sources = need("train", "trident_train.data.sources").read_sources(config)
+    run = need("train", "trident_train.run")  # now that what is asked for can be: it imports PyTorch
+    quiet_transformers()
     with progress_bar() as progress:
-        report = run.train(config, out, overwrite=overwrite, restart=restart, report=show(progress))
+        report = run.train(config, out, overwrite=overwrite, restart=restart, sources=sources, report=show(progress))
     if not first_process():
         return
     table = to_table(report)

@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from trident.attributes.attributes import Attributes
 from trident.attributes.building import ARRAYS_FILE, write_attributes
 from trident.attributes.inference import columns_of
 from trident.attributes.schema import SCHEMA_FILE
+from trident.cluster.store import store_of
 from trident.compaction.merged import Merged, merge
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import file_sha256
-from trident.encoder.served_encoder import ServedEncoder
-from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError, ExportError, LiveError
 from trident.generation.durable import put_in_place
 from trident.generation.generation import (
@@ -57,6 +57,10 @@ from trident.index.index import VectorIndex
 from trident.index.ways import Cuts
 from trident.journal.folder import LiveFolder
 from trident.journal.retention import lease
+from trident.lexical.files import ARRAYS_FILE as LEXICAL_ARRAYS_FILE
+from trident.lexical.files import RECORD_FILE as LEXICAL_RECORD_FILE
+from trident.lexical.files import save_lexical
+from trident.lexical.index import LexicalIndex, field_texts
 from trident.live.base import CatalogueBase
 from trident.live.known import CATALOGUE_MODEL, KEPT_DAYS, KNOWN_FILE, known_at, save_known
 from trident.live.preparing import read_state, vector_file
@@ -65,12 +69,14 @@ from trident.live.vectors import VectorFile
 from trident.rights import give_rights
 from trident.search.retriever import Retriever
 from trident.search.searcher import Searcher
+from trident.search.words import WORD_FILES, Words
 
 BUILT_BY_INDEX = "index/"  # parts of that prefix
 COMPACTED = "compacted"  # among a manifest's parents: the generation that it was made of
+KEPT_FIGURES = ("calibration", "reranked")  # of what is taken over: maps of scores, the second stage
 TOLERANCE = 1e-4  # of a cosine between the snapshot's answers and the new generation's
 
-Measure = Callable[[Pairs, ServedEncoder, TextTokenizer, VectorIndex, Catalogue], dict[str, Any]]
+Measure = Callable[[Pairs, Searcher], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -150,16 +156,20 @@ def _build(generations: Path, plan: _Compaction, makers: Makers) -> Generation:
         counted = [path for path in _index_files(part) if path.name != CUTS_FILE]  # which holds times
         hashes |= {f"{BUILT_BY_INDEX}{path.name}": file_sha256(path) for path in counted}
         identity = Identity.load(old.version_folder(CATALOGUE_MODEL))
-        renewed = Searcher(searcher.tokenizer, searcher.encoder, Retriever(index, plan.merged.catalogue, identity))
-        golden = renewed.answers([answer.query for answer in old.golden()])
-        expected = _expected(plan, searcher, golden)
+        words = _write_words(old, part)
+        retriever = Retriever(index, plan.merged.catalogue, identity, Attributes.load(part), words)
+        renewed = Searcher(searcher.tokenizer, searcher.encoder, retriever, searcher.second_stage)
+        golden = renewed.golden(list(dict.fromkeys(answer.query for answer in old.golden())))
+        expected = _expected(plan, searcher, [answer for answer in golden if not answer.fused])
         _require_equal(expected, _by_comparing(index, plan, searcher, expected))
         _renew(made / GOLDEN_FILE, lambda path: save_golden(golden, path))
         pairs = read_pairs(made / TEST_PAIRS_FILE)
-        quality = makers.measure(pairs, searcher.encoder, searcher.tokenizer, index, plan.merged.catalogue)
+        quality = {name: old.manifest.quality[name] for name in KEPT_FIGURES if name in old.manifest.quality}
+        quality |= makers.measure(pairs, replace(renewed, second_stage=None))
         hashes["catalogue"] = file_sha256(part / CATALOGUE_FILE)
         hashes["attributes"] = file_sha256(part / ARRAYS_FILE)
         hashes["attributes/schema"] = file_sha256(part / SCHEMA_FILE)
+        hashes |= {f"lexical/{name}": file_sha256(part / name) for name in WORD_FILES if (part / name).is_file()}
         hashes["golden"] = file_sha256(made / GOLDEN_FILE)
         hashes["known"] = file_sha256(part / KNOWN_FILE)
         hashes["holds"] = _text(plan.position)
@@ -199,7 +209,13 @@ def _write_index(plan: _Compaction, part: Path, searcher: Searcher, file: Vector
     fingerprint = old.manifest.encoder_fingerprint
     for path in _index_files(part):
         path.unlink()
-    index = VectorIndex.build(vectors, config=before.config, encoder_fingerprint=fingerprint, threads=makers.threads)
+    index = VectorIndex.build(
+        vectors,
+        config=before.config,
+        encoder_fingerprint=fingerprint,
+        threads=makers.threads,
+        links=store_of(old) is None,
+    )
     index.cuts = before.cuts if index.has_graph else Cuts(exact_up_to=index.unique_count)
     index.save(part)
     _renew(part / CATALOGUE_FILE, merged.catalogue.save)
@@ -224,6 +240,20 @@ def _write_attributes(plan: _Compaction, part: Path) -> None:
     for name in (ARRAYS_FILE, SCHEMA_FILE):  # links to the old generation's: never written into
         (part / name).unlink()
     write_attributes(part, columns_of(base.schema, checked), len(checked))
+
+
+def _write_words(old: Generation, part: Path) -> Words | None:
+    """Write the lexical index of the products in a folder by the settings of the old one, which hold on."""
+    words = Words.load(old.version_folder(CATALOGUE_MODEL))
+    if words is None:
+        return None
+    config, attributes = words.lexical.config, Attributes.load(part)
+    fields = {name: field_texts(attributes, name) for name in config.fields}
+    titles = Catalogue.load(part / CATALOGUE_FILE).titles
+    for name in (LEXICAL_ARRAYS_FILE, LEXICAL_RECORD_FILE):  # links to the old generation's: never written into
+        (part / name).unlink()
+    save_lexical(LexicalIndex.build(titles, config, fields), part, part / CATALOGUE_FILE)
+    return Words.load(part)
 
 
 def _by_comparing(

@@ -30,6 +30,10 @@ class TokenBatch:
     attention_mask: NDArray[np.int64]
 
 
+BEGINNINGS = "\u2581\u0120"  # what SentencePiece and byte-level BPE put before a word
+CONTINUED = "##"  # what WordPiece puts before what is no beginning
+
+
 class TextTokenizer:
     """A fast tokenizer bound to a text contract.
 
@@ -116,6 +120,14 @@ class TextTokenizer:
             DataError: If a text is empty.
         """
         return pad(self.token_ids(texts, side), pad_id=self.pad_id, length=length)
+
+    def whole_words(self) -> list[str]:
+        """Return the words that are one token where they begin a text: words that people write."""
+        return [
+            token.lstrip(BEGINNINGS)
+            for token in self._tokenizer.get_vocab()
+            if not token.startswith(CONTINUED) and token.lstrip(BEGINNINGS).isalpha()
+        ]
 
     @property
     def fingerprint(self) -> str:

@@ -65,12 +65,13 @@ def require_whole(path: Path) -> None:
         raise ModelError(f"weights {path} are damaged: {fault}; download the file again")
 
 
-def load_model(folder: Path, load: Callable[[], tuple[Any, Mapping[str, Any]]]) -> Any:
+def load_model(folder: Path, load: Callable[[], tuple[Any, Mapping[str, Any]]], *, fresh: tuple[str, ...] = ()) -> Any:
     """Return the model of a folder, every weight of which is its files'.
 
     Args:
         folder: For errors.
         load: Returns a transformers model and its loading info, sizes that do not fit in ``mismatched_keys``.
+        fresh: Modules that may be new, such as a head that is trained next.
 
     Raises:
         ModelError: If it cannot be loaded, or its weights do not fit the architecture.
@@ -79,7 +80,7 @@ def load_model(folder: Path, load: Callable[[], tuple[Any, Mapping[str, Any]]]) 
         model, info = load()
     except Exception as error:  # those of transformers, safetensors and PyTorch share no base class
         raise ModelError(f"model folder {folder} cannot be loaded: {first_line(error)}") from error
-    fault = _fault_of_fit(model, info)
+    fault = _fault_of_fit(model, info, fresh)
     if fault is not None:
         raise ModelError(
             f"the weights of {folder} do not fit its config.json ({fault}): what is missing would be drawn at random; "
@@ -97,6 +98,11 @@ def usable_positions(model: Any) -> int | None:
     embedding = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     padding = getattr(embedding, "padding_idx", None)
     return positions if positions is None or padding is None else int(positions) - int(padding) - 1
+
+
+def spread_layers(layers: int, kept: int) -> list[int]:
+    """Return the numbers of ``kept`` of so many layers, evenly spread, the last one among them."""
+    return [round((number + 1) * layers / kept) - 1 for number in range(kept)]
 
 
 def _shards(index: Path) -> list[Path]:
@@ -138,16 +144,17 @@ def _head(path: Path, size_bytes: int) -> bytes:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _fault_of_fit(model: Any, info: Mapping[str, Any]) -> str | None:
+def _fault_of_fit(model: Any, info: Mapping[str, Any], fresh: tuple[str, ...]) -> str | None:
     prefix = f"{model.base_model_prefix}."
-    parts = tuple(f"{name}." for name, _ in model.named_children())
+    children = [*model.named_children(), *model.base_model.named_children()]  # of a head's model, and of what it is on
+    parts = tuple(f"{name}." for name, _ in children)
 
     def of_model(names: Iterable[str]) -> list[str]:
         """Return the names that the embeddings depend on; heads of other tasks are no part of it."""
         return [
             name
             for name in sorted(names)
-            if (bare := name.removeprefix(prefix)).startswith(parts) and not bare.startswith(UNUSED)
+            if (bare := name.removeprefix(prefix)).startswith(parts) and not bare.startswith((UNUSED, *fresh))
         ]
 
     missing = of_model(info["missing_keys"])

@@ -3,6 +3,7 @@
     generations/<id>/
         manifest.json            written last: without it there is no generation
         encoder/                 the merged model, loadable by transformers and sentence-transformers
+        reranker/                the merged second stage with its graphs, where there is one
         engines/                 a TensorRT plan, where one was built: <library>/<precision>/model.plan
         model_repository/        what Triton loads; the version folder of every model is the serial number
         golden.json              queries and the answers that this generation gave when it was exported
@@ -40,9 +41,10 @@ REPOSITORY_FOLDER = "model_repository"
 ENCODER_FOLDER = "encoder"
 WEIGHTS = "weights"  # in the encoder's version folder of a running server: the merged model, for those who run no graph
 ENGINES_FOLDER = "engines"
+RERANKER_FOLDER = "reranker"  # of the generation, and in the encoder's version folder of a running server
 QUERY_TOKENS = 16  # of ESCI's queries, half have 6, 99% 13 and the longest 16
 ID_LENGTH = 16
-FORMAT = 3  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
+FORMAT = 4  # rises when what a generation holds, its copies of model.py among it, no longer fits this code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,12 @@ class Identity:
     encoder_fingerprint: str
     graph: str = ONNX_FILE  # what the CPU server runs: a file of the encoder's version folder
     query_tokens: int = QUERY_TOKENS  # that queries are padded to, for encoders that batch equal lengths only
+    calibration: str = ""  # SHA-256 of the maps from scores to probabilities; empty: there are none
+    trees: str = ""  # SHA-256 of those that put what the second stage scored in order; empty: there are none
+    reranker: str = ""  # fingerprint of the second stage; empty: there is none
+    reranker_precision: str = "fp32"  # of its graph, as a CPU runs it
+    rerank: int = 0  # candidates that it gets where a request does not say
+    rerank_budget_ms: float | None = None  # milliseconds that a request's may take then; None: all they need
 
     def save(self, folder: Path) -> None:
         """Write ``generation.json`` into a folder."""
@@ -106,6 +114,7 @@ class Manifest:
     holds: dict[str, Any] = field(
         default_factory=dict
     )  # how far it goes in the log of the live catalogue; see Position
+    ranking: dict[str, Any] = field(default_factory=dict)  # how words take part, and what that was chosen by
     format: int = FORMAT
 
     def __post_init__(self) -> None:

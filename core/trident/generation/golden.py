@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from trident.config import from_table
@@ -15,15 +15,22 @@ GOLDEN_REQUEST = "trident-golden"  # id of a request that asks golden queries: t
 SCORE_TOLERANCE = 1e-3  # of a cosine between two runs of the same encoder: batches, threads and processors differ
 # In 8 bits: sums in another order, as another processor adds them, round to another of 256 values.
 INT8_TOLERANCE = 0.02
+FUSED_TOLERANCE = 10.0  # times that of a cosine, of what orders by words too: a leg's cosines may span a tenth of one
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenAnswer:
-    """A query with the best products, best first, and their cosines."""
+    """A query with the best products, best first, and their cosines.
+
+    ``options`` are those that it was asked with, one JSON object, empty for none. ``fused`` is what decided the order
+    where words had a part in it: then the cosines do not fall, and a server that sees vectors only answers otherwise.
+    """
 
     query: str
     product_ids: list[str]
     scores: list[float]
+    options: str = ""
+    fused: list[float] = field(default_factory=list)
 
 
 def score_tolerance(precision: str) -> float:
@@ -51,11 +58,12 @@ def load_golden(path: Path) -> list[GoldenAnswer]:
     if not answers:
         raise GenerationError(f"golden answers {path} must hold at least one query, got none; export again")
     for answer in answers:
-        if len(answer.product_ids) != len(answer.scores):
-            raise GenerationError(
-                f"golden answers {path} are damaged: '{answer.query}' must have a score for each product, got "
-                f"{len(answer.scores)} for {len(answer.product_ids)}; export again"
-            )
+        for scores in (answer.scores, *([answer.fused] if answer.fused else [])):
+            if len(answer.product_ids) != len(scores):
+                raise GenerationError(
+                    f"golden answers {path} are damaged: '{answer.query}' must have a score for each product, got "
+                    f"{len(scores)} for {len(answer.product_ids)}; export again"
+                )
     return answers
 
 
@@ -65,7 +73,8 @@ def golden_differences(
     """Return a line for each query that is answered otherwise; none when all answers are right.
 
     An answer is right when its products are the expected ones in the expected order and each score is within the
-    tolerance. Products whose expected scores are closer than the tolerance may change places.
+    tolerance. Products whose expected scores are closer than the tolerance may change places; where words had a part in
+    the order, those whose fused scores are closer than ``FUSED_TOLERANCE`` times that.
 
     Args:
         expected: As stored.
@@ -83,6 +92,8 @@ def golden_differences(
 def _difference(wanted: GoldenAnswer, got: GoldenAnswer, tolerance: float) -> str:
     if len(got.product_ids) != len(wanted.product_ids):
         return f"must find {len(wanted.product_ids)} products, got {len(got.product_ids)}"
+    if wanted.fused:
+        return _fused_difference(wanted, got, tolerance)
     for place, (expected, score) in enumerate(zip(wanted.scores, got.scores, strict=True), start=1):
         if not abs(expected - score) <= tolerance:  # NaN too
             return f"place {place} must score {expected:.4f}, got {score:.4f}"
@@ -92,4 +103,18 @@ def _difference(wanted: GoldenAnswer, got: GoldenAnswer, tolerance: float) -> st
         # a product just below the last place is as good as the last
         if abs(scores.get(product, last) - expected) > tolerance:
             return f"place {place} must be product {wanted.product_ids[place - 1]}, got {product}"
+    return ""
+
+
+def _fused_difference(wanted: GoldenAnswer, got: GoldenAnswer, tolerance: float) -> str:
+    known = dict(zip(wanted.product_ids, zip(wanted.scores, wanted.fused, strict=True), strict=True))
+    last = wanted.fused[-1]
+    for place, (product, score, expected) in enumerate(
+        zip(got.product_ids, got.scores, wanted.fused, strict=True), start=1
+    ):
+        cosine, fused = known.get(product, (score, last))  # just below the last place is as good as the last
+        if not abs(fused - expected) <= FUSED_TOLERANCE * tolerance:
+            return f"place {place} must be product {wanted.product_ids[place - 1]}, got {product}"
+        if not abs(cosine - score) <= tolerance:  # NaN too
+            return f"product {product} must score {cosine:.4f}, got {score:.4f}"
     return ""

@@ -10,6 +10,7 @@ generations/.serving/<http port>/
     history.jsonl    one line a promotion, rollback or refusal
     refusal.json     the numbers of the last refusal
     queries.jsonl    the query log, when it is on
+    rules.json       with a response cache: the rules that held when the server started
 """
 
 from __future__ import annotations

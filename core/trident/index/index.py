@@ -95,6 +95,7 @@ class VectorIndex:
         encoder_fingerprint: str,
         threads: int = 1,
         progress: Callable[[int], None] | None = None,
+        links: bool = True,
     ) -> VectorIndex:
         """Return an index over product embeddings; without the kernels it has no graph.
 
@@ -104,6 +105,7 @@ class VectorIndex:
             encoder_fingerprint: The encoder that made the vectors.
             threads: Change nothing but the time.
             progress: Called with the number of rows done since the last call.
+            links: Whether there is to be a graph: none is needed where something else searches the vectors.
 
         Raises:
             VectorIndexError: If there is no vector or one is not finite or not of unit length.
@@ -127,7 +129,7 @@ class VectorIndex:
                 progress(now - done[1])
             done[1] = now
 
-        graph = None if kernels() is None else build_graph(codes, config, threads=threads, progress=count)
+        graph = None if kernels() is None or not links else build_graph(codes, config, threads=threads, progress=count)
         if graph is None:
             count(different)
         return cls(vectors, codes, graph, label_of_row, config=config, encoder_fingerprint=encoder_fingerprint)

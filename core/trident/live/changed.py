@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes, Rows, ValueCounts
-from trident.attributes.evaluation import passing_rows
+from trident.attributes.evaluation import passing_rows, which_pass
 from trident.attributes.filters import All, AnyNode, AnyOf, InRange, Missing, Node, Not
 from trident.attributes.schema import Schema
 from trident.live.columns import ChangedColumns, Numbers
@@ -50,6 +50,17 @@ class SnapshotAttributes:
         if cut:
             own = np.sort(np.concatenate([own, passing[:cut]]), kind="stable")  # two runs in order
         return np.concatenate([own, passing[cut:]])
+
+    def which_pass(self, node: Node, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which of some rows, in any order, pass a filter."""
+        places = self._snapshot.places_of(rows)
+        if places is None:
+            return which_pass(node, self._base, rows)
+        is_changed = places >= 0
+        passing = np.empty(len(rows), dtype=np.bool_)
+        passing[is_changed] = mask(node, self._snapshot.columns, places[is_changed])
+        passing[~is_changed] = which_pass(node, self._base, rows[~is_changed])
+        return passing
 
     def keys(self, name: str, rows: NDArray[Any]) -> NDArray[np.float64]:
         """Return numbers in whose order the values of rows stand, of a number itself; NaN: missing."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from trident.cluster.store import store_of
 from trident.errors import DataError, LogError
 from trident.generation.generation import MANIFEST_FILE, Generation, generation_by_id
 from trident.journal.cursor import LogCursor
@@ -20,8 +21,9 @@ from trident.live.follower import Follower
 from trident.live.operations import Product, decode_record
 from trident.live.snapshot import Snapshot
 from trident.live.state import State
-from trident.live.vectors import VectorFile
+from trident.live.vectors import CAPACITY, VectorFile
 
+STORED_CAPACITY = 1_000_000  # vectors beside a generation in a store, which searches them: no tail is compared
 LOCK_WAIT_S = 10.0  # for a writer that is just ending
 
 
@@ -50,7 +52,10 @@ def vector_file(folder: LiveFolder, generation: Generation) -> VectorFile:
         FullError: If the disk has no room for an empty one.
     """
     fingerprint, dimension = generation.manifest.encoder_fingerprint, int(generation.manifest.index["dimension"])
-    return VectorFile(folder.vectors(fingerprint, generation.id), fingerprint=fingerprint, dimension=dimension)
+    capacity = CAPACITY if store_of(generation) is None else STORED_CAPACITY
+    return VectorFile(
+        folder.vectors(fingerprint, generation.id), fingerprint=fingerprint, dimension=dimension, capacity=capacity
+    )
 
 
 def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str], None]) -> Snapshot:
@@ -68,7 +73,7 @@ def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str]
     after = folder.start_of(generation.holds, generation.id)
     last = folder.last()
     base = CatalogueBase.of(generation)
-    _require_fitting(folder, base, generation.id, after, last)
+    require_fitting(folder, base, generation.id, after, last)
     follower = Follower(folder, base, after, vector_file(folder, generation), embedder(generation))
     if last > after:
         report(f"replaying {last - after:,} operations over generation {generation.id} ({after + 1:,} to {last:,})")
@@ -93,7 +98,7 @@ def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str]
         follower.close()
 
 
-def _require_fitting(folder: LiveFolder, base: CatalogueBase, generation: str, after: int, last: int) -> None:
+def require_fitting(folder: LiveFolder, base: CatalogueBase, generation: str, after: int, last: int) -> None:
     """Raise for the first record whose attributes a generation does not have, or has of another type."""
     for number, record in LogCursor(folder.log, after).advance(last):
         product, entry = decode_record(number, record)

@@ -11,12 +11,14 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trident.attributes.schema import Schema
-from trident.errors import FullError, LiveError, StoppedError, TridentError
+from trident.cluster.store import store_of
+from trident.errors import AwayError, FullError, LiveError, StoppedError, StoreError, TridentError
 from trident.generation.generation import Generation, generation_by_id
 from trident.generation.state import ServingFolder
 from trident.journal.cursor import LogCursor
@@ -38,6 +40,9 @@ from trident.live.preparing import vector_file
 from trident.live.snapshot import needs_vector
 from trident.live.state import Outcome, State
 from trident.live.vectors import Embed, VectorFile
+
+if TYPE_CHECKING:
+    from trident.live.projection import Projection
 
 SMALL = 10  # operations of a request that goes before large ones
 SLICE_TITLES = 8  # of large requests that are embedded in a group: about 10 ms
@@ -90,6 +95,15 @@ class Serving:
     state: State
     vectors: VectorFile
     embed: Embed
+    projection: Projection | None = None  # where its products are in a store
+    before: Projection | None = None  # of the generation that served before: readers that were not promoted yet
+
+    def close(self) -> None:
+        """Let go of files and stores."""
+        self.vectors.close()
+        for projection in (self.projection, self.before):
+            if projection is not None:
+                projection.close()
 
 
 class Writer:
@@ -208,9 +222,14 @@ class Writer:
             with self.folder.held(shared=True, wait_s=HOLD_WAIT_S):
                 self._follow_serving()
                 self._check_again(group)
+                if self._now.projection is not None:
+                    self._now.projection.require(self.log.last)
                 outcomes = self._write([operation for _, operations in group for operation in operations])
         except LiveError as error:
             self._refuse(group, error)
+            return
+        except StoreError as error:  # of a generation that was just promoted
+            self._refuse(group, AwayError(f"nothing was written: {error}"))
             return
         except TridentError as error:
             if len(group) > 1:  # one of them cannot be embedded: nothing was appended
@@ -279,8 +298,19 @@ class Writer:
                 state.apply(entry.number, product, entry)
             assert state.number == last
             self._published.write(last, self.log.lineage)
+            self._project(pending, last)
         self.counts.update(outcomes)
         return outcomes
+
+    def _project(self, changes: Mapping[str, Entry], last: int) -> None:
+        """Write a group that is in the log into the stores that hold products."""
+        if self._now.projection is not None:
+            self._now.projection.take(changes, last)
+        if self._now.before is not None:
+            try:
+                self._now.before.catch_up(last)
+            except TridentError as error:  # who still reads there is behind until the next group
+                logger.warning("%s is behind: %s", self._now.before.collection.name, error)
 
     def _refuse(self, group: list[tuple[Request, list[Operation]]], error: TridentError) -> None:
         self.counts["failed"] += sum(len(operations) for _, operations in group)
@@ -306,7 +336,7 @@ class Writer:
         wanted = self._wanted()
         if wanted != self._now.generation.id:
             before, self._now = self._now, self._take_over(wanted)
-            before.vectors.close()
+            before.close()
 
     def _take_over(self, wanted: str) -> Serving:
         generation = generation_by_id(self._generations, wanted)
@@ -315,4 +345,11 @@ class Writer:
         state = State(base, after)
         for number, record in LogCursor(self.folder.log, after).advance(self.log.last):
             state.apply(number, *decode_record(number, record))
-        return Serving(generation, after, base, state, vector_file(self.folder, generation), embedder(generation))
+        now = Serving(generation, after, base, state, vector_file(self.folder, generation), embedder(generation))
+        if store_of(generation) is not None:
+            from trident.live.projection import Projection, opened_before  # a store's client is an extra
+
+            vectors = vector_file(self.folder, generation)
+            now.projection = Projection(self.folder, generation, base, vectors, now.embed)
+            now.before = opened_before(self.folder, self._generations, self._serving_folder)
+        return now

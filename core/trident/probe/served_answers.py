@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trident.errors import ServerError
 from trident.generation.golden import GOLDEN_K, GOLDEN_REQUEST, GoldenAnswer
 from trident.probe.control import exchange_with_headers, reason_in
-from trident.search.tensors import COUNT, GENERATION, MIN_SCORE, PRODUCT_ID, QUERY, SCORE, K
+from trident.search.tensors import COUNT, GENERATION, MIN_SCORE, OPTIONS, PRODUCT_ID, QUERY, SCORE, K
 
 BATCH = 50  # queries a request; the server takes 64
 FRESH_SCORES = 100_000  # values of min_score between -1 and -0.99
@@ -34,7 +34,7 @@ class ServedAnswers:
 
 def served_answers(
     url: str,
-    queries: Sequence[str],
+    asked: Sequence[str | GoldenAnswer],
     *,
     model: str = "search",
     k: int = GOLDEN_K,
@@ -45,7 +45,7 @@ def served_answers(
 
     Args:
         url: ``host:port`` of its HTTP.
-        queries: At least one.
+        asked: Queries, or golden ones, which are asked with their options; at least one.
         model: An ensemble with the tensors of ``search``.
         k: Products a query.
         timeout_s: For each request.
@@ -57,36 +57,46 @@ def served_answers(
     answers: list[GoldenAnswer] = []
     generations: dict[str, None] = {}
     versions: dict[int, None] = {}
+    queries = [
+        each if isinstance(each, GoldenAnswer) else GoldenAnswer(query=each, product_ids=[], scores=[])
+        for each in asked
+    ]
     for start in range(0, len(queries), BATCH):
         part = queries[start : start + BATCH]
         headers, content = _infer(url, model, _request(part, k, request_id), timeout_s)
         try:
             version, tensors = _read(headers, content)
             versions[version] = None
-            for row, query in enumerate(part):
+            for row, each in enumerate(part):
                 generations[tensors[GENERATION][row, 0].decode()] = None
-                answers.append(_answer(query, tensors, row))
+                answers.append(_answer(each.query, tensors, row))
         except (ValueError, KeyError, IndexError, TypeError) as error:
             raise ServerError(f"what answers at {url} is no Triton server of Trident: {error!r}") from error
     return ServedAnswers(answers=tuple(answers), generations=tuple(generations), versions=tuple(versions))
 
 
-def _request(queries: Sequence[str], k: int, request_id: str) -> dict[str, Any]:
+def _request(queries: Sequence[GoldenAnswer], k: int, request_id: str) -> dict[str, Any]:
     rows = len(queries)
     # Lowest scores that leave nothing out and that nobody else has sent: the cache knows no answer to them.
     fresh = [-1.0 + secrets.randbelow(FRESH_SCORES) / FRESH_SCORES / 100 for _ in queries]
     return {
         "id": request_id,
         "inputs": [
-            {"name": QUERY, "datatype": "BYTES", "shape": [rows, 1], "data": list(queries)},
+            {"name": QUERY, "datatype": "BYTES", "shape": [rows, 1], "data": [each.query for each in queries]},
             {"name": K, "datatype": "INT64", "shape": [rows, 1], "data": [k] * rows},
             {"name": MIN_SCORE, "datatype": "FP32", "shape": [rows, 1], "data": fresh},
+            *([_options(queries)] if any(each.options for each in queries) else []),
         ],
         # binary, so that scores come to the last bit
         "outputs": [
             {"name": name, "parameters": {"binary_data": True}} for name in (PRODUCT_ID, SCORE, COUNT, GENERATION)
         ],
     }
+
+
+def _options(queries: Sequence[GoldenAnswer]) -> dict[str, Any]:
+    data = [each.options or "{}" for each in queries]
+    return {"name": OPTIONS, "datatype": "BYTES", "shape": [len(data), 1], "data": data}
 
 
 def _infer(url: str, model: str, request: dict[str, Any], timeout_s: float) -> tuple[http.client.HTTPMessage, bytes]:

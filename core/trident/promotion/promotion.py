@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trident.cluster.store import store_of
 from trident.errors import ConfigError, GenerationError, ServerError, TridentError
 from trident.generation.generation import Generation, generation_by_id
 from trident.generation.state import HistoryEvent
@@ -18,7 +19,10 @@ from trident.probe.golden_check import answering_generation
 from trident.probe.running import RunningServer, find_running
 from trident.promotion.switching import switch, unload_others
 from trident.quality.gate_report import GateError
+from trident.server.live_serving import require_no_log_beyond
 from trident.server.runtime_repository import check_configuration, check_identities
+from trident.server.second_stage import require_second_stage
+from trident.server.serving import require_not_behind, require_stored
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +175,12 @@ def _checked(running: RunningServer, serving: Generation, generation: str) -> Ge
     candidate.verify_files()
     check_identities(candidate)
     record = running.record
+    require_stored(candidate, cache=record.cache)
+    if not record.live and store_of(serving) is not None:  # which has what came since; the candidate may not
+        require_no_log_beyond(running.generations, candidate)
+        require_not_behind(candidate, serving)
     check_configuration(running.folder.models, candidate, variant=record.variant, tuning=record.tuning)
+    require_second_stage(candidate, variant=record.variant, cache=record.cache)
     return candidate
 
 

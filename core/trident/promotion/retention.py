@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from trident.cluster.store import store_of
 from trident.errors import ConfigError
 from trident.generation.generation import Generation, list_generations, other_formats
 from trident.generation.serials import generations_lock
@@ -19,7 +20,7 @@ def prune(generations: Path, *, keep: int, only: Callable[[Generation], bool] | 
     """Remove all but the newest generations and those that a server needs, and return the ids that were removed.
 
     Those that an earlier Trident made go too: nothing but a server that still has them loaded can use them. So does the
-    part of a live catalogue's log that nothing needs any more.
+    part of a live catalogue's log that nothing needs any more, and what a store has of those that are removed.
 
     Args:
         generations: The folder of generations.
@@ -30,6 +31,7 @@ def prune(generations: Path, *, keep: int, only: Callable[[Generation], bool] | 
         ConfigError: If ``keep`` is less than 1.
         GenerationError: If a manifest is damaged.
         ServerError: If a promotion is under way.
+        StoreError: If a store that has products of theirs is away: nothing was removed then.
     """
     check_keep(keep)
     with ExitStack() as stack:
@@ -42,6 +44,11 @@ def prune(generations: Path, *, keep: int, only: Callable[[Generation], bool] | 
         else:
             old = [found.folder for found in list_generations(generations) if only(found)][:-keep]
         removed = [path for path in old if path.name not in needed]
+        stored = [each for each in list_generations(generations) if each.folder in removed and store_of(each)]
+        if stored:
+            from trident.cluster.loaded import remove_collections  # a store's client is an extra
+
+            remove_collections(stored)
         with scratch_folder(generations, "pruned") as bin_folder:  # a kill leaves a whole generation or none
             for path in removed:
                 path.rename(bin_folder / path.name)

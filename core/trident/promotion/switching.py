@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trident.cluster.store import store_of
 from trident.errors import GenerationError, ServerError, TridentError
 from trident.generation.generation import Generation
 from trident.journal.folder import LiveFolder
@@ -26,7 +27,15 @@ from trident.server.ensembles import (
     remove_candidate,
     restore_ensembles,
 )
-from trident.server.models import CANDIDATE, COMPONENTS, ENSEMBLES, cached_ensemble, further_models, loaded_components
+from trident.server.models import (
+    CANDIDATE,
+    COMPONENTS,
+    SEARCH,
+    cached_ensemble,
+    ensembles_in,
+    further_models,
+    loaded_components,
+)
 from trident.server.runtime_repository import (
     add_components,
     linked_generations,
@@ -68,10 +77,8 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
     """
     models, control = running.folder.models, running.control
     live = LiveFolder.of(running.generations)
-    if running.record.live:  # the vectors that it lacks are made while writes go on
-        replay(live, candidate, report=log.info)
-    use_serial(models, candidate)
-    with ExitStack() as undo:
+    with _brought_up(running, candidate) as catch_up, ExitStack() as undo:
+        use_serial(models, candidate)
         if candidate.serial not in linked_generations(models):
             undo.callback(_undo, "unload what was loaded", lambda: _unload_unless_answering(running, candidate))
         load_components(running, candidate)
@@ -83,9 +90,32 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
         with ExitStack() as held, ensembles_aside(models) as aside:
             if running.record.live:  # what is written next is decided over what serves then
                 held.enter_context(live.held(shared=False, wait_s=HOLD_WAIT_S))
+                catch_up()
             switched = _switch_over(running, serving, candidate, aside)
         undo.pop_all()
     return switched
+
+
+@contextmanager
+def _brought_up(running: RunningServer, candidate: Generation) -> Iterator[Callable[[], None]]:
+    """Make what a candidate lacks of the log while writes go on, and yield what makes the rest while they wait.
+
+    Raises:
+        LiveError: If the log does not fit it.
+        StoreError: If the store that has its products is away, or has others.
+    """
+    live = LiveFolder.of(running.generations)
+    if not running.record.live:
+        yield lambda: None
+    elif store_of(candidate) is None:
+        replay(live, candidate, report=log.info)
+        yield lambda: None  # instances make it themselves
+    else:
+        from trident.live.projection import projecting  # a store's client is an extra
+
+        with projecting(live, candidate) as projection:
+            projection.catch_up(live.last())
+            yield lambda: projection.catch_up(live.last())
 
 
 def load_components(running: RunningServer, generation: Generation) -> None:
@@ -114,7 +144,7 @@ def unload_others(running: RunningServer, serving: Generation, *, timeout_s: flo
         ServerError: If the server does not answer, an ensemble answers with another generation, or a version is still
             busy after ``timeout_s``.
     """
-    for ensemble in ENSEMBLES:
+    for ensemble in ensembles_in(serving.repository):
         if not running.control.is_ready(ensemble, serving.serial):
             raise ServerError(
                 f"'{ensemble}' must answer with version {serving.serial} before others are unloaded, got another: "
@@ -171,11 +201,15 @@ def _load_ensembles(running: RunningServer, generation: Generation) -> float:
     """Load the ensembles as they are in the repository, and return the milliseconds that ``search`` took."""
     control = running.control
     started = time.perf_counter()
-    control.load(ENSEMBLES[0])
-    control.wait_until_ready(ENSEMBLES[0], generation.serial)
+    control.load(SEARCH)
+    control.wait_until_ready(SEARCH, generation.serial)
     milliseconds = (time.perf_counter() - started) * 1000
-    for ensemble in ENSEMBLES[1:]:
+    own = ensembles_in(generation.repository)
+    for ensemble in own[1:]:
         control.load(ensemble)
+    for ensemble in set(ensembles_in(running.folder.models)) - set(own):  # of another generation, and not of this one
+        control.unload(ensemble)
+        shutil.rmtree(running.folder.models / ensemble)
     return milliseconds
 
 
@@ -186,7 +220,7 @@ def _go_back(running: RunningServer, serving: Generation, aside: Path) -> None:
 
 def _unload_unless_answering(running: RunningServer, candidate: Generation) -> None:
     """Unload a generation that was not to serve; one that an ensemble still answers with is needed."""
-    for ensemble in ENSEMBLES:
+    for ensemble in ensembles_in(running.folder.models):
         if candidate.serial in running.control.loaded(ensemble):
             log.warning("generation %s is still what '%s' answers with: it stays loaded", candidate.id, ensemble)
             return

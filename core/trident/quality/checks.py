@@ -16,6 +16,8 @@ from trident.quality.generation_scores import LoadedGeneration, distinct_queries
 from trident.quality.latency import latency_in_turns
 from trident.quality.metrics import Interval, catalogue_ndcg_by_query, ndcg_by_query, roc_auc
 from trident.quality.paired import mean_change, quality_change
+from trident.quality.reliability import brier_by_query, judged_candidates
+from trident.ranking.calibration import DENSE
 
 CHECKED_PRODUCTS = 128
 SMALLEST_COSINE = 0.999  # of a stored vector to the graph's: another machine sums in another order
@@ -40,7 +42,7 @@ def checks_against(new: LoadedGeneration, old: LoadedGeneration, config: GateCon
     pairs = new.test_pairs()
     queries = distinct_queries(pairs, config.queries)
     pairs = pairs_of(pairs, queries)
-    golden_queries = [answer.query for side in (new, old) for answer in side.generation.golden()]
+    golden_queries = list(dict.fromkeys(answer.query for side in (new, old) for answer in side.generation.golden()))
     golden = united(*(pairs_of(side.test_pairs(), golden_queries) for side in (new, old)))
     checks, notes = [], []
     for name, judged in (("held-out pairs", pairs), ("golden queries", golden)):
@@ -53,16 +55,19 @@ def checks_against(new: LoadedGeneration, old: LoadedGeneration, config: GateCon
     except DataError as error:
         notes.append(f"quality over the catalogue was not compared: {error}")
         checks += _lost_catalogue_figures(new, old)
+    try:
+        checks += _calibration(new, old, pairs, queries, config)
+    except DataError as error:
+        notes.append(f"calibration was not compared: {error}")
     checks.append(_latency(new, old, queries, config))
     return checks, notes
 
 
 def _golden(new: LoadedGeneration) -> GateCheck:
     expected = new.generation.golden()
-    queries = [answer.query for answer in expected]
     tolerance = score_tolerance(new.generation.served_precision)
     differences = max(
-        (golden_differences(expected, way.answers(queries), tolerance=tolerance) for way in new.ways), key=len
+        (golden_differences(expected, way.answer_again(expected), tolerance=tolerance) for way in new.ways), key=len
     )
     rule = f"of {len(expected)} golden queries none may be answered otherwise than at the export"
     if differences:
@@ -129,6 +134,36 @@ def _catalogue_quality(
     found = [catalogue_ndcg_by_query(pairs, side.hits(queries)) for side in (new, old)]
     means = [_mean(each.values()) for each in found]
     return [_change("catalogue_ndcg_at_10", "NDCG@10 over the whole catalogue", mean_change(*found), means, config)]
+
+
+def _calibration(
+    new: LoadedGeneration, old: LoadedGeneration, pairs: Pairs, queries: list[str], config: GateConfig
+) -> list[GateCheck]:
+    """Return the checks of the probabilities: that they are still there, and no further from the truth.
+
+    Raises:
+        DataError: If there is nothing to compare.
+    """
+    maps = [side.searcher.retriever.calibration.of(DENSE) for side in (new, old)]
+    if maps[1] is None:
+        return []
+    if maps[0] is None:
+        rule = "the serving generation has probabilities, and so must the candidate: train with more validation queries"
+        return [GateCheck(name="calibration", rule=rule, value=0, bound=1, passed=False)]
+    known = bool(new.generation.manifest.quality["calibration"]["every_positive_known"])
+    found = [judged_candidates(pairs, side.cosines(queries), every_positive_known=known) for side in (new, old)]
+    by_query = [
+        brier_by_query(each, each_map.probability(each.scores))
+        for each, each_map in zip(found, maps, strict=True)
+        if each_map is not None
+    ]
+    shared = sorted(by_query[0].keys() & by_query[1].keys())
+    if not shared:
+        raise DataError("no product that the generations find for a held-out query is judged")
+    new_values, old_values = ({query: -each[query] for query in shared} for each in by_query)  # higher is better
+    what = f"minus the squared error of probabilities, over {len(shared)} held-out queries,"
+    means = [_mean(each.values()) for each in (new_values, old_values)]
+    return [_change("calibration_brier", what, mean_change(new_values, old_values), means, config)]
 
 
 def _lost_catalogue_figures(new: LoadedGeneration, old: LoadedGeneration) -> list[GateCheck]:

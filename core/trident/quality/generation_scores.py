@@ -14,8 +14,8 @@ from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.text import Side
 from trident.generation.generation import TEST_PAIRS_FILE, Generation
 from trident.generation.golden import GOLDEN_K
-from trident.index.exact_search import Neighbours
 from trident.index.index import VectorIndex
+from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
 
 
@@ -104,20 +104,30 @@ class LoadedGeneration:
         )
         return scores
 
-    def served(self, queries: Sequence[str]) -> Neighbours:
-        """Return the best products as they are served, at the index's own ef."""
-        return self.index.search(self.searcher.embed(queries), self.k)
-
     def hits(self, queries: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
-        """Return (product id, score) of the best products of each query, as they are served."""
-        found = self.served(queries)
+        """Return the best products of each query, as they are served; see ``ranked_hits``."""
+        return ranked_hits(self.searcher, queries, self.k)
+
+    def cosines(self, queries: Sequence[str]) -> dict[str, list[tuple[str, float]]]:
+        """Return (product id, cosine) of the best products of each query, as the first stage serves them."""
+        found = self.searcher.search(queries, [SearchKnobs(k=self.k, rerank=0)] * len(queries))
         return {
             query: [
-                (self.catalogue.product_ids[row], score)
-                for row, score in zip(found.rows[line].tolist(), found.scores[line].tolist(), strict=True)
+                (product.decode(), float(score))
+                for product, score in zip(found.product_ids[line], found.scores[line], strict=True)
+                if product
             ]
             for line, query in enumerate(queries)
         }
+
+
+def ranked_hits(searcher: Searcher, queries: Sequence[str], k: int) -> dict[str, list[tuple[str, float]]]:
+    """Return (product id, minus its place) of the best products of each query, as they are served."""
+    found = searcher.search(queries, [SearchKnobs(k=k)] * len(queries))
+    return {
+        query: [(each.decode(), -float(place)) for place, each in enumerate(found.product_ids[line].tolist()) if each]
+        for line, query in enumerate(queries)
+    }
 
 
 def distinct_queries(pairs: Pairs, most: int) -> list[str]:

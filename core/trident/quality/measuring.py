@@ -8,43 +8,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.config import to_table
-from trident.data.catalogue import Catalogue
 from trident.data.pairs import Pairs
 from trident.encoder.served_encoder import ServedEncoder
 from trident.encoder.tokenization import TextTokenizer
-from trident.index.index import VectorIndex
+from trident.quality.generation_scores import ranked_hits
 from trident.quality.metrics import catalogue_quality, judged_quality
+from trident.search.searcher import Searcher
 
 DEPTH = 100  # products found for each query
 
 
-def measure_quality(
-    pairs: Pairs, encoder: ServedEncoder, tokenizer: TextTokenizer, index: VectorIndex, catalogue: Catalogue
-) -> dict[str, Any]:
-    """Return ``judged`` and, where the catalogue holds judged relevant products, ``catalogue`` quality.
+def measure_quality(pairs: Pairs, searcher: Searcher) -> dict[str, Any]:
+    """Return ``judged`` and, where the catalogue holds judged relevant products, ``catalogue`` quality, as served.
 
     Args:
         pairs: Pairs of queries that were not trained on.
-        encoder: The exported graph.
-        tokenizer: Of the same export.
-        index: Over ``catalogue``.
-        catalogue: What is searched.
+        searcher: The exported parts.
     """
-    quality: dict[str, Any] = {"judged": to_table(judged_quality(pairs, pair_scores(pairs, encoder, tokenizer)))}
+    scores = pair_scores(pairs, searcher.encoder, searcher.tokenizer)
+    quality: dict[str, Any] = {"judged": to_table(judged_quality(pairs, scores))}
     relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
-    if catalogue.texts[0].rows_of(relevant):
-        queries = list(dict.fromkeys(pairs.queries))
-        query_vectors = _embed(encoder, tokenizer, queries, "query")  # (Q, D)
-        found = index.search(query_vectors, min(DEPTH, len(catalogue)))  # at the ef that serves
-        hits = {
-            query: [
-                (catalogue.product_ids[row], score)
-                for row, score in zip(found.rows[number].tolist(), found.scores[number].tolist(), strict=True)
-                if row >= 0
-            ]
-            for number, query in enumerate(queries)
-        }
-        quality["catalogue"] = to_table(catalogue_quality(pairs, hits, products=len(catalogue)))
+    ids = searcher.retriever.product_ids
+    if ids.rows_of(relevant):
+        hits = ranked_hits(searcher, list(dict.fromkeys(pairs.queries)), min(DEPTH, len(ids)))
+        quality["catalogue"] = to_table(catalogue_quality(pairs, hits, products=len(ids)))
     return quality
 
 

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from trident.data.pairs import Pairs, normalized_query
 from trident.errors import DataError
-from trident.quality.ranked import judgements, of_each_query, ranked_products, require_numbers, search_results
+from trident.quality.ranked import Judged, judgements, of_each_query, ranked_products, require_numbers, search_results
 
 BOOTSTRAP_RESAMPLES = 500
 
@@ -46,7 +46,11 @@ class JudgedQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueQuality:
-    """Quality over a whole catalogue: every product is ranked, one without a label counts as irrelevant."""
+    """Quality over a whole catalogue: every product is ranked, one without a label counts as irrelevant.
+
+    ``ndcg_low`` and ``ndcg_high`` are the 95% bootstrap interval of NDCG@10 over queries; ``judged_at_10`` is the share
+    of the first ten products that have a label. Figures of earlier versions have none of the three.
+    """
 
     ndcg_at_10: float
     mrr_at_10: float
@@ -54,6 +58,9 @@ class CatalogueQuality:
     recall_at_100: float
     products: int
     queries: int
+    ndcg_low: float | None = None
+    ndcg_high: float | None = None
+    judged_at_10: float | None = None
 
 
 def roc_auc(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:
@@ -122,7 +129,10 @@ def catalogue_quality(
         DataError: If no query has a relevant product, or a score is no number.
     """
     measures = {"ndcg": nDCG @ 10, "mrr": RR @ 10, "recall_10": R @ 10, "recall_100": R @ 100}
-    values = of_each_query(judgements(pairs), search_results(found), measures)
+    judged, ranked = judgements(pairs), search_results(found)
+    values = of_each_query(judged, ranked, measures)
+    gains = np.array(list(values["ndcg"].values()))
+    low, high = np.quantile([float((times * gains).mean()) for times in resamples(len(gains))], [0.025, 0.975])
     return CatalogueQuality(
         ndcg_at_10=_mean(values["ndcg"]),
         mrr_at_10=_mean(values["mrr"]),
@@ -130,6 +140,9 @@ def catalogue_quality(
         recall_at_100=_mean(values["recall_100"]),
         products=products,
         queries=len(values["ndcg"]),
+        ndcg_low=float(low),
+        ndcg_high=float(high),
+        judged_at_10=_judged_share(judged, ranked),
     )
 
 
@@ -144,6 +157,12 @@ def catalogue_ndcg_by_query(pairs: Pairs, found: Mapping[str, Sequence[tuple[str
         DataError: If no query has a relevant product.
     """
     return of_each_query(judgements(pairs), search_results(found), {"ndcg": nDCG @ 10})["ndcg"]
+
+
+def _judged_share(judged: Judged, ranked: Mapping[str, Sequence[str]]) -> float:
+    """Return the share of the first ten products of all queries that have a label."""
+    shown = [(product in row) for query, row in judged.items() for product in ranked.get(query, ())[:10]]
+    return float(np.mean(shown)) if shown else 0.0
 
 
 def _mean(by_query: Mapping[str, float]) -> float:

@@ -198,7 +198,7 @@ def _side(
 
 def _gains(pairs: Pairs, queries: Sequence[str], answers: list[list[Found]]) -> dict[str, float]:
     found = {
-        query: [(product, score) for product, _, score in answer]
+        query: [(product, -float(place)) for place, (product, *_) in enumerate(answer)]  # a reranker's order counts
         for query, answer in zip(queries, answers, strict=True)
     }
     return catalogue_ndcg_by_query(pairs, found)

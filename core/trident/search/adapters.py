@@ -6,14 +6,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from trident.errors import DeadlineError, ModelError, OverloadError, TridentError
+from trident.errors import DeadlineError, ModelError, OverloadError, StoreAwayError, StoreError, TridentError
 from trident.search.requests import KnobTensors
 from trident.search.tensors import COUNT, DETAILS, EF, MIN_SCORE, OPTIONS, PRODUCT_ID, SCORE, TITLE, K
 
 FOUND = frozenset({PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS})  # outputs for which products are searched
-INVALID, OVERLOADED, EXPIRED, INTERNAL = "invalid", "overloaded", "expired", "internal"
-REASONS = (INVALID, OVERLOADED, EXPIRED, INTERNAL)
-STATUSES = {INVALID: "INVALID_ARG", OVERLOADED: "UNAVAILABLE", EXPIRED: "CANCELLED", INTERNAL: "INTERNAL"}  # Triton's
+INVALID, OVERLOADED, EXPIRED, INTERNAL, AWAY = "invalid", "overloaded", "expired", "internal", "away"
+REASONS = (INVALID, OVERLOADED, EXPIRED, INTERNAL, AWAY)
+STATUSES = {  # Triton's
+    INVALID: "INVALID_ARG",
+    OVERLOADED: "UNAVAILABLE",
+    EXPIRED: "CANCELLED",
+    INTERNAL: "INTERNAL",
+    AWAY: "UNAVAILABLE",
+}
 
 
 def tensor(request: Any, backend: Any, name: str) -> NDArray[Any] | None:
@@ -40,7 +46,9 @@ def reason_of(error: TridentError) -> str:
             return OVERLOADED
         case DeadlineError():
             return EXPIRED
-        case ModelError():
+        case StoreAwayError():
+            return AWAY
+        case ModelError() | StoreError():
             return INTERNAL
         case _:
             return INVALID

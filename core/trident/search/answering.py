@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder.text import Side
-from trident.errors import TridentError
+from trident.errors import StoreAwayError, TridentError
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits
 from trident.search.searcher import Searcher
@@ -53,6 +53,8 @@ def answer_each(
     """
     try:
         return [*answer_together(searcher, requests, watch, threads=threads)]
+    except StoreAwayError as error:  # nobody waits for it a second time
+        return [error] * len(requests)
     except TridentError as error:
         if len(requests) > 1:
             return [each for asked in requests for each in answer_each(searcher, [asked], watch, threads=threads)]
@@ -73,17 +75,28 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
     """
     if not requests:  # all were rejected
         return []
+    second = searcher.second_stage
+    since = None if second is None else second.reranker.now()  # budgets count from here
     ends = np.cumsum([len(asked.texts) for asked in requests]).tolist()
     places = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    embeddings = _embedded(searcher, [text for asked in requests for text in asked.texts])  # (B, D)
+    spelled = searcher.retriever.spelled
+    requests = [
+        replace(asked, knobs=spelled(asked.knobs, of_base=not asked.is_live)) if asked.wants_products else asked
+        for asked in requests
+    ]
+    embeddings = _embedded(searcher, [text for asked in requests for text in _meant(searcher, asked)])  # (B, D)
     searched = [row for row, asked in enumerate(requests) if asked.wants_products]
     found: dict[int, Hits] = {}
     if searched:
         joined = np.concatenate([embeddings[places[row]] for row in searched])  # (S, D)
         knobs = [knob for row in searched for knob in requests[row].knobs]
         of_base = [not requests[row].is_live for row in searched for _ in requests[row].knobs]
-        hits = searcher.retriever.retrieve(joined, knobs, threads=threads, of_base=of_base)
+        wide = knobs if second is None else second.widened(knobs)
+        hits = searcher.retriever.retrieve(joined, wide, threads=threads, of_base=of_base)
         watch(joined, knobs, hits, [requests[row].is_live for row in searched for _ in requests[row].knobs])
+        if second is not None:
+            queries = [text for row in searched for text, _ in requests[row].texts]
+            hits = second.reranked(queries, knobs, hits, since=since, whole=of_base)
         start = 0
         for row in searched:
             wanted = requests[row].knobs
@@ -92,12 +105,20 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
     return [Answer(embeddings[place], found.get(row)) for row, place in enumerate(places)]
 
 
+def _meant(searcher: Searcher, asked: Asked) -> list[tuple[str, Side]]:
+    """Return the texts that are embedded: where products are wanted, with the words that were meant."""
+    if not asked.wants_products or all(knob.corrected is None for knob in asked.knobs):
+        return asked.texts
+    meant = map(searcher.retriever.text_for_vectors, asked.knobs)
+    return [(text, side) for text, (_, side) in zip(meant, asked.texts, strict=True)]
+
+
 def _embedded(searcher: Searcher, texts: Sequence[tuple[str, Side]]) -> NDArray[np.float32]:
     """Return the embeddings (B, D) of texts; where there is no text, any: nobody looks at it."""
     there = [row for row, (text, _) in enumerate(texts) if text.strip()]
     if len(there) == len(texts):
         return searcher.embed_each(texts)
-    embeddings = np.zeros((len(texts), searcher.retriever.index.dimension), dtype=np.float32)
+    embeddings = np.zeros((len(texts), searcher.retriever.dimension), dtype=np.float32)
     embeddings[:, 0] = 1.0
     if there:
         embeddings[there] = searcher.embed_each([texts[row] for row in there])

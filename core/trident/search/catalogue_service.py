@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from trident.errors import (
+    AwayError,
     DataError,
     FollowsError,
     FullError,
@@ -40,6 +41,7 @@ ACTIONS = (WRITE, STATS, TAKE_OVER)
 OPERATIONS_BYTES = 10_000_000
 KINDS = {
     FullError: "RESOURCE_EXHAUSTED",
+    AwayError: "UNAVAILABLE",
     StoppedError: "UNAVAILABLE",
     UnknownOutcomeError: "UNKNOWN_OUTCOME",
     FollowsError: "FOLLOWS",
@@ -184,7 +186,7 @@ def status_of(error: TridentError) -> tuple[str, str]:
     match error:
         case WriteKeyError():
             return "INVALID_ARG", f"PERMISSION_DENIED: {error}"
-        case FullError() | StoppedError() | UnknownOutcomeError() | FollowsError():
+        case FullError() | AwayError() | StoppedError() | UnknownOutcomeError() | FollowsError():
             return "UNAVAILABLE", f"{KINDS[type(error)]}: {error}"
         case DataError():
             return "INVALID_ARG", str(error)

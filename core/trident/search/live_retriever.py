@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +22,16 @@ from trident.index.index import Neighbours
 from trident.index.ways import Way
 from trident.journal.folder import LiveFolder
 from trident.journal.golden_mark import is_golden
+from trident.lexical.index import LexicalIndex
+from trident.lexical.tail import LiveLexical, TailWords
 from trident.live.changed import SnapshotAttributes
 from trident.live.follower import Follower
 from trident.live.merging import Answerable, Searched, nearest, nearest_exactly
 from trident.live.preparing import vector_file
+from trident.live.snapshot import Places, Snapshot
 from trident.live.vectors import Embed
-from trident.search.products import Found
+from trident.rules.effects import NamedProducts
+from trident.search.products import Found, Lexical
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import NOTHING_TO_SAY, Hits, Retriever
 from trident.search.tensors import EMPTY_SCORE
@@ -64,10 +69,12 @@ class SnapshotProducts:
     Args:
         searched: The snapshot, the index over its base, and the vectors of its tail.
         base: The generation's retriever.
+        lexical: The words of the rows; None: they are found by vectors alone.
     """
 
-    def __init__(self, searched: Searched, base: Retriever) -> None:
-        """Keep both."""
+    def __init__(self, searched: Searched, base: Retriever, lexical: Lexical | None = None) -> None:
+        """Keep the parts."""
+        self.lexical = lexical
         self.snapshot = searched.snapshot
         self.attributes = SnapshotAttributes(base.attributes, searched.snapshot)
         self._searched, self._base = searched, base
@@ -138,6 +145,23 @@ class SnapshotProducts:
         vectors[in_tail] = self._searched.vectors[snapshot.places.rows[rows[in_tail] - snapshot.base_count]]
         return vectors
 
+    def rows_named(self, named: NamedProducts) -> NDArray[np.int64]:
+        """Return the rows of the named products that are there, in their order."""
+        snapshot = self.snapshot
+        rows = np.where(named.rows >= 0, named.rows, 0)
+        rows = np.where((named.rows >= 0) & ~snapshot.gone[rows], named.rows, -1)
+        missing = {named.ids[place].encode(): place for place in np.flatnonzero(rows < 0).tolist()}
+        if missing and snapshot.tail_rows:
+            for place in snapshot.tail.tolist():
+                found = missing.get(snapshot.places.ids[place])
+                if found is not None:
+                    rows[found] = snapshot.base_count + place
+        return rows[rows >= 0]
+
+    def which_pass(self, node: All, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some rows pass a filter."""
+        return self.attributes.which_pass(node, rows)
+
     def texts(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
         """Return ids and titles of rows, of their shape; empty for row -1, which is none."""
         snapshot, base = self.snapshot, self._base
@@ -148,6 +172,35 @@ class SnapshotProducts:
             places = rows[in_tail] - snapshot.base_count
             ids[in_tail], titles[in_tail] = snapshot.places.ids[places], snapshot.places.titles[places]
         return ids, titles
+
+
+class FollowedWords:
+    """The words of a tail, of the latest snapshot that was asked for.
+
+    Args:
+        index: Of the generation.
+    """
+
+    def __init__(self, index: LexicalIndex) -> None:
+        """Begin with none."""
+        self._tail = TailWords(index)
+        self._places: Places | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def words(self) -> Mapping[str, int]:
+        """How many titles of the tail have each word of letters."""
+        return self._tail.words
+
+    def at(self, snapshot: Snapshot) -> LiveLexical:
+        """Return the words of a snapshot."""
+        with self._lock:
+            if snapshot.places is not self._places:  # they were moved
+                self._tail, self._places = TailWords(self._tail.index), snapshot.places
+            tail, end = self._tail, len(snapshot.alive)
+            if tail.end < end:
+                tail.add(snapshot.places.titles[tail.end : end].tolist())
+        return LiveLexical(tail, snapshot.gone, snapshot.alive)
 
 
 class LiveRetriever(Retriever):
@@ -161,8 +214,10 @@ class LiveRetriever(Retriever):
     def __init__(self, base: Retriever, follower: Follower) -> None:
         """Take the parts of the base over."""
         self.index, self.identity, self.attributes = base.index, base.identity, base.attributes
+        self.calibration, self.words = base.calibration, base.words
         self.product_ids, self.titles = base.product_ids, base.titles
         self.base, self.follower = base, follower
+        self._tail = None if base.words is None else FollowedWords(base.words.lexical)
 
     def for_lone(self, threads: int) -> LiveRetriever:
         """Return the same retriever, whose flat search, where it has one, runs on other threads."""
@@ -178,7 +233,16 @@ class LiveRetriever(Retriever):
         except (LiveError, OSError):  # the follower's thread says so; searches go on
             snapshot = self.follower.snapshot
         searched = Searched(snapshot, self.index, self.follower.vectors.vectors)
-        return SnapshotProducts(searched, self.base)
+        lexical = None if self._tail is None else self._tail.at(snapshot)
+        return SnapshotProducts(searched, self.base, lexical)
+
+    def spelled(self, knobs: Sequence[SearchKnobs], *, of_base: bool = False) -> list[SearchKnobs]:
+        """Return knobs that say what their texts mean; the words of what came since are right too."""
+        if of_base or self.words is None or self._tail is None:
+            return self.base.spelled(knobs)
+        if self.words.settings.spelling:
+            self.products()  # the tail's words are those of the published number
+        return [self.words.spelled(knob, self._tail.words) for knob in knobs]
 
     def retrieve(
         self,
@@ -214,7 +278,7 @@ class LiveRetriever(Retriever):
         """Return the hits of rows of which some are asked of the base alone."""
         width = max(knob.k for knob in knobs)
         shape = (len(knobs), width)
-        ways = [""] * len(knobs)
+        ways, weak = [""] * len(knobs), set[int]()
         all_hits = Hits(
             np.full(shape, b"", dtype=np.object_),
             np.full(shape, EMPTY_SCORE, dtype=np.float32),
@@ -232,9 +296,10 @@ class LiveRetriever(Retriever):
             all_hits.product_ids[rows, :own], all_hits.titles[rows, :own] = hits.product_ids, hits.titles
             all_hits.scores[rows, :own] = hits.scores
             all_hits.counts[rows], all_hits.details[rows] = hits.counts, hits.details
+            weak.update(rows[sorted(hits.weak)].tolist())
             for row, way in zip(rows.tolist(), hits.ways, strict=True):
                 ways[row] = way
-        return replace(all_hits, ways=tuple(ways))
+        return replace(all_hits, ways=tuple(ways), weak=frozenset(weak))
 
 
 def live_retriever(retriever: Retriever, embed: Embed) -> Retriever:
@@ -247,7 +312,7 @@ def live_retriever(retriever: Retriever, embed: Embed) -> Retriever:
     Raises:
         LiveError: If the log does not fit the generation.
     """
-    if not os.environ.get(LIVE):
+    if not os.environ.get(LIVE) or not retriever.is_local:  # a store has what came since
         return retriever
     generations = Path(os.environ[LIVE])
     generation, folder = generation_by_id(generations, retriever.identity.id), LiveFolder.of(generations)

@@ -9,7 +9,7 @@ one that knows more keys can be promoted over one that knows fewer, and back.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,9 +22,13 @@ from trident.attributes.ordering import SortKey, parse_group, parse_sort
 from trident.attributes.schema import Field, Schema, shown
 from trident.config import from_table
 from trident.errors import ConfigError, DataError, nearest
+from trident.ranking.settings import Mode, RankingSettings
+from trident.rules.effects import Effect
 from trident.search.tensors import K_MAX, OPTIONS, OPTIONS_MAX_BYTES
 
-FIELDS, OFFSET, LIKE = "fields", "offset", "like"
+FIELDS, OFFSET, LIKE, MIN_PROBABILITY = "fields", "offset", "like", "min_probability"
+RERANK, RERANK_BUDGET = "rerank", "rerank_budget_ms"
+RERANK_MAX = 200  # candidates
 SHOWN = 60  # characters of what cannot be read
 
 
@@ -42,6 +46,13 @@ class SearchOptions:
     group: Any = None  # an attribute, one product a value
     offset: int = 0  # products left out at the front, >= 0
     like: str | None = None  # a product's id instead of a query
+    min_probability: float | None = None  # products that are less likely relevant are left out, 0 to 1
+    rerank: int | None = None  # candidates that the second stage puts in order, 0: none; None: what the generation says
+    rerank_budget_ms: float | None = None  # milliseconds for that, > 0; None: what the generation says
+    rules: bool = True  # whether merchandisers' rules hold
+    mode: Mode | None = None  # what ranks; None: what the generation chose
+    explain: bool = False  # whether the parts of each product's place stand in the details
+    spelling: bool = True  # whether words that the catalogue lacks are corrected
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -49,11 +60,58 @@ class SearchOptions:
             raise ConfigError(f"'offset' must be >= 0, got {self.offset}")
         if self.like is not None and not self.like:
             raise ConfigError("'like' must be the id of a product, got ''")
+        if self.min_probability is not None and not 0 <= self.min_probability <= 1:  # NaN neither
+            raise ConfigError(f"'{MIN_PROBABILITY}' must be 0 to 1, got {self.min_probability}")
+        if self.rerank is not None and not 0 <= self.rerank <= RERANK_MAX:
+            raise ConfigError(f"'{RERANK}' must be 0 to {RERANK_MAX}, got {self.rerank}")
+        if self.rerank_budget_ms is not None and not 0 < self.rerank_budget_ms < float("inf"):
+            raise ConfigError(f"'{RERANK_BUDGET}' must be above 0 milliseconds, got {self.rerank_budget_ms}")
+
+    @property
+    def narrows(self) -> bool:
+        """Whether there is more to it than how a query is ranked."""
+        return replace(self, **{name: getattr(NO_OPTIONS, name) for name in RANKING_KEYS}) != NO_OPTIONS
 
 
+# Keys that are no page's: knobs of the search have their names.
+OF_RANKING = (MIN_PROBABILITY, RERANK, RERANK_BUDGET, "rules")
+RANKING_KEYS = (*OF_RANKING, "mode", "explain", "spelling")  # the last of them are those of ``RankingKnobs``
 NO_OPTIONS = SearchOptions()
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingKnobs:
+    """The options of a query that say how it is ranked."""
+
+    mode: Mode | None = None  # None: the generation's own
+    explain: bool = False
+    spelling: bool = True
+
+    @classmethod
+    def of(cls, options: SearchOptions) -> RankingKnobs:
+        """Return those of a query's options."""
+        return cls(mode=options.mode, explain=options.explain, spelling=options.spelling)
+
+    def mode_of(self, settings: RankingSettings) -> Mode:
+        """Return the mode that a query is answered in."""
+        return settings.mode if self.mode is None else self.mode
+
+
+PLAIN = RankingKnobs()
+
+
+def refuse_words(ranking: RankingKnobs, where: str) -> None:
+    """Raise where words are asked for and there are none: only embeddings come here, or there is no lexical index.
+
+    Raises:
+        DataError: Naming the key.
+    """
+    if ranking.mode in ("hybrid", "lexical"):
+        raise DataError(f"'mode' {ranking.mode} {where}: ask for 'dense', or leave the key out")
+    if ranking.explain:
+        raise DataError(f"'explain' {where}: leave the key out")
 
 
 def read_options(values: NDArray[np.object_], options_class: type[T]) -> list[T]:
@@ -131,6 +189,7 @@ class Page:
         offset: Products that are left out at the front.
         like: A product's id instead of a query.
         browses: There is neither query nor ``like``: everything that passes, without a score.
+        effect: What merchandisers' rules do to the query; None: nothing.
     """
 
     filter: All | None = None
@@ -141,6 +200,7 @@ class Page:
     offset: int = 0
     like: str | None = None
     browses: bool = False
+    effect: Effect | None = None
 
     @property
     def needs_pool(self) -> bool:

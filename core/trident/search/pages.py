@@ -12,10 +12,13 @@ from trident.attributes.attributes import Rows
 from trident.attributes.facets import count_facet
 from trident.attributes.filters import own_field
 from trident.attributes.ordering import first_of_each, sorted_places
+from trident.ranking.legs import Plan, Ranked, Ranker
 from trident.search.options import Page
 from trident.search.products import Found, Products, Way
 from trident.search.requests import SearchKnobs
+from trident.search.ruled import Ruled
 from trident.search.tensors import K_MAX
+from trident.search.words import ranked_details, ranked_query
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,35 +39,49 @@ class PageQuery:
     knobs: SearchKnobs
     page: Page
     own_row: int = -1
+    plan: Plan | None = None  # how vectors and words rank it; None: vectors alone do
 
 
 class PageSearch:
-    """Answers queries over products that are searched together."""
+    """Answers queries over products that are searched together.
 
-    def __init__(self, products: Products) -> None:
-        """Keep them."""
+    Args:
+        products: They.
+        ranker: By vectors and words; None: no query has a plan.
+    """
+
+    def __init__(self, products: Products, ranker: Ranker | None = None) -> None:
+        """Keep both."""
         self._products = products
         self._attributes = products.attributes
+        self._ranker = ranker
 
     def answer(self, query: PageQuery, *, threads: int = 1) -> PageAnswer:
         """Return the products of a page."""
         page, knobs = query.page, query.knobs
+        ruled = Ruled.of(page, self._products, query.own_row)
         permitted = self._permitted(page)
         if page.browses:
+            permitted = permitted if ruled is None else ruled.permitted(permitted, None)
             rows, total = self._browsed(page, knobs.k, permitted)
             scores: NDArray[np.float32] = np.zeros(len(rows), dtype=np.float32)
             way: Way = "browse"
             details: dict[str, Any] = {"way": way, "total": total}
         else:
-            found = self._ranked(query, K_MAX if page.needs_pool else page.offset + knobs.k, permitted, threads)
+            depth = K_MAX if page.needs_pool else page.offset + knobs.k
+            found = self._arranged(query, ruled, depth, permitted, threads)
             places = self._ordered(page, found.rows)[page.offset : page.offset + knobs.k]
             rows, scores, way = found.rows[places], found.scores[places], found.way
             details = {} if page.filter is None else {"way": way}
+            if isinstance(found, Ranked):
+                details |= ranked_details(found.take(places), knobs)
             permitted = found.rows.astype(np.uint32) if page.facets else permitted  # what facets count
+        if ruled is not None:
+            details |= ruled.details(rows)
         if page.fields:
             details["attributes"] = [self._attributes.of_row(int(row), page.fields) for row in rows]
         if page.facets:
-            details["facets"] = self._facets(query, permitted, threads)
+            details["facets"] = self._facets(query, ruled, permitted, threads)
         return PageAnswer(rows, scores, details, way)
 
     def _permitted(self, page: Page, without: str = "") -> Rows | None:
@@ -77,13 +94,27 @@ class PageSearch:
     def _all(self, permitted: Rows | None) -> Rows:
         return self._products.rows if permitted is None else permitted
 
-    def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found:
-        """Return the best products.
+    def _arranged(
+        self, query: PageQuery, ruled: Ruled | None, depth: int, permitted: Rows | None, threads: int
+    ) -> Found | Ranked:
+        """Return the best products by merchandisers' rules."""
+        if ruled is None:
+            return self._ranked(query, depth, permitted, threads)
+        permitted = ruled.permitted(permitted, depth)
+        best = self._ranked(query, ruled.depth(depth, permitted), permitted, threads)
+        return ruled.arranged(best, query.vector, query.knobs.min_score, permitted)
+
+    def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found | Ranked:
+        """Return the best products, by vectors alone or as the query's plan says.
 
         A graph that is asked for more finds better ones: what lies beyond its own candidates follows these, so that
         a page is the same whatever is asked for beside it.
         """
         knobs, products = query.knobs, self._products
+        if query.plan is not None and self._ranker is not None:
+            of_both = ranked_query(query.plan, query.vector, knobs, permitted, threads=threads)
+            ranked = self._ranker.ranked(of_both, depth)
+            return ranked.take(np.arange(min(depth, len(ranked.rows))))
         more = query.own_row >= 0  # it is found too, and left out
         base = max(knobs.k, knobs.ef or products.ef)
         found = products.nearest(query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
@@ -114,7 +145,7 @@ class PageSearch:
         total = len(rows) if page.group is None else len(places)
         return rows[places[page.offset : end]].astype(np.int64), total
 
-    def _facets(self, query: PageQuery, counted: Rows | None, threads: int) -> dict[str, Any]:
+    def _facets(self, query: PageQuery, ruled: Ruled | None, counted: Rows | None, threads: int) -> dict[str, Any]:
         """Return the counts of each facet; what the filter says of its own field does not count."""
         page, found = query.page, {}
         own = set() if page.filter is None else {own_field(node) for node in page.filter.nodes}
@@ -122,7 +153,9 @@ class PageSearch:
             rows = counted
             if facet.field.name in own:
                 rows = self._permitted(page, without=facet.field.name)
-                if not page.browses:
-                    rows = self._ranked(query, K_MAX, rows, threads).rows.astype(np.uint32)
+                if page.browses:
+                    rows = rows if ruled is None else ruled.permitted(rows, None)
+                else:
+                    rows = self._arranged(query, ruled, K_MAX, rows, threads).rows.astype(np.uint32)
             found[facet.field.name] = count_facet(facet, self._attributes, self._all(rows))
         return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from trident.generation.generation import Identity
 from trident.search.model_parameters import is_first_instance
 from trident.search.other_instances import Gathering, OtherInstances
+from trident.search.ruling import ServedRules
 from trident.search.searcher import Searcher
 
 
@@ -42,12 +43,14 @@ class PipelineInstance:
         self._lone = self.searcher
         if is_first_instance(args):
             self._lone = self.searcher.for_lone(int(parameters["lone_threads"]))
+        self.rules = ServedRules(self.searcher.retriever)
         self._others = OtherInstances(model / "config.pbtxt")
         self._gathering = Gathering()
 
     @contextmanager
     def answering(self, requests: int) -> Iterator[Searcher]:
-        """Yield what a batch of so many requests is to be answered with."""
+        """Yield what a batch of so many requests is to be answered with, by the rules that hold now."""
+        self.rules.refresh()
         with self._others.answering() as alone:
             yield self._lone if alone and requests == 1 else self.searcher
         if not alone:

@@ -5,7 +5,7 @@ Whatever answers a query holds one ``Products``, never its parts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -13,14 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes, AttributeValues, Rows
-from trident.attributes.evaluation import passing_rows
+from trident.attributes.evaluation import passing_rows, which_pass
 from trident.attributes.filters import All
 from trident.data.texts import Texts
 from trident.index.index import Neighbours, Permitted, VectorIndex
 from trident.index.ways import Way as IndexWay
+from trident.lexical.index import LexicalQuery
+from trident.lexical.postings import Sums
+from trident.rules.effects import NamedProducts
 
-Way = IndexWay | Literal["browse"]  # the index's ways, or no vector at all
-WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse")
+# The index's ways, no query at all, words alone, or an engine past one machine.
+Way = IndexWay | Literal["browse", "lexical", "cluster"]
+WAYS: tuple[Way, ...] = (*get_args(IndexWay), "browse", "lexical", "cluster")
 Named = NDArray[np.object_]  # ids or titles of rows, bytes
 
 
@@ -37,6 +41,19 @@ class Found:
         """Return what the first query found, without the places that are empty."""
         count = int(found.count[0])
         return cls(found.rows[0, :count], found.scores[0, :count], way)
+
+
+class Lexical(Protocol):
+    """The words of products: what was typed to rows and what they are worth."""
+
+    def query(self, text: str) -> LexicalQuery:
+        """Return what was typed in the form in which it is searched."""
+
+    def codes(self, text: str) -> Mapping[int, int]:
+        """Return the rows that have model numbers of a text, and what each is worth there."""
+
+    def sums(self, query: LexicalQuery) -> Sums:
+        """Return BM25 of every row; 0 of one that holds no product."""
 
 
 class Products(Protocol):
@@ -60,6 +77,10 @@ class Products(Protocol):
     @property
     def attributes(self) -> AttributeValues:
         """The attributes of the rows."""
+
+    @property
+    def lexical(self) -> Lexical | None:
+        """The words of the rows; None: they are found by vectors alone."""
 
     @property
     def rows(self) -> Rows:
@@ -91,6 +112,12 @@ class Products(Protocol):
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (R, D) of rows."""
 
+    def rows_named(self, named: NamedProducts) -> NDArray[np.int64]:
+        """Return the rows of the named products that are there, in their order."""
+
+    def which_pass(self, node: All, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some rows pass a filter."""
+
     def texts(self, rows: NDArray[np.int64]) -> tuple[Named, Named]:
         """Return ids and titles of rows, of their shape; empty for row -1, which is none."""
 
@@ -105,6 +132,7 @@ class GenerationProducts:
     titles: Texts
     name: str = "the generation"
     number: int | None = None
+    lexical: Lexical | None = None
 
     @property
     def ef(self) -> int:
@@ -150,6 +178,14 @@ class GenerationProducts:
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (R, D) of rows."""
         return self.index.vectors(rows)
+
+    def rows_named(self, named: NamedProducts) -> NDArray[np.int64]:
+        """Return the rows of the named products that are there."""
+        return named.rows[named.rows >= 0]
+
+    def which_pass(self, node: All, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which of some rows pass a filter."""
+        return which_pass(node, self.attributes, rows)
 
     def texts(self, rows: NDArray[np.int64]) -> tuple[Named, Named]:
         """Return ids and titles of rows."""

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from trident.attributes.attributes import NO_ATTRIBUTES, Attributes
 from trident.encoder.text import Side
 from trident.errors import DataError
-from trident.search.options import LIKE, NO_OPTIONS, Page, SearchOptions, read_options, read_page
+from trident.search.options import (
+    LIKE,
+    NO_OPTIONS,
+    OF_RANKING,
+    PLAIN,
+    Page,
+    RankingKnobs,
+    SearchOptions,
+    read_options,
+    read_page,
+)
 from trident.search.tensors import EF, EF_MAX, K_DEFAULT, K_MAX, MIN_SCORE, QUERY, QUERY_MAX_BYTES, SIDE, TEXT, K
 
 
@@ -23,7 +33,24 @@ class SearchKnobs:
     k: int = K_DEFAULT
     ef: int | None = None  # None: the index's own
     min_score: float | None = None  # None: everything
-    page: Page | None = None  # None: the nearest products and nothing else
+    page: Page | None = None  # None: the best products and nothing else
+    ranking: RankingKnobs = PLAIN
+    min_probability: float | None = None  # None: everything
+    rerank: int | None = None  # None: as many as the generation says
+    rerank_budget_ms: float | None = None  # None: what the generation says
+    rules: bool = True  # whether merchandisers' rules hold
+    text: str = ""  # what was typed, where that is known
+    corrected: str | None = None  # the same with words of the catalogue; None: as it was typed
+
+    @property
+    def is_words(self) -> bool:
+        """Whether there are words to search by: nothing is browsed, and no product stands instead."""
+        return bool(self.text.strip()) and (self.page is None or (self.page.like is None and not self.page.browses))
+
+    @property
+    def shows_best(self) -> bool:
+        """Whether the best products for words are shown, in their order: the first page, and nothing else sorts."""
+        return self.is_words and (self.page is None or not (self.page.offset or self.page.sort))
 
 
 def read_texts(values: NDArray[np.object_], name: str = QUERY, *, may_be_empty: Sequence[bool] = ()) -> list[str]:
@@ -101,7 +128,7 @@ def read_asked(
 
 
 def with_texts(knobs: Sequence[SearchKnobs], texts: Sequence[tuple[str, Side]]) -> list[SearchKnobs]:
-    """Return knobs that know whether there is a query: without one and without ``like``, a page browses.
+    """Return knobs that know what was typed: without a query and without ``like``, a page browses.
 
     Raises:
         DataError: If there are both, or a page lies too deep.
@@ -111,12 +138,12 @@ def with_texts(knobs: Sequence[SearchKnobs], texts: Sequence[tuple[str, Side]]) 
 
 def _with_text(knob: SearchKnobs, text: str) -> SearchKnobs:
     if knob.page is None:
-        return knob
+        return replace(knob, text=text)
     if text.strip() and knob.page.like is not None:
         raise DataError(f"{LIKE} stands instead of a query, got both: '{text[:60]}' and '{knob.page.like[:60]}'")
     page = replace(knob.page, browses=not text.strip() and knob.page.like is None)
     page.check_depth(knob.k)
-    return replace(knob, page=page)
+    return replace(knob, page=page, text=text)
 
 
 @dataclass(frozen=True)
@@ -140,15 +167,21 @@ def read_knobs(tensors: KnobTensors, count: int, attributes: Attributes = NO_ATT
     if tensors.options is None and all(values is None for values in sent):
         return [SearchKnobs()] * count
     columns = [[None] * count if values is None else values.reshape(-1).tolist() for values in sent]
-    pages = [None if each == NO_OPTIONS else read_page(each, attributes) for each in options]
-    return [_knobs(*row) for row in zip(*columns, pages, strict=True)]
+    pages = [read_page(each, attributes) if each.narrows else None for each in options]
+    knobs = [_knobs(*row) for row in zip(*columns, pages, map(RankingKnobs.of, options), strict=True)]
+    return [
+        each if said == NO_OPTIONS else replace(each, **{name: getattr(said, name) for name in OF_RANKING})
+        for each, said in zip(knobs, options, strict=True)
+    ]
 
 
-def _knobs(k: int | None, ef: int | None, min_score: float | None, page: Page | None) -> SearchKnobs:
+def _knobs(
+    k: int | None, ef: int | None, min_score: float | None, page: Page | None, ranking: RankingKnobs
+) -> SearchKnobs:
     if k is not None and not 1 <= k <= K_MAX:
         raise DataError(f"{K} must be 1 to {K_MAX}, got {k}")
     if ef is not None and not 1 <= ef <= EF_MAX:
         raise DataError(f"{EF} must be 1 to {EF_MAX}, got {ef}")
     if min_score is not None and not (math.isfinite(min_score) and -1 <= min_score <= 1):
         raise DataError(f"{MIN_SCORE} must be -1 to 1, a cosine, got {min_score}")
-    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score, page)
+    return SearchKnobs(K_DEFAULT if k is None else k, ef, min_score, page, ranking)

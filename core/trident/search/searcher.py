@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,25 @@ from trident.encoder.served_encoder import ServedEncoder, load_encoder
 from trident.encoder.text import Side, TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import GenerationError
-from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
+from trident.generation.generation import (
+    ENCODER_FOLDER,
+    RERANKER_FOLDER,
+    WEIGHTS,
+    Generation,
+    Identity,
+)
 from trident.generation.golden import GOLDEN_K, GoldenAnswer
+from trident.ranking.pair_scorer import load_scorer
+from trident.ranking.reranking import Reranker
+from trident.ranking.trees import Trees
 from trident.search.live_retriever import live_retriever
-from trident.search.requests import SearchKnobs
+from trident.search.opened import open_retriever
+from trident.search.options import RankingKnobs, SearchOptions, read_options
+from trident.search.requests import SearchKnobs, with_texts
 from trident.search.retriever import Hits, Retriever
+from trident.search.second_stage import SecondStage, check_rerank
+
+BY_VECTORS = '{"mode":"dense","spelling":false}'  # options of a golden query that every variant answers alike
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Searcher:
     tokenizer: TextTokenizer
     encoder: ServedEncoder
     retriever: Retriever
+    second_stage: SecondStage | None = None
 
     @classmethod
     def load(cls, generation: Generation, *, threads: int = 1, precision: str | None = None) -> Searcher:
@@ -49,7 +65,9 @@ class Searcher:
             fingerprint=generation.manifest.encoder_fingerprint,
             threads=threads,
         )
-        return cls(tokenizer, encoder, Retriever.load(generation.version_folder("retriever"), flat_threads=threads))
+        retriever = Retriever.load(generation.version_folder("retriever"), flat_threads=threads)
+        folders = (generation.folder / RERANKER_FOLDER, generation.version_folder("retriever"))
+        return cls(tokenizer, encoder, retriever, _second_stage(folders, retriever, threads=threads))
 
     @classmethod
     def load_parts(
@@ -85,9 +103,12 @@ class Searcher:
             threads=threads,
             kernels=kernels,
         )
-        retriever = Retriever.load(folders[2], flat_threads=index_threads)
+        retriever = open_retriever(folders[2], flat_threads=index_threads)
+        of_second = (folders[1] / RERANKER_FOLDER, folders[2])
+        second = _second_stage(of_second, retriever, threads=threads, kernels=kernels)
         alone = cls(tokenizer, encoder, retriever)
-        return cls(tokenizer, encoder, live_retriever(retriever, lambda titles: alone.embed(titles, "product")))
+        live = live_retriever(retriever, lambda titles: alone.embed(titles, "product"))
+        return cls(tokenizer, encoder, live, second)
 
     def for_lone(self, threads: int) -> Searcher:
         """Return the same pipeline for a lone query, whose encoder and flat search are cut up among threads.
@@ -95,7 +116,17 @@ class Searcher:
         Raises:
             TridentError: If a graph cannot be opened again.
         """
-        return Searcher(self.tokenizer, self.encoder.for_lone(threads), self.retriever.for_lone(threads))
+        encoder, retriever = self.encoder.for_lone(threads), self.retriever.for_lone(threads)
+        return Searcher(self.tokenizer, encoder, retriever, self.second_stage)
+
+    def check(self, knobs: Sequence[SearchKnobs]) -> None:
+        """Raise what a search with these knobs would raise, so that a bad request is found before it joins others.
+
+        Raises:
+            DataError: Naming the key that asks for what this generation does not answer.
+        """
+        self.retriever.check_probabilities(knobs)
+        check_rerank(knobs, self.second_stage, self.retriever.identity.id)
 
     def embed(self, texts: Sequence[str], side: Side = "query") -> NDArray[np.float32]:
         """Return the embeddings (N, D), unit length, of N raw texts."""
@@ -109,14 +140,75 @@ class Searcher:
         """Return the products of each query, each by its own knobs; None: the defaults.
 
         Raises:
-            DataError: If a query is empty.
+            DataError: If a query is empty, or a second stage is asked for that there is not.
         """
         chosen = [SearchKnobs()] * len(queries) if knobs is None else knobs
-        return self.retriever.retrieve(self.embed(queries), chosen, threads=threads)
+        check_rerank(chosen, self.second_stage, self.retriever.identity.id)
+        spelled = self.retriever.spelled(with_texts(chosen, [(query, "query") for query in queries]))
+        embeddings = self.embed([self.retriever.text_for_vectors(knob) for knob in spelled])
+        if self.second_stage is None:
+            return self.retriever.retrieve(embeddings, spelled, threads=threads)
+        hits = self.retriever.retrieve(embeddings, self.second_stage.widened(spelled), threads=threads)
+        return self.second_stage.reranked(queries, spelled, hits)
 
     def answers(self, queries: Sequence[str], *, k: int = GOLDEN_K) -> list[GoldenAnswer]:
         """Return the answers to queries in the form of golden ones."""
         return answers_of(queries, self.search(queries, [SearchKnobs(k=k)] * len(queries)))
+
+    def answer_again(self, golden: Sequence[GoldenAnswer]) -> list[GoldenAnswer]:
+        """Return the answers to golden queries as they were asked."""
+        asked = [SearchKnobs(k=GOLDEN_K, ranking=_ranking_of(answer.options)) for answer in golden]
+        queries = [answer.query for answer in golden]
+        return answers_of(queries, self.search(queries, asked)) if queries else []
+
+    def golden(self, queries: Sequence[str]) -> list[GoldenAnswer]:
+        """Return the golden answers to queries: as they are served, and by vectors alone where words had a part."""
+        answers = []
+        for query in queries:
+            (served,) = self.answers([query])
+            asked = SearchKnobs(k=GOLDEN_K, ranking=RankingKnobs(explain=self.retriever.words is not None))
+            details = json.loads(self.search([query], [asked]).details[0, 0])
+            parts = details.get("explain", [])
+            if "corrected" in details or any(part["bm25"] is not None or part["fused"] > 1 for part in parts):
+                served = replace(served, fused=[round(part["fused"], 6) for part in parts])
+            answers.append(_rounded(served))
+        others = [replace(answer, options=BY_VECTORS, fused=[]) for answer in answers if answer.fused]
+        return answers + [_rounded(replace(found, options=BY_VECTORS)) for found in self.answer_again(others)]
+
+
+def _ranking_of(options: str) -> RankingKnobs:
+    """Return how a golden query is ranked."""
+    values = np.array([[options.encode() or b"{}"]], dtype=np.object_)
+    return RankingKnobs.of(read_options(values, SearchOptions)[0])
+
+
+def _rounded(answer: GoldenAnswer) -> GoldenAnswer:
+    return replace(answer, scores=[round(score, 6) for score in answer.scores])
+
+
+def _second_stage(
+    folders: tuple[Path, Path], retriever: Retriever, *, threads: int = 1, kernels: str = "auto"
+) -> SecondStage | None:
+    """Return the second stage of a generation; None: it has none.
+
+    Args:
+        folders: Of the reranker, and of the retriever, where trees are.
+        retriever: Of the same generation.
+        threads: Of the reranker.
+        kernels: As for the encoder.
+
+    Raises:
+        TridentError: If it is missing, damaged or of another generation.
+    """
+    identity = retriever.identity
+    if not identity.reranker:
+        return None
+    precision = identity.reranker_precision
+    scorer, tokenizer = load_scorer(
+        folders[0], fingerprint=identity.reranker, precision=precision, threads=threads, kernels=kernels
+    )
+    trees = Trees.load(folders[1], sha256=identity.trees) if identity.trees else None
+    return SecondStage.of(Reranker(scorer, tokenizer), retriever.calibration, identity, trees)
 
 
 def answers_of(queries: Sequence[str], hits: Hits) -> list[GoldenAnswer]:

@@ -16,13 +16,15 @@ from trident.errors import GenerationError
 from trident.generation.generation import Generation
 from trident.generation.staging import scratch_folder, staged_folder
 from trident.server.contract import around
-from trident.server.models import CANDIDATE, CONFIG_FILE, ENSEMBLES, SEARCH, cached_ensemble, link_files
+from trident.server.models import CANDIDATE, CONFIG_FILE, SEARCH, cached_ensemble, ensembles_in, link_files
 
 CACHE_CONFIG = "response_cache { enable: true }\n"
 
 
 def point_ensembles(models: Path, generation: Generation, *, variant: str, cache: bool) -> None:
     """Make the ensembles those of a generation; the server sees it when they are loaded.
+
+    One that the generation lacks stays as it is: the server answers with it until it is unloaded.
 
     With a cache a running server must have loaded the generation's cached ensemble before (``add_cached``). Loading a
     model reloads whatever depends on a changed one, with the versions that its folder has by then and the
@@ -38,7 +40,7 @@ def point_ensembles(models: Path, generation: Generation, *, variant: str, cache
     Raises:
         TridentError: If a folder cannot be written.
     """
-    for ensemble in ENSEMBLES:
+    for ensemble in ensembles_in(generation.repository):
         text = ensemble_config(generation, ensemble, variant).read_text(encoding="utf-8")
         if cache and ensemble == SEARCH:
             text = around(text, cached_ensemble(generation.serial), generation.serial)
@@ -73,7 +75,7 @@ def ensembles_aside(models: Path) -> Iterator[Path]:
         TridentError: If the folder cannot be made.
     """
     with scratch_folder(models.parent, "ensembles") as aside:
-        for ensemble in ENSEMBLES:
+        for ensemble in ensembles_in(models):
             shutil.copytree(models / ensemble, aside / ensemble, symlinks=True)
         yield aside
 
@@ -84,7 +86,7 @@ def restore_ensembles(models: Path, aside: Path) -> None:
     Raises:
         OSError: If a folder cannot be renamed.
     """
-    for ensemble in ENSEMBLES:
+    for ensemble in ensembles_in(aside):
         replaced = models / ensemble
         if replaced.exists():
             replaced.rename(aside / f"{ensemble}-replaced")

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from trident.cluster.store import store_of
 from trident.errors import ConfigError, LogError
 from trident.generation.generation import Generation
 from trident.generation.state import ServingFolder
@@ -46,6 +47,8 @@ def require_no_log_beyond(generations: Path, generation: Generation) -> None:
         LogError: With both numbers.
     """
     folder = LiveFolder.of(generations)
+    if store_of(generation) is not None:
+        return  # what came since is there, whoever reads
     last = folder.last()
     after = folder.start_of(generation.holds, generation.id) if last else 0
     if last > after:
@@ -63,6 +66,11 @@ def prepare_live(generations: Path, generation: Generation, *, report: Callable[
     """
     folder = LiveFolder.of(generations)
     last = recover(folder)
+    if store_of(generation) is not None:
+        from trident.live.projection import project  # a store's client is an extra
+
+        project(folder, generation, report=report)
+        return
     snapshot = replay(folder, generation, report=report)
     report(
         f"live catalogue at number {last:,}: {snapshot.count:,} products, {snapshot.tail_rows:,} of them in the tail"
@@ -78,6 +86,8 @@ def prepare_following(generations: Path, generation: Generation, *, report: Call
     folder = LiveFolder.of(generations)
     if not folder.log.is_dir() or Published(folder.published).read() is None:
         raise LogError(f"{folder.path} has no log to follow: start trident serve --live over it first")
+    if store_of(generation) is not None:
+        return  # whoever writes brings it up
     snapshot = replay(folder, generation, report=report)
     leader = Leader.read(folder.path)
     report(

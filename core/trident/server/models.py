@@ -8,7 +8,8 @@ PIPELINE = "pipeline"  # all stages in one process
 STAGES = ("tokenizer", "encoder", "retriever")
 COMPONENTS = (*STAGES, PIPELINE)
 SEARCH = "search"
-ENSEMBLES = (SEARCH, "embed")
+ENSEMBLES = (SEARCH, "embed")  # of every generation
+FURTHER_ENSEMBLES = ("suggest",)  # that not every generation has
 CATALOGUE = "catalogue"  # the writer of a live catalogue, of no generation
 CANDIDATE = "candidate"  # search of a generation that does not serve yet
 CACHED = "cached_"  # in front of a serial number: that generation's search, whose answers are cached
@@ -27,9 +28,14 @@ def further_models(repository: Path) -> tuple[str, ...]:
     They are components as the others: every loaded generation's version of them is loaded, and their configuration is
     the same in all that have them.
     """
-    known = (*COMPONENTS, *ENSEMBLES, CANDIDATE, CATALOGUE)
+    known = (*COMPONENTS, *ENSEMBLES, *FURTHER_ENSEMBLES, CANDIDATE, CATALOGUE)
     found = [path.parent.name for path in repository.glob(f"*/{CONFIG_FILE}")]
     return tuple(sorted(name for name in found if name not in known and not name.startswith(CACHED)))
+
+
+def ensembles_in(repository: Path) -> tuple[str, ...]:
+    """Return the ensembles of a repository: ``search`` first, those that not every generation has last."""
+    return (*ENSEMBLES, *(name for name in FURTHER_ENSEMBLES if (repository / name / CONFIG_FILE).is_file()))
 
 
 def cached_ensemble(serial: int) -> str:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from trident.encoder.graph_files import GRAPH_FILES
 from trident.errors import GenerationError
-from trident.generation.generation import ENCODER_FOLDER, WEIGHTS, Generation, Identity
+from trident.generation.generation import ENCODER_FOLDER, RERANKER_FOLDER, WEIGHTS, Generation, Identity
 from trident.generation.plan import PLAN_FILE
 from trident.generation.staging import staged_folder, write_text
 from trident.generation.tuning import UNTUNED, Tuning
 from trident.server.contract import Contract
 from trident.server.ensembles import add_cached, ensemble_config, point_ensembles
-from trident.server.models import COMPONENTS, CONFIG_FILE, ENSEMBLES, ONE_PROCESS, further_models, link_files
+from trident.server.models import COMPONENTS, CONFIG_FILE, ONE_PROCESS, ensembles_in, further_models, link_files
 
 
 def lay_out(
@@ -117,6 +117,8 @@ def add_components(models: Path, generation: Generation, *, plan: Path | None) -
                 link_files(generation.version_folder(component), staging)
                 if component == "encoder":
                     (staging / WEIGHTS).symlink_to((generation.folder / ENCODER_FOLDER).resolve())
+                    if (generation.folder / RERANKER_FOLDER).is_dir():
+                        (staging / RERANKER_FOLDER).symlink_to((generation.folder / RERANKER_FOLDER).resolve())
                     if plan is not None:
                         (staging / PLAN_FILE).symlink_to(plan.resolve())
 
@@ -156,10 +158,13 @@ def check_identities(generation: Generation) -> None:
         serial=manifest.serial,
         encoder_fingerprint=manifest.encoder_fingerprint,
         graph=generation.cpu_graph().name if served else "a graph of the manifest",
+        calibration=manifest.parts.get("calibration", ""),
+        reranker=manifest.parts.get("reranker", ""),
+        trees=manifest.parts.get("trees", ""),
     )
-    for model in (*COMPONENTS, *ENSEMBLES, *further_models(generation.repository)):
+    for model in (*COMPONENTS, *ensembles_in(generation.repository), *further_models(generation.repository)):
         found = Identity.load(generation.version_folder(model))
-        for name in ("id", "serial", "encoder_fingerprint", "graph"):
+        for name in ("id", "serial", "encoder_fingerprint", "graph", "calibration", "reranker", "trees"):
             if getattr(found, name) != getattr(wanted, name):
                 raise GenerationError(
                     f"generation {generation.id}: {name} of its {model} must be {getattr(wanted, name)} as in the "
@@ -170,9 +175,9 @@ def check_identities(generation: Generation) -> None:
 def check_configuration(models: Path, generation: Generation, *, variant: str, tuning: Tuning = UNTUNED) -> None:
     """Raise if a generation cannot be loaded beside what a server runs, or answers another contract.
 
-    What clients see, the tensors of ``search`` and ``embed``, must stay. The configuration of a component counts for
-    all its versions: with another one Triton would load anew the version that serves, with adapters that may not fit
-    it. A generation may bring models that the running ones lack, and lack some that they have.
+    What clients see, the tensors of the ensembles that both have, must stay. The configuration of a component counts
+    for all its versions: with another one Triton would load anew the version that serves, with adapters that may not
+    fit it. A generation may bring models that the running ones lack, and lack some that they have.
 
     Args:
         models: The repository that the server reads.
@@ -183,7 +188,9 @@ def check_configuration(models: Path, generation: Generation, *, variant: str, t
     Raises:
         GenerationError: Naming the tensor or the file that differs, or the setting that it has no place for.
     """
-    for ensemble in ENSEMBLES:
+    for ensemble in ensembles_in(models):
+        if ensemble not in ensembles_in(generation.repository):
+            continue
         serving = Contract.of((models / ensemble / CONFIG_FILE).read_text(encoding="utf-8"))
         offered = Contract.of(ensemble_config(generation, ensemble, variant).read_text(encoding="utf-8"))
         if (found := serving.difference(offered)) is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from trident.cluster.store import store_of
 from trident.errors import ConfigError, GenerationError, MissingExtraError, ServerError
 from trident.generation.generation import Generation, find_generation, generation_by_id
 from trident.generation.plan import DEFAULT_CACHE, served_plan
@@ -22,6 +23,8 @@ from trident.generation.state import ServerRecord, ServingFolder, now
 from trident.generation.tuning import UNTUNED, VARIANT, Tuning
 from trident.probe.control import KEY_HEADER, RESTRICTED, ModelControl
 from trident.probe.golden_check import check_golden, fault_of
+from trident.rules.serving import environment as rules_environment
+from trident.rules.serving import freeze, require_rules, thaw
 from trident.search.live_retriever import LIVE
 from trident.server.live_serving import OPTIONS as LIVE_OPTIONS
 from trident.server.live_serving import (
@@ -34,8 +37,10 @@ from trident.server.live_serving import (
     say_who_leads,
     start_writer,
 )
-from trident.server.models import ENSEMBLES, further_models
+from trident.server.models import ENSEMBLES, ensembles_in, further_models
 from trident.server.runtime_repository import check_identities, lay_out, remove_repository
+from trident.server.second_stage import environment as reranking
+from trident.server.second_stage import require_second_stage
 from trident.server.server import ServerConfig, ServerUrls, TritonServer
 from trident.server.tls import TlsFiles
 from trident.server.variant import torch_fault
@@ -123,6 +128,36 @@ def prepare(generations: Path, generation: str | None = None, *, http_port: int 
     return found
 
 
+def require_stored(generation: Generation, *, cache: bool) -> None:
+    """Raise if a generation's products are to be in a store, and are not, or answers from there would be kept.
+
+    Raises:
+        StoreError: If the store is away, or lacks some.
+        ConfigError: If answers are cached.
+    """
+    if store_of(generation) is not None:
+        if cache:
+            raise ConfigError(
+                f"--cache and a store exclude each other (generation {generation.id}): the response cache does not see "
+                "what another server wrote; serve it without --cache"
+            )
+        from trident.cluster.loaded import require_loaded  # a store's client is an extra
+
+        require_loaded(generation)
+
+
+def require_not_behind(candidate: Generation, serving: Generation) -> None:
+    """Raise if what was written is in the store's collection of one generation, and not in that of another.
+
+    Raises:
+        StoreError: If the store is away, or lacks what was written.
+    """
+    if store_of(candidate) is not None:
+        from trident.cluster.loaded import require_written  # a store's client is an extra
+
+        require_written(candidate, serving)
+
+
 @contextmanager
 def serve(generation: Generation, generations: Path, options: ServeOptions) -> Iterator[TritonServer]:
     """Yield a running server that is ready to answer, and stop it at the end.
@@ -138,6 +173,9 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         folder.remove_server()  # of one that was killed
         TritonServer(server_config(folder, options, key="")).check_ports()
         plan_of(generation, options.variant, options.plans)  # before anything is written
+        require_stored(generation, cache=options.cache)
+        require_second_stage(generation, variant=options.variant, cache=options.cache)
+        require_rules(generations, variant=options.variant, in_store=store_of(generation) is not None)
         if options.follow:
             prepare_following(generations, generation, report=log.info)
         elif options.live:
@@ -152,6 +190,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
             server.stop()
             folder.remove_server()
             folder.remove_processes()
+            thaw(folder)
             folder.key_path.unlink(missing_ok=True)
             remove_repository(folder.models)
 
@@ -173,10 +212,12 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
     )
     if options.live:
         add_writer(folder.models)
+    if options.cache:
+        freeze(folder)
     with ExitStack() as undo:
         undo.callback(server.stop)
         server.start()
-        for model in further_models(folder.models):
+        for model in (*further_models(folder.models), *ensembles_in(folder.models)[len(ENSEMBLES) :]):
             ModelControl(url=server.urls.http, key=folder.key()).load(model)
         prove(server, generation, options)
         state = folder.state()
@@ -245,7 +286,10 @@ def server_config(folder: ServingFolder, options: ServeOptions, *, key: str) -> 
             *(LIVE_OPTIONS if options.live else ()),
         ),
         tls=options.tls,
-        environment=options.watch.environment() | live_environment(folder, options),
+        environment=options.watch.environment()
+        | live_environment(folder, options)
+        | reranking(cache=options.cache)
+        | rules_environment(folder, cache=options.cache),
     )
 
 

@@ -107,9 +107,11 @@ class QueryLog:
             if asked.hits is not None:
                 shown = asked.hits.product_ids[row, : min(int(asked.hits.counts[row, 0]), SHOWN)]
                 line["shown"] = [product.decode() for product in shown.tolist()]
-                sequence = json.loads(asked.hits.details[row, 0]).get("sequence")
-                if sequence is not None:  # of a live catalogue: how far its log had been read
-                    line["sequence"] = sequence
+                details = json.loads(asked.hits.details[row, 0])
+                if "sequence" in details:  # of a live catalogue: how far its log had been read
+                    line["sequence"] = details["sequence"]
+                if "rules" in details:  # which ones changed the answer
+                    line["rules"] = details["rules"]["version"]
             yield line
 
 

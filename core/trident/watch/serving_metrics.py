@@ -45,6 +45,9 @@ SERVING = MetricInfo(
 )
 SEARCHES = MetricInfo(name="trident_searches_total", help="Queries searched; those of the response cache are not")
 EMPTY = MetricInfo(name="trident_empty_results_total", help="Queries for which no product was found")
+WEAK = MetricInfo(
+    name="trident_weak_total", help="Queries whose answer is weak: hardly one of these holds what was meant"
+)
 REJECTED = MetricInfo(name="trident_rejected_total", help="Queries rejected because more came than were answered")
 PROCESSES_DIED = MetricInfo(
     name="trident_model_process_deaths",
@@ -72,10 +75,14 @@ SCORE_SUM = MetricInfo(
 )
 WAY = MetricInfo(
     name="trident_search_way_total",
-    help="Searches by the way that answered: all, gathered (what passes the filter), graph, browse",
+    help="Searches by the way that answered: all, gathered (what passes the filter), graph, browse, lexical",
     label="way",
     values=WAYS,
 )
+RERANKED = MetricInfo(name="trident_reranked_total", help="Searches whose candidates the second stage put in order")
+RERANK_CUT = MetricInfo(name="trident_rerank_cut_total", help="Of these, the searches whose budget ended before that")
+RERANK_PAIRS = MetricInfo(name="trident_rerank_pairs_total", help="Pairs that the second stage scored")
+RERANK_SECONDS = MetricInfo(name="trident_rerank_seconds_total", help="Seconds that it took for them")
 CANARY_RECALL = MetricInfo(
     name="trident_canary_recall",
     help="Recall at 10 of the last queries that were searched exactly too",
@@ -90,8 +97,9 @@ CANARY_DROPPED = MetricInfo(
 LOG_LINES = MetricInfo(name="trident_query_log_lines_total", help="Queries written to the query log")
 LOG_DROPPED = MetricInfo(name="trident_query_log_dropped_total", help="Queries that could not be written to it")
 
-RETRIEVER_METRICS = (SEARCHES, EMPTY, SCORE_BUCKET, SCORE_SUM, WAY)
+RETRIEVER_METRICS = (SEARCHES, EMPTY, WEAK, SCORE_BUCKET, SCORE_SUM, WAY)
 PIPELINE_METRICS = (REJECTED,)  # of the model that keeps its own queue
+RERANK_METRICS = (RERANKED, RERANK_CUT, RERANK_PAIRS, RERANK_SECONDS)  # of a generation with a second stage
 CANARY_METRICS = (CANARY_QUERIES, CANARY_WANTED, CANARY_FOUND, CANARY_DROPPED)
 QUERY_LOG_METRICS = (LOG_LINES, LOG_DROPPED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 from trident.generation.generation import Identity
 from trident.generation.golden import GOLDEN_REQUEST
 from trident.generation.state import ServingFolder
+from trident.ranking.reranking import Counts
 from trident.search.live_retriever import LiveRetriever
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Hits, Retriever
+from trident.search.second_stage import SecondStage
 from trident.watch.canary import RecallCanary
 from trident.watch.catalogue_metrics import GONE_SHARE, SEQUENCE
 from trident.watch.options import WatchOptions
@@ -26,10 +29,16 @@ from trident.watch.serving_metrics import (
     EMPTY,
     QUERY_LOG_METRICS,
     REJECTED,
+    RERANK_CUT,
+    RERANK_METRICS,
+    RERANK_PAIRS,
+    RERANK_SECONDS,
+    RERANKED,
     RETRIEVER_METRICS,
     SCORE_SUM,
     SEARCHES,
     WAY,
+    WEAK,
     MetricInfo,
     ServingMetrics,
 )
@@ -43,22 +52,31 @@ class SearchWatch:
         families: Triton's ``pb_utils.MetricFamily``.
         model_folder: The model's folder in the repository; ``state.json`` stands beside the repository.
         more: Other counters of the model.
+        second: Whose work is counted; None: there is none.
     """
 
     def __init__(
-        self, retriever: Retriever, families: Any, model_folder: Path, *, more: Sequence[MetricInfo] = ()
+        self,
+        retriever: Retriever,
+        families: Any,
+        model_folder: Path,
+        *,
+        more: Sequence[MetricInfo] = (),
+        second: SecondStage | None = None,
     ) -> None:
         """Read the variables and start counting."""
         share = WatchOptions.from_environment().canary_share
-        counters = (*RETRIEVER_METRICS, *more, *(CANARY_METRICS if share else ()))
+        reranking = () if second is None else RERANK_METRICS
+        counters = (*RETRIEVER_METRICS, *more, *reranking, *(CANARY_METRICS if share else ()))
+        self._second, self._reranked = second, Counts()
         state = ServingFolder(model_folder.parents[1])
         self._retriever = retriever
-        # Products found (L,), best score (L,), and the way of each.
-        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32], tuple[str, ...]]] = deque()
+        # Products found (L,), best score (L,), the way of each, and how many answers are weak.
+        self._uncounted: deque[tuple[NDArray[np.int32], NDArray[np.float32], tuple[str, ...], int]] = deque()
         self._is_made = False  # whether there are metrics yet to show something with
         self._metrics = ServingMetrics(families, retriever.identity, counters, state=state, collect=self._count)
         self._is_made = True
-        self._canary = RecallCanary(retriever.products, self._metrics, share) if share else None
+        self._canary = RecallCanary(retriever.products, self._metrics, share) if share and retriever.is_local else None
 
     def answered(
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], hits: Hits, live: Sequence[bool]
@@ -69,12 +87,13 @@ class SearchWatch:
         """
         if not any(live):
             return
-        counts, scores = hits.counts[:, 0], hits.scores[:, 0]  # (B,)
+        counts, scores = hits.counts[:, 0], hits.scores.max(axis=1)  # (B,); by words the nearest may not be the first
         if all(live):
-            self._uncounted.append((counts, scores, hits.ways))
+            self._uncounted.append((counts, scores, hits.ways, len(hits.weak)))
         else:
             rows = np.flatnonzero(live)  # (L,)
-            self._uncounted.append((counts[rows], scores[rows], tuple(hits.ways[row] for row in rows.tolist())))
+            ways = tuple(hits.ways[row] for row in rows.tolist())
+            self._uncounted.append((counts[rows], scores[rows], ways, len(hits.weak.intersection(rows.tolist()))))
             embeddings, knobs = embeddings[rows], [knobs[row] for row in rows.tolist()]
         if self._canary is not None:
             self._canary.answered(embeddings, knobs)
@@ -85,12 +104,13 @@ class SearchWatch:
             snapshot = self._retriever.follower.snapshot
             self._metrics.show(SEQUENCE, float(snapshot.number))
             self._metrics.show(GONE_SHARE, snapshot.gone_count / max(snapshot.base_count, 1))
+        self._count_second_stage()
         taken = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         if not taken:
             return
-        for way, amount in Counter(way for _, _, ways in taken for way in ways).items():
+        for way, amount in Counter(way for _, _, ways, _ in taken for way in ways).items():
             self._metrics.add({WAY: amount}, label=way)
-        has_score = np.array([way != "browse" for _, _, ways in taken for way in ways], dtype=bool)  # (L,)
+        has_score = np.array([way != "browse" for _, _, ways, _ in taken for way in ways], dtype=bool)  # (L,)
         counts, scores = (np.concatenate([part[place] for part in taken]) for place in (0, 1))  # (L,) each
         found = counts > 0  # (L,)
         best = scores[found & has_score].astype(np.float64)  # (F,)
@@ -99,7 +119,22 @@ class SearchWatch:
             {
                 SCORE_SUM: float(np.maximum(best, 0.0).sum()),  # a counter only grows
                 EMPTY: int((~found).sum()),
+                WEAK: sum(weak for *_, weak in taken),
                 SEARCHES: len(found),  # last: who sees it sees the others
+            }
+        )
+
+    def _count_second_stage(self) -> None:
+        if self._second is None or not self._is_made:
+            return
+        now, before = replace(self._second.reranker.counts), self._reranked
+        self._reranked = now
+        self._metrics.add(
+            {
+                RERANKED: now.searches - before.searches,
+                RERANK_CUT: now.cut - before.cut,
+                RERANK_PAIRS: now.pairs - before.pairs,
+                RERANK_SECONDS: now.seconds - before.seconds,
             }
         )
 

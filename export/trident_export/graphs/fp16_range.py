@@ -15,16 +15,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from trident.encoder.encoder import INPUTS
 from trident.encoder.onnx_session import CPU
-from trident.encoder.tokenization import TokenBatch
 from trident.errors import ExportError
+from trident_export.graphs.feeds import Batch, feeds_of
 
 LARGEST = float(np.finfo(np.float16).max)  # 65,504
 MASKED = -1e30  # below: what attention adds where nothing is; it is cut off at the conversion, as it may be
 
 
-def check_range(source: Path, half: Path, batches: Iterable[TokenBatch]) -> None:
+def check_range(source: Path, half: Path, batches: Iterable[Batch]) -> None:
     """Hold every value that the float16 graph keeps in float16 against the largest that there is.
 
     Args:
@@ -39,7 +38,7 @@ def check_range(source: Path, half: Path, batches: Iterable[TokenBatch]) -> None
     session = _session(source, names)
     largest: NDArray[np.float64] = np.zeros(len(names))
     for batch in batches:
-        found = session.run(None, dict(zip(INPUTS, (batch.input_ids, batch.attention_mask), strict=True)))
+        found = session.run(None, feeds_of(batch))
         largest = np.maximum(largest, np.nan_to_num(np.array(found, dtype=np.float64), nan=np.inf))
     worst = int(largest.argmax())
     if largest[worst] > LARGEST:

@@ -9,6 +9,7 @@ from pathlib import Path
 from trident.encoder.graph_files import data_file
 from trident.encoder.tokenization import TextTokenizer, TokenBatch
 from trident.errors import ExportError, first_line
+from trident_export.graphs.feeds import Batch
 from trident_export.graphs.fp16 import convert_fp16
 from trident_export.graphs.fp16_range import check_range
 from trident_export.graphs.int8 import quantize_int8
@@ -20,9 +21,9 @@ def make_graph(
     name: str,
     source: Path,
     output: Path,
-    calibration: Sequence[TokenBatch],
+    calibration: Sequence[Batch],
     *,
-    probes: Iterable[TokenBatch] = (),
+    probes: Iterable[Batch] = (),
     threads: int = 1,
 ) -> Path:
     """Write the graph of a lower precision beside the float32 one, and return its file.

@@ -27,15 +27,14 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from trident.encoder.tokenization import TokenBatch
-from trident.search.tensors import ATTENTION_MASK, INPUT_IDS
+from trident_export.graphs.feeds import Batch, feeds_of
 from trident_export.graphs.fuse import fuse_gelu
 
 SMOOTHING = 0.65  # share of a large column's size that moves from activations to weights; 0.5 to 0.8 were measured
 SMALLEST = 1e-6  # below this a row or column counts as zeros
 
 
-def quantize_int8(source: Path, output: Path, calibration: Sequence[TokenBatch], *, threads: int = 1) -> None:
+def quantize_int8(source: Path, output: Path, calibration: Sequence[Batch], *, threads: int = 1) -> None:
     """Write the 8-bit graph of a float32 encoder; names, shapes and metadata stay.
 
     Args:
@@ -72,15 +71,11 @@ def quantize_int8(source: Path, output: Path, calibration: Sequence[TokenBatch],
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, batches: Iterable[TokenBatch]) -> None:
-        self._feeds = iter([_feeds(batch) for batch in batches])
+    def __init__(self, batches: Iterable[Batch]) -> None:
+        self._feeds = iter([feeds_of(batch) for batch in batches])
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._feeds, None)
-
-
-def _feeds(batch: TokenBatch) -> dict[str, Any]:
-    return {INPUT_IDS: batch.input_ids, ATTENTION_MASK: batch.attention_mask}
 
 
 def _layers(model: onnx.ModelProto) -> list[NodeProto]:
@@ -89,9 +84,7 @@ def _layers(model: onnx.ModelProto) -> list[NodeProto]:
     return [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
 
 
-def _largest_inputs(
-    model: onnx.ModelProto, batches: Sequence[TokenBatch], threads: int
-) -> dict[str, NDArray[np.float32]]:
+def _largest_inputs(model: onnx.ModelProto, batches: Sequence[Batch], threads: int) -> dict[str, NDArray[np.float32]]:
     """Return, for each layer's input, the largest absolute value (K,) of each column over all tokens."""
     names = sorted({node.input[0] for node in _layers(model)})
     probe = onnx.ModelProto()
@@ -103,7 +96,7 @@ def _largest_inputs(
     largest: dict[str, NDArray[np.float32]] = {}
     for batch in batches:
         tokens = batch.attention_mask.astype(bool)  # (B, L)
-        for name, values in zip(names, session.run(names, _feeds(batch)), strict=True):  # (B, L, K)
+        for name, values in zip(names, session.run(names, feeds_of(batch)), strict=True):  # (B, L, K)
             found = np.abs(values[tokens]).max(axis=0)
             largest[name] = np.maximum(largest[name], found) if name in largest else found
     return largest

@@ -7,6 +7,7 @@ import io
 import logging
 import tempfile
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ class EncoderGraph(torch.nn.Module):
         return embedding
 
 
+@dataclass(frozen=True)
+class Signature:
+    """What a traced module takes and gives: ``inputs`` (B, L) int64 each, one ``output`` (B, …).
+
+    ``vocabulary`` and ``positions`` are those of its backbone.
+    """
+
+    inputs: tuple[str, ...]
+    output: str
+    vocabulary: int
+    positions: int
+
+
 def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) -> onnx.ModelProto:
     """Write the graph with dynamic batch and length, and return it.
 
@@ -59,39 +73,47 @@ def export_onnx(graph: EncoderGraph, output: Path, *, encoder_fingerprint: str) 
     Raises:
         ExportError: If the exporter fails or the ONNX checker refuses the graph.
     """
-    input_ids = torch.randint(0, graph.backbone.config.vocab_size, (2, 7))  # (B, L)
-    attention_mask = torch.ones_like(input_ids)
-    axes = {0: torch.export.Dim("batch", min=1, max=4096), 1: torch.export.Dim("length", min=1, max=_positions(graph))}
+    backbone = graph.backbone
+    signature = Signature(
+        (INPUT_IDS, ATTENTION_MASK), EMBEDDING, backbone.config.vocab_size, usable_positions(backbone) or 512
+    )
+    return export_module(graph, output, signature, fingerprint=encoder_fingerprint)
+
+
+def export_module(
+    module: torch.nn.Module, output: Path, signature: Signature, *, fingerprint: str, what: str = "encoder"
+) -> onnx.ModelProto:
+    """Write a module as a graph with dynamic batch and length, and return it; as ``export_onnx``."""
+    ids = torch.randint(0, signature.vocabulary, (2, 7))  # (B, L)
+    others = [torch.ones_like(ids)] + [torch.zeros_like(ids)] * (len(signature.inputs) - 2)
+    longest = signature.positions
+    axes = {0: torch.export.Dim("batch", min=1, max=4096), 1: torch.export.Dim("length", min=1, max=longest)}
     try:
         with _quiet():
             program: Any = torch.onnx.export(
-                graph,
-                (input_ids, attention_mask),
-                input_names=[INPUT_IDS, ATTENTION_MASK],
+                module,
+                (ids, *others),
+                input_names=list(signature.inputs),
                 output_names=["graph_output"],
-                dynamic_shapes={INPUT_IDS: axes, ATTENTION_MASK: axes},
+                dynamic_shapes=dict.fromkeys(signature.inputs, axes),
                 opset_version=OPSET,
                 dynamo=True,
                 optimize=True,
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ExportError(f"PyTorch could not export the encoder to ONNX: {str(error).splitlines()[0]}") from error
-    large = sum(weight.numel() * weight.element_size() for weight in graph.parameters()) > graph_file.LARGEST_BYTES
+        raise ExportError(f"PyTorch could not export the {what} to ONNX: {str(error).splitlines()[0]}") from error
+    large = sum(weight.numel() * weight.element_size() for weight in module.parameters()) > graph_file.LARGEST_BYTES
     with tempfile.TemporaryDirectory(dir=output.parent) as name:
         folder = Path(name)
         program.save(str(folder / ONNX_FILE), external_data=large)
         model = graph_file.read_graph(folder / ONNX_FILE, weights=not large)
-        _rename(model, {EMBEDDING: f"internal_{EMBEDDING}", "graph_output": EMBEDDING})
+        _rename(model, {signature.output: f"internal_{signature.output}", "graph_output": signature.output})
         _strip(model)
         fuse_projections(model, weights_in=folder)
-        onnx.helper.set_model_props(model, {FINGERPRINT_KEY: encoder_fingerprint})
+        onnx.helper.set_model_props(model, {FINGERPRINT_KEY: fingerprint})
         graph_file.write_graph(model, output, weights_in=folder if large else None)
     return model
-
-
-def _positions(graph: EncoderGraph) -> int:
-    return usable_positions(graph.backbone) or 512
 
 
 def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:

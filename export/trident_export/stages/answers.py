@@ -2,69 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from trident.encoder.served_encoder import ServedEncoder
-from trident.encoder.tokenization import TextTokenizer
-from trident.errors import DataError, ExportError
+from trident.encoder.base_model import file_sha256
 from trident.generation.generation import GOLDEN_FILE, TEST_PAIRS_FILE
 from trident.generation.golden import save_golden
-from trident.index.index import VectorIndex
 from trident.quality.measuring import measure_quality
-from trident.search.requests import check_size
+from trident.ranking.calibration import Calibration
+from trident.ranking.reranking import Reranker
+from trident.ranking.trees import TREES_FILE, Trees
+from trident.search.searcher import Searcher
+from trident.search.second_stage import SecondStage
 from trident_export.job import ExportJob
-from trident_export.judge.golden import golden_answers
+from trident_export.stages.reranker import ExportedReranker
 
 GOLDEN_QUERIES = 50
 
 
-def served_queries(queries: Sequence[str], path: Path) -> list[str]:
-    """Return the queries that a server takes, each once: what is exported with the others could not be served.
+def answer_golden(job: ExportJob, searcher: Searcher, second: ExportedReranker | None = None) -> None:
+    """Write the golden queries with the answers that this generation gives.
 
     Args:
-        queries: Of the held-out pairs.
-        path: Where they are from, for errors.
-
-    Raises:
-        ExportError: If there is none; the message says what is wrong with the first.
+        job: The export.
+        searcher: The first stage, as it will be served.
+        second: The second; None: there is none.
     """
-    distinct = dict.fromkeys(queries)
-    faults = {query: fault for query in distinct if (fault := _fault(query)) is not None}
-    if len(faults) == len(distinct):
-        raise ExportError(
-            f"held-out queries must be ones that a server takes, to be golden, got none of {len(distinct)}: "
-            f"{next(iter(faults.values()), 'there are none')} ({path}): train with shorter test queries"
-        )
-    return [query for query in distinct if query not in faults]
-
-
-def _fault(query: str) -> str | None:
-    try:
-        check_size(query)
-    except DataError as error:
-        return str(error)
-    return None
-
-
-def answer_golden(job: ExportJob, served: ServedEncoder, tokenizer: TextTokenizer, index: VectorIndex) -> None:
-    """Write the golden queries with the answers that this generation gives."""
     with job.stages.stage("golden") as notes:
-        answers = golden_answers(job.queries[:GOLDEN_QUERIES], served, tokenizer, index, job.catalogue)
+        queries = job.queries[:GOLDEN_QUERIES]
+        served = searcher if second is None else replace(searcher, second_stage=_second_stage(job, second))
+        answers = served.golden(queries)
         save_golden(answers, job.folder / GOLDEN_FILE)
         left_out = len(set(job.pairs.queries)) - len(job.queries)
         more = f", {left_out} of the held-out ones are longer than a server takes" if left_out else ""
-        notes.path, notes.proof = job.folder / GOLDEN_FILE, f"{len(answers)} queries answered{more}"
+        notes.path, notes.proof = job.folder / GOLDEN_FILE, f"{len(queries)} queries answered{more}"
 
 
-def judge_quality(
-    job: ExportJob, served: ServedEncoder, tokenizer: TextTokenizer, index: VectorIndex
-) -> dict[str, Any]:
+def judge_quality(job: ExportJob, searcher: Searcher) -> dict[str, Any]:
     """Return the figures on the held-out pairs, which the generation keeps; see ``measure_quality``."""
     with job.stages.stage("quality") as notes:
         job.pairs.save(job.folder / TEST_PAIRS_FILE)
-        quality = measure_quality(job.pairs, served, tokenizer, index, job.catalogue)
+        quality = measure_quality(job.pairs, searcher)
         notes.path, notes.proof = job.folder / TEST_PAIRS_FILE, _line(quality)
     return quality
 
@@ -75,3 +53,10 @@ def _line(quality: dict[str, Any]) -> str:
     if "catalogue" in quality:
         line += f"; whole catalogue NDCG@10 {quality['catalogue']['ndcg_at_10']:.4f}"
     return line
+
+
+def _second_stage(job: ExportJob, second: ExportedReranker) -> SecondStage:
+    """Return the second stage in its defaults; no budget cuts golden answers."""
+    path = job.parts / TREES_FILE
+    trees = Trees.load(job.parts, sha256=file_sha256(path)) if path.is_file() else None
+    return SecondStage(Reranker(second.scorer, second.tokenizer), Calibration(), second.rerank, trees=trees)

@@ -22,8 +22,8 @@ from trident.generation.staging import held_alone
 from trident.index.exact_search import Neighbours, exact_search, recall
 from trident.index.index import VectorIndex
 from trident.index.ways import Cuts
-from trident_export.catalogue.embed_run import take_over
 from trident_export.catalogue.embedding import EmbeddingStore, embed_catalogue
+from trident_export.catalogue.taken import take_over
 from trident_export.job import EmbeddingProgress, ExportJob
 from trident_export.judge.index_settings import (
     DEPTHS,
@@ -115,9 +115,10 @@ def export_index(
                 encoder_fingerprint=encoder.fingerprint,
                 threads=config.threads,
                 progress=progress,
+                links=config.store is None,
             )
         most = EXACT_UP_TO if config.exact_up_to is None else config.exact_up_to
-        if not index.has_graph and index.unique_count > most:
+        if not index.has_graph and index.unique_count > most and config.store is None:
             raise ExportError(
                 f"a catalogue of more than {most:,} different vectors needs a graph, and the graph the kernels, got "
                 f"{index.unique_count:,}: pip install ./kernels"

@@ -15,18 +15,17 @@ from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError
-from trident_export.graphs.graph_file import read_graph
 from trident_export.graphs.graphs import calibration_batches, make_graph
-from trident_export.graphs.kept import graph_key, keep_graph, take_graph
+from trident_export.graphs.kept import graph_key, kept_or_made
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
 from trident_export.job import ExportJob
-from trident_export.judge.parity import ProbeTexts, prove_parity, torch_embeddings
+from trident_export.judge.parity import Expected, ProbeTexts, prove_parity, torch_embeddings
 from trident_export.judge.precisions import PrecisionProof, Reference, judge_precision, measure_speed
 from trident_export.merge.merge import load_backbone, merge
 from trident_export.stages.kernels import export_codes, prove_kernels
 from trident_export.stages.unpadded import export_unpadded
 
-PARITY_TEXTS = 128  # of each side
+PARITY_TEXTS = 64  # of each side, beside the probes
 RECALL_QUERIES = 1000  # held-out ones that precisions and the index are asked
 
 
@@ -62,23 +61,20 @@ def export_encoder(job: ExportJob) -> Encoder:
     fingerprints = part_fingerprints(merged, tokenizer)
     fingerprint = encoder_fingerprint(fingerprints)
     with stages.stage("onnx") as notes:
-        graph, key = EncoderGraph(load_backbone(merged), contract).eval(), graph_key(fingerprint)
-        kept = job.config.reuse_graph and take_graph(key, parts / ONNX_FILE)
-        if kept:
-            model = read_graph(parts / ONNX_FILE)
-        else:
-            model = export_onnx(graph, parts / ONNX_FILE, encoder_fingerprint=fingerprint)
-            keep_graph(key, parts / ONNX_FILE)
-        notes.path = parts / ONNX_FILE
+        graph = EncoderGraph(load_backbone(merged), contract).eval()
+        output = notes.path = parts / ONNX_FILE
+        make = partial(export_onnx, graph, output, encoder_fingerprint=fingerprint)
+        model, kept = kept_or_made(graph_key(fingerprint), output, make, reuse=job.config.reuse_graph)
         how = "as an earlier export made it" if kept else "checked"
         notes.proof = f"{how}, {len(model.graph.node)} nodes, opset {model.opset_import[0].version}"
     with stages.stage("parity") as notes:
         encoder = load_graph(parts / ONNX_FILE, fingerprint, job.config.threads)
         probes = ProbeTexts(tokenizer, job.queries, job.catalogue.titles).first(PARITY_TEXTS)
-        parity = prove_parity(encoder, partial(torch_embeddings, graph), probes)
+        expected = Expected(partial(torch_embeddings, graph), "PyTorch")
+        parity = prove_parity(encoder, expected, probes)
         notes.proof = f"cosine to PyTorch >= {parity.smallest_cosine:.7f} over {parity.texts} texts"
-    encoder = export_unpadded(stages, "fp32", encoder, parts / UNPADDED_FILES["fp32"], probes)
-    prove_kernels(job, encoder, probes)
+    encoder = export_unpadded(stages, "fp32", encoder, parts / UNPADDED_FILES["fp32"], probes, expected)
+    prove_kernels(job, encoder, probes, expected)
     return Encoder(merged, fingerprint, fingerprints, encoder, tokenizer)
 
 
@@ -94,6 +90,8 @@ def export_precisions(job: ExportJob, encoder: Encoder, vectors: NDArray[np.floa
         ExportError: If a precision that is served or built from fails.
     """
     pairs, titles, parts, config = job.pairs, job.catalogue.titles, job.parts, job.config
+    if not config.precision.made:
+        return []  # float32 need not be asked what it finds
     reference = Reference(encoder.graph, encoder.tokenizer, pairs, job.queries[:RECALL_QUERIES], vectors)
     calibration = calibration_batches(encoder.tokenizer, titles)
     proofs = []
@@ -127,7 +125,8 @@ def export_precisions(job: ExportJob, encoder: Encoder, vectors: NDArray[np.floa
         if proof.shipped and name in UNPADDED_FILES:
             padded = load_graph(path, encoder.fingerprint, config.threads)
             probes = ProbeTexts(encoder.tokenizer, pairs.queries, titles)
-            unpadded = export_unpadded(job.stages, name, padded, parts / UNPADDED_FILES[name], probes)
+            expected = Expected(padded.embed, "the padded graph")
+            unpadded = export_unpadded(job.stages, name, padded, parts / UNPADDED_FILES[name], probes, expected)
             export_codes(job, path, unpadded, reference)
     return proofs
 

@@ -10,19 +10,20 @@ from trident.encoder.kernel_encoder import KernelEncoder, kernels_fault
 from trident.encoder.served_encoder import ServedEncoder
 from trident_export.graphs.int8_codes import write_codes
 from trident_export.job import ExportJob
-from trident_export.judge.parity import ProbeTexts, prove_parity
+from trident_export.judge.parity import Expected, ProbeTexts, prove_parity
 from trident_export.judge.precisions import Reference, judge_precision, measure_speed
 
 TEXTS = 64  # of each side
 
 
-def prove_kernels(job: ExportJob, graph: OnnxEncoder, probes: ProbeTexts) -> None:
-    """Hold the kernels of each instruction set that this processor has against the graph; nothing is written.
+def prove_kernels(job: ExportJob, graph: OnnxEncoder, probes: ProbeTexts, expected: Expected) -> None:
+    """Hold the kernels of each instruction set that this processor has against PyTorch; nothing is written.
 
     Args:
         job: The export, with a merged model.
         graph: The same encoder in float32.
         probes: Texts to compare with.
+        expected: What PyTorch embeds them as.
 
     Raises:
         ExportError: If they embed a text otherwise.
@@ -42,12 +43,11 @@ def prove_kernels(job: ExportJob, graph: OnnxEncoder, probes: ProbeTexts) -> Non
         cosines = []
         for kernels in encoders:
             parity = prove_parity(
-                *(kernels, graph.embed, probes.first(TEXTS)),
+                *(kernels, expected, probes.first(TEXTS)),
                 what=f"what the kernels of {kernels.instructions} compute",
-                reference="the graph",
             )
             cosines.append(f"{parity.smallest_cosine:.7f} ({kernels.instructions})")
-        notes.proof = f"cosine to the graph >= {', '.join(cosines)}"
+        notes.proof = f"cosine to {expected.name} >= {', '.join(cosines)}"
         notes.speed = _speed(graph, encoders[0])
 
 

@@ -40,7 +40,6 @@ export async function search(path, form, signal) {
 }
 
 export async function suggestions(text, signal) {
-  const { said } = await ask(`suggest?q=${encodeURIComponent(text)}`, { signal });
-  const found = Array.isArray(said) ? said : (said.suggestions ?? []);
-  return found.map((each) => (typeof each === "string" ? each : (each.text ?? each.query ?? ""))).filter(Boolean);
+  const { said } = await ask(`suggest?prefix=${encodeURIComponent(text)}`, { signal });
+  return said.suggestions.map((each) => each.text);
 }

@@ -21,7 +21,7 @@ export class Facets {
   }
 
   wanted() {
-    return this.names.length ? Object.fromEntries(this.names.map((name) => [name, VALUES])) : undefined;
+    return this.names.length ? this.names : undefined;
   }
 
   // The filter of all boxes that are ticked: of one attribute any, of several all.
@@ -57,7 +57,7 @@ export class Facets {
   }
 
   fieldset(name, counts) {
-    const rows = (counts.values ?? []).map(({ value, count }) => [String(value), value, count]);
+    const rows = (counts.values ?? []).slice(0, VALUES).map(({ value, count }) => [String(value), value, count]);
     for (const { count, ...range } of counts.ranges ?? []) if (count) rows.push([rangeWords(range), range, count]);
     const ticked = this.chosen.get(name) ?? new Map();
     for (const [words, condition] of ticked) if (!rows.some(([other]) => other === words)) rows.push([words, condition, 0]);

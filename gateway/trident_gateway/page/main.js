@@ -6,16 +6,17 @@ import { element, gone, movements, show } from "./hits.js";
 
 const DEBOUNCE_MS = 150;
 const at = (id) => document.getElementById(id);
-const state = { attributes: [], suggests: false, like: null, spelling: true, running: null, number: 0, asked: "" };
+const state = { attributes: [], other: [], suggests: false, like: null, spelling: true, running: null, number: 0, asked: "" };
 let timer = 0;
 
 const facets = new Facets(at("facets"), at("chosen"), () => searchNow());
 
-function form() {
+// What is asked of a server that has these attributes.
+function form(attributes, counts) {
   const options = {};
   const filter = facets.filter();
-  if (state.attributes.length) options.fields = state.attributes.map((each) => each.name);
-  if (facets.wanted()) options.facets = facets.wanted();
+  if (attributes.length) options.fields = attributes.map((each) => each.name);
+  if (counts) options.facets = counts;
   if (filter) options.filter = filter;
   if (state.like) options.like = state.like.product_id;
   if (!state.spelling) options.spelling = false;
@@ -33,7 +34,7 @@ function searchSoon() {
 async function searchNow() {
   clearTimeout(timer);
   state.running?.abort();
-  const asked = form();
+  const asked = form(state.attributes, facets.wanted());
   const number = ++state.number;
   history.replaceState(null, "", asked.query ? `#q=${encodeURIComponent(asked.query)}` : location.pathname);
   if (!asked.query && !state.like && !facets.filter()) {
@@ -45,9 +46,11 @@ async function searchNow() {
   at("status").textContent = "Searching …";
   if (state.suggests) suggest(asked.query, number);
   try {
-    const paths = compares ? ["search", "other/search"] : ["search"];
-    const [own, other] = await Promise.all(paths.map((path) => api.search(path, asked, state.running.signal)));
-    if (number === state.number) present(asked, own, other);
+    const signal = state.running.signal;
+    const beside = compares ? api.search("other/search", form(state.other), signal).catch((error) => error) : undefined;
+    const own = await api.search("search", asked, signal);
+    const other = await beside;
+    if (number === state.number) present(own, other);
   } catch (error) {
     if (number !== state.number || error.name === "AbortError") return;
     if (error instanceof api.KeyNeeded) at("ask-key").showModal();
@@ -77,14 +80,16 @@ function clear(words) {
 
 const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
-function present(asked, own, other) {
+function present(own, beside) {
+  const failure = beside instanceof Error ? beside.message : "";
+  const other = failure ? undefined : beside;
   const like = state.like ? ` like “${state.like.title}”` : "";
   const total = own.details.total === undefined ? "" : ` of ${own.details.total}`;
   const both = other ? `; ${own.hits.filter((hit) => other.hits.some((each) => each.product_id === hit.product_id)).length} in both` : "";
   at("status").classList.remove("down");
   at("status").textContent = own.hits.length ? `${count(own.hits.length, "product")}${total}${like}${both}.` : "No products found.";
   at("timing").textContent = [["", own], ["the other: ", other]].filter(([, each]) => each).map(([name, each]) => name + timing(each)).join("; ");
-  at("notes").replaceChildren(...notes(own.details));
+  at("notes").replaceChildren(...notes(own.details), ...(failure ? [element("p", { className: "note" }, `The other server: ${failure}`)] : []));
   at("columns").classList.toggle("two", Boolean(other));
   at("other").hidden = !other;
   at("own-title").classList.toggle("quiet", !other);
@@ -140,13 +145,14 @@ async function start() {
   try {
     const told = await api.about();
     state.attributes = told.attributes;
+    state.other = told.other ?? [];
     state.suggests = told.suggests;
     facets.set(told.attributes);
     const filtered = facets.names.length > 0;
     at("filters").hidden = !filtered;
     at("filters-details").open = matchMedia("(min-width: 60rem)").matches;
     at("body").classList.toggle("filtered", filtered);
-    at("compare-choice").hidden = !told.compares;
+    at("compare-choice").hidden = !told.other;
   } catch (error) {
     if (error instanceof api.KeyNeeded) at("ask-key").showModal();
     clear(error.message);

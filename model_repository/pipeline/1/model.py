@@ -35,8 +35,8 @@ class TritonPythonModel:
         self.admission = Admission.of_model(args, max_wait_ms=int(parameters["max_wait_ms"]))
         self.query_watch = QueryWatch(self.identity, pb_utils.MetricFamily)
         self.failure_watch = FailureWatch(self.identity, pb_utils)
-        retriever = self.instance.searcher.retriever
-        self.search_watch = SearchWatch(retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS)
+        retriever, second = self.instance.searcher.retriever, self.instance.searcher.second_stage
+        self.search_watch = SearchWatch(retriever, pb_utils.MetricFamily, model, more=PIPELINE_METRICS, second=second)
 
     def finalize(self):
         for each in (self.instance, self.query_watch, self.failure_watch, self.search_watch):
@@ -70,6 +70,8 @@ class TritonPythonModel:
             knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), attributes)
             texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)
             knobs = with_texts(knobs, texts)
+            self.instance.searcher.check(knobs)
+            knobs = self.instance.rules.applied(knobs, texts) if is_live else knobs
         except TridentError as error:
             return self.failure_watch.refusal(error, is_live=is_live)
         searches = not FOUND.isdisjoint(request.requested_output_names())

@@ -9,8 +9,8 @@ from trident.errors import TridentError
 from trident.generation.golden import GOLDEN_REQUEST
 from trident.search.adapters import knob_tensors, tensor
 from trident.search.model_parameters import start_model
+from trident.search.opened import open_retriever
 from trident.search.requests import read_knobs
-from trident.search.retriever import Retriever
 from trident.search.tensors import EMBEDDING, GENERATION
 from trident.watch.failures import FailureWatch
 from trident.watch.watching import QueryWatch, SearchWatch
@@ -23,7 +23,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         parameters = start_model(args)
         self.threads = int(parameters["threads"])
-        self.retriever = Retriever.load(folder, flat_threads=self.threads)
+        self.retriever = open_retriever(folder, flat_threads=self.threads)
         self.watch = SearchWatch(self.retriever, pb_utils.MetricFamily, folder.parent)
         self.query_watch = QueryWatch(self.retriever.identity, pb_utils.MetricFamily)
         self.failure_watch = FailureWatch(self.retriever.identity, pb_utils)
@@ -48,7 +48,8 @@ class TritonPythonModel:
             live += [is_live] * len(wanted)
         if not knobs:
             return answers
-        hits = self.retriever.retrieve(joined := np.concatenate(embeddings), knobs, threads=self.threads)
+        joined, of_base = np.concatenate(embeddings), [not each for each in live]
+        hits = self.retriever.retrieve(joined, knobs, threads=self.threads, of_base=of_base)
         self.watch.answered(joined, knobs, hits, live)
         return [
             self.response(request, hits.rows(*place)) if isinstance(place, tuple) else place

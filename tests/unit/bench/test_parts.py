@@ -49,6 +49,8 @@ def test_queries_are_the_same_each_time(tiny_data):
 
 
 def test_inputs_are_what_perf_analyzer_reads(tmp_path):
+    asked = json.loads(write_tensor_input(["a"], tmp_path / "o.json", options='{"rerank": 20}').read_text("utf-8"))
+    assert asked["data"] == [{"query": ["a"], "options": ['{"rerank": 20}']}]
     tensors = json.loads(write_tensor_input(["a", "ü"], tmp_path / "t.json").read_text("utf-8"))
     assert tensors == {"data": [{"query": ["a"]}, {"query": ["ü"]}]}
     rest = write_rest_input(["a"], tmp_path / "r.json", field="input", fixed={"model": "m"})
@@ -165,6 +167,7 @@ def test_the_yardstick_counts_every_query(tiny_generations):
         ({"batches": ()}, "batches must be >= 1, at least one of them"),
         ({"batches": (0,)}, "batches must be >= 1, at least one of them"),
         ({"protocols": ("grpc", "rest")}, "--protocol must be one of grpc, http, got 'rest'"),
+        ({"modes": ("hybrid", "sparse")}, "--mode must be one of hybrid, dense, lexical, got 'sparse'"),
         ({"clients": ()}, "there must be --clients or --rates to measure"),
     ],
 )

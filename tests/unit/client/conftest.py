@@ -61,6 +61,8 @@ class SmallTriton:
         return {
             "product_id": column,
             "title": column,
+            "suggestion": column,
+            "source": np.array([[b"title"]] * rows, dtype=np.object_),
             "score": np.full((rows, 1), 0.5, dtype=np.float32),
             "count": np.full((rows, 1), self.count, dtype=np.int32),
             "details": np.array([[json.dumps(self.details).encode()]] * rows, dtype=np.object_),

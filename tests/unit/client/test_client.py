@@ -20,6 +20,8 @@ from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 import trident_client
 from trident_client import Hit, InvalidRequestError, SearchClient, SearchResult, UnexpectedAnswerError
+from trident_client.answers import Answer, read_results
+from trident_client.requests import Wanted, search_requests
 
 IMPORT = """
 import sys
@@ -168,6 +170,53 @@ def test_what_is_given_by_name_is_an_option(client: SearchClient, server: Answer
     for query in ("", " "):
         with pytest.raises(InvalidRequestError, match=r"^query must not be empty, got '"):
             client.search(query)
+
+
+def test_a_hit_has_its_probability() -> None:
+    (request,) = search_requests(["sofa"], Wanted(min_probability=0, rerank=0))
+    assert request.inputs["options"].tolist() == [[b'{"min_probability":0,"rerank":0}']]
+    for details, expected in (("{}", None), ('{"probability": [0.75]}', 0.75)):
+        (result,) = read_results(request, one_hit(details))
+        assert [hit.probability for hit in result.hits] == [expected]
+
+
+@pytest.mark.parametrize("chances", ["[]", "[0.5, 0.5]", '["x"]', "{}", "7"])
+def test_probabilities_of_other_products_are_no_answer(chances: str) -> None:
+    (request,) = search_requests(["sofa"], Wanted())
+    with pytest.raises(UnexpectedAnswerError, match=r"^probability of an answer must be one number a product, got "):
+        read_results(request, one_hit(f'{{"probability": {chances}}}'))
+
+
+def one_hit(details: str) -> Answer:
+    values = {"product_id": texts([["p"]]), "title": texts([["t"]]), "details": texts([[details]])}
+    numbers = {"score": np.array([[0.5]], dtype=np.float32), "count": np.array([[1]], dtype=np.int32)}
+    return Answer({**values, **numbers, "generation": texts([["g"]])}, 1)
+
+
+def test_how_a_query_is_ranked_is_asked_for_by_name(client: SearchClient, server: Answers) -> None:
+    client.search("sofa", mode="hybrid", explain=True, spelling=False)
+    client.search_many(["sofa"], mode="lexical")
+    for text, body in zip(
+        (b'{"explain":true,"mode":"hybrid","spelling":false}', b'{"mode":"lexical"}'), server.bodies, strict=True
+    ):
+        assert len(text).to_bytes(4, "little") + text in body
+    client.search("sofa", spelling=True, explain=False)
+    assert b"options" not in server.bodies[2]
+
+
+def test_what_decided_the_order_stands_in_the_hits(client: SearchClient, server: Answers) -> None:
+    server.details = '{"corrected": "sofa", "weak": true}'
+    result = client.search("soffa")
+    assert (result.corrected, result.weak) == ("sofa", True)
+    assert all(hit.explain == {} for hit in result.hits)
+    parts = [{"cosine": 0.5, "bm25": None, "fused": 0.1 * place} for place in range(len(result.hits))]
+    server.details = json.dumps({"explain": parts})
+    result = client.search("sofa", explain=True)
+    assert [hit.explain for hit in result.hits] == parts
+    assert (result.corrected, result.weak) == (None, False)
+    server.details = '{"explain": [{}, 7]}'
+    with pytest.raises(UnexpectedAnswerError, match=r"^explain of an answer must be one object a product, got "):
+        client.search("sofa", explain=True)
 
 
 @pytest.mark.parametrize("attributes", ["[{}]", '["x"]', "{}", "7"])

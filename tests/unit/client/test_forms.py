@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -248,6 +249,34 @@ def test_another_event_loop_has_its_own_connections(triton: Any) -> None:
             assert asyncio.run(client.search(text)).hits[0].title == text
         del client
     gc.collect()  # here, where it may warn: the first loop's connections were never closed
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_event_loops_that_ended_leave_no_connections(triton: Any, protocol: str) -> None:
+    client = AsyncSearchClient(f"{protocol}://127.0.0.1:{triton.ports[protocol]}")
+
+    def files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def ask(loops: int) -> None:
+        for _ in range(loops):
+            asyncio.run(client.search("sofa"))
+        gc.collect()
+
+    async def close() -> None:
+        await client.search("sofa")
+        await client.close()
+        await asyncio.sleep(0.05)  # in which the last connection goes
+
+    ask(2)
+    before, end = files(), time.monotonic() + 20
+    ask(10)
+    while files() > before + 1:  # the server, here in this process, closes its side a little later
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    asyncio.run(close())
+    gc.collect()
 
 
 def test_a_client_made_before_a_fork_works_after_it_or_says_so(triton: Any, form: Any) -> None:

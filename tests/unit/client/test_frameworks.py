@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from trident.attributes.filters import parse_filter
 from trident.attributes.schema import Field, Schema
 from trident_client import Behaviour, InvalidRequestError
 from trident_client.frameworks import haystack, langchain, llama_index
-from trident_client.frameworks.clients import relevance
+from trident_client.frameworks.clients import Clients, relevance
 
 DETAILS = {"attributes": [{"brand": "HP", "price": None}]}
 
@@ -32,18 +32,36 @@ def url(request: pytest.FixtureRequest, triton: Any) -> str:
     return f"{request.param}://127.0.0.1:{triton.ports[request.param]}"
 
 
-def done(found: Any) -> Any:
-    """Return what an answer is, awaited where it has to be."""
-    return asyncio.run(found) if inspect.isawaitable(found) else found
+class Loop:
+    """One event loop for a test; ``close`` says which clients are closed in it at the end."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self.runner = runner
+        self.clients: list[Clients] = []
+
+    def __call__(self, found: Any) -> Any:
+        """Return what an answer is, awaited where it has to be."""
+        return self.runner.run(found) if inspect.iscoroutine(found) else found
+
+    def close(self, *of: Any) -> Any:
+        """Return the first of what has clients, which are closed later."""
+        self.clients += [each.clients for each in of]
+        return of[0]
 
 
-def sent(triton: Any, name: str) -> list[str]:
-    return triton.seen[-1]["tensors"][name]
+@pytest.fixture
+def done() -> Iterator[Loop]:
+    with asyncio.Runner() as runner:
+        loop = Loop(runner)
+        yield loop
+        for clients in loop.clients:
+            runner.run(clients.aclose())
 
 
 @pytest.mark.parametrize("a", ["", "a"])
-def test_langchain_finds_products(triton: Any, url: str, a: str) -> None:
+def test_langchain_finds_products(done: Loop, url: str, a: str) -> None:
     store = langchain.TridentVectorStore(url, fields=["brand", "price"])
+    done.close(store)
     wanted = Document(page_content="sofa", metadata={"brand": "HP"}, id="sofa")
     assert done(getattr(store, f"{a}similarity_search")("sofa", k=3, filter={"brand": "HP"})) == [wanted]
     assert done(getattr(store, f"{a}similarity_search_with_score")("sofa")) == [(wanted, 0.5)]
@@ -59,8 +77,9 @@ def test_langchain_finds_products(triton: Any, url: str, a: str) -> None:
 
 
 @pytest.mark.parametrize("a", ["", "a"])
-def test_langchain_adds_and_deletes(triton: Any, url: str, a: str) -> None:
+def test_langchain_adds_and_deletes(triton: Any, done: Loop, url: str, a: str) -> None:
     store = langchain.TridentVectorStore(url, write_key="a-key")
+    done.close(store)
     texts = ["sofa", "lamp"]
     assert done(getattr(store, f"{a}add_texts")(texts, [{"brand": "HP"}, {}], ids=["1", "2"])) == ["1", "2"]
     assert triton.seen[-1]["headers"]["trident-write-key"] == "a-key"
@@ -69,7 +88,8 @@ def test_langchain_adds_and_deletes(triton: Any, url: str, a: str) -> None:
     assert done(getattr(store, f"{a}delete")(["1", "2"]))
     embeddings = langchain.TridentEmbeddings(url)
     of_texts = getattr(langchain.TridentVectorStore, f"{a}from_texts")
-    assert isinstance(done(of_texts(texts, embeddings, ids=["1", None], url=url)), langchain.TridentVectorStore)
+    other = done(of_texts(texts, embeddings, ids=["1", None], url=url))
+    assert isinstance(done.close(other), langchain.TridentVectorStore)
     for given, message in (
         (lambda: getattr(store, f"{a}delete")(), r"^delete needs ids: a whole catalogue is not deleted"),
         (lambda: getattr(store, f"{a}delete")(["1"], soft=True), r"^nothing else can be told here, got 'soft'$"),
@@ -85,13 +105,14 @@ def test_langchain_adds_and_deletes(triton: Any, url: str, a: str) -> None:
         assert len(triton.seen) == before
 
 
-def test_nothing_found_is_no_document(triton: Any, url: str) -> None:
+def test_nothing_found_is_no_document(triton: Any, done: Loop, url: str) -> None:
     triton.count = 0
     triton.details = {}
     store = langchain.TridentVectorStore(url)
+    done.close(store, store.embeddings)
     assert store.max_marginal_relevance_search("sofa") == []
-    assert asyncio.run(store.amax_marginal_relevance_search("sofa")) == []
-    assert store.embeddings.embed_documents([]) == asyncio.run(store.embeddings.aembed_documents([])) == []
+    assert done(store.amax_marginal_relevance_search("sofa")) == []
+    assert store.embeddings.embed_documents([]) == done(store.embeddings.aembed_documents([])) == []
 
 
 def test_relevance_keeps_the_order_of_cosines() -> None:
@@ -101,39 +122,40 @@ def test_relevance_keeps_the_order_of_cosines() -> None:
     assert (found[0], found[-1]) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("is_async", [False, True])
-def test_embeddings_are_those_of_their_side(triton: Any, url: str, is_async: bool) -> None:
+def test_embeddings_are_those_of_their_side(done: Loop, url: str) -> None:
     chain, index = langchain.TridentEmbeddings(url), llama_index.TridentEmbedding(url=url)
     hay = haystack.TridentTextEmbedder(url)
-    if is_async:
-        assert asyncio.run(hay.run_async("sofa"))["embedding"] == asyncio.run(chain.aembed_query("sofa")) == [4.0, 1.0]
-        assert asyncio.run(index.aget_query_embedding("sofa")) == [4.0, 1.0]
-        texts = asyncio.run(index.aget_text_embedding_batch(["a", "bc"]))
-        assert texts == asyncio.run(chain.aembed_documents(["a", "bc"])) == [[1.0, 1.0], [2.0, 1.0]]
-        assert asyncio.run(index.aget_text_embedding("a")) == [1.0, 1.0]
-    else:
-        assert hay.run("sofa")["embedding"] == chain.embed_query("sofa") == index.get_query_embedding("sofa")
-        assert index.get_text_embedding_batch(["a", "bc"]) == chain.embed_documents(["a", "bc"])
-        assert index.get_text_embedding("a") == [1.0, 1.0]
+    done.close(chain, hay)
+    done.clients.append(index._clients)
+    assert hay.run("sofa")["embedding"] == chain.embed_query("sofa") == index.get_query_embedding("sofa") == [4.0, 1.0]
+    assert done(hay.run_async("sofa"))["embedding"] == done(chain.aembed_query("sofa")) == [4.0, 1.0]
+    assert done(index.aget_query_embedding("sofa")) == [4.0, 1.0]
+    wanted = [[1.0, 1.0], [2.0, 1.0]]
+    assert index.get_text_embedding_batch(["a", "bc"]) == chain.embed_documents(["a", "bc"]) == wanted
+    assert done(index.aget_text_embedding_batch(["a", "bc"])) == done(chain.aembed_documents(["a", "bc"])) == wanted
+    assert index.get_text_embedding("a") == done(index.aget_text_embedding("a")) == [1.0, 1.0]
 
 
-def test_a_llama_embedding_is_written_down_without_its_token(url: str) -> None:
+def test_a_llama_embedding_is_written_down_without_its_token(done: Loop, url: str) -> None:
     embedding = llama_index.TridentEmbedding(url=url, behaviour=Behaviour(token="secret"))
     written = embedding.to_dict()
     assert "secret" not in json.dumps(written) + repr(embedding)
-    assert llama_index.TridentEmbedding.from_dict(written).get_query_embedding("sofa") == [4.0, 1.0]
+    read = llama_index.TridentEmbedding.from_dict(written)
+    done.clients.append(read._clients)
+    assert read.get_query_embedding("sofa") == [4.0, 1.0]
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_llama_index_finds_nodes(url: str, is_async: bool) -> None:
+def test_llama_index_finds_nodes(done: Loop, url: str, is_async: bool) -> None:
     retriever = llama_index.TridentRetriever(url, k=3, fields=["brand"], filter={"in_stock": True})
-    (node,) = asyncio.run(retriever.aretrieve("sofa")) if is_async else retriever.retrieve("sofa")
+    done.close(retriever)
+    (node,) = done(retriever.aretrieve("sofa")) if is_async else retriever.retrieve("sofa")
     assert (node.node.node_id, node.text, node.metadata, node.score) == ("sofa", "sofa", {"brand": "HP"}, 0.5)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_haystack_finds_documents_in_a_pipeline_that_was_written_and_read(
-    triton: Any, url: str, is_async: bool, monkeypatch: pytest.MonkeyPatch
+    triton: Any, done: Loop, url: str, is_async: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRIDENT_TOKEN", "a-token")
     token = Secret.from_env_var("TRIDENT_TOKEN")
@@ -145,8 +167,9 @@ def test_haystack_finds_documents_in_a_pipeline_that_was_written_and_read(
     assert "a-token" not in text
     read = Pipeline.loads(text, allowed_modules=["trident_client.*"])
     assert read.to_dict() == pipeline.to_dict()
+    done.close(retriever, *(read.get_component(name) for name in ("retriever", "embedder")))
     asked = {"retriever": {"query": "sofa"}, "embedder": {"text": "sofa"}}
-    found = asyncio.run(read.run_async(asked)) if is_async else read.run(asked)
+    found = done(read.run_async(asked)) if is_async else read.run(asked)
     document = HaystackDocument(id="sofa", content="sofa", meta={"brand": "HP"}, score=0.5)
     assert found == {"retriever": {"documents": [document]}, "embedder": {"embedding": [4.0, 1.0]}}
     assert all(seen["headers"]["authorization"] == "Bearer a-token" for seen in triton.seen)

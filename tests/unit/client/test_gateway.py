@@ -60,7 +60,9 @@ def ask(
 def test_a_search_is_json(gateway: int, triton: Any) -> None:
     status, found, _ = ask(gateway, "/search", {"query": "Größe 4", "k": 3, "options": {}})
     assert status == 200
-    assert found["hits"] == [{"product_id": "Größe 4", "score": 0.5, "title": "Größe 4", "attributes": {}}]
+    assert found["hits"] == [
+        {"product_id": "Größe 4", "score": 0.5, "title": "Größe 4", "attributes": {}, "probability": None}
+    ]
     assert (found["query"], found["generation"], found["model_version"], found["details"]) == ("Größe 4", "g1", 7, {})
     assert found["id"] == f"{triton.seen[0]['id']}-0"
 
@@ -223,6 +225,11 @@ def test_other_origins_are_not_let_in_unless_told(gateway: int, triton: Any) -> 
         (lambda: GatewayConfig(api_key="two words of a key"), ValueError, r"^an API key must be 16 characters"),
         (lambda: GatewayConfig(origins=("shop.example",)), ValueError, r"^an origin must be such as https://shop"),
         (lambda: GatewayConfig(origins=("https://shop.example/",)), ValueError, r"got 'https://shop\.example/'$"),
+        (
+            lambda: GatewayConfig(other_url="127.0.0.1:8001"),
+            ValueError,
+            r"^another server is compared with on the page",
+        ),
         (lambda: create_app(GatewayConfig(url="nowhere")), InvalidRequestError, r"^url must be host:port"),
     ],
 )

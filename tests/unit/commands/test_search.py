@@ -51,3 +51,11 @@ def test_both_filters_hold() -> None:
 def test_a_filter_that_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--filter must be one JSON object such as '\{\}', got '"):
         _read_object(text, "--filter", "{}")
+
+
+def test_probabilities_stand_beside_the_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    hits = (Hit("B01", 0.5, "Lamp", {}, 0.834), Hit("B02", 0.25, "Lamp", {}, None))
+    print_table(_hit_table("lamp", SearchResult("lamp", "g", 1, hits), []))
+    shown = capsys.readouterr().out
+    assert "relevant" in shown
+    assert "83%" in shown

@@ -30,6 +30,20 @@ def test_equal_answers_and_scores_within_the_tolerance_are_right() -> None:
     assert difference(replace(KETTLES, scores=[0.9005, 0.7995, 0.7])) == ""
 
 
+def test_an_order_by_words_is_held_to_what_decided_it() -> None:
+    """Cosines need not fall; products whose fused scores are near may change places, others may not."""
+    words = replace(KETTLES, scores=[0.4, 0.9, 0.6], fused=[2.9, 0.8, 0.795])
+    assert difference(words, words) == ""
+    swapped = replace(words, product_ids=["1", "3", "2"], scores=[0.4, 0.6, 0.9])
+    assert difference(swapped, words) == ""
+    assert difference(replace(words, product_ids=["1", "2", "9"], scores=[0.4, 0.9, 0.1]), words) == ""
+    first = replace(words, product_ids=["2", "1", "3"], scores=[0.9, 0.4, 0.6])
+    assert difference(first, words) == "'kettle': place 1 must be product 1, got 2"
+    assert difference(replace(words, scores=[0.4, 0.88, 0.6]), words) == (
+        "'kettle': product 2 must score 0.9000, got 0.8800"
+    )
+
+
 def test_near_ties_may_change_places() -> None:
     tied = replace(KETTLES, scores=[0.9, 0.8, 0.7996])
     assert difference(replace(tied, product_ids=["1", "3", "2"]), tied) == ""
@@ -55,6 +69,10 @@ def test_other_answers_are_named(found: GoldenAnswer, message: str) -> None:
     [
         ("[", "golden answers .* are missing or damaged"),
         ('[{"query": "x"}]', "golden answers .* are missing or damaged: .*product_ids"),
+        (
+            '[{"query": "x", "product_ids": ["1"], "scores": [0.5], "fused": [0.5, 0.4]}]',
+            "golden answers .* are damaged: 'x' must have a score for each product, got 2 for 1; export again",
+        ),
         (
             '[{"query": "x", "product_ids": ["1", "2"], "scores": [0.5]}]',
             "golden answers .* are damaged: 'x' must have a score for each product, got 1 for 2; export again",

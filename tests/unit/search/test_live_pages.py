@@ -26,9 +26,12 @@ from trident.journal.published import Published
 from trident.live.follower import Follower
 from trident.live.operations import Product, Tombstone, encode_record
 from trident.live.vectors import VectorFile
+from trident.rules.published import RULES, write_published
+from trident.rules.ruleset import RuleSet, parse_rules
 from trident.search.live_retriever import LiveRetriever, RetrieverRows
 from trident.search.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.search.retriever import Hits, Retriever
+from trident.search.ruling import ServedRules
 
 DIMENSION, ENCODER = 8, "a" * 64
 IDENTITY = Identity(id="0123456789abcdef", serial=3, encoder_fingerprint=ENCODER)
@@ -162,10 +165,13 @@ def a_question(draw: random.Random, ids: list[str]) -> tuple[str, dict[str, Any]
     return f"title {draw.randrange(90)}", chosen
 
 
-def ask(retriever: Retriever, text: str, k: int, options: dict[str, Any]) -> Hits:
+def ask(retriever: Retriever, text: str, k: int, options: dict[str, Any], served: ServedRules | None = None) -> Hits:
     sent = KnobTensors(k=np.array([[k]]), options=np.array([[json.dumps(options).encode()]], dtype=np.object_))
     read = read_knobs(sent, 1, retriever.attributes)
-    knobs = with_texts(read, read_asked(np.array([[text.encode()]], dtype=np.object_), None, read))
+    texts = read_asked(np.array([[text.encode()]], dtype=np.object_), None, read)
+    knobs = with_texts(read, texts)
+    if served is not None:
+        knobs = served.applied(knobs, texts)
     return retriever.retrieve(embed([text]), knobs)
 
 
@@ -194,6 +200,58 @@ def test_a_live_catalogue_answers_as_an_export_of_it(tmp_path: Path, seed: int) 
             assert details.pop("sequence") == shop.log.last
             assert (details.pop("way", None) is None) == (wanted.pop("way", None) is None)
             assert details == wanted, (text, options)
+
+
+def some_rules(draw: random.Random, ids: list[str]) -> RuleSet:
+    def queries() -> list[str]:
+        return [f"title {number}" for number in draw.sample(range(90), 40)]
+
+    every = [*ids, *(f"n{number}" for number in range(30)), "nobody"]
+    found = parse_rules(
+        {
+            "pins": [{"queries": queries(), "products": draw.sample(every, 5)}],
+            "exclusions": [
+                {"queries": queries(), "products": draw.sample(every, 12)},
+                {"products": [draw.choice(every)]},
+            ],
+            "boosts": [
+                {"queries": queries(), "filter": a_filter(draw, 1), "by": draw.choice((0.3, -0.3))} for _ in range(3)
+            ],
+            "redirects": [{"queries": queries(), "to": "/here"}],
+        },
+        "rules",
+    )
+    assert found.faults == ()
+    return found.rules
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rules_hold_over_a_live_catalogue_as_over_an_export_of_it(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, path = Shop(tmp_path, seed + 10), tmp_path / "rules.json"
+    monkeypatch.setenv(RULES, str(path))
+    over_live, ruled = ServedRules(shop.live), 0
+    for _ in range(8):
+        shop.change()
+        fresh = shop.exported()
+        ids = list(fresh.product_ids)
+        write_published(path, some_rules(shop.draw, [*shop.base]), "rules.toml")
+        over_live.refresh()
+        over_export = ServedRules(fresh)
+        for _ in range(25):
+            text, options = a_question(shop.draw, ids)
+            k = shop.draw.choice((1, 5, 20, 100))
+            live, exported = ask(shop.live, text, k, options, over_live), ask(fresh, text, k, options, over_export)
+            (found, details), (expected, wanted) = said(live), said(exported)
+            assert found == expected, (text, options)
+            np.testing.assert_allclose(live.scores, exported.scores, atol=1e-6)
+            for each in (details, wanted):
+                each.pop("way", None)
+            assert details.pop("sequence") == shop.log.last
+            assert details == wanted, (text, options)
+            ruled += "rules" in details
+    assert ruled > 100
 
 
 def test_changes_without_an_end_take_no_more_room(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trident.errors import DataError
-from trident.search.options import NO_OPTIONS, SearchOptions, read_options
+from trident.search.options import NO_OPTIONS, RankingKnobs, SearchOptions, read_options
 from trident.search.requests import KnobTensors, SearchKnobs, read_knobs
 
 
@@ -84,4 +84,67 @@ def test_options_that_are_refused_tomorrow(value: bytes, message: str) -> None:
 
 def test_no_key_says_nothing() -> None:
     assert read_options(texts(b"{}"), SearchOptions) == [NO_OPTIONS]
-    assert not any(vars(NO_OPTIONS).values())
+    assert {name for name, value in vars(NO_OPTIONS).items() if value} == {"rules", "spelling"}
+
+
+@pytest.mark.parametrize("probability", [0, 0.5, 1])
+def test_a_smallest_probability_is_no_page(probability: float) -> None:
+    """It holds over live catalogues too, and costs no page."""
+    (knob,) = read_knobs(KnobTensors(options=texts(f'{{"min_probability": {probability}}}')), 1)
+    assert knob == SearchKnobs(min_probability=probability)
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.01"])
+def test_a_smallest_probability_outside_its_range(value: str) -> None:
+    with pytest.raises(DataError, match=rf"^'min_probability' must be 0 to 1, got {value} \(options\)$"):
+        read_options(texts(f'{{"min_probability": {value}}}'), SearchOptions)
+
+
+def test_a_second_stage_is_no_page() -> None:
+    (knob,) = read_knobs(KnobTensors(options=texts(b'{"rerank": 20, "rerank_budget_ms": 15}')), 1)
+    assert knob == SearchKnobs(rerank=20, rerank_budget_ms=15.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('{"rerank": -1}', r"^'rerank' must be 0 to 200, got -1 \(options\)$"),
+        ('{"rerank": 201}', r"^'rerank' must be 0 to 200, got 201 \(options\)$"),
+        ('{"rerank": true}', r"^'rerank' must be of type int, got True of type bool"),
+        ('{"rerank_budget_ms": 0}', r"^'rerank_budget_ms' must be above 0 milliseconds, got 0\.0 \(options\)$"),
+        ('{"rerank_budget_ms": 1e999}', r"^'rerank_budget_ms' must be above 0 milliseconds, got inf \(options\)$"),
+    ],
+)
+def test_a_second_stage_outside_its_range(value: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_options(texts(value), SearchOptions)
+
+
+def test_no_key_is_plain() -> None:
+    assert not NO_OPTIONS.narrows
+    assert (NO_OPTIONS.mode, NO_OPTIONS.explain, NO_OPTIONS.spelling) == (None, False, True)
+
+
+def test_how_a_query_is_ranked_is_no_page() -> None:
+    values = texts(b'{"mode": "lexical"}', b'{"explain": true, "spelling": false}', b'{"mode": "dense", "offset": 2}')
+    found = read_knobs(KnobTensors(options=values), 3)
+    assert [knob.page is None for knob in found] == [True, True, False]
+    assert [knob.ranking for knob in found] == [
+        RankingKnobs(mode="lexical"),
+        RankingKnobs(explain=True, spelling=False),
+        RankingKnobs(mode="dense"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (b'{"mode": "sparse"}', r"'mode' must be one of .*hybrid.*got 'sparse'"),
+        (b'{"mode": 1}', r"'mode' must be .*got 1"),
+        (b'{"explain": 1}', r"'explain' must be of type bool, got 1 of type int"),
+        (b'{"speling": false}', r"options has no key 'speling' in this generation \(did you mean 'spelling'\?\)"),
+    ],
+)
+def test_rankings_that_are_none_are_refused(value: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_knobs(KnobTensors(options=texts(value)), 1)

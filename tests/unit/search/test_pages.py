@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ import pytest
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
 from trident.attributes.inference import infer
+from trident.cluster.collection import Collection, StoredState
+from trident.cluster.connection import Connection
+from trident.cluster.loading import ProductFiles, load
+from trident.cluster.store import Store, collection_of, golden_of
 from trident.data.catalogue import Catalogue
 from trident.errors import DataError, GenerationError
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
+from trident.search.cluster_retriever import ClusterRetriever
 from trident.search.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.search.retriever import Hits, Retriever
 
@@ -40,13 +46,34 @@ QUERIES = unit_rows(4, seed=1)
 
 
 @pytest.fixture(scope="module")
-def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     folder = tmp_path_factory.mktemp("version")
     table = pa.table({"brand": pa.array(BRANDS, pa.string()), "price": pa.array(PRICES, pa.float64())})
     write_attributes(folder, infer(table, {}, "products"), COUNT)
     index = VectorIndex.build(VECTORS, config=IndexConfig(ef=64), encoder_fingerprint=ENCODER)
     catalogue = Catalogue([f"p{row}" for row in range(COUNT)], [f"title {row}" for row in range(COUNT)], table)
     return Retriever(index, catalogue, IDENTITY, Attributes.load(folder))
+
+
+@pytest.fixture(scope="module", params=["local", "cluster"])
+def retriever(request: pytest.FixtureRequest, local: Retriever) -> Iterator[Retriever]:
+    """Return the products in files, and the same in a store: every test here is of both."""
+    if request.param == "local":
+        yield local
+        return
+    store = Store(address=request.getfixturevalue("stand_in").address, timeout_s=60.0)
+    names = (collection_of(IDENTITY.id), golden_of(IDENTITY.id))
+    connection = Connection(store)
+    collection, golden = (Collection(connection, name, local.attributes.schema, DIMENSION) for name in names)
+    products = ProductFiles(local.product_ids, local.titles, local.attributes, local.index)
+    load(collection, products, StoredState(generation=IDENTITY.id))
+    yield ClusterRetriever(collection, golden, IDENTITY)
+    connection.drop(collection.name)
+    connection.close()
+
+
+def way(retriever: Retriever, of_files: str) -> str:
+    return of_files if retriever.is_local else "cluster"
 
 
 def knobs(retriever: Retriever, text: str = "sofa", k: int = 10, **options: Any) -> SearchKnobs:
@@ -89,14 +116,14 @@ def test_a_filter_finds_the_nearest_of_what_passes(retriever: Retriever) -> None
         expected = best(QUERIES[query], passing("HP", 20))[:10]
         assert rows_of(hits) == expected
         np.testing.assert_allclose(hits.scores[0], VECTORS[expected] @ QUERIES[query], atol=1e-6)
-        assert details(hits) == {"way": "gathered"}
-        assert hits.ways == ("gathered",)
+        assert details(hits) == {"way": way(retriever, "gathered")}
+        assert hits.ways == (way(retriever, "gathered"),)
 
 
 def test_nothing_passes_and_few_pass(retriever: Retriever) -> None:
     hits = ask(retriever, knobs(retriever, filter={"brand": "nobody"}))
     assert hits.counts.tolist() == [[0]]
-    assert details(hits) == {"way": "gathered"}
+    assert details(hits) == {"way": way(retriever, "gathered")}
     assert len(rows_of(ask(retriever, knobs(retriever, k=1000, filter={"brand": "HP"})))) == len(passing("HP"))
 
 
@@ -238,9 +265,9 @@ def test_who_sees_embeddings_only_refuses_products(retriever: Retriever) -> None
     retriever.check(QUERIES[:1], [knobs(retriever, filter={"brand": "HP"})])
 
 
-def test_attributes_of_another_catalogue_are_refused(retriever: Retriever) -> None:
+def test_attributes_of_another_catalogue_are_refused(local: Retriever) -> None:
     catalogue = Catalogue([f"p{row}" for row in range(COUNT)], ["t"] * COUNT, pa.table({}))
     with pytest.raises(
         GenerationError, match=r"^attributes and catalogue of generation .* got 5 and 700: export again$"
     ):
-        Retriever(retriever.index, catalogue, IDENTITY, Attributes.none(5))
+        Retriever(local.index, catalogue, IDENTITY, Attributes.none(5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import pytest
 from trident.attributes.building import write_attributes
 from trident.attributes.inference import infer
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
-from trident.errors import GenerationError, VectorIndexError
+from trident.encoder.base_model import file_sha256
+from trident.errors import DataError, GenerationError, VectorIndexError
 from trident.generation.generation import Identity
 from trident.index.exact_search import exact_search
 from trident.index.index import IndexConfig, VectorIndex
+from trident.ranking.calibration import DENSE, Calibration, ScoreMap
+from trident.search.options import Page
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Retriever
 from trident.search.tensors import EMPTY_SCORE
@@ -171,4 +175,49 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 def test_a_damaged_identity_is_named(folder: Path) -> None:
     (folder / "generation.json").write_text(json.dumps({"id": "x", "serial": 1}), encoding="utf-8")
     with pytest.raises(GenerationError, match=r"generation\.json is damaged"):
+        Retriever.load(folder)
+
+
+COSINES = ScoreMap(kind="platt", first=6.0, offset=-1.0)
+
+
+@pytest.fixture
+def calibrated(folder: Path) -> Retriever:
+    """Return the retriever of a generation that knows what its scores mean."""
+    sha256 = file_sha256(Calibration(maps={DENSE: COSINES}).save(folder))
+    replace(IDENTITY, calibration=sha256).save(folder)
+    return Retriever.load(folder)
+
+
+def test_each_product_has_its_probability(calibrated: Retriever) -> None:
+    hits = calibrated.retrieve(QUERIES, [SearchKnobs(k=3), *[SearchKnobs(k=7)] * 3, SearchKnobs(min_score=1.0)])
+    for row, count in enumerate(hits.counts[:, 0].tolist()):
+        expected = COSINES.probability(hits.scores[row, :count])
+        assert json.loads(hits.details[row, 0])["probability"] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert hits.counts[:, 0].tolist() == [3, 7, 7, 7, 0]
+
+
+def test_the_smallest_probability_leaves_out_exactly_those_below_it(calibrated: Retriever) -> None:
+    everything = calibrated.retrieve(QUERIES, [SearchKnobs(k=COUNT)] * 5)
+    chances = COSINES.probability(everything.scores)
+    least = float(chances[2, 9])  # that of a product: it stays
+    knobs = [SearchKnobs(k=COUNT, min_probability=least, min_score=score) for score in (None, -0.5, 0.9, None, 1.0)]
+    found = calibrated.retrieve(QUERIES, knobs)
+    for row, knob in enumerate(knobs):
+        kept = (chances[row] >= least) & (everything.scores[row] >= (knob.min_score or -1.0))
+        assert found.product_ids[row, : found.counts[row, 0]].tolist() == everything.product_ids[row, kept].tolist()
+    page = replace(knobs[2], min_score=None, page=Page(filter=None, offset=4))
+    cut = calibrated.retrieve(QUERIES[2:3], [page])
+    assert cut.product_ids[0, : cut.counts[0, 0]].tolist() == everything.product_ids[2, 4:10].tolist()
+    assert len(json.loads(cut.details[0, 0])["probability"]) == 6
+
+
+def test_probabilities_that_nobody_knows_are_refused(retriever: Retriever) -> None:
+    with pytest.raises(DataError, match="min_probability needs a calibration, and generation 0123456789abcdef has non"):
+        retriever.retrieve(QUERIES[:1], [SearchKnobs(min_probability=0.0)])
+
+
+def test_a_generation_without_its_calibration_is_refused(calibrated: Retriever, folder: Path) -> None:
+    (folder / "calibration.json").unlink()
+    with pytest.raises(GenerationError, match="is missing, which the generation has: export again"):
         Retriever.load(folder)

@@ -28,7 +28,7 @@ def searcher(generation: Generation) -> Searcher:
 
 def test_golden_queries_are_answered_as_at_the_export(searcher: Searcher, generation: Generation) -> None:
     golden = json.loads((generation.folder / "golden.json").read_text())
-    answers = searcher.answers([row["query"] for row in golden])
+    answers = searcher.answer_again(generation.golden())
     assert [answer.product_ids for answer in answers] == [row["product_ids"] for row in golden]
     for answer, row in zip(answers, golden, strict=True):
         np.testing.assert_allclose(answer.scores, row["scores"], atol=1e-5)

@@ -22,7 +22,7 @@ from trident.server.runtime_repository import (
     remove_components,
 )
 
-EXTRA = 'name: "suggest"\nbackend: "python"\nmax_batch_size: 0\nversion_policy { all {} }\n'
+EXTRA = 'name: "advise"\nbackend: "python"\nmax_batch_size: 0\nversion_policy { all {} }\n'
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def edit(candidate: Generation, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
-def bring(candidate: Generation, model: str = "suggest") -> None:
+def bring(candidate: Generation, model: str = "advise") -> None:
     folder = candidate.repository / model / str(candidate.serial)
     folder.mkdir(parents=True)
-    (folder.parent / "config.pbtxt").write_text(EXTRA.replace("suggest", model))
+    (folder.parent / "config.pbtxt").write_text(EXTRA.replace("advise", model))
     (folder / "model.py").write_text("")
     shutil.copyfile(candidate.version_folder("search") / "generation.json", folder / "generation.json")
 
@@ -146,22 +146,22 @@ def test_a_generation_may_bring_models_and_lack_some(
     models: Path, generation: Generation, candidate: Generation, tmp_path: Path
 ) -> None:
     bring(candidate)
-    assert further_models(candidate.repository) == ("suggest",)
+    assert further_models(candidate.repository) == ("advise", "suggester")
     check_configuration(models, candidate, variant="cpu")
     add_components(models, candidate, plan=None)
-    assert further_models(models) == ("suggest",)
-    assert (models / "suggest" / str(candidate.serial) / "model.py").exists()
+    assert further_models(models) == ("advise", "suggester")
+    assert (models / "advise" / str(candidate.serial) / "model.py").exists()
     check_configuration(models, generation, variant="cpu")  # the way back, to one that lacks it
-    edit(candidate, "suggest/config.pbtxt", "max_batch_size: 0", "max_batch_size: 8")
-    with pytest.raises(GenerationError, match=r"its suggest/config\.pbtxt must be the one that the server runs"):
+    edit(candidate, "advise/config.pbtxt", "max_batch_size: 0", "max_batch_size: 8")
+    with pytest.raises(GenerationError, match=r"its advise/config\.pbtxt must be the one that the server runs"):
         check_configuration(models, candidate, variant="cpu")
     assert models_without_version(models) == ()
     remove_components(models, candidate.serial)
-    assert models_without_version(models) == ("suggest",)
+    assert models_without_version(models) == ("advise", "suggester")
 
 
 def test_what_stands_between_is_no_model_of_a_generation(models: Path) -> None:
     for name in ("candidate", "cached_7"):
         (models / name).mkdir()
         (models / name / "config.pbtxt").write_text("")
-    assert further_models(models) == ()
+    assert further_models(models) == ("suggester",)

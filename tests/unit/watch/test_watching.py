@@ -234,6 +234,7 @@ def test_answers_are_counted_later_and_golden_ones_never(tiny_generations: Path,
         np.array([[2], [2], [0], [2]], dtype=np.int32),
         empty[:, :1],
         ("all", "graph", "gathered", "browse"),
+        frozenset({0, 1}),
     )
     knobs, vectors = [SearchKnobs()] * 4, unit_rows(3, 4)
     watch.answered(vectors, knobs, hits, [True, False, True, True])
@@ -241,4 +242,5 @@ def test_answers_are_counted_later_and_golden_ones_never(tiny_generations: Path,
     watch.close()
     assert families.values["trident_searches_total"] == 3
     assert families.values["trident_empty_results_total"] == 1
+    assert families.values["trident_weak_total"] == 1
     assert families.values["trident_top_score_sum_total"] == pytest.approx(0.9)  # who browses has no score

@@ -26,7 +26,7 @@ from trident_train.data.splits import (
     split_pairs,
     without,
 )
-from trident_train.recipe import DataRecipe, SourceRecipe
+from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
 
 RECIPE = recipe_options()
 
@@ -46,6 +46,19 @@ class Source:
     def ranked_catalogue(self) -> Catalogue | None:
         """Return the catalogue that the test split is ranked against, None if the recipe asks for none."""
         return self.catalogue if self.recipe.rank_catalogue else None
+
+
+def read_sources(recipe: TrainRecipe) -> list[Source]:
+    """Return the sources of a recipe as its training needs them.
+
+    Raises:
+        DataError: As ``load_sources``.
+    """
+    return load_sources(
+        recipe.data,
+        loss=None if recipe.method == "none" else "infonce" if recipe.negatives.mined else recipe.loss.name,
+        ranked=recipe.selection.ranks_catalogue() or recipe.negatives.mined > 0,
+    )
 
 
 def load_sources(recipe: DataRecipe, *, loss: str | None = "cosine", ranked: bool = False) -> list[Source]:

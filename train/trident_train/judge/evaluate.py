@@ -5,8 +5,9 @@ trident evaluate runs/demo --pairs pairs.csv --catalogue products.csv --json
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,16 @@ from numpy.typing import NDArray
 from trident.data.catalogue import Catalogue
 from trident.data.pairs import Pairs
 from trident.index.exact_search import exact_search
+from trident.lexical.index import LexicalConfig, LexicalIndex
+from trident.lexical.postings import Bm25
 from trident.quality.metrics import CatalogueQuality, JudgedQuality, catalogue_quality, judged_quality
-from trident_train.data.lexical import load_bm25s
-from trident_train.model.encoder import Encoder
+
+if TYPE_CHECKING:  # figures need no PyTorch
+    from trident_train.model.encoder import Encoder
 
 DEPTH = 100  # products found for each query in a whole catalogue
 RANDOM_SEED = 0
+CLASSIC = LexicalConfig(bm25=Bm25(k1=1.5, b=0.75))  # what most engines come with
 
 Scores = NDArray[np.float32]
 Found = dict[str, list[tuple[str, float]]]
@@ -60,6 +65,7 @@ def rank_encoder(
     pairs: Pairs,
     catalogue: Catalogue | None = None,
     *,
+    products: NDArray[np.float32] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Ranking:
     """Return the cosines of an encoder.
@@ -68,6 +74,7 @@ def rank_encoder(
         encoder: The encoder.
         pairs: Held-out pairs.
         catalogue: When given, every query also searches it exactly.
+        products: (N, D) embeddings of the catalogue, where they are there already.
         progress: Called with the number of texts embedded.
     """
     queries = encoder.embed(pairs.queries, "query", progress=progress)  # (P, D)
@@ -75,7 +82,8 @@ def rank_encoder(
     scores = np.einsum("pd,pd->p", queries, titles)
     if catalogue is None:
         return Ranking(scores)
-    products = encoder.embed(catalogue.titles, "product", progress=progress)  # (N, D)
+    if products is None:
+        products = encoder.embed(catalogue.titles, "product", progress=progress)  # (N, D)
     first = {query: row for row, query in reversed(list(enumerate(pairs.queries)))}
     hits = exact_search(products, queries[list(first.values())], min(DEPTH, len(catalogue)))
     found = {
@@ -98,35 +106,29 @@ def rank_random(pairs: Pairs, catalogue: Catalogue | None = None) -> Ranking:
     return Ranking(scores, found)
 
 
-def rank_bm25(pairs: Pairs, catalogue: Catalogue | None = None) -> Ranking:
-    """Return the scores of BM25 over titles (English stop words removed), the classic to beat.
+def rank_bm25(pairs: Pairs, catalogue: Catalogue | None = None, config: LexicalConfig = CLASSIC) -> Ranking:
+    """Return the scores of BM25 over titles, the classic to beat, by the analyzer and the index that serve.
 
-    Source: Robertson's BM25 as in bm25s (its default, Lucene's variant, k1 1.5, b 0.75).
+    Args:
+        pairs: Held-out pairs.
+        catalogue: When given, every query also searches it.
+        config: Of tokens and scores.
     """
     titles = list(dict.fromkeys(pairs.titles))
     position = {title: number for number, title in enumerate(titles)}
-    by_query = _bm25_scores(titles, list(dict.fromkeys(pairs.queries)))
+    of_pairs = LexicalIndex.build(titles, config)
+    queries = list(dict.fromkeys(pairs.queries))
+    by_query = {query: of_pairs.sums(of_pairs.query(query)).scores for query in queries}
     scores = np.array(
         [by_query[query][position[title]] for query, title in zip(pairs.queries, pairs.titles, strict=True)],
         dtype=np.float32,
     )
     if catalogue is None:
         return Ranking(scores)
-    found: Found = {}
-    for query, values in _bm25_scores(catalogue.titles, list(by_query)).items():
-        rows = np.argsort(-values, kind="stable")[:DEPTH].tolist()
-        found[query] = [(catalogue.product_ids[row], float(values[row])) for row in rows if values[row] > 0]
-    return Ranking(scores, found)
-
-
-def _bm25_scores(titles: Sequence[str], queries: Sequence[str]) -> dict[str, Scores]:
-    bm25s = load_bm25s()
-    index = bm25s.BM25()
-    index.index(bm25s.tokenize(list(titles), stopwords="en", show_progress=False), show_progress=False)
-    scores = {}
+    whole, found = LexicalIndex.build(catalogue.titles, config), {}
     for query in queries:
-        tokens = bm25s.tokenize(query, stopwords="en", return_ids=False, show_progress=False)[0]
-        scores[query] = (
-            index.get_scores(tokens).astype(np.float32) if tokens else np.zeros(len(titles), dtype=np.float32)
-        )
-    return scores
+        rows, values = whole.search(query, DEPTH)
+        found[query] = [
+            (catalogue.product_ids[row], value) for row, value in zip(rows.tolist(), values.tolist(), strict=True)
+        ]
+    return Ranking(scores, found)

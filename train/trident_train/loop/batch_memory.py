@@ -27,7 +27,6 @@ from trident_train.loop.batches import gather_batch
 from trident_train.loop.single_steps import training_of
 from trident_train.recipe import TrainRecipe
 
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 PRECISION = 0.06  # of the largest batch
 FASTEST_GROWTH = 4  # times the largest batch known to fit: a wrong guess must not take the machine down
 LARGEST_BATCH = 65536  # pairs; nobody needs more
@@ -49,19 +48,6 @@ class Measurement:
 
 class OutOfMemoryError(ConfigError):
     """A batch needs more memory than there is."""
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes of a size such as ``4GiB``, ``3.5GB`` or ``800M``.
-
-    Raises:
-        ConfigError: If it is no size, or less than a byte.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]i?)?b?\s*", text, re.IGNORECASE)
-    size = 0 if match is None else int(float(match[1]) * UNITS[(match[2] or "").upper()])
-    if size < 1:
-        raise ConfigError(f"a size must be a number of bytes with a unit, such as 4GiB or 3.5GB, got '{text}'")
-    return size
 
 
 def step_memory(recipe: TrainRecipe, batch_size: int, *, limit_bytes: int | None = None) -> int:
@@ -186,7 +172,7 @@ def measure(recipe: TrainRecipe, batch_size: int, limit_bytes: int | None) -> in
         torch.cuda.reset_peak_memory_stats()
     else:
         _start_watching(limit_bytes)
-    training.two_sides.train()
+    training.wrapped.train()
     batch = gather_batch(training.sources[0], training.plan(1)[0])
     for _ in range(2):
         training.run_step([batch] * min(options.gradient_accumulation, 2))

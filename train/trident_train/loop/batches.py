@@ -29,6 +29,7 @@ class TokenizedPairs:
         pair_query: (P,) int64 into ``query_rows``.
         pair_product: (P,) int64 into ``product_rows``.
         labels: (P,) float32, 1 and 0, ``UNJUDGED`` for mined negatives.
+        grades: (P,) float32, 0 to 1, as a share of the largest grade, 0 for mined negatives; or a teacher's logits.
         positives: Every (query, product) called relevant.
         repeat: Times that these pairs stand in an epoch.
     """
@@ -38,6 +39,7 @@ class TokenizedPairs:
     pair_query: NDArray[np.int64]
     pair_product: NDArray[np.int64]
     labels: NDArray[np.float32]
+    grades: NDArray[np.float32]
     positives: frozenset[tuple[int, int]]
     repeat: int = 1
 
@@ -51,6 +53,7 @@ class TokenizedBatch:
     pair_query: Tensor
     pair_product: Tensor
     labels: Tensor
+    grades: Tensor
     positives: Tensor
 
     def embedded(self, queries: Tensor, products: Tensor) -> EmbeddedBatch:
@@ -80,6 +83,7 @@ def tokenize_pairs(
     *,
     mined: Sequence[tuple[int, str]] = (),
     repeat: int = 1,
+    grades: NDArray[np.float32] | None = None,
 ) -> TokenizedPairs:
     """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
 
@@ -88,18 +92,21 @@ def tokenize_pairs(
         tokenizer: With the text contract.
         mined: (row of a pair, title): unjudged negatives of that pair's query.
         repeat: Times that the pairs stand in an epoch.
+        grades: (P + mined,) that take the place of the pairs' own; None: theirs, as shares of the largest.
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
     query_rows, pair_query = _distinct(tokenizer.token_ids(queries, "query"))
     product_rows, pair_product = _distinct(tokenizer.token_ids(titles, "product"))
     relevant = np.flatnonzero(pairs.labels == 1).tolist()
+    shares = pairs.grades.astype(np.float32) / max(float(pairs.grades.max(initial=0.0)), 1e-9)
     return TokenizedPairs(
         query_rows=query_rows,
         product_rows=product_rows,
         pair_query=pair_query,
         pair_product=pair_product,
         labels=np.concatenate([pairs.labels.astype(np.float32), np.full(len(mined), UNJUDGED, dtype=np.float32)]),
+        grades=np.concatenate([shares, np.zeros(len(mined), dtype=np.float32)]) if grades is None else grades,
         positives=frozenset((int(pair_query[row]), int(pair_product[row])) for row in relevant),
         repeat=repeat,
     )
@@ -116,7 +123,7 @@ def plan_epoch(
 ) -> list[BatchPlan]:
     """Return the batches of an epoch, shuffled; each holds ``batch_size`` units of one source, the last may be smaller.
 
-    A unit is what stays in one batch. With the cosine loss it is a pair. With InfoNCE it is a relevant pair with
+    A unit is what stays in one batch. With the cosine loss it is a pair. With the others it is a relevant pair with
     labelled and mined negatives of its query, drawn anew each epoch. With batches ``by_product`` queries that share a
     relevant product meet in a batch: fewer distinct products are embedded then, and in-batch negatives are harder.
 
@@ -163,15 +170,16 @@ def gather_batch(pairs: TokenizedPairs, plan: BatchPlan) -> TokenizedBatch:
         pair_query=torch.from_numpy(pair_query),
         pair_product=torch.from_numpy(pair_product),
         labels=torch.from_numpy(pairs.labels[numbers]),
+        grades=torch.from_numpy(pairs.grades[numbers]),
         positives=torch.from_numpy(positives),
     )
 
 
 def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.random.Generator) -> list[list[int]]:
-    if loss.name != "infonce":
+    if loss.name == "cosine":
         return [[number] for number in np.flatnonzero(pairs.labels != UNJUDGED).tolist()]
     if not (pairs.labels == 1).any():
-        raise DataError("infonce needs relevant pairs, got none in the train split: use the cosine loss")
+        raise DataError(f"{loss.name} needs relevant pairs, got none in the train split: use the cosine loss")
     positives = _by_query(pairs, np.flatnonzero(pairs.labels == 1))
     negatives = _by_query(pairs, np.flatnonzero(pairs.labels == 0))
     unjudged = _by_query(pairs, np.flatnonzero(pairs.labels == UNJUDGED))

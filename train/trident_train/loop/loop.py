@@ -111,8 +111,12 @@ class Training:
             num_warmup_steps=round(self.steps * options.warmup_share),
             num_training_steps=self.steps,
         )
-        self.two_sides, self.optimizer = self.accelerator.prepare(TwoSides(self.encoder), adam)
+        self.wrapped, self.optimizer = self.accelerator.prepare(self.module(), adam)
         self.progress = Progress()
+
+    def module(self) -> torch.nn.Module:
+        """Return what is run on a batch."""
+        return TwoSides(self.encoder)
 
     def plan(self, epoch: int) -> list[BatchPlan]:
         """Return the batches of an epoch."""
@@ -149,7 +153,7 @@ class Training:
     def run_epoch(self) -> None:
         """Train for the rest of the epoch under way."""
         progress, options = self.progress, self.recipe.optimizer
-        self.two_sides.train()
+        self.wrapped.train()
         plan = self.plan(progress.epoch)
         while progress.batches < len(plan):
             group = plan[progress.batches : progress.batches + options.gradient_accumulation]
@@ -172,21 +176,25 @@ class Training:
         total = 0.0
         for number, batch in enumerate(group, start=1):
             last = number == len(group)
-            with nullcontext() if last else self.accelerator.no_sync(self.two_sides):
-                loss = loss_of(self.embed(batch), self.recipe.loss) / len(group)
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
+                loss = self.loss(batch) / len(group)
                 self.accelerator.backward(loss)
             total += loss.item()
-        self.accelerator.clip_grad_norm_(self.two_sides.parameters(), self.recipe.optimizer.max_gradient_norm)
+        self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.recipe.optimizer.max_gradient_norm)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
         return total
 
+    def loss(self, batch: TokenizedBatch) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+        return loss_of(self.embed(batch), self.recipe.loss)
+
     def embed(self, batch: TokenizedBatch) -> EmbeddedBatch:
         """Return the batch with its distinct texts embedded, each by one of the processes."""
         query_share = Share.of([len(row) for row in batch.query_rows], self.accelerator)
         product_share = Share.of([len(row) for row in batch.product_rows], self.accelerator)
-        queries, products = self.two_sides(
+        queries, products = self.wrapped(
             [batch.query_rows[number] for number in query_share.mine],
             [batch.product_rows[number] for number in product_share.mine],
         )

@@ -42,7 +42,7 @@ def random_pairs(recipe: TrainRecipe, vocabulary: int) -> TokenizedPairs:
     units = recipe.optimizer.batch_size
     labels = np.arange(units) % 2  # both kinds
     rows_a_unit = 1
-    if recipe.loss.name == "infonce":
+    if recipe.loss.name != "cosine":
         beside = [0.0] * recipe.loss.hard_negatives + [UNJUDGED] * recipe.negatives.mined
         rows_a_unit += len(beside)
         labels = np.array([1.0, *beside] * units)
@@ -55,5 +55,6 @@ def random_pairs(recipe: TrainRecipe, vocabulary: int) -> TokenizedPairs:
         pair_query=pair_query,
         pair_product=np.arange(products),
         labels=labels.astype(np.float32),
+        grades=np.maximum(labels, 0).astype(np.float32),
         positives=frozenset((int(pair_query[row]), row) for row in np.flatnonzero(labels == 1).tolist()),
     )

@@ -6,5 +6,14 @@ Rooms that it may import: data.
 from trident_train.losses.batch import EmbeddedBatch
 from trident_train.losses.cosine import cosine_loss
 from trident_train.losses.infonce import infonce_loss
+from trident_train.losses.lists import listwise_loss, margin_loss, pairwise_loss, pointwise_loss
 
-__all__ = ["EmbeddedBatch", "cosine_loss", "infonce_loss"]
+__all__ = [
+    "EmbeddedBatch",
+    "cosine_loss",
+    "infonce_loss",
+    "listwise_loss",
+    "margin_loss",
+    "pairwise_loss",
+    "pointwise_loss",
+]

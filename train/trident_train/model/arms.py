@@ -50,15 +50,7 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
 
     Source: Hu et al. 2021, LoRA; the library is PEFT.
     """
-    linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
-    targets: str | list[str] = list(recipe.targets)
-    if recipe.targets == ("all-linear",):
-        targets = sorted(linear)
-    unknown = [target for target in targets if target not in linear]
-    if unknown:
-        raise ConfigError(
-            f"lora.targets: no linear layer is called '{unknown[0]}', the model has {', '.join(sorted(linear))}"
-        )
+    targets = targets_of(model, recipe)
     layers = model.config.num_hidden_layers
     top = recipe.top_layers or layers
     if top > layers:
@@ -75,6 +67,23 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = base_model  # PEFT writes this machine's path
     return adapted
+
+
+def targets_of(model: Any, recipe: LoraRecipe) -> list[str]:
+    """Return the names of the linear layers that get adapters.
+
+    Raises:
+        ConfigError: If no layer has one of the target names.
+    """
+    linear = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    if recipe.targets == ("all-linear",):
+        return sorted(linear)
+    unknown = [target for target in recipe.targets if target not in linear]
+    if unknown:
+        raise ConfigError(
+            f"lora.targets: no linear layer is called '{unknown[0]}', the model has {', '.join(sorted(linear))}"
+        )
+    return list(recipe.targets)
 
 
 def trained_weights(model: Any) -> int:

@@ -16,7 +16,7 @@ from trident.encoder.text import TEXT_CONTRACT_FILE
 from trident.errors import ConfigError, ModelError
 from trident.generation.staging import staged_folder
 from trident_train.report.card_text import PublishedModel, card_text, describe_base
-from trident_train.report.run_folder import (
+from trident_train.report.run_files import (
     ADAPTER_FOLDER,
     BASE_FILE,
     MODEL_FOLDER,

@@ -24,6 +24,7 @@ CATALOGUE_MEASURES = {
     "recall_at_10": "catalogue Recall@10",
     "recall_at_100": "catalogue Recall@100",
 }
+KIND_TAGS = {"encoder": ("bi-encoder", "sentence-similarity"), "reranker": ("cross-encoder", "reranker")}
 
 Table = dict[str, Any]
 
@@ -107,6 +108,11 @@ def card_text(model: PublishedModel, recipe: TrainRecipe, report: Table, base: B
         best_score=None if trained is None else trained["best_score"],
         pretrained_score=report["pretrained_validation"]["value"],
         packages=" ".join(package for package in packages if package),
+        reranker=recipe.stage == "reranker",
+        loader="AutoModelForSequenceClassification" if recipe.stage == "reranker" else "AutoModel",
+        labels="num_labels=1, " if recipe.stage == "reranker" else "",
+        layers=recipe.reranker.layers,
+        before="first stage" if recipe.stage == "reranker" else "pretrained ones",
         base=base,
         base_note=base.note if model.adapter else "",
         adapter=model.adapter,
@@ -129,8 +135,8 @@ def _metadata(model: PublishedModel, recipe: TrainRecipe, report: Table, base: B
         base_model=base.hub_id,
         datasets=[spec for spec in specs if not _is_file(spec)] or None,
         library_name="peft" if model.adapter else "transformers",
-        pipeline_tag="feature-extraction",
-        tags=["product-search", "bi-encoder", "sentence-similarity", "trident", *(["lora"] if model.adapter else [])],
+        pipeline_tag="text-ranking" if recipe.stage == "reranker" else "feature-extraction",
+        tags=["product-search", *KIND_TAGS[recipe.stage], "trident", *(["lora"] if model.adapter else [])],
         eval_results=[result for row in report["test"] for result in _eval_results(row, recipe, report["method"])],
         **relation,
     )
@@ -165,12 +171,13 @@ def _eval_results(row: Table, recipe: TrainRecipe, method: str) -> list[EvalResu
 
 
 def _what(recipe: TrainRecipe, report: Table, base: BaseModel) -> str:
+    kind = KIND_TAGS[recipe.stage][0]
     if report["method"] == "lora":
         return (
-            f"LoRA adapters of rank {recipe.lora.rank} for `{base.name}`, a bi-encoder "
+            f"LoRA adapters of rank {recipe.lora.rank} for `{base.name}`, a {kind} "
             f"({report['trained_weights']:,} weights beside its {report['total_weights']:,})."
         )
-    trained = ", a bi-encoder with all weights trained" if report["method"] == "full" else ", a bi-encoder"
+    trained = f", a {kind} with all weights trained" if report["method"] == "full" else f", a {kind}"
     return f"`{base.name}`{trained} ({report['total_weights']:,} weights)."
 
 
@@ -248,6 +255,8 @@ def public_recipe(recipe: TrainRecipe, base: BaseModel) -> Table:
     for source in (table["data"], *table["data"]["sources"].values()):
         source["pairs"] = public_name(source["pairs"])
         source["catalogue"] = source["catalogue"] and Path(source["catalogue"]).name
+    first = table["reranker"]["first_stage"]
+    table["reranker"]["first_stage"] = first and Path(first).name
     return table
 
 

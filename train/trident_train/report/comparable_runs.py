@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trident.errors import ConfigError, DataError
 from trident_train.report.results import Table, read_report, read_test_split
-from trident_train.report.run_folder import BASE_FILE, RECIPE_FILE, read_json
+from trident_train.report.run_files import BASE_FILE, RECIPE_FILE, read_json
 
 PRETRAINED = "pretrained"
 

@@ -16,7 +16,7 @@ from trident.errors import DataError
 from trident_train.recipe import TrainRecipe
 from trident_train.report.comparable_runs import PRETRAINED, ComparedRun, read_comparable
 from trident_train.report.results import Table
-from trident_train.report.run_folder import RECIPE_FILE
+from trident_train.report.run_files import RECIPE_FILE
 
 REFERENCES = ("random", "BM25")
 TOLERANCE = 1e-6  # between the figures of an arm that several runs judged
@@ -168,7 +168,9 @@ def _figures(row: Table) -> dict[str, float]:
     judged = row["judged"]
     found = {f"ROC-AUC {key}": judged["roc_auc"][key] for key in ("value", "low", "high")}
     found |= {"NDCG@10": judged["ndcg_at_10"], "MRR@10": judged["mrr_at_10"]}
-    return found | {f"catalogue {name}": float(value) for name, value in (row["catalogue"] or {}).items()}
+    return found | {
+        f"catalogue {name}": float(value) for name, value in (row["catalogue"] or {}).items() if value is not None
+    }
 
 
 def _largest_batch(run: ComparedRun, limit_bytes: int) -> int:

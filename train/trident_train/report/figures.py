@@ -14,6 +14,7 @@ from sklearn.metrics import roc_curve
 from trident.errors import TridentError
 from trident.generation.staging import write_text
 from trident_train.report.drawing import INK, MUTED, PALETTE, PANEL_INCHES, Drawing, drawing_style, new_panel, to_svg
+from trident_train.report.report import FIRST_STAGE, PRETRAINED
 from trident_train.report.results import RunResults, SourceResult, Table, read_results
 
 CURVE_POINTS = 200  # of a ROC curve
@@ -26,7 +27,12 @@ METRIC_NAMES = {
     "catalogue_ndcg_at_10": "catalogue NDCG@10",
     "catalogue_recall_at_100": "catalogue Recall@100",
 }
-ARM_STYLES = {"random": ("random", ":"), "BM25": ("bm25", "-."), "pretrained": ("pretrained", "--")}
+ARM_STYLES = {
+    "random": ("random", ":"),
+    "BM25": ("bm25", "-."),
+    PRETRAINED: ("pretrained", "--"),
+    FIRST_STAGE: ("pretrained", "--"),
+}
 LINE_COLOURS = ("trained", "pretrained", "bm25", "violet", "irrelevant", "random")
 LINE_MARKERS = "osD^v"
 
@@ -104,12 +110,15 @@ def roc_drawings(source: SourceResult) -> list[Drawing]:
     ]
 
 
-def histogram_drawings(source: SourceResult, trained_arm: str | None) -> list[Drawing]:
-    """Return the score histograms of relevant and irrelevant pairs, before and (if trained) after, on equal axes."""
-    arms = ["pretrained"] + ([trained_arm] if trained_arm is not None else [])
-    together = np.concatenate([source.scores[arm] for arm in arms])
-    edges = np.linspace(float(together.min()), max(float(together.max()), float(together.min()) + 1e-6), BINS + 1)
-    shares = {arm: _class_shares(source.pairs.labels, source.scores[arm], edges) for arm in arms}
+def histogram_drawings(source: SourceResult, trained_arm: str | None, before: str = PRETRAINED) -> list[Drawing]:
+    """Return the score histograms of relevant and irrelevant pairs, before and (if trained) after.
+
+    They are on equal axes where both scores are cosines; a reranker's are logits.
+    """
+    arms = [before] + ([trained_arm] if trained_arm is not None else [])
+    scales = {arm: arms if before == PRETRAINED else [arm] for arm in arms}
+    edges_of = {arm: _edges(np.concatenate([source.scores[other] for other in scales[arm]])) for arm in arms}
+    shares = {arm: _class_shares(source.pairs.labels, source.scores[arm], edges_of[arm]) for arm in arms}
     highest = max(float(share.max()) for both in shares.values() for share in both.values())
     drawings = []
     for arm in arms:
@@ -120,20 +129,26 @@ def histogram_drawings(source: SourceResult, trained_arm: str | None) -> list[Dr
             wanted = source.pairs.labels == (name == "relevant")
             mean = float(source.scores[arm][wanted].mean())
             means.append(f"{name} {mean:.2f}")
-            axes.stairs(share, edges, fill=True, color=colour, alpha=0.25)
-            axes.stairs(share, edges, color=colour, linewidth=1.4, label=f"{name} {mean:.2f}")
-        axes.set(xlabel="score (cosine)", ylabel="% of the class", ylim=(0, highest * 1.35))
+            axes.stairs(share, edges_of[arm], fill=True, color=colour, alpha=0.25)
+            axes.stairs(share, edges_of[arm], color=colour, linewidth=1.4, label=f"{name} {mean:.2f}")
+        what = "cosine" if PRETRAINED in (arm, before) or arm == before else "logit"
+        axes.set(xlabel=f"score ({what})", ylabel="% of the class", ylim=(0, highest * 1.35))
         axes.legend(loc="upper left", ncols=2, title="mean score", title_fontsize=9, handlelength=1.2)
-        when = "before (pretrained)" if arm == "pretrained" else f"after ({arm})"
+        when = f"before ({arm})" if arm == before else f"after ({arm})"
         drawings.append(
             Drawing(
-                key=_key("scores-before" if arm == "pretrained" else "scores-after", source),
+                key=_key("scores-before" if arm == before else "scores-after", source),
                 title=f"Scores {when}",
                 description=f"Histogram of scores {when}; mean scores: {', '.join(means)}.",
                 figure=figure,
             )
         )
     return drawings
+
+
+def _edges(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    low, high = float(scores.min()), float(scores.max())
+    return np.linspace(low, max(high, low + 1e-6), BINS + 1)
 
 
 def _loss(losses: NDArray[np.float64], epochs: Sequence[Table]) -> Drawing:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,8 +25,10 @@ from trident_train.data.audit import contradictions, require_consistent
 from trident_train.data.relevant_only import OTHERS, is_relevant_only, products_of, with_others
 from trident_train.data.splits import query_hashes, trained_share
 from trident_train.judge.evaluate import Row, rank_bm25, rank_encoder, rank_random
-from trident_train.model.encoder import Encoder
-from trident_train.report.run_folder import RECIPE_FILE, TRAINED_QUERIES_FILE, load_run
+from trident_train.report.run_files import RECIPE_FILE, TRAINED_QUERIES_FILE
+
+if TYPE_CHECKING:
+    from trident_train.model.encoder import Encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +47,19 @@ class Request:
     text: Sequence[str] = ()  # changes of the text contract, such as "query_template=query: {text}"
 
 
-def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Row], list[str]]:
-    """Return the rows random, BM25 and model, and notes that the reader of the figures should know.
+@dataclass(frozen=True)
+class Prepared:
+    """What is judged on what, read and found fit for it; ``notes`` are for the reader of the figures."""
+
+    model: str
+    load: Callable[[], Encoder]
+    pairs: Pairs
+    catalogue: Catalogue | None
+    notes: list[str]
+
+
+def prepare(request: Request) -> Prepared:
+    """Return what is needed to judge, all but the encoder, which is loaded with PyTorch.
 
     Raises:
         TridentError: If the pairs, the catalogue or the model cannot be used.
@@ -55,11 +70,12 @@ def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Ro
     pairs = read_pairs(request.pairs, request.reading, labels=request.labels, catalogue=catalogue)
     if request.split is not None:
         pairs = _of_split(pairs, request.split, request.pairs)
-    run = Path(request.model)
+    folder = Path(request.model)
     notes: list[str] = []
-    if (run / RECIPE_FILE).is_file():
-        encoder = load_run(run, text=changed_contract(TextContract.load(run), request.text))
-        trained = np.load(run / TRAINED_QUERIES_FILE)
+    is_run = (folder / RECIPE_FILE).is_file()
+    if is_run:
+        contract = changed_contract(TextContract.load(folder), request.text)
+        trained = np.load(folder / TRAINED_QUERIES_FILE)
         share = trained_share(pairs.queries, trained)
         if share and request.held_out:
             kept = [row for row, query in enumerate(pairs.queries) if not np.isin(query_hashes([query]), trained).all()]
@@ -72,19 +88,35 @@ def judge(request: Request, *, progress: Callable[[int], None]) -> tuple[list[Ro
     else:
         folder = find_model(request.model)
         said = read_folder_text(folder)
-        contract = from_table(TextContract, said.changes, where=str(folder))
-        encoder = Encoder.load(folder, changed_contract(contract, request.text))
+        contract = changed_contract(from_table(TextContract, said.changes, where=str(folder)), request.text)
         given = {item.partition("=")[0].strip() for item in request.text}
         notes += [line] if (line := said.line(given)) else []
         if not said.changes:
             notes.append("the model has no text contract: mean pooling and no templates, but for --text, were taken")
     pairs = _fit_to_judge(pairs, catalogue, request, notes)
+    return Prepared(request.model, partial(_load, folder, contract, is_run=is_run), pairs, catalogue, notes)
+
+
+def judge(prepared: Prepared, *, progress: Callable[[int], None]) -> tuple[list[Row], list[str]]:
+    """Return the rows random, BM25 and model, and notes that the reader of the figures should know.
+
+    Raises:
+        TridentError: If the model cannot be loaded.
+    """
+    pairs, catalogue, encoder = prepared.pairs, prepared.catalogue, prepared.load()
     rows = [
         rank_random(pairs, catalogue).row("random", pairs, catalogue),
         rank_bm25(pairs, catalogue).row("BM25", pairs, catalogue),
-        rank_encoder(encoder, pairs, catalogue, progress=progress).row(request.model, pairs, catalogue),
+        rank_encoder(encoder, pairs, catalogue, progress=progress).row(prepared.model, pairs, catalogue),
     ]
-    return rows, notes
+    return rows, prepared.notes
+
+
+def _load(folder: Path, contract: TextContract, *, is_run: bool) -> Encoder:
+    from trident_train.model.encoder import Encoder  # here: what is wrong with the rest is told before PyTorch is there
+    from trident_train.report.run_folder import load_run
+
+    return load_run(folder, text=contract) if is_run else Encoder.load(folder, contract)
 
 
 def changed_contract(contract: TextContract, items: Sequence[str]) -> TextContract:

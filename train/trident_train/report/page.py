@@ -16,6 +16,7 @@ from trident.pages import page_templates
 from trident_train.judge.changed_queries import Changes, changed_queries
 from trident_train.report.drawing import Drawing, drawing_style, to_inline_svg
 from trident_train.report.figures import histogram_drawings, metric_name, roc_drawings, training_drawings
+from trident_train.report.report import before_arm
 from trident_train.report.results import RunResults, SourceResult, Table, kept_text, read_results
 
 REPORT_PAGE_FILE = "report.html"
@@ -81,6 +82,7 @@ def render_page(results: RunResults, *, name: str) -> str:
         name=name,
         report=report,
         trained_arm=results.trained_arm,
+        before_name=before_arm(report),
         sources=sources,
         training=training,
         kept=None if report["trained"] is None else kept_text(report["trained"]),
@@ -111,10 +113,10 @@ def duration_text(seconds: float) -> str:
 
 def _section(source: SourceResult, results: RunResults) -> SourceSection:
     trained = results.trained_arm
-    before = source.row("pretrained")
+    before = source.row(before_arm(results.report))
     changes = None
     if trained is not None:
-        changes = changed_queries(source.pairs, source.scores["pretrained"], source.scores[trained])
+        changes = changed_queries(source.pairs, source.scores[before["name"]], source.scores[trained])
     return SourceSection(
         name=source.name,
         pairs=before["judged"]["pairs"],
@@ -124,7 +126,7 @@ def _section(source: SourceResult, results: RunResults) -> SourceSection:
         before=before,
         after=None if trained is None else source.row(trained),
         curves=_inline(roc_drawings(source)),
-        histograms=_inline(histogram_drawings(source, trained)),
+        histograms=_inline(histogram_drawings(source, trained, before_arm(results.report))),
         changes=changes,
         audit=results.report["audits"][source.name],
     )

@@ -9,22 +9,30 @@ import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-import torch
-from accelerate import Accelerator
 
+from trident.data.catalogue import Catalogue
+from trident.lexical.index import LexicalConfig
 from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident_train.data.audit import Audit
 from trident_train.data.sources import Source
 from trident_train.judge.evaluate import Ranking, Row, rank_bm25, rank_encoder, rank_random
-from trident_train.loop.loop import Trained
-from trident_train.loop.selection import Score
-from trident_train.model.encoder import Encoder
+from trident_train.judge.hybrid import HybridData, rank_hybrid, tuned_bm25
+
+if TYPE_CHECKING:  # what a report says is read without PyTorch
+    from accelerate import Accelerator
+
+    from trident_train.loop.loop import Trained
+    from trident_train.loop.selection import Score
+    from trident_train.model.encoder import Encoder
+    from trident_train.reranker.judging import ClassifierQuality
 
 JUDGED_NDCG, CATALOGUE_NDCG = "ndcg_at_10", "catalogue_ndcg_at_10"
+PRETRAINED, FIRST_STAGE = "pretrained", "first stage"  # the arm that a trained one is held against, by stage
 VERSIONS_OF = ("torch", "transformers", "peft", "accelerate", "tokenizers", "numpy")
 
 
@@ -35,7 +43,8 @@ class TrainReport:
     Attributes:
         method: "none", "lora" or "full".
         base_model: As the recipe names it.
-        test: One row an arm and source: random, BM25, pretrained, and the trained one (named after its method).
+        test: One row an arm and source: random, BM25, pretrained, and the trained one (named after its method); where
+            catalogues are ranked also BM25 tuned and hybrid, the trained one's vectors with words.
         pretrained_validation: Of the pretrained model.
         trained: Epochs, the best one, the score of the weights that were kept; None if nothing was trained.
         improved: Whether the kept weights score better than the pretrained ones; None if nothing was trained.
@@ -50,6 +59,8 @@ class TrainReport:
         seconds: Wall time of the run since it was last started.
         resumed_from_step: None if the run was not interrupted.
         environment: Machine, device, processes and versions.
+        stage: "encoder" or "reranker".
+        classifier: Of a reranker: how good first stage and reranker are as classifiers of the test pairs.
     """
 
     method: str
@@ -69,6 +80,13 @@ class TrainReport:
     seconds: float
     resumed_from_step: int | None
     environment: dict[str, str]
+    stage: str = "encoder"
+    classifier: tuple[ClassifierQuality, ...] = ()
+
+
+def before_arm(report: dict[str, Any]) -> str:
+    """Return the arm that was there before training, of ``report.json``."""
+    return FIRST_STAGE if report.get("stage") == "reranker" else PRETRAINED
 
 
 @dataclass
@@ -80,23 +98,52 @@ class TestArms:
     sources: Sequence[Source]
     rows: list[Row] = field(default_factory=list)
     scores: dict[str, list[Ranking]] = field(default_factory=dict)  # by arm, in the order of the sources
+    _configs: dict[str, LexicalConfig] = field(default_factory=dict)  # of tuned BM25, by source
 
-    def add(self, name: str, rank: Callable[[Source], Ranking]) -> None:
-        """Judge an arm on every source."""
+    def add(self, name: str, rank: Callable[[Source], Ranking], *, whole: bool = False) -> None:
+        """Judge an arm on every source; ``whole`` ranks the catalogue whether the recipe asks for it or not."""
         for source in self.sources:
-            pairs, catalogue = source.parts.test, source.ranked_catalogue()
+            pairs, catalogue = source.parts.test, source.catalogue if whole else source.ranked_catalogue()
             ranking = rank(source)
             self.rows.append(ranking.row(name, pairs, catalogue, data=source.name))
             self.scores.setdefault(name, []).append(ranking)
 
     def add_references(self) -> None:
-        """Judge random scores and BM25."""
+        """Judge random scores and BM25; where every source has a catalogue, BM25 as an export would tune it, too."""
         self.add("random", lambda source: rank_random(source.parts.test, source.ranked_catalogue()))
         self.add("BM25", lambda source: rank_bm25(source.parts.test, source.ranked_catalogue()))
+        if self._ranks_catalogues:
+            self.add("BM25 tuned", lambda source: rank_bm25(source.parts.test, _catalogue(source), self._tuned(source)))
 
     def add_encoder(self, name: str, encoder: Encoder) -> None:
         """Judge an encoder."""
         self.add(name, lambda source: rank_encoder(encoder, source.parts.test, source.ranked_catalogue()))
+
+    def add_served(self, name: str, encoder: Encoder) -> None:
+        """Judge an encoder; where every source has a catalogue, its vectors with words beside them, too."""
+        if not self._ranks_catalogues:
+            self.add_encoder(name, encoder)
+            return
+        hybrid: dict[str, Ranking] = {}
+
+        def rank(source: Source) -> Ranking:
+            data = HybridData(source.parts.validation, source.parts.test, _catalogue(source))
+            products = encoder.embed(data.catalogue.titles, "product")  # (N, D)
+            dense = rank_encoder(encoder, data.test, data.catalogue, products=products)
+            hybrid[source.name] = rank_hybrid(encoder, data, self._tuned(source), products, dense)
+            return dense
+
+        self.add(name, rank)
+        self.add("hybrid", lambda source: hybrid[source.name])
+
+    def _tuned(self, source: Source) -> LexicalConfig:
+        if source.name not in self._configs:
+            self._configs[source.name] = tuned_bm25(source.parts.validation, _catalogue(source))
+        return self._configs[source.name]
+
+    @property
+    def _ranks_catalogues(self) -> bool:
+        return all(source.ranked_catalogue() is not None for source in self.sources)
 
     def by_source(self) -> tuple[Row, ...]:
         """Return the rows, source by source."""
@@ -131,8 +178,16 @@ class TestArms:
         pyarrow.parquet.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
 
 
+def _catalogue(source: Source) -> Catalogue:
+    catalogue = source.ranked_catalogue()
+    assert catalogue is not None
+    return catalogue
+
+
 def peak_memory_bytes() -> int:
     """Return the peak memory so far: of the GPU where there is one, else resident memory of this process."""
+    import torch  # here: reading a report needs none
+
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -140,6 +195,8 @@ def peak_memory_bytes() -> int:
 
 def environment(accelerator: Accelerator) -> dict[str, str]:
     """Return what the figures were measured on."""
+    import torch  # as above
+
     device = str(accelerator.device)
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()

@@ -16,7 +16,7 @@ from trident.data.pairs import Pairs, read_pairs
 from trident.errors import ModelError
 from trident_train.judge.evaluate import Scores
 from trident_train.report.report import TrainReport
-from trident_train.report.run_folder import (
+from trident_train.report.run_files import (
     METRICS_FILE,
     RECIPE_FILE,
     REPORT_FILE,

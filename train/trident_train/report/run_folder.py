@@ -4,12 +4,12 @@
 (resolved), ``base.json`` (which base model, and the hash of its weights), ``metrics.jsonl`` (every step and epoch),
 ``validation.parquet`` (the pairs that weights were chosen by), ``test.parquet`` (the held-out pairs),
 ``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet`` (NDCG@10 of each arm for each query),
-``trained_queries.npy`` (hashes of the queries trained on), ``report.json``, ``report.html``.
+``trained_queries.npy`` (hashes of the queries trained on), ``trained_words.txt`` (words that two of them have),
+``report.json``, ``report.html``.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,35 +19,44 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
-from trident.config import from_table, to_table
+from trident.config import to_table
 from trident.data.pairs import Pairs
 from trident.encoder.base_model import find_model, weights_fingerprint
 from trident.encoder.text import TextContract
 from trident.encoder.weights import require_whole
 from trident.errors import ModelError, first_line
+from trident.lexical.analyzer import Analyzer, AnalyzerConfig, known_words
 from trident_train.data.sources import Source
 from trident_train.data.splits import query_hashes
 from trident_train.model.encoder import Encoder
 from trident_train.recipe import TrainRecipe
+from trident_train.report.run_files import (
+    ADAPTER_FOLDER,
+    ADAPTER_WEIGHTS,
+    BASE_FILE,
+    MODEL_FOLDER,
+    RECIPE_FILE,
+    TEST_PAIRS_FILE,
+    TRAINED_QUERIES_FILE,
+    TRAINED_WORDS_FILE,
+    VALIDATION_PAIRS_FILE,
+    read_json,
+    read_recipe,
+    write_json,
+)
 
-RECIPE_FILE = "recipe.json"
-BASE_FILE = "base.json"
-REPORT_FILE = "report.json"
-METRICS_FILE = "metrics.jsonl"
-VALIDATION_PAIRS_FILE = "validation.parquet"
-TEST_PAIRS_FILE = "test.parquet"
-TEST_SCORES_FILE = "test_scores.parquet"
-TEST_QUERIES_FILE = "test_queries.parquet"
-TRAINED_QUERIES_FILE = "trained_queries.npy"
-ADAPTER_FOLDER = "adapter"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-MODEL_FOLDER = "model"
-TRACKING_FOLDER = "tracking"
 
+def save_run(folder: Path, recipe: TrainRecipe, base: Path, model: Any, sources: Sequence[Source]) -> int:
+    """Write everything but figures into a run folder; return the size of the weights in bytes.
 
-def save_run(folder: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, sources: Sequence[Source]) -> int:
-    """Write everything but figures into a run folder; return the size of the weights in bytes."""
-    weights: Any = encoder.model.to("cpu", torch.float32)
+    Args:
+        folder: Staged.
+        recipe: Of the run.
+        base: The folder of its base model.
+        model: Of transformers or PEFT, trained.
+        sources: Of the run.
+    """
+    weights: Any = model.to("cpu", torch.float32)
     target = folder / (ADAPTER_FOLDER if recipe.method == "lora" else MODEL_FOLDER)
     # adapters change no embedding layer, and PEFT need not ask the hub whether the vocabulary grew
     options = {"save_embedding_layers": False} if recipe.method == "lora" else {}
@@ -63,6 +72,8 @@ def save_run(folder: Path, recipe: TrainRecipe, base: Path, encoder: Encoder, so
     pooled([(source.name, source.parts.validation) for source in sources]).save(folder / VALIDATION_PAIRS_FILE)
     pooled_test(sources).save(folder / TEST_PAIRS_FILE)
     trained = [query for source in sources for query in source.parts.train.queries]
+    words = known_words(trained, Analyzer(AnalyzerConfig(language="none")))  # spelling leaves them as they are
+    (folder / TRAINED_WORDS_FILE).write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
     np.save(folder / TRAINED_QUERIES_FILE, query_hashes(trained if recipe.method != "none" else []))
     return sum(path.stat().st_size for path in target.glob("*.safetensors"))
 
@@ -98,6 +109,10 @@ def load_run(folder: Path, *, text: TextContract | None = None) -> Encoder:
     from peft import PeftModel  # slow to import
 
     recipe = read_recipe(folder)
+    if recipe.stage != "encoder":
+        raise ModelError(
+            f"an encoder is needed, got the run of a {recipe.stage} ({folder}): its report has its figures"
+        )
     contract = text or recipe.text
     if (folder / MODEL_FOLDER).is_dir():
         return Encoder.load(folder / MODEL_FOLDER, contract)
@@ -120,34 +135,3 @@ def load_run(folder: Path, *, text: TextContract | None = None) -> Encoder:
             f"the adapter of {folder} does not fit {recipe.base_model}: {first_line(error)[:200]}; train again"
         ) from error
     return Encoder(adapted, encoder.tokenizer)
-
-
-def read_recipe(folder: Path) -> TrainRecipe:
-    """Return the resolved recipe of a run folder.
-
-    Raises:
-        ModelError: If the folder is no run.
-    """
-    return from_table(TrainRecipe, read_json(folder / RECIPE_FILE), where=str(folder / RECIPE_FILE))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return a JSON file of a run folder.
-
-    Raises:
-        ModelError: If it is not there, or no JSON.
-    """
-    try:
-        table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{path.parent} is no run folder: it has no {path.name}; make one with trident train"
-        ) from error
-    except ValueError as error:
-        raise ModelError(f"{path} is damaged ({error}): train again") from error
-    return table
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file for people and programs."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

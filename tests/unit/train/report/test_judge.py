@@ -9,7 +9,7 @@ import pytest
 
 from trident.errors import ConfigError, DataError
 from trident_train.judge.evaluate import Row
-from trident_train.report.judge import Request, judge
+from trident_train.report.judge import Request, judge, prepare
 
 HEADER = "query,product_id,product_title,relevance_label,split\n"
 LAMP, HOSE = "lamp,1,crimson kettle,1,test\nlamp,2,navy sofa,0,test\n", "sofa,2,navy sofa,1,dev\n"
@@ -22,7 +22,8 @@ def judged(
     if catalogue is not None:
         (folder / "c.csv").write_text("product_id,product_title\n" + catalogue)
         request["catalogue"] = folder / "c.csv"
-    return judge(Request(model=str(model), pairs=folder / "p.csv", **request), progress=lambda _: None)
+    prepared = prepare(Request(model=str(model), pairs=folder / "p.csv", **request))
+    return judge(prepared, progress=lambda _: None)
 
 
 def test_a_pair_labelled_both_ways_is_refused_or_left_out(tiny_model: Path, tmp_path: Path) -> None:

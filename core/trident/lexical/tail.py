@@ -1,0 +1,126 @@
+"""The words of products that came since an index was made, beside it; scored by its own statistics.
+
+Nothing of it is on a disk: it is made of the titles again when a process starts, and grows with them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.lexical.analyzer import is_code
+from trident.lexical.index import CODE_ROWS, EXACT, MOST_TOKENS, LexicalIndex, LexicalQuery
+from trident.lexical.postings import Sums, idf
+
+
+class TailWords:
+    """Words of titles that have places, 0 and on; a place is added once.
+
+    Args:
+        index: Over N rows; place p stands for row N + p.
+    """
+
+    def __init__(self, index: LexicalIndex) -> None:
+        """Begin with none."""
+        self.index = index
+        self.end = 0  # places that were looked at
+        self.words: Counter[str] = Counter()  # of letters, by how many titles have them
+        self._numbers: dict[str, int] = {}  # tokens that the index does not have
+        self._places: dict[int, list[int]] = {}
+        self._scores: dict[int, list[float]] = {}
+
+    def add(self, titles: Iterable[bytes | None]) -> None:
+        """Add the titles of the next places; None: nothing is found there."""
+        for title in titles:
+            if title is not None:
+                self._add(self.end, title.decode())
+            self.end += 1
+
+    def number(self, token: str) -> int:
+        """Return the number of a token, here or in the index; -1: neither has it."""
+        known = self.index.vocabulary.find(token)
+        return known if known >= 0 else self._numbers.get(token, -1)
+
+    def places(self, token: int) -> NDArray[np.int64]:
+        """Return the places that have a token, ascending."""
+        return np.array(self._places.get(token, ()), dtype=np.int64)
+
+    def scores(self, token: int) -> NDArray[np.float32]:
+        """Return what a token is worth at each of its places."""
+        return np.array(self._scores.get(token, ()), dtype=np.float32)
+
+    def _add(self, place: int, title: str) -> None:
+        tokens = self.index.analyzer.tokens(title)
+        postings, bm25 = self.index.postings, self.index.config.bm25
+        weight = self.index.config.title
+        length = weight * len(tokens)
+        norm = bm25.k1 * (1 - bm25.b + bm25.b * length / max(postings.mean_length, 1e-9))
+        for token, times in Counter(tokens).items() if weight else ():
+            number = self.index.vocabulary.find(token)
+            frequency = postings.frequency(number) if number >= 0 else 0
+            if number < 0:
+                number = self._numbers.setdefault(token, len(self.index.vocabulary) + len(self._numbers))
+            times *= weight
+            self._places.setdefault(number, []).append(place)
+            self._scores.setdefault(number, []).append(idf(postings.count, frequency) * times / (norm + times))
+        self.words.update(set(self.index.analyzer.words(title)))
+
+
+class LiveLexical:
+    """BM25 over the rows of an index that are not gone, and the tail's behind them.
+
+    Args:
+        tail: With the words of all places up to ``alive``'s end.
+        gone: (N,) of the index's rows.
+        alive: (P,) whether a place holds a product.
+    """
+
+    def __init__(self, tail: TailWords, gone: NDArray[np.bool_], alive: NDArray[np.bool_]) -> None:
+        """Keep the parts."""
+        self._tail, self._gone, self._alive = tail, gone, alive
+
+    def query(self, text: str) -> LexicalQuery:
+        """Return what was typed in the form in which it is searched."""
+        numbers = map(self._tail.number, dict.fromkeys(self._tail.index.analyzer.tokens(text)))
+        tokens = tuple(number for number in numbers if number >= 0)[:MOST_TOKENS]
+        return LexicalQuery(tokens, self.codes(text))
+
+    def codes(self, text: str) -> dict[int, int]:
+        """Return the rows that have model numbers of a text, and what each is worth there."""
+        index, count = self._tail.index, len(self._gone)
+        worth = {row: value for row, value in index.codes(text).items() if not self._gone[row]}
+        for code in index.analyzer.codes(text):
+            number = self._tail.number(code) if is_code(code) else -1
+            if number < 0 or (number < len(index.vocabulary) and index.postings.frequency(number) > CODE_ROWS):
+                continue
+            for place in self._living(number).tolist():
+                worth[count + place] = max(worth.get(count + place, 0), EXACT)
+        return worth
+
+    def sums(self, query: LexicalQuery) -> Sums:
+        """Return BM25 of every row; 0 of one that holds no product."""
+        index, count = self._tail.index, len(self._gone)
+        of_base = index.postings.sums(token for token in query.tokens if token < len(index.vocabulary))
+        scores = np.zeros(count + len(self._alive), dtype=np.float32)
+        touched = []
+        for rows in of_base.touched:
+            living = rows[~self._gone[rows]]
+            scores[living] = of_base.scores[living]
+            touched.append(living)
+        for token in query.tokens:
+            places, values = self._tail.places(token), self._tail.scores(token)
+            there = places < len(self._alive)
+            there[there] = self._alive[places[there]]
+            rows = (count + places[there]).astype(np.int32)
+            scores[rows] += values[there]
+            touched.append(rows)
+        return Sums(scores, touched)
+
+    def _living(self, token: int) -> NDArray[np.int64]:
+        places = self._tail.places(token)
+        places = places[places < len(self._alive)]
+        living: NDArray[np.int64] = places[self._alive[places]]
+        return living

@@ -1,0 +1,247 @@
+"""The second stage of a batch of searches: which candidates it gets, and what it makes of the first stage's hits."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.errors import DataError
+from trident.generation.generation import Identity
+from trident.ranking.calibration import DECIMALS, RERANKER, TREES, Calibration, ScoreMap
+from trident.ranking.reranking import Reranker, Task, reranked_order
+from trident.ranking.trees import Trees, tree_features
+from trident.search.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import PROBABILITY, Hits
+from trident.search.tensors import EMPTY_SCORE
+
+EXPLAIN = "explain"
+OF_EACH_HIT = frozenset({"attributes", EXPLAIN})  # in details: lists with an item for each product
+RULES, PINS = "rules", "pins"  # in details: what merchandisers' rules did
+RERANKED = "reranked"  # in details: how many products the second stage scored
+CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
+
+
+@dataclass(frozen=True)
+class SecondStage:
+    """The reranker of a generation, with what it takes where a request does not say.
+
+    Attributes:
+        reranker: Scores pairs.
+        calibration: Of the generation.
+        default: Candidates reranked; 0: none.
+        budget_ms: Milliseconds a request; None: all it needs.
+        trees: Put what was scored in order; None: logits do.
+    """
+
+    reranker: Reranker
+    calibration: Calibration
+    default: int = 0
+    budget_ms: float | None = None
+    trees: Trees | None = None
+
+    @classmethod
+    def of(
+        cls, reranker: Reranker, calibration: Calibration, identity: Identity, trees: Trees | None = None
+    ) -> SecondStage:
+        """Return the second stage of a generation."""
+        return cls(reranker, calibration, identity.rerank, identity.rerank_budget_ms, trees)
+
+    @property
+    def map(self) -> ScoreMap | None:
+        """The map of the scores that decide: of trees where there are any, else of logits."""
+        return self.calibration.of(RERANKER if self.trees is None else TREES)
+
+    def wanted(self, knob: SearchKnobs) -> int:
+        """Return how many candidates of a search are reranked; 0 where something else decides the order."""
+        count = self.default if knob.rerank is None else knob.rerank
+        return 0 if _why_not(knob) else count
+
+    def widened(self, knobs: Sequence[SearchKnobs]) -> list[SearchKnobs]:
+        """Return the knobs that the first stage gets: candidates enough, from the front, none left out as unlikely."""
+        return [self._widened(knob) if self.wanted(knob) else knob for knob in knobs]
+
+    def _widened(self, knob: SearchKnobs) -> SearchKnobs:
+        page = knob.page
+        offset = 0 if page is None else page.offset
+        whole = None if page is None else replace(page, offset=0)
+        k = max(offset + knob.k, self.wanted(knob))
+        likely = knob.min_probability if self.map is None else None
+        parts = replace(knob.ranking, explain=True)  # which say what stands in front for a model number
+        return replace(knob, k=k, page=whole, min_probability=likely, ranking=parts)
+
+    def reranked(
+        self,
+        queries: Sequence[str],
+        knobs: Sequence[SearchKnobs],
+        hits: Hits,
+        *,
+        since: float | None = None,
+        whole: Sequence[bool] = (),
+    ) -> Hits:
+        """Return the hits as the second stage has them, as wide as the largest k.
+
+        Args:
+            queries: B, as they were asked.
+            knobs: As they were asked, one a row.
+            hits: Of the first stage, by the widened knobs.
+            since: On the reranker's clock, from which budgets count; None: from now.
+            whole: Of the rows, whether no budget cuts it, as of a golden query; empty: none of them.
+
+        Raises:
+            ModelError: If a pair cannot be scored.
+        """
+        rows = [row for row, knob in enumerate(knobs) if self.wanted(knob)]
+        asked = [knob.corrected or query for query, knob in zip(queries, knobs, strict=True)]
+        tasks = [self._task(asked[row], knobs[row], hits, row) for row in rows]
+        tasks = [
+            replace(task, budget_s=None) if whole and whole[row] else task
+            for row, task in zip(rows, tasks, strict=True)
+        ]
+        logits = dict(zip(rows, self.reranker.score(tasks, since=since), strict=True))
+        width = max(knob.k for knob in knobs)
+        made = _Rows.empty(len(knobs), width)
+        for row, knob in enumerate(knobs):
+            places = np.arange(int(hits.counts[row, 0]), dtype=np.intp)
+            details = hits.details[row, 0]
+            if row in logits:
+                places, details = self._places(asked[row], logits[row], knob, hits, row)
+            made.fill(row, hits, places[: knob.k], details)
+        return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways, hits.weak)
+
+    def _task(self, query: str, knob: SearchKnobs, hits: Hits, row: int) -> Task:
+        count = min(int(hits.counts[row, 0]), self.wanted(knob))
+        budget_ms = self.budget_ms if knob.rerank_budget_ms is None else knob.rerank_budget_ms
+        titles = [title.decode() for title in hits.titles[row, :count]]
+        return Task(query, titles, None if budget_ms is None else budget_ms / 1000)
+
+    def _scores(self, query: str, logits: NDArray[np.float32], hits: Hits, row: int) -> NDArray[np.float32]:
+        """Return what decides the order of the first products of a row: their logits, or what trees make of them."""
+        if self.trees is None or not len(logits):
+            return logits
+        order = reranked_order(logits, len(logits))
+        titles = [title.decode() for title in hits.titles[row, order]]
+        features = tree_features(query, titles, hits.scores[row, order], logits[order])
+        scores = np.empty_like(logits)
+        scores[order] = self.trees.score(features)
+        return scores
+
+    def _places(
+        self, query: str, logits: NDArray[np.float32], knob: SearchKnobs, hits: Hits, row: int
+    ) -> tuple[NDArray[np.intp], bytes]:
+        """Return the places of a row's hits in their new order, cut to its page, and what is said of them."""
+        told: dict[str, Any] = json.loads(hits.details[row, 0])
+        scores = self._scores(query, logits, hits, row)
+        before = reranked_order(logits, int(hits.counts[row, 0]))  # equal scores of trees are in this order
+        places = before[reranked_order(scores[before[: len(logits)]], len(before))]
+        parts = told.get(EXPLAIN, [])
+        if parts:  # a model number of the query comes first, whatever reads the title
+            tiers = np.array([int(part["fused"] > 1) + int(part["fused"] > 2) for part in parts])
+            places = places[np.argsort(-tiers[places], kind="stable")]
+        if not knob.ranking.explain:
+            told.pop(EXPLAIN, None)
+        chances = told.pop(PROBABILITY, None)
+        if self.map is not None and chances is not None:
+            exact = self.map.probability(scores)
+            chances[: len(logits)] = exact.round(DECIMALS).tolist()
+            if knob.min_probability is not None:
+                likely = np.array(chances, dtype=np.float64)
+                likely[: len(logits)] = exact
+                places = places[likely[places] >= knob.min_probability]
+        rules = told.get(RULES, {})
+        pinned = rules.get(PINS, 0)  # of the first places: merchandisers' rules keep them
+        places = np.concatenate([np.sort(places[places < pinned]), places[places >= pinned]])
+        offset = 0 if knob.page is None else knob.page.offset
+        places = places[offset : offset + knob.k]
+        if pinned:
+            rules[PINS] = int((places < pinned).sum())
+        for name in OF_EACH_HIT & told.keys():
+            told[name] = [told[name][place] for place in places]
+        told[RERANKED] = len(logits)
+        if chances is not None:
+            told[PROBABILITY] = [chances[place] for place in places]
+        return places, json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Hits under way."""
+
+    product_ids: NDArray[np.object_]
+    scores: NDArray[np.float32]
+    titles: NDArray[np.object_]
+    counts: NDArray[np.int32]
+    details: NDArray[np.object_]
+
+    @classmethod
+    def empty(cls, count: int, width: int) -> _Rows:
+        shape = (count, width)
+        return cls(
+            np.full(shape, b"", dtype=np.object_),
+            np.full(shape, EMPTY_SCORE, dtype=np.float32),
+            np.full(shape, b"", dtype=np.object_),
+            np.zeros((count, 1), dtype=np.int32),
+            np.empty((count, 1), dtype=np.object_),
+        )
+
+    def fill(self, row: int, hits: Hits, places: NDArray[np.intp], details: bytes) -> None:
+        """Take the hits of some places over."""
+        found = len(places)
+        self.product_ids[row, :found] = hits.product_ids[row, places]
+        self.titles[row, :found] = hits.titles[row, places]
+        self.scores[row, :found] = hits.scores[row, places]
+        self.counts[row, 0], self.details[row, 0] = found, details
+
+
+def check_rerank(knobs: Sequence[SearchKnobs], stage: SecondStage | None, generation: str) -> None:
+    """Raise where a second stage is asked for that there is not, or that could not decide.
+
+    Args:
+        knobs: As they were asked.
+        stage: Of the generation; None: it has none.
+        generation: Its id.
+
+    Raises:
+        DataError: Naming the key.
+    """
+    for knob in knobs:
+        if knob.rerank and stage is None:
+            raise DataError(
+                f"{RERANK} needs a reranker, and generation {generation} has none that serves here: export one with "
+                f"trident export --reranker, or ask with {RERANK} 0"
+            )
+        if knob.rerank and (why := _why_not(knob)):
+            raise DataError(f"{RERANK} puts products in the order of a query, and {why}: leave one of them out")
+        if os.environ.get(CACHED_ANSWERS) and knob.rerank_budget_ms is not None:
+            raise DataError(
+                f"{RERANK_BUDGET} and a response cache exclude each other, which would keep a cut answer for good: "
+                f"ask without it, or serve without --cache"
+            )
+        uncalibrated = stage is not None and stage.wanted(knob) and stage.map is None
+        if uncalibrated and knob.min_probability is not None:
+            raise DataError(
+                f"{MIN_PROBABILITY} needs a calibration of the reranker, and generation {generation} has none: ask "
+                f"with {RERANK} 0"
+            )
+
+
+def _why_not(knob: SearchKnobs) -> str:
+    """Return what decides the order of an answer instead of a reranker; nothing where nothing does."""
+    page = knob.page
+    if page is None:
+        return ""
+    if page.sort:
+        return "sort decides it"
+    if page.group is not None:
+        return "group takes one of each value"
+    if page.like is not None or page.browses:
+        return "there is no query"
+    if page.effect is not None and page.effect.boosts:
+        return "merchandisers' rules decide it"
+    return ""

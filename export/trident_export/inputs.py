@@ -1,0 +1,60 @@
+"""What an export reads, all of it checked before any work, and without PyTorch: a wrong path is told at once."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from dataclasses import dataclass
+
+from trident.data.catalogue import Catalogue, read_catalogue
+from trident.data.meeting import meet
+from trident.data.pairs import Pairs, read_pairs
+from trident.generation.generation import TEST_PAIRS_FILE
+from trident.quality.gate import check_reason
+from trident_export.catalogue.taken import read_record
+from trident_export.job import ExportOrder
+from trident_export.judge.served_queries import served_queries
+from trident_export.run_folder import require_run, require_stage
+from trident_export.stages.gate import require_comparable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ExportInputs:
+    """The products, and what the run holds out."""
+
+    catalogue: Catalogue
+    pairs: Pairs
+    queries: list[str]  # of the pairs, each once, that a server takes
+
+
+def read_inputs(order: ExportOrder) -> ExportInputs:
+    """Return what an export is made of.
+
+    Raises:
+        TridentError: If something of it cannot become a generation here.
+    """
+    check_reason(order.force)
+    require_run(order.run)
+    require_stage(order.run, "encoder", "the run")
+    if order.reranker is not None:
+        require_stage(order.reranker, "reranker", "the run of --reranker")
+    require_comparable(order.output, force=order.force)
+    if order.vectors is not None:
+        read_record(order.vectors)
+    where = order.run / TEST_PAIRS_FILE
+    pairs = read_pairs(where)
+    catalogue = read_catalogue(order.catalogue, order.config.reading(), attributes=True)
+    _tell_meeting(order, pairs, catalogue)
+    return ExportInputs(catalogue, pairs, served_queries(pairs.queries, where))
+
+
+def _tell_meeting(order: ExportOrder, pairs: Pairs, catalogue: Catalogue) -> None:
+    """Refuse held-out pairs whose ids the catalogue spells otherwise, and say which products it lacks."""
+    meeting = meet(itertools.compress(pairs.product_ids, pairs.labels.tolist()), catalogue)
+    where = order.run / TEST_PAIRS_FILE
+    if meeting.spelt:
+        meeting.require(where, order.catalogue, "mend the ids of the pairs and train again, or those of the catalogue")
+    if text := meeting.text(where, order.catalogue):
+        logger.warning("%s", text)

@@ -1,0 +1,113 @@
+"""How well a reranker orders what the first stage found, against the first stage, on judged queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.data.pairs import Pairs, normalized_query
+from trident.encoder.pairs import PairRow, pair_rows
+from trident.encoder.tokenization import TextTokenizer
+from trident.errors import DataError
+from trident.quality.metrics import Interval, catalogue_ndcg_by_query
+from trident.quality.paired import mean_change
+from trident.quality.reliability import Candidates, judged_candidates
+from trident.ranking.pair_scorer import PairScorer
+from trident.ranking.reranking import reranked_order
+
+K = 10
+
+
+@dataclass(frozen=True, eq=False)
+class FoundProducts:
+    """The first stage's candidates of judged queries, best first: ids, titles and cosines of each query."""
+
+    pairs: Pairs
+    product_ids: Mapping[str, Sequence[str]]
+    titles: Mapping[str, Sequence[str]]
+    cosines: Mapping[str, Sequence[float]]
+    every_positive_known: bool
+
+    def rows(self, tokenizer: TextTokenizer, reranked: int) -> list[PairRow]:
+        """Return the pairs of the first ``reranked`` candidates of all queries."""
+        texts = [(query, title) for query, titles in self.titles.items() for title in titles[:reranked]]
+        return pair_rows(tokenizer, [query for query, _ in texts], [title for _, title in texts])
+
+    def logits(self, scorer: PairScorer, tokenizer: TextTokenizer, reranked: int) -> dict[str, NDArray[np.float32]]:
+        """Return the logits of the first ``reranked`` candidates of each query."""
+        scores = scorer.score(self.rows(tokenizer, reranked))
+        found, start = {}, 0
+        for query, titles in self.titles.items():
+            end = start + min(reranked, len(titles))
+            found[query], start = scores[start:end], end
+        return found
+
+    def ndcg(self, logits: Mapping[str, NDArray[np.float32]] | None = None) -> dict[str, float]:
+        """Return NDCG@10 by query, of the candidates as they were found, or as logits put them.
+
+        Products that nobody judged are left out, unless every positive is known: then they are irrelevant.
+
+        Raises:
+            DataError: If no query has a relevant product.
+        """
+        known = {(normalized_query(query), product) for query, product in self._judged()}
+        ranked = {}
+        for query, ids in self.product_ids.items():
+            order = range(len(ids)) if logits is None else reranked_order(logits[query], len(ids)).tolist()
+            products = [ids[place] for place in order]
+            if not self.every_positive_known:
+                products = [each for each in products if (normalized_query(query), each) in known]
+            ranked[query] = [(product, -float(place)) for place, product in enumerate(products[:K])]
+        wanted = {normalized_query(query) for query in self.product_ids}
+        judged = self.pairs.take(row for row, each in enumerate(self.pairs.queries) if normalized_query(each) in wanted)
+        return catalogue_ndcg_by_query(judged, ranked)
+
+    def labels(self) -> dict[str, dict[str, int]]:
+        """Return the labels of the judged candidates of each query that has a relevant one among them."""
+        known: dict[str, dict[str, int]] = {}
+        judged = zip(self.pairs.queries, self.pairs.product_ids, self.pairs.labels.tolist(), strict=True)
+        for query, product, label in judged:
+            known.setdefault(normalized_query(query), {})[product] = int(label)
+        found = {}
+        for query, products in self.product_ids.items():
+            own = known.get(normalized_query(query), {})
+            labels = {each: own.get(each, 0) for each in products if each in own or self.every_positive_known}
+            if any(labels.values()):
+                found[query] = labels
+        return found
+
+    def best(self, logits: Mapping[str, NDArray[np.float32]]) -> list[list[str]]:
+        """Return the ten best products of each query, as logits put them."""
+        return [
+            [ids[place] for place in reranked_order(logits[query], len(ids))[:K]]
+            for query, ids in self.product_ids.items()
+        ]
+
+    def judged_cosines(self) -> Candidates:
+        """Return the judged candidates with their cosines."""
+        hits = {query: list(zip(ids, self.cosines[query], strict=True)) for query, ids in self.product_ids.items()}
+        return judged_candidates(self.pairs, hits, every_positive_known=self.every_positive_known)
+
+    def judged_logits(self, logits: Mapping[str, NDArray[np.float32]]) -> Candidates:
+        """Return the judged candidates with their logits."""
+        hits = {
+            query: list(zip(self.product_ids[query], each.tolist(), strict=False)) for query, each in logits.items()
+        }
+        return judged_candidates(self.pairs, hits, every_positive_known=self.every_positive_known)
+
+    def _judged(self) -> list[tuple[str, str]]:
+        return list(zip(self.pairs.queries, self.pairs.product_ids, strict=True))
+
+
+def change_of(new: Mapping[str, float], old: Mapping[str, float]) -> Interval:
+    """Return how mean NDCG@10 changes, with its interval over queries.
+
+    Raises:
+        DataError: If there is no query.
+    """
+    if not old:
+        raise DataError("rerankers are judged by queries with a relevant product, got none")
+    return mean_change(dict(new), dict(old))

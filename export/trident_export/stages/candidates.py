@@ -1,0 +1,96 @@
+"""The stage that asks what is served for the run's validation queries, which settings are chosen by, and its test's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.data.pairs import Pairs, read_pairs
+from trident.errors import ExportError
+from trident.quality.generation_scores import distinct_queries
+from trident.search.requests import SearchKnobs
+from trident.search.searcher import Searcher
+from trident_export.job import ExportJob
+from trident_export.judge.rerank_quality import FoundProducts
+from trident_export.judge.served_queries import served_queries
+from trident_export.run_folder import RECIPE_FILE
+
+VALIDATION_PAIRS_FILE = "validation.parquet"
+CANDIDATES = 20  # of each query: two pages of ten
+
+
+class FoundBoth(NamedTuple):
+    """What the first stage serves for validation queries, and for held-out ones."""
+
+    validation: FoundProducts
+    held_out: FoundProducts
+
+
+def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDATES) -> FoundBoth:
+    """Return the candidates of judged queries, at most ``config.judged_queries`` of either kind.
+
+    Args:
+        job: The export.
+        searcher: The first stage, as it will be served.
+        depth: Candidates of a query.
+
+    Raises:
+        ExportError: If the run's recipe is missing or damaged.
+        DataError: If its validation pairs are damaged.
+    """
+    known = every_positive_known(job.order.run)
+    path = job.order.run / VALIDATION_PAIRS_FILE
+    validation = read_pairs(path) if path.is_file() else job.pairs.take([])  # of an earlier Trident's run
+    found = []
+    for pairs in (validation, job.pairs):
+        queries = distinct_queries(pairs, job.config.judged_queries)
+        if not queries:
+            found.append(FoundProducts(pairs, {}, {}, {}, every_positive_known=known))
+            continue
+        queries = served_queries(queries, path)
+        hits = searcher.search(queries, [SearchKnobs(k=min(depth, len(job.catalogue)))] * len(queries))
+        counts = hits.counts[:, 0].tolist()
+        found.append(
+            FoundProducts(
+                pairs=pairs,
+                product_ids=_by_query(queries, hits.product_ids, counts),
+                titles=_by_query(queries, hits.titles, counts),
+                cosines={
+                    query: scores[:count]
+                    for query, scores, count in zip(queries, hits.scores.tolist(), counts, strict=True)
+                },
+                every_positive_known=known and _meets(job, pairs),
+            )
+        )
+    return FoundBoth(*found)
+
+
+def _by_query(queries: list[str], texts: NDArray[np.object_], counts: list[int]) -> dict[str, list[str]]:
+    return {
+        query: [text.decode() for text in row[:count]] for query, row, count in zip(queries, texts, counts, strict=True)
+    }
+
+
+def every_positive_known(run: Path) -> bool:
+    """Return whether a run says of all its sources that a product without a label is irrelevant.
+
+    Raises:
+        ExportError: If its recipe is missing or damaged.
+    """
+    path = run / RECIPE_FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))["data"]
+        sources = list((data.get("sources") or {"": data}).values())
+        return all(bool(source.get("every_positive_known", False)) for source in sources)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError(f"recipe {path} is missing or damaged ({error!r}): train again") from error
+
+
+def _meets(job: ExportJob, pairs: Pairs) -> bool:
+    """Return whether the catalogue holds a relevant product: of another one, nothing is known."""
+    relevant = {product for product, label in zip(pairs.product_ids, pairs.labels, strict=True) if label}
+    return bool(job.catalogue.texts[0].rows_of(relevant))

@@ -1,0 +1,192 @@
+"""The stage that fits trees over what the stages before say, on validation queries, and keeps them where they gain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.config import to_table
+from trident.encoder.base_model import file_sha256
+from trident.errors import DataError
+from trident.quality.reliability import Candidates
+from trident.ranking.reranking import reranked_order
+from trident.ranking.trees import FEATURES, TREES_FILE, Trees, load_lightgbm, tree_features
+from trident_export.job import ExportJob
+from trident_export.judge.rerank_quality import FoundProducts, change_of
+from trident_export.stages.candidates import FoundBoth
+from trident_export.stages.reranker import ExportedReranker
+
+FOLDS = 5  # of validation queries: none is judged by trees that were fitted on it
+ROUNDS = 150
+MISSING = 0.05  # share of values that training lacks, so that a missing one is no number of its own
+SETTINGS = {
+    "objective": "lambdarank",
+    "num_leaves": 15,
+    "min_data_in_leaf": 20,
+    "learning_rate": 0.05,
+    "feature_fraction": 0.8,
+    "lambda_l2": 1.0,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
+    "seed": 0,
+    "verbosity": -1,
+}
+
+Logits = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class ExportedTrees:
+    """The last stage: its part, judged candidates with the scores of trees, and what was measured."""
+
+    parts: dict[str, str]
+    validation: Candidates
+    held_out: Candidates
+    quality: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Candidates as rows: ``features`` (R, F), ``labels`` (R,), -1 of unjudged ones, ``sizes`` of the groups."""
+
+    features: NDArray[np.float64]
+    labels: NDArray[np.int8]
+    sizes: list[int]
+    queries: list[str]
+
+    def of(self, chosen: NDArray[np.bool_]) -> _Table:
+        """Return some of the queries."""
+        rows = np.repeat(chosen, self.sizes)
+        kept = np.flatnonzero(chosen).tolist()
+        return _Table(
+            self.features[rows],
+            self.labels[rows],
+            [self.sizes[place] for place in kept],
+            [self.queries[place] for place in kept],
+        )
+
+
+def export_trees(job: ExportJob, found: FoundBoth, second: ExportedReranker | None) -> ExportedTrees | None:
+    """Return the trees that are served; None where none are asked for, or they do not gain on validation queries.
+
+    Raises:
+        DataError: If trees are asked for without a second stage.
+        MissingExtraError: If LightGBM is not installed.
+    """
+    if not job.config.trees:
+        return None
+    if second is None:
+        raise DataError("trees order what a second stage scored: export with --reranker too, or leave trees out")
+    with job.stages.stage("trees") as notes:
+        tables = [_table(side, second.logits[place]) for place, side in enumerate(found)]
+        try:
+            crossed = _crossed(tables[0])
+        except DataError as error:
+            notes.proof = f"none: {error}"
+            return None
+        booster = _fit(tables[0])
+        path = job.parts / TREES_FILE
+        path.write_text(booster.model_to_string(), encoding="utf-8")
+        trees = Trees.load(job.parts, sha256=file_sha256(path))
+        scored = _split(trees.score(tables[1].features), tables[1].sizes)
+        of_held_out = dict(zip(tables[1].queries, scored, strict=True))
+        changes = []
+        for side, scores, logits in zip(found, (crossed, of_held_out), second.logits, strict=True):
+            orders = {query: _in_first_order(logits[query], _ranks(scores.get(query))) for query in logits}
+            changes.append(change_of(side.ndcg(orders), side.ndcg(logits)))
+        (chosen, held_out), kept = changes, changes[0].low > 0
+        gains = dict(zip(FEATURES, booster.feature_importance("gain").tolist(), strict=True))
+        total = sum(gains.values()) or 1.0
+        shares = {name: gain / total for name, gain in sorted(gains.items(), key=lambda item: -item[1])}
+        notes.proof = (
+            f"{'' if kept else 'not kept: '}NDCG@10 over the reranker, validation queries {chosen.value:+.4f} "
+            f"[{chosen.low:+.4f}, {chosen.high:+.4f}], held-out ones {held_out.value:+.4f} [{held_out.low:+.4f}, "
+            f"{held_out.high:+.4f}]; gain by {', '.join(f'{name} {share:.0%}' for name, share in shares.items())}"
+        )
+        if not kept:
+            path.unlink()
+            return None
+        notes.path = path
+    quality = {"change": to_table(held_out), "validation_change": to_table(chosen), "importances": shares}
+    judged = [
+        side.judged_logits({query: _in_first_order(logits[query], scores.get(query)) for query in logits})
+        for side, scores, logits in zip(found, (crossed, of_held_out), second.logits, strict=True)
+    ]
+    return ExportedTrees({"trees": file_sha256(path)}, judged[0], judged[1], {"trees": quality})
+
+
+def _table(side: FoundProducts, logits: Logits) -> _Table:
+    """Return the judged candidates of queries with a relevant one among them, in the reranker's order."""
+    features, labels, sizes, queries = [], [], [], []
+    for query, known in side.labels().items():
+        own = logits[query]
+        order = reranked_order(own, len(own))
+        titles = [side.titles[query][place] for place in order]
+        cosines = np.array(side.cosines[query], dtype=np.float32)[order]
+        rows = tree_features(query, titles, cosines, own[order])
+        features.append(rows)
+        labels.append(np.array([known.get(side.product_ids[query][place], -1) for place in order], dtype=np.int8))
+        sizes.append(len(order))
+        queries.append(query)
+    if not queries:
+        return _Table(np.empty((0, len(FEATURES))), np.empty(0, dtype=np.int8), [], [])
+    return _Table(np.concatenate(features), np.concatenate(labels), sizes, queries)
+
+
+def _fit(table: _Table) -> Any:
+    """Return the booster fitted on a table."""
+    lightgbm = load_lightgbm()
+    generator = np.random.default_rng(0)
+    features = np.where(generator.random(table.features.shape) < MISSING, np.nan, table.features)
+    judged = table.labels >= 0
+    data = lightgbm.Dataset(
+        features,
+        label=np.where(judged, table.labels, 0),
+        weight=judged.astype(np.float64),
+        group=table.sizes,
+        feature_name=list(FEATURES),
+    )
+    return lightgbm.train(SETTINGS, data, num_boost_round=ROUNDS)
+
+
+def _crossed(table: _Table) -> dict[str, NDArray[np.float32]]:
+    """Return the scores of each query's candidates by trees that were fitted without it.
+
+    Raises:
+        DataError: If there are too few queries.
+    """
+    if len(table.queries) < FOLDS * 3:
+        raise DataError(f"trees need {FOLDS * 3} validation queries with judged candidates, got {len(table.queries)}")
+    fold_of = np.arange(len(table.queries)) % FOLDS
+    found: dict[str, NDArray[np.float32]] = {}
+    for fold in range(FOLDS):
+        inside = table.of(fold_of == fold)
+        scores = Trees(_fit(table.of(fold_of != fold))).score(inside.features)
+        found |= dict(zip(inside.queries, _split(scores, inside.sizes), strict=True))
+    return found
+
+
+def _split(scores: NDArray[np.float32], sizes: list[int]) -> list[NDArray[np.float32]]:
+    return np.split(scores, np.cumsum(sizes)[:-1])
+
+
+def _ranks(scores: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    """Return minus the place of each score; equal ones keep the order of the stage before."""
+    if scores is None:
+        return None
+    ranks = np.empty_like(scores)
+    ranks[np.argsort(-scores, kind="stable")] = -np.arange(len(scores), dtype=np.float32)
+    return ranks
+
+
+def _in_first_order(logits: NDArray[np.float32], scores: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Return scores of trees, which are in the reranker's order, in the first stage's; logits where there are none."""
+    if scores is None:
+        return logits
+    back = np.empty_like(scores)
+    back[reranked_order(logits, len(logits))] = scores
+    return back

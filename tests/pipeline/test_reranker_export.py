@@ -1,0 +1,172 @@
+"""A reranker in a generation: proven at the export, bound by fingerprints, what a searcher answers; sabotage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+from transformers import AutoTokenizer
+
+from trident.encoder.pairs import pair_rows
+from trident.errors import ConfigError, DataError, GenerationError, ModelError
+from trident.generation.generation import IDENTITY_FILE, RERANKER_FOLDER, Generation, Identity
+from trident.ranking.calibration import DENSE
+from trident.ranking.pair_scorer import GraphScorer, KernelScorer, load_scorer
+from trident.ranking.trees import TREES_FILE
+from trident.search.requests import SearchKnobs
+from trident.search.searcher import Searcher
+from trident.server.runtime_repository import check_identities
+from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.job import ExportOrder
+from trident_export.merge.reranker import load_classifier
+from trident_export.pipeline import export_generation
+
+CONFIG = ExportConfig(threads=1)
+
+
+@pytest.fixture
+def copy(two_stages: Generation, tmp_path: Path) -> Generation:
+    return Generation.load(Path(shutil.copytree(two_stages.folder, tmp_path / two_stages.id)))
+
+
+def test_an_export_says_what_its_second_stage_does(two_stages: Generation) -> None:
+    rows = {row["stage"]: row["proof"] for row in two_stages.manifest.stages}
+    assert rows["reranker"].startswith("merged, differs from base + adapter by ")
+    assert "logits differ from PyTorch by at most" in rows["reranker onnx"]
+    assert "and not from batch to batch" in rows["reranker kernels"]
+    assert "overlap@10 with float32" in rows["reranker int8"]
+    assert rows["reranking"].startswith("on: NDCG@10 of validation queries ")
+    quality = two_stages.manifest.quality
+    change = quality["reranked"]["ndcg_at_10"] - quality["reranked"]["first_stage_ndcg_at_10"]
+    assert quality["reranked"]["change"]["value"] == pytest.approx(change)
+    assert set(quality["calibration"]) >= {"every_positive_known", DENSE}
+    identity = Identity.load(two_stages.version_folder("pipeline"))
+    assert (identity.reranker, identity.rerank) == (two_stages.manifest.parts["reranker"], 12)
+    assert two_stages.manifest.parents["reranker"] == "reranker"
+    two_stages.verify_files()
+    check_identities(two_stages)
+
+
+def test_answers_are_those_of_transformers(two_stages: Generation) -> None:
+    """Order and logits, of every query of the test split: the tokens of transformers, the model as it was saved."""
+    searcher = Searcher.load(two_stages)
+    assert searcher.second_stage is not None
+    folder = two_stages.folder / RERANKER_FOLDER
+    tokenizer, model = AutoTokenizer.from_pretrained(str(folder)), load_classifier(folder)
+    queries = [answer.query for answer in two_stages.golden()]
+    dense = searcher.search(queries, [SearchKnobs(k=12, rerank=0)] * len(queries))
+    found = searcher.search(queries, [SearchKnobs(k=12)] * len(queries))
+    for row, query in enumerate(queries):
+        titles = [title.decode() for title in dense.titles[row]]
+        cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+        both = [[tokenizer.encode(text, add_special_tokens=False) for text in (query, title)] for title in titles]
+        with torch.inference_mode():
+            logits = [
+                model(
+                    input_ids=torch.tensor([[cls, *one, sep, *other, sep]]),
+                    token_type_ids=torch.tensor([[0] * (len(one) + 2) + [1] * (len(other) + 1)]),
+                ).logits.item()
+                for one, other in both
+            ]
+        pairs = pair_rows(searcher.tokenizer, [query] * 12, titles)
+        scorer, _ = load_scorer(folder, fingerprint=two_stages.manifest.parts["reranker"])
+        assert scorer.score(pairs).tolist() == pytest.approx(logits, abs=1e-3)
+        order = np.argsort(-scorer.score(pairs), kind="stable")
+        assert found.titles[row].tolist() == [titles[place].encode() for place in order]
+        assert json.loads(found.details[row, 0])["reranked"] == 12
+
+
+def test_golden_answers_are_reranked(two_stages: Generation) -> None:
+    searcher = Searcher.load(two_stages)
+    golden = two_stages.golden()
+    again = searcher.answers([answer.query for answer in golden])
+    assert [answer.product_ids for answer in again] == [answer.product_ids for answer in golden]
+    assert any(answer.scores != sorted(answer.scores, reverse=True) for answer in golden)
+
+
+def test_kernels_and_graph_give_the_same_logits(two_stages: Generation) -> None:
+    folder, fingerprint = two_stages.folder / RERANKER_FOLDER, two_stages.manifest.parts["reranker"]
+    kernels, tokenizer = load_scorer(folder, fingerprint=fingerprint, kernels="on", threads=2)
+    graph, _ = load_scorer(folder, fingerprint=fingerprint, kernels="off")
+    assert isinstance(kernels, KernelScorer)
+    assert isinstance(graph, GraphScorer)
+    pairs = pair_rows(tokenizer, ["crimson sofa", "navy lamp " * 9] * 9, ["Alba sofa red", "Borex lamp " * 20] * 9)
+    assert graph.score(pairs) == pytest.approx(kernels.score(pairs), abs=1e-4)
+    alone = np.concatenate([kernels.score([pair]) for pair in pairs])
+    assert np.array_equal(alone, kernels.score(pairs))
+    with pytest.raises(ModelError, match=r"cannot run 1 pairs: token ids must be 0 to"):
+        kernels.score([replace(pairs[0], ids=[10**6])])
+    with pytest.raises(ConfigError, match="kernels must be auto, on, off, got 'maybe'"):
+        load_scorer(folder, fingerprint=fingerprint, kernels="maybe")
+
+
+def test_a_reranker_of_another_generation_is_refused(copy: Generation) -> None:
+    path = copy.folder / RERANKER_FOLDER / "model.safetensors"
+    weights = load_file(path)
+    weights["classifier.weight"] = weights["classifier.weight"] + 1
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"reranker .* must be that of the generation, [0-9a-f]{12}, got [0-9a-f]{12}"):
+        Searcher.load(copy)
+    shutil.rmtree(copy.folder / RERANKER_FOLDER)
+    with pytest.raises(ModelError, match=r"reranker .* is missing, which the generation has: export again"):
+        Searcher.load(copy)
+    identity = Identity.load(copy.version_folder("pipeline"))
+    replace(identity, reranker="b" * 64).save(copy.version_folder("pipeline"))
+    with pytest.raises(GenerationError, match=r"reranker of its pipeline must be .* as in the manifest, got bbbb"):
+        check_identities(copy)
+    assert (copy.version_folder("pipeline") / IDENTITY_FILE).is_file()
+
+
+def test_a_graph_of_another_reranker_is_refused(two_stages: Generation) -> None:
+    graph = two_stages.folder / RERANKER_FOLDER / "model.onnx"
+    with pytest.raises(ModelError, match=r"graph must be of reranker ffffffffffff, got [0-9a-f]{12}"):
+        GraphScorer.load(graph, fingerprint="f" * 64, pad_id=0)
+    with pytest.raises(ModelError, match=r"must have inputs attention_mask, input_ids and output logit, got "):
+        GraphScorer.load(graph, fingerprint=two_stages.manifest.parts["reranker"], pad_id=0, kinds=1)
+    with pytest.raises(ModelError, match=r"nowhere\.onnx does not exist: export again"):
+        GraphScorer.load(graph.with_name("nowhere.onnx"), fingerprint="f" * 64, pad_id=0)
+
+
+def test_the_run_of_an_encoder_is_no_reranker(two_stage_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
+    order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path, CONFIG, reranker=two_stage_runs[0])
+    with pytest.raises(ModelError, match="the run of --reranker must be that of stage 'reranker', got one of"):
+        export_generation(order)
+    with pytest.raises(ModelError, match="the run must be that of stage 'encoder', got one of stage 'reranker'"):
+        export_generation(replace(order, run=two_stage_runs[1]))
+    with pytest.raises(ModelError, match=r"is no run folder: recipe\.json cannot be read"):
+        export_generation(replace(order, reranker=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"judged_queries": 0}, "judged_queries must be >= 1, got 0"),
+        ({"reranked": 201}, "reranked must be 1 to 200 candidates, got 201"),
+        ({"rerank": -1}, "rerank must be 0 to 200 candidates, got -1"),
+        ({"rerank_budget_ms": 0.0}, "rerank_budget_ms must be above 0 milliseconds, got 0.0"),
+    ],
+)
+def test_settings_that_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ExportConfig(**change)
+
+
+def test_trees_say_whether_they_gain(two_stage_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
+    """Kept or not: by queries that they were not fitted on; without a second stage they are refused."""
+    config = replace(CONFIG, precision=PrecisionConfig(made=()), reranked=20, trees=True)
+    order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path, config, reranker=two_stage_runs[1])
+    made = export_generation(order)
+    (row,) = [row["proof"] for row in made.manifest.stages if row["stage"] == "trees"]
+    assert "NDCG@10 over the reranker, validation queries " in row
+    assert "gain by " in row
+    kept = not row.startswith("not kept")
+    assert ("trees" in made.manifest.parts) == kept
+    assert (made.version_folder("retriever") / TREES_FILE).is_file() == kept
+    with pytest.raises(DataError, match="trees order what a second stage scored: export with --reranker too"):
+        export_generation(replace(order, reranker=None))

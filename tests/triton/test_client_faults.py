@@ -1,0 +1,186 @@
+"""What happens to a server while clients of all four forms ask it: each answer is right or a typed error, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trident.generation.generation import find_generation
+from trident.promotion.promotion import PromoteOptions, promote
+from trident.server.server import ServerUrls, TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
+from trident_client import (
+    AsyncSearchClient,
+    ClientError,
+    RequestTimeoutError,
+    SearchClient,
+    ServerOverloadedError,
+    ServerUnavailableError,
+    UnexpectedAnswerError,
+)
+
+TIMEOUT_S = 20.0
+PAUSE_S = 0.05  # between questions: what acts on the server must get through too
+SLACK_S = 10.0  # of a machine that does other work; a hang is longer
+TEXTS = [f"navy sofa {number}" for number in range(192)]  # three requests
+FORMS = ["grpc", "grpc-async", "http", "http-async"]
+PASSING = (ServerUnavailableError, RequestTimeoutError, ServerOverloadedError, UnexpectedAnswerError)
+
+
+@dataclass
+class Seen:
+    """What one form of the client got: answers, and errors with the seconds that they took."""
+
+    answers: list[Any] = field(default_factory=list)
+    errors: list[tuple[ClientError, float]] = field(default_factory=list)
+
+
+def ask_until(stop: threading.Event, form: str, urls: ServerUrls, question: tuple[str, Any], seen: Seen) -> None:
+    """Ask again and again until told to stop, and write down what comes back."""
+    protocol = form.partition("-")[0]
+    url = f"{protocol}://{getattr(urls, protocol)}"
+    name, argument = question
+
+    async def by_tasks() -> None:
+        async with AsyncSearchClient(url, timeout_s=TIMEOUT_S) as client:
+            while not stop.is_set():
+                start = time.monotonic()
+                try:
+                    seen.answers.append(await getattr(client, name)(argument))
+                except ClientError as error:
+                    seen.errors.append((error, time.monotonic() - start))
+                await asyncio.sleep(PAUSE_S)
+
+    def by_calls() -> None:
+        with SearchClient(url, timeout_s=TIMEOUT_S) as client:
+            while not stop.is_set():
+                start = time.monotonic()
+                try:
+                    seen.answers.append(getattr(client, name)(argument))
+                except ClientError as error:
+                    seen.errors.append((error, time.monotonic() - start))
+                time.sleep(PAUSE_S)
+
+    asyncio.run(by_tasks()) if form.endswith("-async") else by_calls()
+
+
+def while_asked(
+    urls: ServerUrls, question: tuple[str, Any], act: Callable[[], object], until: Callable[[Seen], bool]
+) -> dict[str, Seen]:
+    """Return what each form saw while something was done to the server, and until each has seen enough."""
+    stop, seen = threading.Event(), {form: Seen() for form in FORMS}
+
+    def wait(enough: Callable[[Seen], bool]) -> None:
+        end = time.monotonic() + 120
+        while not all(map(enough, seen.values())):
+            assert time.monotonic() < end, seen
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(len(FORMS)) as pool:
+        running = [pool.submit(ask_until, stop, form, urls, question, seen[form]) for form in FORMS]
+        try:
+            wait(lambda each: len(each.answers) > 0)
+            act()
+            wait(until)
+        finally:
+            stop.set()
+        for each in running:
+            each.result(timeout=60)
+    return seen
+
+
+def test_a_server_that_is_killed_while_it_is_asked(tiny_generations: Path) -> None:
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with serve(find_generation(tiny_generations), tiny_generations, options) as server:
+        seen = while_asked(
+            server.urls,
+            ("search_many", TEXTS),
+            act=lambda: os.kill(server.pid, signal.SIGKILL),
+            until=lambda each: len(each.errors) > 1,
+        )
+    for form, each in seen.items():
+        assert each.answers, form
+        assert all(len(found) == len(TEXTS) for found in each.answers), form
+        assert each.errors, form
+        for error, seconds in each.errors:
+            assert isinstance(error, PASSING), (form, error)
+            assert seconds < TIMEOUT_S + SLACK_S, form
+
+
+def test_a_promotion_in_the_middle_of_lists(server: TritonServer, own: Any, port: int) -> None:
+    """No list loses a query; vectors of two encoders are never handed out as one."""
+
+    def there_and_back() -> None:
+        for generation in (own.b, own.a):
+            promote(own.folder, port, generation.id, PromoteOptions(), report=lambda _: None)
+
+    for question in (("search_many", TEXTS), ("embed", TEXTS)):
+        seen = while_asked(server.urls, question, there_and_back, until=lambda _: True)
+        for form, each in seen.items():
+            assert each.answers, form
+            assert all(len(found) == len(TEXTS) for found in each.answers), form
+            if question[0] == "search_many":
+                assert each.errors == [], form
+                found = [result for results in each.answers for result in results]
+                assert {result.generation for result in found} == {own.a.id, own.b.id}, form
+                letters = {own.a.id: "a", own.b.id: "b"}
+                for result in found:
+                    assert all(hit.product_id.startswith(letters[result.generation]) for hit in result.hits)
+            for error, _ in each.errors:
+                assert isinstance(error, UnexpectedAnswerError), (form, error)
+                assert "texts must be embedded by one generation" in str(error)
+
+
+@pytest.fixture
+def half_closed() -> Iterator[int]:
+    """Yield the port of a server that closes its side for writing at once and reads on for ever."""
+    stop, kept = threading.Event(), []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+
+        def accept() -> None:
+            while not stop.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                connection.shutdown(socket.SHUT_WR)
+                kept.append(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield listener.getsockname()[1]
+        stop.set()
+        thread.join()
+        for connection in kept:
+            connection.close()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_half_closed_connection_is_an_error_in_time(half_closed: int, form: str) -> None:
+    url = f"{form.partition('-')[0]}://127.0.0.1:{half_closed}"
+
+    async def ask() -> None:
+        async with AsyncSearchClient(url, timeout_s=1) as client:
+            await client.search("sofa")
+
+    def ask_at_once() -> None:
+        with SearchClient(url, timeout_s=1) as client:
+            client.search("sofa")
+
+    start = time.monotonic()
+    with pytest.raises(PASSING):
+        asyncio.run(ask()) if form.endswith("-async") else ask_at_once()
+    assert time.monotonic() - start < 1 + SLACK_S

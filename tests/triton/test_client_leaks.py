@@ -1,0 +1,89 @@
+"""A hundred thousand calls leave no threads, sockets or memory behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trident.server.server import TritonServer
+from trident_client import AsyncSearchClient, ClientError, SearchClient
+
+pytestmark = pytest.mark.slow
+
+CALLS = 25_000  # of each form
+WARM_UP = 2_000
+SIDE_BY_SIDE = 8
+GROWTH_MIB = 24  # allowed: allocators keep what they had at their busiest
+
+
+@dataclass(frozen=True)
+class Held:
+    """What this process holds."""
+
+    threads: int
+    files: int
+    memory_mib: float
+
+
+def held() -> Held:
+    gc.collect()
+    memory = psutil.Process().memory_info().rss / 2**20
+    return Held(threading.active_count(), len(list(Path("/proc/self/fd").iterdir())), memory)
+
+
+def check(before: Held, after: Held) -> None:
+    assert after.threads <= before.threads
+    assert after.files <= before.files + 2
+    assert after.memory_mib <= before.memory_mib + GROWTH_MIB, (before, after)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_threads(tiny_server: TritonServer, protocol: str) -> None:
+    url = f"{protocol}://{getattr(tiny_server.urls, protocol)}"
+    with SearchClient(url, timeout_s=60) as client, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+
+        def ask(number: int) -> None:
+            try:
+                client.search("" if number % 50 == 0 else f"navy sofa {number % 7}", k=1)  # some are refused
+            except ClientError:
+                assert number % 50 == 0
+
+        for _ in pool.map(ask, range(WARM_UP)):
+            pass
+        before = held()
+        for _ in pool.map(ask, range(CALLS)):
+            pass
+        check(before, held())
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_tasks(tiny_server: TritonServer, protocol: str) -> None:
+    async def ask_all() -> None:
+        url = f"{protocol}://{getattr(tiny_server.urls, protocol)}"
+        async with AsyncSearchClient(url, timeout_s=60) as client:
+
+            async def ask(numbers: range) -> None:
+                for number in numbers:
+                    try:
+                        await client.search("" if number % 50 == 0 else f"navy sofa {number % 7}", k=1)
+                    except ClientError:
+                        assert number % 50 == 0
+
+            async def calls(count: int) -> None:
+                await asyncio.gather(*(ask(range(first, count, SIDE_BY_SIDE)) for first in range(SIDE_BY_SIDE)))
+
+            await calls(WARM_UP)
+            before = held()
+            await calls(CALLS)
+            check(before, held())
+
+    asyncio.run(ask_all())

