@@ -85,7 +85,7 @@ def test_answers_are_those_of_transformers(two_stages: Generation) -> None:
 def test_golden_answers_are_reranked(two_stages: Generation) -> None:
     searcher = Searcher.load(two_stages)
     golden = two_stages.golden()
-    again = searcher.answers([answer.query for answer in golden])
+    again = searcher.answer_again(golden)
     assert [answer.product_ids for answer in again] == [answer.product_ids for answer in golden]
     assert any(answer.scores != sorted(answer.scores, reverse=True) for answer in golden)
 
