@@ -128,7 +128,7 @@ def _measured(candidates: Candidates, probabilities: NDArray[np.float64], rows: 
     cell = query_of * BINS + bin_of
     shape = (len(distinct), BINS)
     sums = [
-        np.bincount(cell, weights, minlength=shape[0] * BINS).reshape(shape)  # (Q, BINS)
+        np.bincount(cell, weights, minlength=shape[0] * BINS).reshape(shape).astype(np.float64)  # (Q, BINS)
         for weights in (np.ones(len(labels)), chances, labels.astype(np.float64), (chances - labels) ** 2)
     ]
     ones = np.ones(len(distinct), dtype=np.int64)
