@@ -113,11 +113,12 @@ def _of_each_hit(details: Mapping[str, Any], name: str, count: int) -> list[dict
 
 
 def _probabilities(details: Mapping[str, Any], count: int) -> list[float | None]:
-    found: Any = details.get("probability", [None] * count)
+    found = details.get("probability", [None] * count)
     numbers = isinstance(found, list) and all(each is None or isinstance(each, int | float) for each in found)
     if not numbers or len(found) != count:
         raise UnexpectedAnswerError(f"probability of an answer must be one number a product, got {str(found)[:60]}")
-    return list(found)
+    probabilities: list[float | None] = found
+    return probabilities
 
 
 def _check_rows(tensors: Mapping[str, NDArray[Any]], rows: int) -> None:

@@ -162,11 +162,11 @@ class Reranker:
         if new:
             found = self._run([pairs[place][1:] for place in new])
             self.cache.put([keys[place] for place in new], found)
-            for place, fresh in zip(new, found, strict=True):
-                known[place] = fresh
-        for (number, *_), scored in zip(pairs, known, strict=True):
-            assert scored is not None
-            logits[number].append(scored)
+            for place, scored in zip(new, found, strict=True):
+                known[place] = scored
+        for (number, *_), logit in zip(pairs, known, strict=True):
+            assert logit is not None
+            logits[number].append(logit)
 
     def _run(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         started = self.now()
