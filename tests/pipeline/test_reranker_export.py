@@ -48,7 +48,7 @@ def test_an_export_says_what_its_second_stage_does(two_stages: Generation) -> No
     assert set(quality["calibration"]) >= {"every_positive_known", DENSE}
     identity = Identity.load(two_stages.version_folder("pipeline"))
     assert (identity.reranker, identity.rerank) == (two_stages.manifest.parts["reranker"], 12)
-    assert two_stages.manifest.parents["reranker"] == "reranker"
+    assert two_stages.manifest.parents["reranker"] == "two-stages-reranker"
     two_stages.verify_files()
     check_identities(two_stages)
 
