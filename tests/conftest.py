@@ -342,9 +342,7 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Return the engine's stand-in, ``StandIn`` of ``store_process.py``: whoever stops it starts it again."""
-    made = runpy.run_path(str(Path(__file__).parent / "store_process.py"))["StandIn"](tmp_path_factory.mktemp("store"))
-    yield made
-    made.kill()
+    yield from runpy.run_path(str(Path(__file__).parent / "store_process.py"))["running"](tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
