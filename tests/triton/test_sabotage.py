@@ -176,6 +176,24 @@ def test_truncated_index(server: TritonServer, own: Any, b: Generation) -> None:
     assert refusal(server, own, b.id).startswith(f"generation {b.id} cannot be loaded: ")
 
 
+def test_words_of_something_else(server: TritonServer, own: Any, b: Generation) -> None:
+    arrays, record = (b.version_folder("retriever") / name for name in ("lexical.arrays", "lexical.json"))
+    whole, said = arrays.read_bytes(), json.loads(record.read_text())
+    arrays.write_bytes(whole[:-100])
+    assert "lexical.arrays must have" in refusal(server, own, b.id)
+    hide(b)
+    assert "lexical.arrays must have" in refusal(server, own, b.id)
+    arrays.write_bytes(whole)
+    said["config"]["analyzer"]["version"] = 2
+    record.write_text(json.dumps(said))
+    hide(b)
+    assert "the analyzer's version must be 1, got 2" in refusal(server, own, b.id)
+    said["config"]["analyzer"]["version"] = 1
+    record.write_text(json.dumps({**said, "catalogue": "0" * 64}))
+    hide(b)
+    assert "must be of the catalogue" in refusal(server, own, b.id)
+
+
 def test_missing_graph(server: TritonServer, own: Any, b: Generation) -> None:
     b.cpu_graph().unlink()
     assert "model_repository/encoder/1/model.unpadded.onnx is missing; export again" in refusal(server, own, b.id)
