@@ -100,6 +100,6 @@ def _judged_scores(
     scores = np.zeros(len(pairs), dtype=np.float32)
     for query in dict.fromkeys(pairs.queries):
         own = np.flatnonzero(queries == query)
-        dense = scaled(cosines[own], float(cosines[own].min()))
+        dense = np.maximum(cosines[own], 0)
         scores[own] = np.float32(1 - weight) * dense + np.float32(weight) * scaled(words[own], 0.0)
     return scores
