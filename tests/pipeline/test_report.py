@@ -196,7 +196,7 @@ def test_two_sources_one_epoch_and_a_catalogue(
     assert len(page.labels()) == 2 + 2 * 3
     ranked = page.table("ranked: 84 pairs; ranking over 14 queries with a relevant product; catalogue of 144 products")
     judged = page.table("judged: 84 pairs; ranking over 14 queries with a relevant product")
-    assert (len(ranked[0]), len(judged[0])) == (9, 5)
+    assert (len(ranked[0]), len(judged[0])) == (11, 5)
     row = next(row for row in report.test if (row.data, row.name) == ("ranked", "full"))
     assert row.catalogue is not None
     assert ranked[-1][5] == f"{row.catalogue.ndcg_at_10:.4f}"

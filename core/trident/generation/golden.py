@@ -15,7 +15,7 @@ GOLDEN_REQUEST = "trident-golden"  # id of a request that asks golden queries: t
 SCORE_TOLERANCE = 1e-3  # of a cosine between two runs of the same encoder: batches, threads and processors differ
 # In 8 bits: sums in another order, as another processor adds them, round to another of 256 values.
 INT8_TOLERANCE = 0.02
-FUSED_TOLERANCE = 10.0  # times that of a cosine, of what orders by words too: a leg's cosines may span a tenth of one
+FUSED_TOLERANCE = 2.0  # times that of a cosine, of what orders by words too: two products may move against each other
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
-"""One order of what two legs found: cosines and BM25, brought to one scale for each query, or ranks.
+"""One order of what two legs found: cosines and shares of the best BM25, or ranks.
 
 Source: S. Bruch, S. Gai and A. Ingber 2023, An analysis of fusion functions for hybrid retrieval (arXiv 2210.11934),
-convex combination; G. Cormack, C. Clarke and S. Büttcher 2009, Reciprocal rank fusion.
+convex combination, by the bounds that a score has; G. Cormack, C. Clarke and S. Büttcher 2009, Reciprocal rank fusion.
 """
 
 from __future__ import annotations
@@ -62,17 +62,17 @@ def united(dense: NDArray[np.int64], lexical: NDArray[np.int64]) -> tuple[NDArra
 
 
 def fuse(found: Candidates, weight: float, codes: Mapping[int, int]) -> Fused:
-    """Return candidates in the order of (1 - weight) x cosine + weight x BM25, both from 0 to 1 within the query.
+    """Return candidates in the order of (1 - weight) x cosine + weight x BM25, from 0 to 1 each.
 
-    Cosines count from the lowest candidate's, BM25 from none. What has a model number of the query stands in front.
+    A cosine counts as it is, 0 where it is below; BM25 as a share of the query's best. What has a model number of the
+    query stands in front.
 
     Args:
         found: Of one query.
         weight: Of BM25, 0 to 1.
         codes: What model numbers are worth in a row, >= 1 each.
     """
-    dense, lexical = scaled(found.cosines, float(found.cosines.min(initial=2.0))), scaled(found.bm25, 0.0)
-    values = np.float32(1 - weight) * dense + np.float32(weight) * lexical
+    values = np.float32(1 - weight) * np.maximum(found.cosines, 0) + np.float32(weight) * scaled(found.bm25, 0.0)
     return _ordered(found, values, codes)
 
 

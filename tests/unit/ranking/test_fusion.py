@@ -19,11 +19,10 @@ def drawn(seed: int, dense: int = 40, lexical: int = 30) -> Candidates:
 
 
 def reference(found: Candidates, weight: float, codes: dict[int, int]) -> dict[int, float]:
-    low, high = min(found.cosines.tolist()), max(found.cosines.tolist())
     best = max(found.bm25.tolist())
     values = {}
     for row, cosine, bm25 in zip(found.rows.tolist(), found.cosines.tolist(), found.bm25.tolist(), strict=True):
-        values[row] = (1 - weight) * (cosine - low) / (high - low) + weight * bm25 / best + codes.get(row, 0)
+        values[row] = (1 - weight) * max(cosine, 0.0) + weight * bm25 / best + codes.get(row, 0)
     return values
 
 

@@ -120,11 +120,9 @@ class Reference:
         lexical = sorted((row for row in allowed if words[row] > 0), key=lambda row: (-words[row], row))[:DEPTH]
         codes = {row: worth for row, worth in self.lexical.codes(text).items() if row in set(allowed)}
         union = sorted({*dense, *lexical, *codes})
-        low, high = min(cosines[row] for row in union), max(cosines[row] for row in union)
         best = max(words[row] for row in union) or 1.0
         value = {
-            row: (1 - weight) * (cosines[row] - low) / (high - low) + weight * words[row] / best + codes.get(row, 0)
-            for row in union
+            row: (1 - weight) * max(cosines[row], 0) + weight * words[row] / best + codes.get(row, 0) for row in union
         }
         return sorted(union, key=lambda row: (-value[row], -cosines[row], row))[:k]
 
@@ -376,10 +374,10 @@ def test_rules_arrange_what_both_legs_found(retriever: Retriever) -> None:
     pin, out = order[7], order[0]
     rows = {"pins": [int(pin[1:])], "excluded": [int(out[1:])]}
     named = {name: NamedProducts(tuple(f"p{row}" for row in of), np.array(of)) for name, of in rows.items()}
-    knob = ruled(knobs(retriever, "printer", k=10, explain=True), **named, boosts=(Boost(brand, 0.25),))
+    knob = ruled(knobs(retriever, "printer", k=10, explain=True), **named, boosts=(Boost(brand, 0.05),))
     hits = retriever.retrieve(QUERIES[:1], [knob])
     value = {
-        product: part["fused"] + (0.25 if BRANDS[int(product[1:])] == "Zeiss" else 0)
+        product: part["fused"] + (0.05 if BRANDS[int(product[1:])] == "Zeiss" else 0)
         for product, part in zip(order, parts, strict=True)
     }
     expected = [pin, *sorted((each for each in order if each not in (pin, out)), key=lambda each: -value[each])][:10]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from trident.ranking.fusion import scaled
 from trident.ranking.legs import Nearest, RankedQuery
 from trident.ranking.settings import DEPTH as LEG_DEPTH
 from trident_train.judge.evaluate import DEPTH, Found, Ranking, rank_bm25
-from trident_train.model.encoder import Encoder
+
+if TYPE_CHECKING:  # figures are read without PyTorch
+    from trident_train.model.encoder import Encoder
 
 MEANT = 0.5  # weight of words in judged lists where ranks order the catalogue
 
@@ -97,6 +100,6 @@ def _judged_scores(
     scores = np.zeros(len(pairs), dtype=np.float32)
     for query in dict.fromkeys(pairs.queries):
         own = np.flatnonzero(queries == query)
-        dense = scaled(cosines[own], float(cosines[own].min()))
+        dense = np.maximum(cosines[own], 0)
         scores[own] = np.float32(1 - weight) * dense + np.float32(weight) * scaled(words[own], 0.0)
     return scores
