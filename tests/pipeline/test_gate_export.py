@@ -128,7 +128,7 @@ def test_beside_a_generation_of_an_earlier_trident_an_export_needs_a_reason(
     (line,) = refused.stderr.splitlines()
     assert line == (
         f"trident: the gate cannot compare with what serves from {generations}: generation {serving.id} was made by "
-        "an earlier Trident (format 1, this one reads 3); export into another folder, or overrule with "
+        "an earlier Trident (format 1, this one reads 4); export into another folder, or overrule with "
         '--force "reason"'
     )
     forced = run_warm(*arguments, "--force", "the format is new", "--json")
@@ -145,7 +145,7 @@ def test_a_generation_of_an_earlier_trident_is_not_served(
 ) -> None:
     (found,) = list_generations(generations)
     made_earlier(found)
-    words = f"generation {found.id} was made by an earlier Trident (format 1, this one reads 3): export again"
+    words = f"generation {found.id} was made by an earlier Trident (format 1, this one reads 4): export again"
     for options in ((), ("--generation", found.id)):
         refused = run_warm("serve", "--generations", generations, *options)
         assert (refused.returncode, refused.stderr.splitlines()[-1]) == (1, f"trident: {words}")

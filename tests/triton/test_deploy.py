@@ -112,7 +112,9 @@ def names_on(server: TritonServer) -> set[str]:
 
 
 def test_every_query_asks_for_metrics_of_a_real_server(shown: set[str]) -> None:
-    missing = {place: names - shown - OF_PROMETHEUS - LIVE - OF_A_SECOND_STAGE for place, names in asked_by_place().items()}
+    missing = {
+        place: names - shown - OF_PROMETHEUS - LIVE - OF_A_SECOND_STAGE for place, names in asked_by_place().items()
+    }
     assert {place: names for place, names in missing.items() if names} == {}
 
 

@@ -116,4 +116,4 @@ def test_the_page_is_served_by_a_command_of_its_own(
         assert (reply.status, reply.getheader("content-type")) == (200, "text/html; charset=utf-8")
         assert b"<title>Search - Trident</title>" in reply.read()
         connection.close()
-        assert ask(port, "GET", "/about")[1] == {"attributes": [], "other": None, "suggests": False}
+        assert ask(port, "GET", "/about")[1] == {"attributes": [], "other": None, "suggests": True}

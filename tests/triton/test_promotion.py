@@ -120,7 +120,7 @@ def test_one_of_an_earlier_trident_is_not_promoted(run_warm: Callable[..., Any],
     manifest.write_text(written)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.splitlines()[-1] == (
-        f"trident: generation {own.b.id} was made by an earlier Trident (format 1, this one reads 3): export again"
+        f"trident: generation {own.b.id} was made by an earlier Trident (format 1, this one reads 4): export again"
     )
 
 
