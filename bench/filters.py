@@ -185,9 +185,9 @@ def table(found: dict[str, Any]) -> str:
     for name, filters in found["filters"].items():
         if not filters:
             continue
-        share, recall_at_10, evaluate, ms, exact = (
-            float(np.mean([each[key] for each in filters]))
-            for key in ("share", "recall_at_10", "evaluate_ms", "found_ms", "exact_ms")
+        share, recall_at_10 = (float(np.mean([each[key] for each in filters])) for key in ("share", "recall_at_10"))
+        evaluate, ms, exact = (
+            float(np.median([each[key] for each in filters])) for key in ("evaluate_ms", "found_ms", "exact_ms")
         )
         ways = ", ".join(sorted({way for each in filters for way in each["ways"]}))
         lines.append(

@@ -32,7 +32,7 @@ from trident.attributes.schema import Field, FieldType, Schema
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import ENCODER_FOLDER, MANIFEST_FILE, Generation, find_generation, write_manifest
-from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.config import ExportConfig, LexicalOptions, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 from trident_train.recipe import (
@@ -342,9 +342,7 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Return the engine's stand-in, ``StandIn`` of ``store_process.py``: whoever stops it starts it again."""
-    made = runpy.run_path(str(Path(__file__).parent / "store_process.py"))["StandIn"](tmp_path_factory.mktemp("store"))
-    yield made
-    made.kill()
+    yield from runpy.run_path(str(Path(__file__).parent / "store_process.py"))["running"](tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -377,11 +375,10 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> DiskOrder:
 
 
 @pytest.fixture(scope="session")
-def two_stage_runs(tiny_recipe: TrainRecipe, tiny_data: Path, made_once: MadeOnce) -> list[Path]:
+def both_runs(tiny_recipe: TrainRecipe, tiny_data: Path, made_once: MadeOnce) -> list[Path]:
     """Return the runs of an encoder and of a reranker over the candidates that it finds."""
-    data = replace(
-        tiny_recipe.data, validation_share=0.35, every_positive_known=True, catalogue=tiny_data / "products.csv"
-    )
+    catalogue = tiny_data / "products.csv"
+    data = replace(tiny_recipe.data, validation_share=0.35, every_positive_known=True, catalogue=catalogue)
     loss = LossRecipe(name="listwise", hard_negatives=2)
     lora, mined = LoraRecipe(targets=("all-linear",)), NegativesRecipe(mined=2, from_rank=1, to_rank=20)
     reranker = replace(tiny_recipe, data=data, stage="reranker", lora=lora, loss=loss, negatives=mined)
@@ -391,12 +388,11 @@ def two_stage_runs(tiny_recipe: TrainRecipe, tiny_data: Path, made_once: MadeOnc
 
 @pytest.fixture(scope="session")
 def two_stages(
-    two_stage_runs: list[Path], tiny_data: Path, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory
+    both_runs: list[Path], tiny_data: Path, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory
 ) -> Generation:
     """Return a generation with a second stage, on by default over 12 candidates."""
-    precision = PrecisionConfig(made=("int8",), overlap_target=0.5)
-    config = ExportConfig(threads=1, precision=precision, reranked=12, rerank=12)
-    encoder, reranker = two_stage_runs
-    order = partial(ExportOrder, encoder, tiny_data / "products.csv", config=config, reranker=reranker)
+    words, precision = LexicalOptions(mode="dense"), PrecisionConfig(made=("int8",), overlap_target=0.5)
+    config = ExportConfig(threads=1, precision=precision, reranked=12, rerank=12, lexical=words)
+    order = partial(ExportOrder, both_runs[0], tiny_data / "products.csv", config=config, reranker=both_runs[1])
     made = made_once("two-stages", lambda folder: export_generation(order(folder)))
     return find_generation(Path(shutil.copytree(made, tmp_path_factory.mktemp("reranked") / "generations")))

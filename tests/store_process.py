@@ -8,7 +8,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from trident.cluster.store import Store
+from trident.generation.generation import GOLDEN_FILE, MANIFEST_FILE, Generation, write_manifest
+from trident.generation.golden import save_golden
+from trident.ranking.settings import DENSE
+from trident.search.searcher import Searcher
 
 START_S = 60.0
 
@@ -52,9 +60,27 @@ class StandIn:
         assert self.process is not None
         os.kill(self.process.pid, number)
 
+    def takes(self, generation: Generation, *, timeout_s: float = 30.0) -> Generation:
+        """Make a generation as an export with ``--store`` does: it names this store, and ranks by vectors alone."""
+        folder = generation.version_folder("retriever")
+        Store(address=self.address, timeout_s=timeout_s).save(folder)
+        DENSE.save(folder)
+        queries = dict.fromkeys(answer.query for answer in generation.golden())
+        save_golden(Searcher.load(generation).golden(list(queries)), generation.folder / GOLDEN_FILE)
+        (generation.folder / MANIFEST_FILE).unlink()  # else it would record itself
+        write_manifest(generation.folder, generation.manifest)
+        return Generation.load(generation.folder)
+
     def kill(self) -> None:
         """End it at once."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+def running(folders: Any) -> Iterator[StandIn]:
+    """Yield one over a folder of pytest's ``tmp_path_factory``, and end it."""
+    made = StandIn(folders.mktemp("store"))
+    yield made
+    made.kill()

@@ -117,7 +117,8 @@ def _probabilities(details: Mapping[str, Any], count: int) -> list[float | None]
     numbers = isinstance(found, list) and all(each is None or isinstance(each, int | float) for each in found)
     if not numbers or len(found) != count:
         raise UnexpectedAnswerError(f"probability of an answer must be one number a product, got {str(found)[:60]}")
-    return found
+    probabilities: list[float | None] = found
+    return probabilities
 
 
 def _check_rows(tensors: Mapping[str, NDArray[Any]], rows: int) -> None:

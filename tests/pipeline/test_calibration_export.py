@@ -17,7 +17,7 @@ from trident.quality.gate import run_gate
 from trident.ranking.calibration import CALIBRATION_FILE, DENSE, Calibration
 from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
-from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.config import ExportConfig, LexicalOptions, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 from trident_train.recipe import TrainRecipe
@@ -32,7 +32,7 @@ def calibrated(tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path_factory: pyte
     folder = tmp_path_factory.mktemp("calibrated")
     data = replace(tiny_recipe.data, validation_share=0.35, every_positive_known=True)
     train(replace(tiny_recipe, data=data), folder / "run")
-    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()), lexical=LexicalOptions(mode="dense"))
     return export_generation(ExportOrder(folder / "run", tiny_data / "products.csv", folder / "generations", config))
 
 

@@ -93,5 +93,6 @@ def test_another_encoder_library_or_conversion_has_another_key(monkeypatch: pyte
     key = graph_key("ab" * 32)
     assert len(key) == 64
     assert graph_key("ab" * 32) == key != graph_key("ac" * 32)
+    assert graph_key("ab" * 32, "reranker") != key
     monkeypatch.setattr(kept, "MADE_BY", ("torch",))
     assert graph_key("ab" * 32) != key

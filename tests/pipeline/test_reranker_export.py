@@ -48,7 +48,7 @@ def test_an_export_says_what_its_second_stage_does(two_stages: Generation) -> No
     assert set(quality["calibration"]) >= {"every_positive_known", DENSE}
     identity = Identity.load(two_stages.version_folder("pipeline"))
     assert (identity.reranker, identity.rerank) == (two_stages.manifest.parts["reranker"], 12)
-    assert two_stages.manifest.parents["reranker"] == "reranker"
+    assert two_stages.manifest.parents["reranker"] == "two-stages-reranker"
     two_stages.verify_files()
     check_identities(two_stages)
 
@@ -85,7 +85,7 @@ def test_answers_are_those_of_transformers(two_stages: Generation) -> None:
 def test_golden_answers_are_reranked(two_stages: Generation) -> None:
     searcher = Searcher.load(two_stages)
     golden = two_stages.golden()
-    again = searcher.answers([answer.query for answer in golden])
+    again = searcher.answer_again(golden)
     assert [answer.product_ids for answer in again] == [answer.product_ids for answer in golden]
     assert any(answer.scores != sorted(answer.scores, reverse=True) for answer in golden)
 
@@ -133,12 +133,12 @@ def test_a_graph_of_another_reranker_is_refused(two_stages: Generation) -> None:
         GraphScorer.load(graph.with_name("nowhere.onnx"), fingerprint="f" * 64, pad_id=0)
 
 
-def test_the_run_of_an_encoder_is_no_reranker(two_stage_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
-    order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path, CONFIG, reranker=two_stage_runs[0])
+def test_the_run_of_an_encoder_is_no_reranker(both_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
+    order = ExportOrder(both_runs[0], tiny_data / "products.csv", tmp_path, CONFIG, reranker=both_runs[0])
     with pytest.raises(ModelError, match="the run of --reranker must be that of stage 'reranker', got one of"):
         export_generation(order)
     with pytest.raises(ModelError, match="the run must be that of stage 'encoder', got one of stage 'reranker'"):
-        export_generation(replace(order, run=two_stage_runs[1]))
+        export_generation(replace(order, run=both_runs[1]))
     with pytest.raises(ModelError, match=r"is no run folder: recipe\.json cannot be read"):
         export_generation(replace(order, reranker=tmp_path))
 
@@ -157,10 +157,10 @@ def test_settings_that_are_refused(change: dict, message: str) -> None:
         ExportConfig(**change)
 
 
-def test_trees_say_whether_they_gain(two_stage_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
+def test_trees_say_whether_they_gain(both_runs: list[Path], tiny_data: Path, tmp_path: Path) -> None:
     """Kept or not: by queries that they were not fitted on; without a second stage they are refused."""
     config = replace(CONFIG, precision=PrecisionConfig(made=()), reranked=20, trees=True)
-    order = ExportOrder(two_stage_runs[0], tiny_data / "products.csv", tmp_path, config, reranker=two_stage_runs[1])
+    order = ExportOrder(both_runs[0], tiny_data / "products.csv", tmp_path, config, reranker=both_runs[1])
     made = export_generation(order)
     (row,) = [row["proof"] for row in made.manifest.stages if row["stage"] == "trees"]
     assert "NDCG@10 over the reranker, validation queries " in row

@@ -139,8 +139,8 @@ def test_a_refusal_is_not_cached(servers: tuple[Any, TritonServer, TritonServer]
     hits, _ = hits_and_misses(cached)
     with SearchClient(cached.urls.grpc) as client:
         for _ in range(3):
-            with pytest.raises(InvalidRequestError, match=r"^options has no key 'rerank' in this generation"):
-                client.search("ebony novel", options={"rerank": 20})
+            with pytest.raises(InvalidRequestError, match=r"^options has no key 'colour' in this generation"):
+                client.search("ebony novel", options={"colour": "red"})
     assert hits_and_misses(cached)[0] == hits
 
 

@@ -17,7 +17,6 @@ import pytest
 from trident.cluster.filling import load_generation, overview
 from trident.cluster.store import Store
 from trident.errors import StoreError
-from trident.generation.generation import MANIFEST_FILE, Generation, write_manifest
 from trident.journal.folder import LiveFolder
 from trident.probe.golden_check import check_serving
 from trident.probe.health import HealthServer
@@ -45,11 +44,7 @@ DEADLINE_S = 5.0  # of a search while the engine is away: the store's time and s
 def own(pair: Any, stand_in: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return two generations in the stand-in, of which the second is not loaded yet."""
     made = pair.copy(tmp_path_factory.mktemp("cluster"))
-    for generation in (made.a, made.b):
-        Store(address=stand_in.address, timeout_s=2.0).save(generation.version_folder("retriever"))
-        (generation.folder / MANIFEST_FILE).unlink()
-        write_manifest(generation.folder, generation.manifest)
-    made = type(made)(made.folder, Generation.load(made.a.folder), Generation.load(made.b.folder))
+    made = type(made)(made.folder, *(stand_in.takes(each, timeout_s=2.0) for each in (made.a, made.b)))
     load_generation(made.a)
     return made
 
@@ -98,6 +93,10 @@ def test_answers_are_those_of_the_files(reads: SearchClient, own: Any) -> None:
         assert result.details["sequence"] == 0
     with pytest.raises(InvalidRequestError, match=r"^like must be the id of a product of generation"):
         reads.search("", options={"like": "nobody"})
+    with pytest.raises(
+        InvalidRequestError, match=r"'mode' lexical is not answered by generation \w+, which has no words"
+    ):
+        reads.search("sofa", options={"mode": "lexical"})
 
 
 @pytest.mark.parametrize(

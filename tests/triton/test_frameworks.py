@@ -133,30 +133,31 @@ def test_what_a_vector_store_adds_is_found_until_it_deletes_it(url: str, loop: L
     scored = store.similarity_search_with_relevance_scores("Alba sofa navy 4711", k=200)
     assert ids[0] in {each.id for each, _ in scored}
     assert all(0 <= score <= 1 for _, score in scored)
-    assert [score for _, score in scored] == sorted((score for _, score in scored), reverse=True)
     loop.run(store.adelete(ids))
     assert ids[0] not in {each.id for each in store.similarity_search("Alba sofa navy 4711", k=200)}
 
 
-def test_the_standard_tests_of_langchain_pass(live: TritonServer, generations: Path) -> None:
+def test_the_standard_tests_of_langchain_pass(live: TritonServer, generations: Path, tmp_path: Path) -> None:
     """Last: they want an empty catalogue."""
     with SearchClient(live.urls.grpc, timeout_s=60, write_key=LiveFolder.of(generations).key()) as client:
         client.delete(hit.product_id for hit in client.search("anything", k=1000).hits)
         assert client.search("anything").hits == ()
-    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-c", os.devnull, "--import-mode=importlib"]
+    command = [sys.executable, "-m", "pytest", "-v", "-rs", "-c", os.devnull, "--import-mode=importlib"]
     command += ["-pno:cacheprovider", "-pno:benchmark", "-pno:codspeed", "-oasyncio_mode=auto"]
     command += ["-oasyncio_default_fixture_loop_scope=function", str(Path(__file__).with_name("langchain_suite.py"))]
     settings = {"TRIDENT_URL": live.urls.grpc, KEY: LiveFolder.of(generations).key()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | settings
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stdout
-    summary = done.stdout.splitlines()[-1]
-    passed = int(re.search(r"(\d+) passed", summary)[1])  # type: ignore[index]
-    assert passed >= 5, done.stdout
-    if "is not answered over a live catalogue" in done.stdout:
-        pytest.skip(
-            f"those of the vector store: {next(line for line in done.stdout.splitlines() if 'SKIPPED' in line)}"
-        )
+    printed = tmp_path / "printed.txt"
+    with printed.open("w") as file, subprocess.Popen(command, env=environment, stdout=file, stderr=file) as suite:
+        try:
+            suite.wait(timeout=500)
+        finally:
+            suite.kill()
+    said = printed.read_text("utf-8")
+    assert suite.returncode == 0, said
+    passed = re.search(r"(\d+) passed", said.splitlines()[-1])
+    assert passed
+    assert int(passed[1]) >= 20, said
 
 
 @pytest.mark.slow

@@ -152,11 +152,17 @@ def test_pages_are_those_of_the_catalogue_as_it_is(client, live):
         [{"id": hit.product_id, "attributes": {"brand": "Alba", "stock": hit.attributes["stock"]}} for hit in base[:2]]
     )
     assert client.search(filter=later).total == 0
-    with urllib.request.urlopen(f"http://{live.urls.metrics}/metrics") as answer:
-        ways = set(
-            re.findall(r'^trident_search_way_total\{.*way="(\w+)".*\} [1-9]', answer.read().decode(), re.MULTILINE)
-        )
-    assert {"browse", "gathered"} <= ways
+    deadline = time.monotonic() + 30  # instances count beside their answers
+    while not {"browse", "gathered"} <= (ways := counted_ways(live.urls.metrics)):
+        assert time.monotonic() < deadline, ways
+        time.sleep(0.1)
+
+
+def counted_ways(metrics_url):
+    """Return the ways of searches that the server has counted."""
+    with urllib.request.urlopen(f"http://{metrics_url}/metrics") as answer:
+        text = answer.read().decode()
+    return set(re.findall(r'^trident_search_way_total\{.*way="(\w+)".*\} [1-9]', text, re.MULTILINE))
 
 
 UPSERT = {"op": "upsert", "id": "bad", "title": "a title"}

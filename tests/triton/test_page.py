@@ -39,10 +39,8 @@ pytestmark = pytest.mark.skipif(
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1440, "height": 900}}
 PICTURES = os.environ.get("TRIDENT_PICTURES")
 KEY = "a-key-of-some-length"
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060f80f0001040100b1b4"
-    "0f8d0000000049454e44ae426082"
-)
+PICTURE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" fill="#dfe7ee"/>
+<path d="M8 40V28a6 6 0 0 1 12 0v6h24v-6a6 6 0 0 1 12 0v12z" fill="#5b7b99"/></svg>"""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +55,7 @@ def server(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFac
         for number, row in enumerate(rows):
             title = row["product_title"]
             more = [title.split()[0], number % 71, str(number % 2 == 0).lower()]
-            writer.writerow([row["product_id"], title, *more, f"https://shop.example/{number}.png"])
+            writer.writerow([row["product_id"], title, *more, f"https://shop.example/{number}"])
     config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
     export_generation(ExportOrder(tiny_run, folder / "products.csv", folder / "generations", config))
     http_port, grpc_port, metrics_port = free_ports(3)
@@ -110,7 +108,7 @@ def opened(browser: Browser, address: str) -> Iterator[Open]:
         if route.request.url.startswith("http://127.0.0.1:"):
             route.fallback()
         elif route.request.resource_type == "image" and route.request.url.startswith("https://shop.example/"):
-            route.fulfill(body=PIXEL, content_type="image/png")
+            route.fulfill(body=PICTURE, content_type="image/svg+xml")
         else:
             faults.append(f"asked {route.request.url}")
             route.abort()

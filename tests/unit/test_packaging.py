@@ -52,7 +52,8 @@ DATA_FILES = {
     "trident_gateway": ("py.typed page/api.js page/facets.js page/hits.js page/index.html page/main.js page/page.css"),
     "trident_train": (
         "py.typed recipes/demo.toml recipes/esci-e5-large-v2.toml recipes/general.toml "
-        "recipes/icecat.toml recipes/movies.toml report/templates/card.md.j2 report/templates/report.html.j2"
+        "recipes/icecat.toml recipes/movies-reranker.toml recipes/movies.toml "
+        "report/templates/card.md.j2 report/templates/report.html.j2"
     ),
 }
 VOCABULARY = (
@@ -96,7 +97,7 @@ def test_the_client_asks_for_numpy_and_tritonclient():
 
 
 def test_the_extras_are_those_of_the_documentation():
-    extras = "serve triton train trackers export bench tensorrt gpu gateway cluster demo dev"
+    extras = "serve triton train trackers export bench tensorrt gpu gateway trees cluster demo dev"
     assert set(EXTRAS) == set(extras.split())
 
 

@@ -25,7 +25,7 @@ from trident_train.model.encoder import Encoder, PretrainedEncoder
 from trident_train.model.negatives import NegativeMiner
 from trident_train.recipe import TrainRecipe
 from trident_train.report.report import FIRST_STAGE, PRETRAINED, TestArms
-from trident_train.report.run_folder import BASE_FILE, read_json, read_recipe
+from trident_train.report.run_files import BASE_FILE, read_json, read_recipe
 from trident_train.reranker.distillation import load_teacher, made_pairs, teacher_logits, with_made
 from trident_train.reranker.first_stage import FirstStage, first_stage, mine
 from trident_train.reranker.judging import ClassifierQuality, JudgedSplit, classifier_quality, mean_score, score_of

@@ -9,7 +9,7 @@ Haystack 3 loads a written pipeline with ``allowed_modules=["trident_client.*"]`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from haystack import Document, component, default_from_dict, default_to_dict
 from haystack.utils import Secret
@@ -20,7 +20,7 @@ from trident_client.frameworks.clients import Clients, metadata
 from trident_client.frameworks.filters import condition, joined
 from trident_client.results import SearchResult
 
-QUERIES = "query"  # side of the model
+QUERIES: Final = "query"  # side of the model
 
 
 @component
@@ -58,7 +58,8 @@ class TridentTextEmbedder:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TridentTextEmbedder:
         """Return one that is made as another was."""
-        return _read(cls, data)
+        made: TridentTextEmbedder = _read(cls, data)
+        return made
 
 
 @component
@@ -119,7 +120,8 @@ class TridentRetriever:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TridentRetriever:
         """Return one that is made as another was."""
-        return _read(cls, data)
+        made: TridentRetriever = _read(cls, data)
+        return made
 
     def _wanted(self, filters: dict[str, Any] | None, top_k: int | None) -> dict[str, Any]:
         given = self.filters if filters is None else filters

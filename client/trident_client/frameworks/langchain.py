@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from langchain_core.documents import Document
@@ -22,7 +22,8 @@ from trident_client.frameworks.clients import Clients, metadata, relevance, told
 from trident_client.results import SearchResult
 from trident_client.tls import Tls
 
-TITLES, QUERIES = "product", "query"  # sides of the model
+TITLES: Final = "product"  # a side of the model
+QUERIES: Final = "query"  # the other
 
 
 class TridentEmbeddings(Embeddings):
@@ -114,13 +115,11 @@ class TridentVectorStore(VectorStore):
         """Return the k best documents."""
         return [document for document, _ in await self.asimilarity_search_with_score(query, k, **kwargs)]
 
-    def similarity_search_with_score(  # type: ignore[override] # theirs takes anything, unnamed
-        self, query: str, k: int = 4, **kwargs: Any
-    ) -> list[tuple[Document, float]]:
+    def similarity_search_with_score(self, query: str, k: int = 4, **kwargs: Any) -> list[tuple[Document, float]]:
         """Return the k best documents and their cosines."""
         return _documents(self.clients.at_once.search(query, k=k, fields=self._fields, **told(kwargs)))
 
-    async def asimilarity_search_with_score(  # type: ignore[override]
+    async def asimilarity_search_with_score(
         self, query: str, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
         """Return the k best documents and their cosines."""
@@ -201,7 +200,7 @@ class TridentVectorStore(VectorStore):
         return True
 
     @classmethod
-    def from_texts(  # type: ignore[override] # theirs takes anything, unnamed
+    def from_texts(
         cls,
         texts: list[str],
         embedding: Embeddings,
@@ -220,7 +219,7 @@ class TridentVectorStore(VectorStore):
         return store
 
     @classmethod
-    async def afrom_texts(  # type: ignore[override]
+    async def afrom_texts(
         cls,
         texts: list[str],
         embedding: Embeddings,

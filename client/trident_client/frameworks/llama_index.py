@@ -7,7 +7,7 @@ nodes = await retriever.aretrieve("deep learning books")
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -22,7 +22,8 @@ from trident_client.frameworks.filters import condition, joined
 from trident_client.results import SearchResult
 from trident_client.tls import Tls
 
-TITLES, QUERIES = "product", "query"  # sides of the model
+TITLES: Final = "product"  # a side of the model
+QUERIES: Final = "query"  # the other
 # Operators that have another spelling, or hold of lists.
 SPELLED = {FilterOperator.NIN: "not in", FilterOperator.ANY: "in", FilterOperator.CONTAINS: "=="}
 

@@ -181,7 +181,7 @@ def _cell(value: Any) -> str:
             return str(value)
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | int | None) -> str:
     return "" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

@@ -140,7 +140,8 @@ class Sums:
             return found
         is_permitted = np.zeros(len(self.scores), dtype=np.bool_)
         is_permitted[permitted] = True
-        return found[is_permitted[found]]
+        kept: NDArray[np.int32] = found[is_permitted[found]]
+        return kept
 
 
 def idf(count: int, frequency: int) -> float:

@@ -122,4 +122,5 @@ class LiveLexical:
     def _living(self, token: int) -> NDArray[np.int64]:
         places = self._tail.places(token)
         places = places[places < len(self._alive)]
-        return places[self._alive[places]]
+        living: NDArray[np.int64] = places[self._alive[places]]
+        return living

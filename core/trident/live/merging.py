@@ -39,7 +39,7 @@ class Answerable:
     @classmethod
     def of(cls, snapshot: Snapshot, rows: Rows | None) -> Answerable:
         """Return rows of a snapshot, ascending; None: all that hold a product."""
-        if rows is None:
+        if rows is None or len(rows) == snapshot.count:
             return cls(snapshot.kept, snapshot.tail)
         cut = int(np.searchsorted(rows, snapshot.base_count))
         return cls(Permitted(rows[:cut]), rows[cut:].astype(np.int64) - snapshot.base_count)

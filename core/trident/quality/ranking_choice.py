@@ -21,6 +21,7 @@ from trident.quality.metrics import catalogue_ndcg_by_query
 from trident.quality.paired import mean_change
 from trident.ranking.fusion import Candidates
 from trident.ranking.legs import Legs, Nearest, Plan, RankedQuery, Ranker, fused_order
+from trident.ranking.settings import SpellingLegs
 
 FEWEST = 12  # queries that a choice is made by
 K = 10
@@ -209,8 +210,8 @@ def choose_weak(best_cosines: NDArray[np.float32], is_good: NDArray[np.bool_]) -
 
 
 def choose_spelling(
-    plain: ByQuery, by_legs: Mapping[tuple[str, ...], Callable[[], ByQuery]], touched: int
-) -> tuple[tuple[str, ...], dict[str, Any]]:
+    plain: ByQuery, by_legs: Mapping[SpellingLegs, Callable[[], ByQuery]], touched: int
+) -> tuple[SpellingLegs, dict[str, Any]]:
     """Return the legs that get the corrected text, and what was seen; both where too few queries say otherwise.
 
     Args:

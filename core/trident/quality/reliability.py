@@ -127,8 +127,8 @@ def _measured(candidates: Candidates, probabilities: NDArray[np.float64], rows: 
     bin_of = np.minimum((chances * BINS).astype(np.int64), BINS - 1)  # (C,)
     cell = query_of * BINS + bin_of
     shape = (len(distinct), BINS)
-    sums = [
-        np.bincount(cell, weights, minlength=shape[0] * BINS).reshape(shape)  # (Q, BINS)
+    sums: list[NDArray[np.float64]] = [
+        np.bincount(cell, weights, minlength=shape[0] * BINS).reshape(shape).astype(np.float64)  # (Q, BINS)
         for weights in (np.ones(len(labels)), chances, labels.astype(np.float64), (chances - labels) ** 2)
     ]
     ones = np.ones(len(distinct), dtype=np.int64)

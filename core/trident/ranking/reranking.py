@@ -162,8 +162,8 @@ class Reranker:
         if new:
             found = self._run([pairs[place][1:] for place in new])
             self.cache.put([keys[place] for place in new], found)
-            for place, logit in zip(new, found, strict=True):
-                known[place] = logit
+            for place, scored in zip(new, found, strict=True):
+                known[place] = scored
         for (number, *_), logit in zip(pairs, known, strict=True):
             assert logit is not None
             logits[number].append(logit)

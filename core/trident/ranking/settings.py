@@ -13,6 +13,7 @@ from trident.errors import ConfigError, GenerationError
 RANKING_FILE = "ranking.json"
 Mode = Literal["hybrid", "dense", "lexical"]
 DEPTH = 100  # products of a leg
+SpellingLegs = tuple[Literal["dense", "lexical"], ...]  # that get the corrected text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class RankingSettings:
     mode: Mode = "dense"
     weight: float | None = 0.0  # of BM25 in a hybrid order, 0 to 1; 0: the lexical leg is not run; None: by ranks
     depth: int = DEPTH  # products of each leg
-    spelling: tuple[Literal["dense", "lexical"], ...] = ()  # legs that get the corrected text
+    spelling: SpellingLegs = ()  # legs that get the corrected text
     weak_below: float | None = None  # an answer whose best cosine is lower is weak; None: no answer is
     chosen: dict[str, Any] = field(default_factory=dict)  # what it was chosen by: figures, intervals, queries
 

@@ -157,7 +157,7 @@ class GenerationProducts:
         self, query: NDArray[np.float32], k: int, ef: int | None, permitted: Rows | None, *, threads: int = 1
     ) -> Found:
         """Return the k products nearest to a query; see ``Products``."""
-        which = None if permitted is None else Permitted(permitted)
+        which = None if permitted is None or len(permitted) == self.index.count else Permitted(permitted)
         found = self.index.search(query, k, ef=ef, permitted=which, threads=threads)
         return Found.first(found, self.index.way(ef, which))
 

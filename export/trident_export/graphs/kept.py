@@ -11,19 +11,25 @@ import importlib.metadata
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
+
+import onnx
 
 import trident.encoder.pooling
 from trident.encoder.base_model import file_sha256
 from trident.encoder.graph_files import ONNX_FILE, data_file
 from trident.errors import TridentError
 from trident.generation.staging import staged_folder
-from trident_export.graphs import fuse, graph_file, onnx_graph
+from trident_export.graphs import fuse, graph_file, onnx_graph, pair_graph
 
 LARGEST_BYTES = 2**30  # of one graph; a larger one is converted each time
 BUDGET_BYTES = 2**31  # of all graphs; those that were not used for longest go first
 MADE_BY = ("torch", "transformers", "onnx", "onnxscript", "onnx-ir", "numpy")
 HASH_FILE = "sha256"
+
+Kind = Literal["encoder", "reranker"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +39,30 @@ def graphs_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trident" / "graphs"
 
 
-def graph_key(encoder_fingerprint: str) -> str:
-    """Return the hash of everything that a graph is made of: the encoder, the libraries, and our own conversion."""
+def graph_key(fingerprint: str, kind: Kind = "encoder") -> str:
+    """Return the hash of everything that a graph is made of: the model, the libraries, and our own conversion."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in MADE_BY]
-    modules = (trident.encoder.pooling, onnx_graph, fuse, graph_file)
+    modules = (trident.encoder.pooling, onnx_graph, pair_graph, fuse, graph_file)
     sources = [file_sha256(Path(str(module.__file__))) for module in modules]
-    return hashlib.sha256("\n".join([encoder_fingerprint, *versions, *sources]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([kind, fingerprint, *versions, *sources]).encode()).hexdigest()
+
+
+def kept_or_made(
+    key: str, output: Path, make: Callable[[], onnx.ModelProto], *, reuse: bool
+) -> tuple[onnx.ModelProto, bool]:
+    """Return a graph that lies in ``output`` then, and whether it was kept.
+
+    Args:
+        key: Of ``graph_key``.
+        output: The ``.onnx`` file.
+        make: Writes it and returns it; it is kept for the next time.
+        reuse: Whether one that was kept is taken.
+    """
+    if reuse and take_graph(key, output):
+        return graph_file.read_graph(output), True
+    model = make()
+    keep_graph(key, output)
+    return model, False
 
 
 def take_graph(key: str, output: Path) -> bool:

@@ -31,7 +31,7 @@ class PairGraph(torch.nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Return logits (B, 1) of token ids, mask and types, (B, L) int64 each."""
-        inputs = {INPUT_IDS: input_ids, ATTENTION_MASK: attention_mask}
+        inputs: dict[str, Tensor | None] = {INPUT_IDS: input_ids, ATTENTION_MASK: attention_mask}
         if self.kinds > 1:
             inputs[TOKEN_TYPE_IDS] = token_type_ids
         logits: Tensor = self.classifier(**inputs).logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -105,7 +106,8 @@ def decides(shares: Sequence[float], target: float) -> bool:
     """Return whether a mean is on one side of a target, by its interval of 99%."""
     if len(shares) < ASKED_FIRST:
         return False
-    return abs(float(np.mean(shares)) - target) > Z_99 * float(np.std(shares, ddof=1)) / len(shares) ** 0.5
+    margin = Z_99 * float(np.std(shares, ddof=1)) / math.sqrt(len(shares))
+    return abs(float(np.mean(shares)) - target) > margin
 
 
 def judge_precision(

@@ -15,9 +15,8 @@ from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, UNPADDED_FILES
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError
-from trident_export.graphs.graph_file import read_graph
 from trident_export.graphs.graphs import calibration_batches, make_graph
-from trident_export.graphs.kept import graph_key, keep_graph, take_graph
+from trident_export.graphs.kept import graph_key, kept_or_made
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
 from trident_export.job import ExportJob
 from trident_export.judge.parity import Expected, ProbeTexts, prove_parity, torch_embeddings
@@ -62,14 +61,10 @@ def export_encoder(job: ExportJob) -> Encoder:
     fingerprints = part_fingerprints(merged, tokenizer)
     fingerprint = encoder_fingerprint(fingerprints)
     with stages.stage("onnx") as notes:
-        graph, key = EncoderGraph(load_backbone(merged), contract).eval(), graph_key(fingerprint)
-        kept = job.config.reuse_graph and take_graph(key, parts / ONNX_FILE)
-        if kept:
-            model = read_graph(parts / ONNX_FILE)
-        else:
-            model = export_onnx(graph, parts / ONNX_FILE, encoder_fingerprint=fingerprint)
-            keep_graph(key, parts / ONNX_FILE)
-        notes.path = parts / ONNX_FILE
+        graph = EncoderGraph(load_backbone(merged), contract).eval()
+        output = notes.path = parts / ONNX_FILE
+        make = partial(export_onnx, graph, output, encoder_fingerprint=fingerprint)
+        model, kept = kept_or_made(graph_key(fingerprint), output, make, reuse=job.config.reuse_graph)
         how = "as an earlier export made it" if kept else "checked"
         notes.proof = f"{how}, {len(model.graph.node)} nodes, opset {model.opset_import[0].version}"
     with stages.stage("parity") as notes:

@@ -35,7 +35,7 @@ from trident.quality.ranking_choice import (
     choose_weak,
     choose_weight,
 )
-from trident.ranking.settings import DENSE, RankingSettings
+from trident.ranking.settings import DENSE, RankingSettings, SpellingLegs
 from trident.search.requests import SearchKnobs
 from trident.search.retriever import Retriever
 from trident.search.searcher import Searcher
@@ -48,7 +48,7 @@ TRAINED_WORDS_FILE = "trained_words.txt"  # of the run; older ones have none
 MOST_QUERIES = 2000  # validation queries that choices are made by
 PROVED_TITLES = 50  # whose own words must find them again after a reload
 PROVED_DEPTH = 10
-LEGS: tuple[tuple[str, ...], ...] = (("lexical",), ("dense", "lexical"))
+LEGS: tuple[SpellingLegs, ...] = (("lexical",), ("dense", "lexical"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,8 +177,10 @@ def _known_words(job: ExportJob, tokenizer: TextTokenizer, config: AnalyzerConfi
 def _prove(made: LexicalIndex, loaded: LexicalIndex, titles: Sequence[str]) -> None:
     rows = np.linspace(0, len(titles) - 1, min(PROVED_TITLES, len(titles))).astype(np.int64)
     for row in rows.tolist():
-        expected, found = made.search(titles[row], PROVED_DEPTH), loaded.search(titles[row], PROVED_DEPTH)
-        if not all(np.array_equal(one, other) for one, other in zip(expected, found, strict=True)):
+        (rows_made, made_scores), (rows_found, scores) = (
+            index.search(titles[row], PROVED_DEPTH) for index in (made, loaded)
+        )
+        if not (np.array_equal(rows_made, rows_found) and np.array_equal(made_scores, scores)):
             raise ExportError(
                 f"the lexical index must find after a reload what it found before, got other rows for the title "
                 f"'{titles[row][:60]}': export again, and report it"
@@ -190,7 +192,7 @@ def _with_spelling(searcher: Searcher, words: Words, judged: Judgements) -> tupl
     touched = [query for query in judged.queries if words.spelling.corrected(query) is not None]
     pairs = pairs_of(judged.pairs, touched)
 
-    def judge(legs: tuple[Any, ...]) -> ByQuery:
+    def judge(legs: SpellingLegs) -> ByQuery:
         corrected = replace(words, settings=replace(words.settings, spelling=legs))
         served = replace(searcher, retriever=searcher.retriever.with_words(corrected))
         return catalogue_ndcg_by_query(pairs, ranked_hits(served, touched, GOLDEN_K))

@@ -25,6 +25,7 @@ from trident.quality.reliability import Candidates
 from trident.ranking.pair_scorer import GraphScorer, KernelScorer, PairScorer, reranker_fault, token_kinds
 from trident_export.config import ExportConfig
 from trident_export.graphs.graphs import make_graph
+from trident_export.graphs.kept import graph_key, kept_or_made
 from trident_export.graphs.pair_graph import PairGraph, export_pair_graph
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts, change_of
@@ -88,8 +89,10 @@ def export_reranker(job: ExportJob, found: FoundBoth) -> ExportedReranker | None
     fingerprint = encoder_fingerprint(part_fingerprints(folder, tokenizer))
     probes = _probes(found.held_out, tokenizer)
     with job.stages.stage("reranker onnx") as notes:
-        graph = PairGraph(load_classifier(folder))
-        model = export_pair_graph(graph, folder / ONNX_FILE, fingerprint=fingerprint)
+        graph = PairGraph(load_classifier(folder)).eval()
+        make = partial(export_pair_graph, graph, folder / ONNX_FILE, fingerprint=fingerprint)
+        key = graph_key(fingerprint, "reranker")
+        model, _ = kept_or_made(key, folder / ONNX_FILE, make, reuse=config.reuse_graph)
         load = partial(
             GraphScorer.load,
             fingerprint=fingerprint,

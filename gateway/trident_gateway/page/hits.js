@@ -30,8 +30,8 @@ export const gone = (from, to) => {
 
 function picture(hit) {
   const where = hit.attributes?.[PICTURE];
-  if (typeof where !== "string" || !/^https?:\/\//.test(where)) return [];
-  return [element("img", { src: where, alt: "", loading: "lazy", referrerPolicy: "no-referrer" })];
+  if (typeof where !== "string" || !/^https?:\/\//.test(where)) return element("span");
+  return element("img", { src: where, alt: "", loading: "lazy", referrerPolicy: "no-referrer" });
 }
 
 function score(hit, probability) {
@@ -59,7 +59,6 @@ export function show(list, result, { moved = [], likeThis = null } = {}) {
       element("div", { className: "title" }, hit.title),
       ...(mark ? [element("div", { className: `moved ${mark.kind}` }, mark.words)] : []),
       ...(line ? [element("div", { className: "more" }, line)] : []),
-      ...picture(hit),
     );
     if (likeThis) {
       const button = element("button", { type: "button", className: "plain", "aria-label": `Products like ${hit.title}` }, "similar");
@@ -68,7 +67,7 @@ export function show(list, result, { moved = [], likeThis = null } = {}) {
     }
     const item = element("li", { className: "hit", tabIndex: -1 });
     item.dataset.id = hit.product_id;
-    item.append(element("span", { className: "place" }, `${place + 1}.`), middle, score(hit, hit.probability ?? result.details.probability?.[place]));
+    item.append(element("span", { className: "place" }, `${place + 1}.`), picture(hit), middle, score(hit, hit.probability ?? result.details.probability?.[place]));
     return item;
   });
   list.replaceChildren(...items);

@@ -44,12 +44,11 @@ class TritonPythonModel:
                 continue
             answers.append((len(knobs), len(knobs) + len(wanted), max(knob.k for knob in wanted)))
             embeddings.append(embedding)
-            knobs += wanted
-            live += [is_live] * len(wanted)
+            knobs, live = knobs + wanted, live + [is_live] * len(wanted)
         if not knobs:
             return answers
-        joined, of_base = np.concatenate(embeddings), [not each for each in live]
-        hits = self.retriever.retrieve(joined, knobs, threads=self.threads, of_base=of_base)
+        joined, golden = np.concatenate(embeddings), [not each for each in live]
+        hits = self.retriever.retrieve(joined, knobs, threads=self.threads, of_base=golden)
         self.watch.answered(joined, knobs, hits, live)
         return [
             self.response(request, hits.rows(*place)) if isinstance(place, tuple) else place

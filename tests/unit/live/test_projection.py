@@ -17,9 +17,8 @@ import pytest
 from trident.cluster.connection import Connection
 from trident.cluster.filling import load_generation, overview
 from trident.cluster.loaded import remove_collections, require_loaded
-from trident.cluster.store import Store
 from trident.errors import AwayError, LogError, StoreAwayError, StoreError, TridentError, UnknownOutcomeError
-from trident.generation.generation import MANIFEST_FILE, Generation, find_generation, write_manifest
+from trident.generation.generation import Generation, find_generation
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.live.base import embedder
@@ -41,11 +40,7 @@ Embed = Callable[[list[str]], np.ndarray]
 @pytest.fixture
 def stored(generations: Path, stand_in: Any) -> Iterator[Path]:
     """Return the folder of a generation whose products are in the stand-in, all of them."""
-    generation = find_generation(generations)
-    Store(address=stand_in.address, timeout_s=30.0).save(generation.version_folder("retriever"))
-    (generation.folder / MANIFEST_FILE).unlink()
-    write_manifest(generation.folder, generation.manifest)
-    generation = find_generation(generations)
+    generation = stand_in.takes(find_generation(generations))
     with pytest.raises(StoreError, match=r"must have the 144 products of generation \w+, got 0: trident cluster load"):
         require_loaded(generation)
     load_generation(generation)

@@ -29,6 +29,7 @@ from trident.rules.effects import Boost, Effect, NamedProducts
 from trident.search.options import Page
 from trident.search.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.search.retriever import Hits, Retriever
+from trident.search.ruled import BOOST_DEPTH
 from trident.search.words import Words
 
 COUNT, DIMENSION, DEPTH = 1500, 8, 40
@@ -367,7 +368,7 @@ def test_synonyms_are_looked_for_by_words_alone(retriever: Retriever) -> None:
 
 def test_rules_arrange_what_both_legs_found(retriever: Retriever) -> None:
     """Boosts are added to what decides the order; pins stand first with their cosine and no part of a leg."""
-    plain = retriever.retrieve(QUERIES[:1], [knobs(retriever, "printer", k=200, explain=True)])
+    plain = retriever.retrieve(QUERIES[:1], [knobs(retriever, "printer", k=BOOST_DEPTH + 2, explain=True)])
     order, parts = ids(plain), details(plain)["explain"]
     brand = parse_filter({"brand": "Zeiss"}, retriever.attributes.schema)
     pin, out = order[7], order[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,9 @@ from trident.ranking.fusion import scaled
 from trident.ranking.legs import Nearest, RankedQuery
 from trident.ranking.settings import DEPTH as LEG_DEPTH
 from trident_train.judge.evaluate import DEPTH, Found, Ranking, rank_bm25
-from trident_train.model.encoder import Encoder
+
+if TYPE_CHECKING:  # figures are read without PyTorch
+    from trident_train.model.encoder import Encoder
 
 MEANT = 0.5  # weight of words in judged lists where ranks order the catalogue
 

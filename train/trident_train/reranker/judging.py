@@ -46,8 +46,9 @@ class JudgedSplit:
 
     def before(self) -> Ranking:
         """Return what the first stage says."""
-        found = {
-            query: [(each.product_id, each.score) for each in products] for query, products in self.candidates.items()
+        found = {  # by place: words may have put one with a smaller cosine in front
+            query: [(each.product_id, -float(place)) for place, each in enumerate(products)]
+            for query, products in self.candidates.items()
         }
         return Ranking(self.cosines, found)
 
