@@ -69,7 +69,8 @@ def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None
     manifest = generation.manifest
     assert [row["stage"] for row in manifest.stages] == [
         "attributes", "suggestions", "merge", "onnx", "parity", "unpadded", "kernels", "catalogue", "index", "fp16",
-        "int8", "int8 unpadded", "int8 kernels", "lexical", "ranking", "golden", "quality", "repository", "gate",
+        "int8", "int8 unpadded", "int8 kernels", "lexical", "ranking", "golden", "quality", "calibration",
+        "repository", "gate",
     ]  # fmt: skip
     assert manifest.products == 144
     trained = json.loads((tiny_run / "report.json").read_text())["test"][-1]["judged"]["roc_auc"]["value"]

@@ -13,7 +13,7 @@ from trident.generation.generation import list_generations
 
 STAGES = (
     "attributes", "suggestions", "merge", "onnx", "parity", "catalogue",
-    "index", "fp16", "int8", "engine", "lexical", "ranking", "golden", "quality", "repository", "gate",
+    "index", "fp16", "int8", "engine", "lexical", "ranking", "golden", "quality", "calibration", "repository", "gate",
 )  # fmt: skip
 # Where something begins to be kept: the first files, embeddings that outlive the export, the serial number, the last.
 FEW = ("merge", "catalogue", "repository", "gate")

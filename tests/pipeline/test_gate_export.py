@@ -136,7 +136,7 @@ def test_beside_a_generation_of_an_earlier_trident_an_export_needs_a_reason(
     (entry,) = find_generation(generations).manifest.gate
     assert (entry["forced"], entry["passed"]) == ("the format is new", False)
     (failed,) = [check for check in entry["checks"] if not check["passed"]]
-    assert (failed["name"], failed["value"], failed["bound"]) == ("format", 1, 3)
+    assert (failed["name"], failed["value"], failed["bound"]) == ("format", 1, 4)
     assert failed["rule"].startswith(f"generation {serving.id} was made by an earlier Trident")
 
 

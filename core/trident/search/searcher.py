@@ -125,6 +125,7 @@ class Searcher:
         Raises:
             DataError: Naming the key that asks for what this generation does not answer.
         """
+        self.retriever.check_pages(knobs)
         self.retriever.check_probabilities(knobs)
         check_rerank(knobs, self.second_stage, self.retriever.identity.id)
 
