@@ -63,7 +63,7 @@ class Stepper:
         """Load the model and put a batch together."""
         self.recipe = recipe
         self.training = training_of(recipe)
-        self.training.two_sides.train()
+        self.training.wrapped.train()
         self.batch = gather_batch(self.training.sources[0], self.training.plan(1)[0])
         self.seconds: list[float] = []
 

@@ -23,7 +23,7 @@ class OurWay:
 
     def step(self, plan: BatchPlan) -> None:
         """Train on one batch."""
-        self.training.two_sides.train()
+        self.training.wrapped.train()
         self.training.run_step([gather_batch(self.pairs, plan)])
 
     def tokens(self, plan: BatchPlan) -> int:

@@ -200,7 +200,7 @@ def test_two_sources_one_epoch_and_a_catalogue(
     row = next(row for row in report.test if (row.data, row.name) == ("ranked", "full"))
     assert row.catalogue is not None
     assert ranked[-1][5] == f"{row.catalogue.ndcg_at_10:.4f}"
-    assert ranked[-1][8] == f"{row.catalogue.recall_at_100:.4f}"
+    assert ranked[-1][10] == f"{row.catalogue.recall_at_100:.4f}"
     results = read_results(tmp_path / "two")
     assert [(source.name, len(source.pairs)) for source in results.sources] == [("ranked", 84), ("judged", 84)]
     helped = "Training helped." if report.improved else "Training did not help: do not serve this run."

@@ -39,7 +39,7 @@ def test_answers_equal_exact_search_in_pytorch(
     exact = exact_search(vectors, encoder.embed(asked, "query"), 10)
     overlaps = []
     with SearchClient(sample_server.urls.grpc) as client:
-        for row, result in enumerate(client.search_many(asked)):
+        for row, result in enumerate(client.search_many(asked, mode="dense", spelling=False)):
             expected = dict(zip((ids[product] for product in exact.rows[row]), exact.scores[row].tolist(), strict=True))
             found = {hit.product_id: hit.score for hit in result.hits}
             overlaps.append(len(expected.keys() & found.keys()) / 10)

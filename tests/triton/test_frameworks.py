@@ -143,7 +143,7 @@ def test_the_standard_tests_of_langchain_pass(live: TritonServer, generations: P
         client.delete(hit.product_id for hit in client.search("anything", k=1000).hits)
         assert client.search("anything").hits == ()
     command = [sys.executable, "-m", "pytest", "-v", "-rs", "-c", os.devnull, "--import-mode=importlib"]
-    command += ["-pno:cacheprovider", "-pno:benchmark", "-pno:codspeed", "-oasyncio_mode=auto"]
+    command += ["--noconftest", "-pno:cacheprovider", "-pno:benchmark", "-pno:codspeed", "-oasyncio_mode=auto"]
     command += ["-oasyncio_default_fixture_loop_scope=function", str(Path(__file__).with_name("langchain_suite.py"))]
     settings = {"TRIDENT_URL": live.urls.grpc, KEY: LiveFolder.of(generations).key()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")} | settings

@@ -71,7 +71,7 @@ class Sample:
     @property
     def lowest(self) -> float:
         """The lowest."""
-        return min(self.plain, *self.filtered.values())
+        return min([self.plain, *self.filtered.values()])
 
 
 def load(
