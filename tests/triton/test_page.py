@@ -242,6 +242,9 @@ def test_similar_products_by_keyboard_alone(opened: Open) -> None:
     page = opened()
     page.keyboard.type("navy sofa")  # the search has the focus
     page.wait_for_selector("#own-hits .hit")
+    with page.expect_response("**/search"):
+        page.keyboard.press("Enter")  # leaves the suggestions for the products
+    expect(page.locator("#status")).to_contain_text("products")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     expect(page.locator("#own-hits .hit").nth(1)).to_be_focused()

@@ -130,12 +130,17 @@ function likeThis(hit) {
   at("products").focus();
 }
 
+// In the query the key belongs to the suggestions, where there are any: Enter leaves them for the products.
+function leadsDown(focused) {
+  return focused === at("products") || (focused === at("query") && !state.suggests);
+}
+
 function walk(event) {
   const hits = [...document.querySelectorAll(".hit")];
   const place = hits.indexOf(document.activeElement?.closest?.(".hit"));
   if (event.key === "/" && !["INPUT", "SELECT"].includes(document.activeElement?.tagName)) at("query").select();
   else if (event.key === "Escape" && !at("ask-key").open) at("query").select();
-  else if (event.key === "ArrowDown" && (place >= 0 || (document.activeElement === at("query") && !state.suggests))) hits[place + 1]?.focus();
+  else if (event.key === "ArrowDown" && (place >= 0 || leadsDown(document.activeElement))) hits[place + 1]?.focus();
   else if (event.key === "ArrowUp" && place >= 0) (hits[place - 1] ?? at("query")).focus();
   else return;
   event.preventDefault();
@@ -169,6 +174,7 @@ at("query").addEventListener("input", searchSoon);
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
   searchNow();
+  if (state.suggests) at("products").focus();
 });
 for (const id of ["k", "compare"]) at(id).addEventListener("change", searchNow);
 document.addEventListener("keydown", walk);
