@@ -82,7 +82,7 @@ def test_float16_on_a_processor_is_refused(
     assert outcome.stderr.splitlines()[-1].startswith(
         "trident: optimizer.mixed_precision 'fp16' needs a GPU, got a CPU: take 'bf16' or 'no'"
     )
-    assert outcome.stderr.count("\n") == 1
+    assert outcome.stderr.count("\n") == 2  # behind what was read
     assert not (tmp_path / "runs").exists()
 
 
