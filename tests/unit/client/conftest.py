@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import http.server
 import json
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,16 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor
 
 from trident_client import AsyncSearchClient, SearchClient
+
+
+@pytest.fixture(autouse=True, scope="module")
+def what_ended_loops_left() -> Iterator[None]:
+    """Collect, after each file, transports of event loops that ended: later, within ``ast.parse``, they break that."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
 
 # What the server does with a request, instead of answering it: HTTP's status, gRPC's, and what both say.
 REFUSALS: dict[str, tuple[int, grpc.StatusCode, str]] = {
