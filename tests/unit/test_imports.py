@@ -2,8 +2,8 @@
 
 trident_client and trident import nothing else of ours, trident_gateway trident_client; trident_train, trident_export
 and trident_gpu import trident only, model_repository that and, for its encoder on a GPU, trident_gpu.
-The command line is the one exception: inside a function it imports what a subcommand
-needs. Third parties come with the extra that the package belongs to.
+The command line is the one exception: inside a function it imports what a subcommand needs. Third parties:
+test_third_parties.py.
 
 Within a package a room (a folder) or a module of the top level imports what lies on lower floors only, and no modules
 import each other in a circle; imports inside functions and under TYPE_CHECKING count.
@@ -12,100 +12,15 @@ import each other in a circle; imports inside functions and under TYPE_CHECKING 
 from __future__ import annotations
 
 import ast
-import importlib.metadata
 import itertools
 import re
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-OURS = frozenset({"trident", "trident_train", "trident_export", "trident_gpu", "trident_client", "trident_gateway"})
-# What a server or a client without the train and export extras does not have, and core must work there.
-HEAVY = frozenset({"torch", "transformers", "peft", "accelerate", "datasets", "tritonclient", "sentence_transformers"})
-
-
-@dataclass(frozen=True)
-class Package:
-    """A folder of sources and what it must not import.
-
-    Attributes:
-        root: folder of the sources, relative to the repository.
-        forbidden: top-level modules that it must not import anywhere.
-        command_line: globs below root of the files that may import anything inside functions.
-        allowed: where not None, the only third-party modules that it may import.
-        in_rooms: what a room may import beside them.
-    """
-
-    root: str
-    forbidden: frozenset[str]
-    command_line: tuple[str, ...] = ()
-    allowed: frozenset[str] | None = None
-    in_rooms: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-
-PACKAGES = {
-    "trident": Package(
-        "core/trident", (OURS | HEAVY) - {"trident"}, command_line=("cli*.py", "__main__.py", "commands/*.py")
-    ),
-    "trident_train": Package("train/trident_train", OURS - {"trident", "trident_train"}),
-    "trident_export": Package("export/trident_export", OURS - {"trident", "trident_export"}),
-    "trident_client": Package(
-        "client/trident_client",
-        OURS - {"trident_client"},
-        allowed=frozenset({"numpy", "tritonclient", "aiohttp", "opentelemetry"}),
-        in_rooms={"frameworks": frozenset({"langchain_core", "llama_index", "haystack"})},
-    ),
-    "trident_gpu": Package("gpu/trident_gpu", OURS - {"trident", "trident_gpu"}),
-    "trident_gateway": Package(
-        "gateway/trident_gateway",
-        OURS - {"trident_gateway", "trident_client"},
-        allowed=frozenset({"numpy", "fastapi", "pydantic", "starlette", "uvicorn"}),
-    ),
-    "model_repository": Package("model_repository", OURS - {"trident", "trident_gpu"}),
-}
-
-
-@dataclass(frozen=True)
-class Import:
-    """One import: the name in full, with what is taken from a module, and the top-level module of it."""
-
-    name: str
-    line: int
-    inside_function: bool
-
-    @property
-    def module(self) -> str:
-        return self.name.partition(".")[0]
-
-
-def imports_in(node: ast.AST, *, inside_function: bool = False) -> Iterator[Import]:
-    """Yield what a syntax tree imports by absolute name, calls that import a literal name included."""
-    names: list[str] = []
-    match node:
-        case ast.Import():
-            names = [alias.name for alias in node.names]
-        case ast.ImportFrom(module=str(module), level=0):
-            names = [f"{module}.{alias.name}" for alias in node.names]
-        case ast.Call(
-            func=ast.Name("__import__" | "import_module") | ast.Attribute(attr="import_module"),
-            args=[ast.Constant(value=str(module)), *_],
-        ):
-            names = [module]
-        case ast.Call(func=ast.Name("need"), args=[_, ast.Constant(value=str(module))]):  # of trident.commands.output
-            names = [module]
-    for name in names:
-        yield Import(name, node.lineno, inside_function)  # type: ignore[attr-defined]
-    inside = inside_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-    for child in ast.iter_child_nodes(node):
-        yield from imports_in(child, inside_function=inside)
+from source_imports import OURS, PACKAGES, REPOSITORY, Package, imports_in
 
 
 def violations(source: str, package: Package, *, file: str) -> list[str]:
@@ -357,48 +272,3 @@ def test_a_room_says_what_it_holds_and_what_it_may_import(package, room):
     assert " ".join(said[1].split()).split(", ") == (rooms or ["none"])
     modules = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
     assert 1 <= len(modules) <= LISTS.get(room, LARGEST_ROOM)
-
-
-# Extras whose requirements a package's sources may import; the bare requirements come on top.
-EXTRAS_OF = {
-    "trident": ("serve", "train", "export", "bench", "trees", "cluster"),
-    "trident_train": ("train",),
-    "trident_export": ("export",),
-    "trident_gpu": ("gpu",),
-    "trident_client": ("otel", "langchain", "llama-index", "haystack"),
-    "trident_gateway": ("gateway",),
-    "model_repository": ("serve",),
-}
-# Modules that no requirement of ours is named for: the one that brings them, the server that does, or kernels/.
-BROUGHT_BY = {
-    "aiohttp": "tritonclient",
-    "google": "tritonclient",
-    "huggingface_hub": "tokenizers",
-    "opentelemetry": "opentelemetry-api",
-    "triton_python_backend_utils": "tritonserver",
-}
-BESIDE = {"tritonserver", "trident-kernels"}  # what no extra brings
-
-
-@pytest.mark.parametrize("name", PACKAGES)
-def test_third_parties_come_with_the_package_s_extras(name):
-    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
-    client = tomllib.loads((REPOSITORY / "client/pyproject.toml").read_text("utf-8"))["project"]
-    if name == "trident_client":
-        project = client
-    lines = [*client["dependencies"], *(line for e in EXTRAS_OF[name] for line in project["optional-dependencies"][e])]
-    brought = {canonicalize_name(Requirement(line).name) for line in lines} | BESIDE
-    distributions = importlib.metadata.packages_distributions()
-    foreign = {
-        found.module
-        for file in (REPOSITORY / PACKAGES[name].root).rglob("*.py")
-        for found in imports_in(ast.parse(file.read_text("utf-8")))
-        if found.module not in OURS | sys.stdlib_module_names
-    }
-    bringers = {
-        module: {BROUGHT_BY[module]}
-        if module in BROUGHT_BY
-        else {canonicalize_name(each) for each in distributions.get(module, [module])}
-        for module in foreign
-    }
-    assert {module: names for module, names in bringers.items() if not names & brought} == {}

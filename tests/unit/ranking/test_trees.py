@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import pytest
 
 from trident.encoder.base_model import file_sha256
 from trident.errors import GenerationError, MissingExtraError
-from trident.ranking import trees as trees_module
 from trident.ranking.trees import FEATURES, TREES_FILE, Trees, load_lightgbm, tree_features
 
 ROWS = np.random.default_rng(0).normal(size=(400, len(FEATURES)))
@@ -69,6 +69,6 @@ def test_trees_of_others_are_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_without_the_library_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trees_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "lightgbm", None)  # as Python keeps what cannot be imported
     with pytest.raises(MissingExtraError, match=r"trees need LightGBM, which is not installed; install it"):
         load_lightgbm()
