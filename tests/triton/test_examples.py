@@ -85,6 +85,7 @@ def test_curl(gateway: str, tiny_server: TritonServer, best: list[str]) -> None:
     assert {each["name"] for each in json.loads(said[5])["outputs"]} == {"title", "count"}
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH (Debian: apt-get install nodejs)")
 def test_javascript(gateway: str, best: list[str]) -> None:
     assert ids(run("node", EXAMPLES / "fetch.mjs", gateway, QUERY)) == best
     done = subprocess.run(["node", EXAMPLES / "fetch.mjs", gateway, ""], capture_output=True, text=True, check=False)
