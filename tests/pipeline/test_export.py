@@ -36,7 +36,8 @@ from trident_export.graphs.graph_file import check_graph
 from trident_export.graphs.onnx_graph import EncoderGraph, export_onnx
 from trident_export.job import ExportOrder
 from trident_export.judge.parity import Expected, ProbeTexts, chosen_lengths, prove_parity, torch_embeddings
-from trident_export.merge.merge import load_backbone, merge, require_equal
+from trident_export.merge.adapter import require_equal
+from trident_export.merge.merge import ENCODER, load_backbone, merge
 from trident_export.pipeline import export_generation
 from trident_export.progress_rows import Stage
 from trident_export.repository import render
@@ -219,9 +220,9 @@ def test_a_merge_that_rounds_too_much_is_refused(run_copy: Path, tmp_path: Path)
 
 def test_a_saved_model_that_is_another_is_refused(generation: Generation, tiny_model: Path) -> None:
     merged = load_backbone(generation.folder / "encoder")
-    require_equal(load_backbone(generation.folder / "encoder"), merged)
+    require_equal(generation.folder / "encoder", merged, ENCODER)
     with pytest.raises(ExportError, match="the saved model must equal the merged one when loaded again, got a differ"):
-        require_equal(load_backbone(tiny_model), merged)
+        require_equal(tiny_model, merged, ENCODER)
 
 
 class Undecided(torch.nn.Module):
