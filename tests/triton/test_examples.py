@@ -9,19 +9,17 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
 import tomllib
 import venv
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
+from gateways import running
 
 from trident.server.server import TritonServer
 from trident_client import SearchClient
-from trident_gateway import GatewayConfig, create_app
+from trident_gateway import GatewayConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "examples"
@@ -32,14 +30,8 @@ QUERY = "navy sofa"
 @pytest.fixture(scope="module")
 def gateway(tiny_server: TritonServer) -> Iterator[str]:
     config = GatewayConfig(url=tiny_server.urls.grpc, timeout_s=60)
-    running = uvicorn.Server(uvicorn.Config(create_app(config), port=0, log_level="error", access_log=False))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
-    running.should_exit = True
-    thread.join()
+    with running(config) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")

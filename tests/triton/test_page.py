@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from axe_playwright_python.sync_playwright import Axe
+from gateways import running
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from trident.generation.generation import find_generation
@@ -29,7 +28,7 @@ from trident.server.serving import ServeOptions, serve
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
-from trident_gateway import GatewayConfig, create_app
+from trident_gateway import GatewayConfig
 
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -65,26 +64,17 @@ def server(tiny_run: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFac
 
 
 @contextmanager
-def running(config: GatewayConfig) -> Iterator[str]:
-    """Yield the address of a gateway."""
-    gateway = uvicorn.Server(uvicorn.Config(create_app(config), port=0, log_level="error", access_log=False))
-    thread = threading.Thread(target=gateway.run)
-    thread.start()
-    try:
-        while not gateway.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{gateway.servers[0].sockets[0].getsockname()[1]}/"
-    finally:
-        gateway.should_exit = True
-        thread.join()
+def page_of(config: GatewayConfig) -> Iterator[str]:
+    """Yield the address of a gateway's page."""
+    with running(config) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture(scope="module")
 def address(server: TritonServer, tiny_server: TritonServer) -> Iterator[str]:
     """Return the page of the server, which compares with that of the whole catalogue."""
     config = GatewayConfig(url=server.urls.grpc, other_url=tiny_server.urls.grpc, page=True, timeout_s=60)
-    with running(config) as found:
+    with page_of(config) as found:
         yield found
 
 
@@ -298,7 +288,7 @@ def test_another_server_that_fails_leaves_this_one_s_answers(opened: Open) -> No
 
 
 def test_a_server_that_is_not_there_is_said_in_a_sentence(opened: Open, browser: Browser) -> None:
-    with running(GatewayConfig(url="127.0.0.1:9", page=True, timeout_s=5)) as address:
+    with page_of(GatewayConfig(url="127.0.0.1:9", page=True, timeout_s=5)) as address:
         page = opened(at=address)
         expect(page.locator("#status")).to_contain_text("no server answers at 127.0.0.1:9")
         page.route("**/search", lambda route: route.abort())
@@ -307,7 +297,7 @@ def test_a_server_that_is_not_there_is_said_in_a_sentence(opened: Open, browser:
 
 
 def test_a_key_is_asked_for(opened: Open, server: TritonServer) -> None:
-    with running(GatewayConfig(url=server.urls.grpc, page=True, timeout_s=60, api_key=KEY)) as address:
+    with page_of(GatewayConfig(url=server.urls.grpc, page=True, timeout_s=60, api_key=KEY)) as address:
         page = opened(at=address)
         page.fill("#key", "another-key-of-some-length")
         page.keyboard.press("Enter")

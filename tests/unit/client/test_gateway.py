@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
-import uvicorn
+from gateways import running
 
 from trident_client import InvalidRequestError, SearchClient
 from trident_gateway import GatewayConfig, create_app
 
 KEY = "a-key-of-some-length"
-
-
-@contextmanager
-def running(config: GatewayConfig) -> Iterator[int]:
-    """Yield the port of a gateway."""
-    server = uvicorn.Server(uvicorn.Config(create_app(config), port=0, log_level="error", access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture

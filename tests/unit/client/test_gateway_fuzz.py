@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import schemathesis
-import uvicorn
+from gateways import running
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
@@ -19,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from trident_gateway import GatewayConfig, create_app
+from trident_gateway import GatewayConfig
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 BOUNDED = settings(
@@ -46,14 +44,8 @@ SPEECHLESS = {"GET /about", "GET /healthz", "GET /v1/models"}
 def address(triton: Any) -> Iterator[str]:
     url = f"http://127.0.0.1:{triton.ports['http']}"
     config = GatewayConfig(url=url, other_url=url, page=True, max_texts=8)
-    gateway = uvicorn.Server(uvicorn.Config(create_app(config), port=0, log_level="error", access_log=False))
-    thread = threading.Thread(target=gateway.run)
-    thread.start()
-    while not gateway.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{gateway.servers[0].sockets[0].getsockname()[1]}"
-    gateway.should_exit = True
-    thread.join()
+    with running(config) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
