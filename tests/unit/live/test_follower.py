@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
+from made_vectors import embed_by_hash
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
@@ -29,12 +29,7 @@ BASE = {f"p{row}": f"title {row}" for row in range(60)}
 
 
 def embed(titles):
-    rows = []
-    for title in titles:
-        seed = int.from_bytes(hashlib.sha256(title.encode()).digest()[:4], "big")
-        vector = np.random.default_rng(seed).normal(size=DIMENSION)
-        rows.append(vector / np.linalg.norm(vector))
-    return np.array(rows, dtype=np.float32).reshape(-1, DIMENSION)
+    return embed_by_hash(titles, DIMENSION)
 
 
 class Rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from made_vectors import embed_by_hash
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
@@ -40,12 +40,7 @@ SETTINGS = RankingSettings(mode="hybrid", weight=0.5, depth=20, spelling=("dense
 
 
 def embed(titles: list[str]) -> np.ndarray:
-    rows = []
-    for title in titles:
-        seed = int.from_bytes(hashlib.sha256(title.encode()).digest()[:4], "big")
-        vector = np.random.default_rng(seed).normal(size=DIMENSION)
-        rows.append(vector / np.linalg.norm(vector))
-    return np.array(rows, dtype=np.float32).reshape(-1, DIMENSION)
+    return embed_by_hash(titles, DIMENSION)
 
 
 def retriever_of(folder: Path, products: dict[str, str], settings: RankingSettings = SETTINGS) -> Retriever:
