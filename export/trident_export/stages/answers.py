@@ -35,6 +35,8 @@ def answer_golden(job: ExportJob, searcher: Searcher, second: ExportedReranker |
         save_golden(answers, job.folder / GOLDEN_FILE)
         left_out = len(set(job.pairs.queries)) - len(job.queries)
         more = f", {left_out} of the held-out ones are longer than a server takes" if left_out else ""
+        if by_vectors := len(answers) - len(queries):  # where words had a part: another variant sees vectors only
+            more = f", {by_vectors} of them by vectors alone as well{more}"
         notes.path, notes.proof = job.folder / GOLDEN_FILE, f"{len(queries)} queries answered{more}"
 
 
