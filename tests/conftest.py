@@ -339,10 +339,21 @@ def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPython
         warm.process.stdin.close()
 
 
+def run_stand_in(folders: pytest.TempPathFactory) -> Iterator[Any]:
+    """Yield an engine's stand-in, ``StandIn`` of ``store_process.py``."""
+    yield from runpy.run_path(str(Path(__file__).parent / "store_process.py"))["running"](folders)
+
+
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Return the engine's stand-in, ``StandIn`` of ``store_process.py``: whoever stops it starts it again."""
-    yield from runpy.run_path(str(Path(__file__).parent / "store_process.py"))["running"](tmp_path_factory)
+    """Return the stand-in of everybody: whoever stops it starts it again."""
+    yield from run_stand_in(tmp_path_factory)
+
+
+@pytest.fixture(scope="package")
+def empty_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a package's own stand-in, where nobody else's collections are."""
+    yield from run_stand_in(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -62,6 +62,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> ProductFiles:
     return ProductFiles(ids, titles, Attributes.load(folder), index)
 
 
+@pytest.fixture(scope="package")
+def stand_in(empty_stand_in: Any) -> Any:
+    """Return one of our own: what is in it is counted."""
+    return empty_stand_in
+
+
 @pytest.fixture
 def connection(stand_in: Any) -> Iterator[Connection]:
     """Return a connection to the stand-in, whose collections are removed at the end."""
