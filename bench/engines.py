@@ -34,7 +34,7 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TokenBatch
 from trident.errors import ExportError, TridentError
 from trident.generation.plan import Library, load_library
-from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident.retrieval.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident_export.engine.engine import PlanSettings, build_plan
 from trident_export.engine.profiles import Profile
 from trident_export.graphs.fp16 import convert_fp16

@@ -40,7 +40,7 @@ from trident.data.texts import Texts
 from trident.generation.generation import Generation
 from trident.index.exact_search import Neighbours, exact_search, recall
 from trident.index.index import IndexConfig, VectorIndex
-from trident.search.products import GenerationProducts
+from trident.retrieval.products import GenerationProducts
 from trident.search.searcher import Searcher
 from trident_export.judge.index_settings import EXACT_UP_TO, cheapest, measure_cuts, measure_depths
 

@@ -23,7 +23,7 @@ from trident.bench.queries import draw_queries
 from trident.encoder.pairs import longest_pair
 from trident.generation.generation import RERANKER_FOLDER, Generation
 from trident.ranking.reranking import PairCache, Reranker, Task
-from trident.search.requests import SearchKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 
 Asked = list[tuple[str, list[str]]]  # a query and its candidates' titles

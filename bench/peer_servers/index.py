@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.generation.generation import Generation
-from trident.search.requests import SearchKnobs
-from trident.search.retriever import Hits, Retriever
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import Hits, Retriever
 
 K = 10
 

@@ -19,7 +19,7 @@ from trident.lexical.postings import Bm25
 from trident.quality.config import GateConfig
 from trident.ranking.legs import DEEPEST
 from trident.ranking.settings import DEPTH, Mode, RankingSettings
-from trident.search.options import RERANK_MAX
+from trident.retrieval.options import RERANK_MAX
 from trident_export.engine.engine import EngineOptions
 
 LowPrecision = Literal["fp16", "int8"]

@@ -23,7 +23,7 @@ from trident.lexical.suggestions import SUGGESTIONS_FILE
 from trident.live.known import CATALOGUE_MODEL, KNOWN_FILE
 from trident.ranking.calibration import CALIBRATION_FILE
 from trident.ranking.trees import TREES_FILE
-from trident.search.words import WORD_FILES
+from trident.retrieval.words import WORD_FILES
 from trident_export.engine.profiles import Profile
 from trident_export.job import ExportJob
 from trident_export.repository import MODELS, SUGGESTER, SUGGESTING, assemble, template_folder

@@ -16,7 +16,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from trident.errors import ExportError
 from trident.generation.generation import Identity
-from trident.search.tensors import EMBEDDING
+from trident.retrieval.tensors import EMBEDDING
 
 MODELS = ("tokenizer", "encoder", "retriever", "pipeline", "embed", "search")
 SUGGESTER = "suggester"

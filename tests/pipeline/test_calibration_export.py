@@ -15,7 +15,7 @@ from trident.generation.generation import Generation
 from trident.quality.config import GateConfig
 from trident.quality.gate import run_gate
 from trident.ranking.calibration import CALIBRATION_FILE, DENSE, Calibration
-from trident.search.requests import SearchKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig, LexicalOptions, PrecisionConfig
 from trident_export.job import ExportOrder

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trident.comparison.comparison_page import render_comparison
+from trident.comparison.serving_comparison import SHOWN, ServingComparison, compare_generations, products_missing
 from trident.data.pairs import Pairs, read_pairs
 from trident.errors import DataError
 from trident.generation.generation import Generation, list_generations
-from trident.quality.comparison_page import render_comparison
 from trident.quality.rank_overlap import overlap, rank_biased_overlap
-from trident.quality.serving_comparison import SHOWN, ServingComparison, compare_generations, products_missing
 from trident.search.searcher import Searcher
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -16,7 +16,7 @@ from trident.quality.config import GateConfig
 from trident.quality.gate import run_gate
 from trident.quality.ranking_choice import FEWEST
 from trident.ranking.settings import RANKING_FILE
-from trident.search.retriever import Retriever
+from trident.retrieval.retriever import Retriever
 from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig, LexicalOptions, PrecisionConfig
 from trident_export.job import ExportOrder

@@ -19,7 +19,7 @@ from trident.generation.generation import IDENTITY_FILE, RERANKER_FOLDER, Genera
 from trident.ranking.calibration import DENSE
 from trident.ranking.pair_scorer import GraphScorer, KernelScorer, load_scorer
 from trident.ranking.trees import TREES_FILE
-from trident.search.requests import SearchKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident.server.runtime_repository import check_identities
 from trident_export.config import ExportConfig, PrecisionConfig

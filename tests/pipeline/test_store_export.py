@@ -15,8 +15,8 @@ from trident.cluster.loaded import remove_collections
 from trident.cluster.store import Store, store_of
 from trident.errors import GenerationError
 from trident.generation.generation import Generation
-from trident.search.opened import open_retriever
-from trident.search.requests import SearchKnobs
+from trident.retrieval.opened import open_retriever
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from trident.server.model_processes import children
+from trident.processes.model_processes import children
 from trident.server.server import TritonServer
 from trident_client import InvalidRequestError, RequestTimeoutError, SearchClient
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from trident.generation.generation import find_generation
-from trident.search.options import SearchOptions, read_page
-from trident.search.requests import SearchKnobs
+from trident.retrieval.options import SearchOptions, read_page
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve

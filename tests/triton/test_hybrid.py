@@ -15,8 +15,8 @@ import pytest
 
 from trident.generation.generation import Generation, find_generation
 from trident.probe.golden_check import check_golden
-from trident.search.options import RankingKnobs
-from trident.search.requests import SearchKnobs
+from trident.retrieval.options import RankingKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from trident.generation.state import ServingFolder
-from trident.server.model_processes import ModelProcess, children, model_of
+from trident.processes.model_processes import ModelProcess, children, model_of
 from trident.server.server import free_ports
 from trident_client import ClientError, SearchClient
 

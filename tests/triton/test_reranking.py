@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from trident.generation.generation import Generation
-from trident.search.requests import SearchKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve

@@ -13,7 +13,8 @@ from tritonclient.grpc import model_config_pb2
 
 import trident_client.tensors
 from trident.encoder import encoder
-from trident.search import pipeline_instance, tensors
+from trident.retrieval import tensors
+from trident.search import pipeline_instance
 from trident.search.model_parameters import NICENESS
 from trident_client import SearchClient
 from trident_export.repository import render

@@ -37,7 +37,9 @@ PACKAGE_ROOTS = {
 DATA_ROOTS = {"trident_export/model_repository": "model_repository", "trident_train/recipes": "train/recipes"}
 # What the wheel holds beside Python: moving a module must not leave behind what it reads.
 DATA_FILES = {
-    "trident": "py.typed quality/templates/comparison.html.j2 server/catalogue_model/config.pbtxt templates/page.css",
+    "trident": (
+        "comparison/templates/comparison.html.j2 py.typed server/catalogue_model/config.pbtxt templates/page.css"
+    ),
     "trident_export": (
         "py.typed model_repository/embed/config.pbtxt model_repository/embed/configs/cpu.pbtxt "
         "model_repository/encoder/config.pbtxt model_repository/encoder/configs/onnxruntime.pbtxt "

@@ -9,11 +9,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from trident.comparison.compared_queries import read_queries
 from trident.data.pairs import normalized_query
 from trident.data.reading import Reading
 from trident.errors import ConfigError
-from trident.quality.compared_queries import read_queries
-from trident.search.tensors import ATTENTION_MASK, INPUT_IDS, OPTIONS, QUERY
+from trident.retrieval.tensors import ATTENTION_MASK, INPUT_IDS, OPTIONS, QUERY
 
 Mix = Literal["distinct", "zipf", "log"]
 ZIPF_EXPONENT = 1.0  # of query popularity by rank; logs of search engines lie around it (Baeza-Yates et al., 2007)

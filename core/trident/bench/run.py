@@ -25,7 +25,7 @@ from trident.errors import BenchError, ConfigError
 from trident.generation.generation import Generation, find_generation
 from trident.generation.staging import write_text
 from trident.ranking.settings import Mode
-from trident.search.options import RERANK
+from trident.retrieval.options import RERANK
 
 NAME = "trident"
 PROTOCOLS = ("grpc", "http")

@@ -16,8 +16,8 @@ import numpy as np
 
 from trident.encoder.encoder import OnnxEncoder
 from trident.generation.generation import Generation
-from trident.search.requests import SearchKnobs, with_texts
-from trident.search.retriever import Hits
+from trident.retrieval.requests import SearchKnobs, with_texts
+from trident.retrieval.retriever import Hits
 from trident.search.searcher import Searcher
 
 Search = Callable[[Sequence[str]], object]

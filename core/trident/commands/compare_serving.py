@@ -53,9 +53,9 @@ def command(
         raise ConfigError(f"--html: the folder {html.parent} does not exist")
     if html is not None:
         require_writable(html)
-    comparing = need("serve", "trident.quality.serving_comparison")
-    sources = need("serve", "trident.quality.compared_queries")
-    page = need("serve", "trident.quality.comparison_page") if html is not None else None
+    comparing = need("serve", "trident.comparison.serving_comparison")
+    sources = need("serve", "trident.comparison.compared_queries")
+    page = need("serve", "trident.comparison.comparison_page") if html is not None else None
     reading = reading_of(column, encoding, QUERY_COLUMNS if pairs is None else PAIR_COLUMNS)
     rule = label_rule("serve", positive_from, gain)
     judged = None if pairs is None else need("serve", "trident.data.pairs").read_pairs(pairs, reading, labels=rule)

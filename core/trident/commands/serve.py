@@ -83,7 +83,7 @@ def command(
         live=live,
         follow=follow,
     )
-    processes = need("serve", "trident.server.model_processes").ModelProcesses(folder)
+    processes = need("serve", "trident.processes.model_processes").ModelProcesses(folder)
     health = None
     if health_port is not None:  # before anything is started: it knows what it cannot be
         golden = need("serve", "trident.probe.golden_check")

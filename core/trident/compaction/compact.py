@@ -66,10 +66,10 @@ from trident.live.known import CATALOGUE_MODEL, KEPT_DAYS, KNOWN_FILE, known_at,
 from trident.live.preparing import read_state, vector_file
 from trident.live.state import State
 from trident.live.vectors import VectorFile
+from trident.retrieval.retriever import Retriever
+from trident.retrieval.words import WORD_FILES, Words
 from trident.rights import give_rights
-from trident.search.retriever import Retriever
 from trident.search.searcher import Searcher
-from trident.search.words import WORD_FILES, Words
 
 BUILT_BY_INDEX = "index/"  # parts of that prefix
 COMPACTED = "compacted"  # among a manifest's parents: the generation that it was made of

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes, Rows, ValueCounts
+from trident.attributes.columns import ChangedColumns, Numbers
 from trident.attributes.evaluation import passing_rows, which_pass
 from trident.attributes.filters import All, AnyNode, AnyOf, InRange, Missing, Node, Not
 from trident.attributes.schema import Schema
-from trident.live.columns import ChangedColumns, Numbers
 from trident.live.snapshot import Snapshot
 
 

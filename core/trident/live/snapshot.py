@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes, Rows
+from trident.attributes.columns import ChangedColumns
 from trident.index.permitted import Permitted
-from trident.live.columns import ChangedColumns
 from trident.live.operations import Entry, Product
 
 FIRST_PLACES = 1024

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trident.errors import ServerError
 from trident.generation.golden import GOLDEN_K, GOLDEN_REQUEST, GoldenAnswer
 from trident.probe.control import exchange_with_headers, reason_in
-from trident.search.tensors import COUNT, GENERATION, MIN_SCORE, OPTIONS, PRODUCT_ID, QUERY, SCORE, K
+from trident.retrieval.tensors import COUNT, GENERATION, MIN_SCORE, OPTIONS, PRODUCT_ID, QUERY, SCORE, K
 
 BATCH = 50  # queries a request; the server takes 64
 FRESH_SCORES = 100_000  # values of min_score between -1 and -0.99

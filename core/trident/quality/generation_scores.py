@@ -15,7 +15,7 @@ from trident.encoder.text import Side
 from trident.generation.generation import TEST_PAIRS_FILE, Generation
 from trident.generation.golden import GOLDEN_K
 from trident.index.index import VectorIndex
-from trident.search.requests import SearchKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from trident.errors import DeadlineError, ModelError, OverloadError, StoreAwayError, StoreError, TridentError
-from trident.search.requests import KnobTensors
-from trident.search.tensors import COUNT, DETAILS, EF, MIN_SCORE, OPTIONS, PRODUCT_ID, SCORE, TITLE, K
+from trident.retrieval.requests import KnobTensors
+from trident.retrieval.tensors import COUNT, DETAILS, EF, MIN_SCORE, OPTIONS, PRODUCT_ID, SCORE, TITLE, K
 
 FOUND = frozenset({PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS})  # outputs for which products are searched
 INVALID, OVERLOADED, EXPIRED, INTERNAL, AWAY = "invalid", "overloaded", "expired", "internal", "away"

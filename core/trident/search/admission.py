@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
-from trident.search.tensors import MAX_BATCH
+from trident.retrieval.tensors import MAX_BATCH
 
 PAUSE_S = 0.05  # between two batches, at least: had anybody waited, the next one had come sooner
 PACE_MEMORY = 0.7  # of what was known of the pace, when another batch was answered

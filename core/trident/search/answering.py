@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from trident.encoder.text import Side
 from trident.errors import StoreAwayError, TridentError
-from trident.search.requests import SearchKnobs
-from trident.search.retriever import Hits
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import Hits
 from trident.search.searcher import Searcher
 
 

@@ -31,7 +31,7 @@ from trident.journal.leader import Leader
 from trident.journal.published import Published
 from trident.live.preparing import LOCK_WAIT_S
 from trident.live.writer import Writer, Written
-from trident.search.live_retriever import LIVE
+from trident.retrieval.live_retriever import LIVE
 
 LIVE_SERVING = "TRIDENT_LIVE_SERVING"  # the folder with state.json; a variable of the server's process
 WRITE_KEY_HEADER = "trident-write-key"

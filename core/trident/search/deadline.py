@@ -12,7 +12,7 @@ import json
 import time
 
 from trident.errors import DataError, DeadlineError
-from trident.search.tensors import DEADLINE
+from trident.retrieval.tensors import DEADLINE
 
 
 def check_deadline(parameters: str, *, now_s: float | None = None) -> None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from trident.encoder.tokenization import unpadded
 from trident.errors import ModelError, OverloadError, TridentError
 from trident.generation.golden import GOLDEN_REQUEST
+from trident.retrieval.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident.search.admission import Admission
 from trident.search.deadline import check_deadline
-from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 
 PAD_ID = 0  # any would do: the mask hides what pads
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trident.generation.generation import Identity
+from trident.retrieval.ruling import ServedRules
 from trident.search.model_parameters import is_first_instance
 from trident.search.other_instances import Gathering, OtherInstances
-from trident.search.ruling import ServedRules
 from trident.search.searcher import Searcher
 
 

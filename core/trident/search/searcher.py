@@ -26,11 +26,11 @@ from trident.generation.golden import GOLDEN_K, GoldenAnswer
 from trident.ranking.pair_scorer import load_scorer
 from trident.ranking.reranking import Reranker
 from trident.ranking.trees import Trees
-from trident.search.live_retriever import live_retriever
-from trident.search.opened import open_retriever
-from trident.search.options import RankingKnobs, SearchOptions, read_options
-from trident.search.requests import SearchKnobs, with_texts
-from trident.search.retriever import Hits, Retriever
+from trident.retrieval.live_retriever import live_retriever
+from trident.retrieval.opened import open_retriever
+from trident.retrieval.options import RankingKnobs, SearchOptions, read_options
+from trident.retrieval.requests import SearchKnobs, with_texts
+from trident.retrieval.retriever import Hits, Retriever
 from trident.search.second_stage import SecondStage, check_rerank
 
 BY_VECTORS = '{"mode":"dense","spelling":false}'  # options of a golden query that every variant answers alike

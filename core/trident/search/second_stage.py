@@ -16,10 +16,10 @@ from trident.generation.generation import Identity
 from trident.ranking.calibration import DECIMALS, RERANKER, TREES, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker, Task, reranked_order
 from trident.ranking.trees import Trees, tree_features
-from trident.search.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET
-from trident.search.requests import SearchKnobs
-from trident.search.retriever import PROBABILITY, Hits
-from trident.search.tensors import EMPTY_SCORE
+from trident.retrieval.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import PROBABILITY, Hits
+from trident.retrieval.tensors import EMPTY_SCORE
 
 EXPLAIN = "explain"
 OF_EACH_HIT = frozenset({"attributes", EXPLAIN})  # in details: lists with an item for each product

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from trident.errors import DataError
 from trident.lexical.suggestions import Suggestions
-from trident.search.requests import check_size
-from trident.search.tensors import COUNT, K_DEFAULT, PREFIX, SOURCE, SUGGEST_K_MAX, SUGGESTION, K
+from trident.retrieval.requests import check_size
+from trident.retrieval.tensors import COUNT, K_DEFAULT, PREFIX, SOURCE, SUGGEST_K_MAX, SUGGESTION, K
 
 
 def read_prefixes(prefixes: NDArray[np.object_], ks: NDArray[np.int64] | None) -> list[tuple[str, int]]:

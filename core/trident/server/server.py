@@ -20,8 +20,8 @@ from typing import IO
 
 from trident.errors import ServerError
 from trident.probe.control import exchange
-from trident.server.loading import Loading
-from trident.server.orphans import reap_group
+from trident.processes.loading import Loading
+from trident.processes.orphans import reap_group
 from trident.server.tritonserver import LOOPBACK, ServerConfig, error_lines, find_tritonserver
 
 __all__ = ["ModelStatistics", "ServerConfig", "ServerUrls", "TritonServer", "free_ports"]

@@ -23,9 +23,9 @@ from trident.generation.state import ServerRecord, ServingFolder, now
 from trident.generation.tuning import UNTUNED, VARIANT, Tuning
 from trident.probe.control import KEY_HEADER, RESTRICTED, ModelControl
 from trident.probe.golden_check import check_golden, fault_of
+from trident.retrieval.live_retriever import LIVE
 from trident.rules.serving import environment as rules_environment
 from trident.rules.serving import freeze, require_rules, thaw
-from trident.search.live_retriever import LIVE
 from trident.server.live_serving import OPTIONS as LIVE_OPTIONS
 from trident.server.live_serving import (
     add_writer,

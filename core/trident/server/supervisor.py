@@ -14,8 +14,8 @@ from pathlib import Path
 from trident.errors import ConfigError, ServerError, TridentError
 from trident.generation.generation import generation_by_id
 from trident.generation.state import ServingFolder
-from trident.server.model_processes import ModelProcesses, load_again
-from trident.server.orphans import adopts_orphans, reap_orphans
+from trident.processes.model_processes import ModelProcesses, load_again
+from trident.processes.orphans import adopts_orphans, reap_orphans
 from trident.server.server import TritonServer
 from trident.server.serving import ServeOptions, prove, start_serving
 from trident.server.tritonserver import error_lines

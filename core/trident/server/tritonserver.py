@@ -97,7 +97,7 @@ class ServerConfig:
     metrics_port: int = 8002
     model_config_name: str | None = None  # NAME picks configs/NAME.pbtxt of each model that has one
     cache_size_bytes: int | None = None  # of the response cache; None: no cache
-    start_timeout_s: float = 120.0  # without coming any further: trident.server.loading
+    start_timeout_s: float = 120.0  # without coming any further: trident.processes.loading
     exit_timeout_s: int = 5  # how long requests under way may take when stopping
     tritonserver: Path | None = None  # the program; None: find it
     tls: TlsFiles | None = None  # of gRPC; HTTP, which has none, then listens on this machine only

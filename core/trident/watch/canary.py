@@ -15,8 +15,8 @@ from trident.background import Background
 from trident.errors import VectorIndexError
 from trident.index.exact_search import recall
 from trident.index.index import Neighbours
-from trident.search.products import Products
-from trident.search.requests import SearchKnobs
+from trident.retrieval.products import Products
+from trident.retrieval.requests import SearchKnobs
 from trident.watch.serving_metrics import (
     CANARY_DROPPED,
     CANARY_FOUND,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from trident.background import Background
-from trident.search.retriever import Hits
+from trident.retrieval.retriever import Hits
 from trident.watch.serving_metrics import LOG_DROPPED, LOG_LINES, ServingMetrics
 
 WAITING = 4096  # queries that may wait to be written

@@ -19,8 +19,8 @@ from typing import Any
 from trident.errors import ServerError
 from trident.generation.generation import Identity
 from trident.generation.state import ProcessRecord, ServingFolder
+from trident.retrieval.products import WAYS
 from trident.search.adapters import REASONS
-from trident.search.products import WAYS
 
 FLUSH_S = 1.0
 STOP_TIMEOUT_S = 2.0

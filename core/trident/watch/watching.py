@@ -15,9 +15,9 @@ from trident.generation.generation import Identity
 from trident.generation.golden import GOLDEN_REQUEST
 from trident.generation.state import ServingFolder
 from trident.ranking.reranking import Counts
-from trident.search.live_retriever import LiveRetriever
-from trident.search.requests import SearchKnobs
-from trident.search.retriever import Hits, Retriever
+from trident.retrieval.live_retriever import LiveRetriever
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import Hits, Retriever
 from trident.search.second_stage import SecondStage
 from trident.watch.canary import RecallCanary
 from trident.watch.catalogue_metrics import GONE_SHARE, SEQUENCE

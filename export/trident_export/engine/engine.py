@@ -19,7 +19,7 @@ from trident.config import to_table
 from trident.encoder.base_model import file_sha256
 from trident.errors import ConfigError, ExportError
 from trident.generation.plan import Library, PlanManifest, find_gpu, load_library
-from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident.retrieval.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident_export.engine.profiles import Profile
 
 logger = logging.getLogger(__name__)

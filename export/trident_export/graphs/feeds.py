@@ -6,7 +6,7 @@ from typing import Any
 
 from trident.encoder.pairs import TOKEN_TYPE_IDS, PairBatch
 from trident.encoder.tokenization import TokenBatch
-from trident.search.tensors import ATTENTION_MASK, INPUT_IDS
+from trident.retrieval.tensors import ATTENTION_MASK, INPUT_IDS
 
 Batch = TokenBatch | PairBatch
 

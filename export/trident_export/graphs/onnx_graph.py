@@ -21,7 +21,7 @@ from trident.encoder.pooling import normalize, pool
 from trident.encoder.text import TextContract
 from trident.encoder.weights import usable_positions
 from trident.errors import ExportError
-from trident.search.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident.retrieval.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from trident_export.graphs import graph_file
 from trident_export.graphs.fuse import fuse_projections
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from trident.encoder.pairs import TOKEN_TYPE_IDS
 from trident.encoder.weights import usable_positions
 from trident.ranking.pair_scorer import LOGIT
-from trident.search.tensors import ATTENTION_MASK, INPUT_IDS
+from trident.retrieval.tensors import ATTENTION_MASK, INPUT_IDS
 from trident_export.graphs.onnx_graph import Signature, export_module
 
 

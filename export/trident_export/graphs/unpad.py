@@ -18,7 +18,7 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper, shape_inference
 
 from trident.errors import ExportError
-from trident.search.tensors import ATTENTION_MASK, INPUT_IDS
+from trident.retrieval.tensors import ATTENTION_MASK, INPUT_IDS
 from trident_export.graphs.fuse import fuse_gelu
 from trident_export.graphs.graph_file import read_graph, write_graph
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from trident.errors import DataError, ExportError
-from trident.search.requests import check_size
+from trident.retrieval.requests import check_size
 
 
 def served_queries(queries: Sequence[str], path: Path) -> list[str]:

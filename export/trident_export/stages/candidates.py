@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trident.data.pairs import Pairs, read_pairs
 from trident.errors import ExportError
 from trident.quality.generation_scores import distinct_queries
-from trident.search.requests import SearchKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts

@@ -36,10 +36,10 @@ from trident.quality.ranking_choice import (
     choose_weight,
 )
 from trident.ranking.settings import DENSE, RankingSettings, SpellingLegs
-from trident.search.requests import SearchKnobs
-from trident.search.retriever import Retriever
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import Retriever
+from trident.retrieval.words import ProductLegs, Words
 from trident.search.searcher import Searcher
-from trident.search.words import ProductLegs, Words
 from trident_export.job import ExportJob
 from trident_export.judge.served_queries import is_taken
 

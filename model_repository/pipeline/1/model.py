@@ -10,15 +10,15 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import OverloadError, TridentError
 from trident.generation.generation import Identity
+from trident.retrieval.live_retriever import asks_base
+from trident.retrieval.requests import read_asked, read_knobs, with_texts
+from trident.retrieval.tensors import EMBEDDING, GENERATION, SIDE, TEXT
 from trident.search.adapters import FOUND, knob_tensors, tensor
 from trident.search.admission import Admission
 from trident.search.answering import Answer, Asked, answer_each
 from trident.search.deadline import check_deadline
-from trident.search.live_retriever import asks_base
 from trident.search.model_parameters import start_model
 from trident.search.pipeline_instance import PipelineInstance
-from trident.search.requests import read_asked, read_knobs, with_texts
-from trident.search.tensors import EMBEDDING, GENERATION, SIDE, TEXT
 from trident.watch.failures import FailureWatch
 from trident.watch.serving_metrics import PIPELINE_METRICS
 from trident.watch.watching import QueryWatch, SearchWatch

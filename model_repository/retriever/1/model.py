@@ -1,4 +1,4 @@
-"""Serves ``trident.search.retriever``: embeddings of all requests of a batch are searched together."""
+"""Serves ``trident.retrieval.retriever``: embeddings of all requests of a batch are searched together."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ import triton_python_backend_utils as pb_utils
 
 from trident.errors import TridentError
 from trident.generation.golden import GOLDEN_REQUEST
+from trident.retrieval.opened import open_retriever
+from trident.retrieval.requests import read_knobs
+from trident.retrieval.tensors import EMBEDDING, GENERATION
 from trident.search.adapters import knob_tensors, tensor
 from trident.search.model_parameters import start_model
-from trident.search.opened import open_retriever
-from trident.search.requests import read_knobs
-from trident.search.tensors import EMBEDDING, GENERATION
 from trident.watch.failures import FailureWatch
 from trident.watch.watching import QueryWatch, SearchWatch
 

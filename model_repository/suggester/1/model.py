@@ -8,10 +8,10 @@ import triton_python_backend_utils as pb_utils
 from trident.errors import TridentError
 from trident.generation.generation import Identity
 from trident.lexical.suggestions import SUGGESTIONS_FILE, Suggestions
+from trident.retrieval.tensors import GENERATION, PREFIX, K
 from trident.search.adapters import tensor
 from trident.search.model_parameters import start_model
 from trident.search.suggesting import read_prefixes, suggest
-from trident.search.tensors import GENERATION, PREFIX, K
 from trident.watch.failures import FailureWatch
 
 

@@ -10,10 +10,10 @@ from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import TridentError
 from trident.generation.generation import Identity
 from trident.generation.golden import GOLDEN_REQUEST
+from trident.retrieval.requests import read_asked
+from trident.retrieval.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
 from trident.search.adapters import tensor
 from trident.search.model_parameters import start_model
-from trident.search.requests import read_asked
-from trident.search.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
 from trident.watch.failures import FailureWatch
 from trident.watch.watching import QueryWatch
 

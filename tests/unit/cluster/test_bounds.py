@@ -14,11 +14,11 @@ from trident.cluster.loading import ProductFiles, load
 from trident.cluster.points import NEW_ROWS, StoredProduct, gone_point, point_of
 from trident.errors import DataError, StoreError
 from trident.generation.generation import Identity
-from trident.search import cluster_pages
+from trident.retrieval import cluster_pages
+from trident.retrieval.cluster_retriever import ClusterRetriever
+from trident.retrieval.options import SearchOptions, read_page
+from trident.retrieval.requests import SearchKnobs
 from trident.search.adapters import reason_of
-from trident.search.cluster_retriever import ClusterRetriever
-from trident.search.options import SearchOptions, read_page
-from trident.search.requests import SearchKnobs
 
 IDENTITY = Identity(id="0123456789abcdef", serial=1, encoder_fingerprint="a" * 64)
 

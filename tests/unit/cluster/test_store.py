@@ -20,7 +20,7 @@ from trident.cluster.collection import Collection
 from trident.cluster.connection import Connection
 from trident.cluster.store import ADDRESS, STORE_FILE, Store, collection_of, generation_of, golden_of
 from trident.errors import ConfigError, GenerationError, MissingExtraError, StoreAwayError, StoreError
-from trident.search.opened import open_retriever
+from trident.retrieval.opened import open_retriever
 
 
 def test_a_folder_says_where_its_products_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_who_is_away_or_silent_is_away_within_the_time(connection: Connection, s
 def test_a_store_needs_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(address="http://10.0.0.5:6333").save(tmp_path)
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    for name in [name for name in sys.modules if name.startswith(("trident.cluster.", "trident.search.clu"))]:
+    for name in [name for name in sys.modules if name.startswith(("trident.cluster.", "trident.retrieval.clu"))]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=r"needs qdrant_client: run pip install 'trident-search\[cluster\]'$"):
         open_retriever(tmp_path)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trident.bench.queries import draw_queries
+from trident.comparison.compared_queries import read_queries
 from trident.data.catalogue import read_catalogue
 from trident.data.pairs import read_pairs
 from trident.data.reading import (
@@ -24,7 +25,6 @@ from trident.data.reading import (
     recipe_options,
 )
 from trident.errors import ConfigError, DataError
-from trident.quality.compared_queries import read_queries
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ from trident.live.base import embedder
 from trident.live.preparing import recover
 from trident.live.projection import Projection, project
 from trident.live.writer import Writer, Written
+from trident.retrieval.opened import open_retriever
+from trident.retrieval.options import SearchOptions, read_page
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import Retriever
 from trident.search.adapters import reason_of
 from trident.search.answering import Asked, answer_each
 from trident.search.catalogue_service import status_of
-from trident.search.opened import open_retriever
-from trident.search.options import SearchOptions, read_page
-from trident.search.requests import SearchKnobs
-from trident.search.retriever import Retriever
 from trident.search.searcher import Searcher
 
 Embed = Callable[[list[str]], np.ndarray]

@@ -23,10 +23,10 @@ from trident.live.known import load_known
 from trident.live.operations import Product, Tombstone, read_operations
 from trident.live.preparing import read_state, recover, replay
 from trident.live.writer import Request, Writer, Written
+from trident.retrieval.live_retriever import live_retriever
+from trident.retrieval.options import SearchOptions, read_page
+from trident.retrieval.requests import SearchKnobs
 from trident.search.catalogue_service import CatalogueService, WriteKeyError, status_of
-from trident.search.live_retriever import live_retriever
-from trident.search.options import SearchOptions, read_page
-from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder

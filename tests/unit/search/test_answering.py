@@ -12,8 +12,8 @@ import pytest
 
 from trident.errors import GenerationError
 from trident.generation.generation import Identity, find_generation
+from trident.retrieval.requests import SearchKnobs
 from trident.search.answering import Asked, answer_together
-from trident.search.requests import SearchKnobs
 from trident.search.searcher import Searcher
 
 REQUESTS = [

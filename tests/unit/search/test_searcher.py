@@ -17,7 +17,7 @@ from trident.errors import DataError, ModelError
 from trident.generation.generation import Generation
 from trident.generation.golden import golden_differences
 from trident.index.exact_search import exact_search
-from trident.search.requests import SearchKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
 
 

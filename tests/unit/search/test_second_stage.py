@@ -24,10 +24,10 @@ from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
 from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker
+from trident.retrieval.options import Page, RankingKnobs
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import Hits, Retriever
 from trident.rules.effects import Boost, Effect, NamedProducts
-from trident.search.options import Page, RankingKnobs
-from trident.search.requests import SearchKnobs
-from trident.search.retriever import Hits, Retriever
 from trident.search.second_stage import CACHED_ANSWERS, SecondStage, check_rerank
 
 COUNT, DIMENSION, RERANK = 60, 8, 12

@@ -20,10 +20,10 @@ from trident.data.texts import Texts
 from trident.generation.generation import Identity, find_generation
 from trident.generation.state import ServingFolder
 from trident.index.index import IndexConfig, VectorIndex
-from trident.search.options import SearchOptions, read_page
-from trident.search.products import GenerationProducts
-from trident.search.requests import SearchKnobs
-from trident.search.retriever import Hits, Retriever
+from trident.retrieval.options import SearchOptions, read_page
+from trident.retrieval.products import GenerationProducts
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import Hits, Retriever
 from trident.watch.canary import RecallCanary
 from trident.watch.query_log import QueryLog
 from trident.watch.serving_metrics import CANARY_METRICS, QUERY_LOG_METRICS, ServingMetrics, serving_generation

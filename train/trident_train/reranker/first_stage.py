@@ -16,7 +16,7 @@ from trident.errors import DataError
 from trident.generation.generation import Generation
 from trident.index.exact_search import exact_search
 from trident.quality.generation_scores import LoadedGeneration
-from trident.search.requests import SearchKnobs
+from trident.retrieval.requests import SearchKnobs
 from trident_train.model.encoder import Encoder
 from trident_train.recipe import NegativesRecipe, TrainRecipe
 

@@ -1,0 +1,4 @@
+"""What is found and what is told of it: reading a request's options, retrieving by vectors and words, pages.
+
+Rooms that it may import: data, attributes, encoder, index, lexical, generation, cluster, ranking, journal, live, rules.
+"""

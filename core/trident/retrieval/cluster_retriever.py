@@ -1,0 +1,209 @@
+"""Embeddings to products of an engine past one machine: the same door as the retriever over files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trident.attributes.attributes import Attributes
+from trident.attributes.schema import SCHEMA_FILE, Schema
+from trident.cluster.asking import Wanted, by_id, cosines, nearest_each, vectors_of
+from trident.cluster.collection import Collection, StoredState
+from trident.cluster.connection import Connection
+from trident.cluster.points import point_id
+from trident.cluster.store import Store, collection_of, golden_of
+from trident.errors import DataError, StoreError
+from trident.generation.generation import Identity
+from trident.index.exact_search import check_unit_rows
+from trident.index.files import read_index_record
+from trident.ranking.calibration import Calibration
+from trident.retrieval.cluster_pages import StorePage, StorePages, StoreQuery
+from trident.retrieval.options import LIKE
+from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import NOTHING_TO_SAY, Hits, Retriever, check_encoder
+from trident.retrieval.tensors import EMPTY_SCORE
+
+
+class ClusterRetriever(Retriever):
+    """The products of a generation in its collection.
+
+    Before a batch is answered the collection is asked how far it is: a collection that was emptied or dropped is an
+    error and no empty answer, and whatever is answered has at least what that number says.
+
+    Args:
+        collection: Of the products.
+        golden: Of copies of those that golden queries find.
+        identity: Of the generation.
+        calibration: Of the generation; None: it has none.
+    """
+
+    is_local = False
+
+    def __init__(
+        self,
+        collection: Collection,
+        golden: Collection,
+        identity: Identity,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Hold the collection against the generation.
+
+        Raises:
+            StoreError: If it is not there in full.
+        """
+        self.collection, self.golden, self.identity = collection, golden, identity
+        self.attributes = Attributes(collection.schema, None, 0)
+        self.calibration, self.words = calibration or Calibration(), None
+        self._state()
+
+    @classmethod
+    def open(cls, folder: Path, store: Store) -> ClusterRetriever:
+        """Return the retriever of a version folder whose products are in a store.
+
+        Raises:
+            StoreError: If the store is away, or does not have the products.
+            VectorIndexError: If the index is damaged, or of another encoder than the generation's.
+            GenerationError: If identity, schema or calibration are missing or damaged.
+        """
+        identity = Identity.load(folder)
+        check_encoder(folder, identity)
+        schema, dimension = Schema.load(folder / SCHEMA_FILE), read_index_record(folder).dimension
+        connection = Connection(store)
+        collection, golden = (
+            Collection(connection, name, schema, dimension)
+            for name in (collection_of(identity.id), golden_of(identity.id))
+        )
+        return cls(collection, golden, identity, Calibration.load(folder, sha256=identity.calibration))
+
+    @property
+    def dimension(self) -> int:
+        """D of the embeddings."""
+        return self.collection.dimension
+
+    def for_lone(self, threads: int) -> ClusterRetriever:  # noqa: ARG002 - the engine has its own
+        """Return this one: the engine has threads of its own."""
+        return self
+
+    def products(self) -> NoReturn:
+        """Raise: nobody here can look at every product.
+
+        Raises:
+            StoreError: Always.
+        """
+        raise StoreError(f"the products of generation {self.identity.id} are in a store: they cannot all be compared")
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.collection.connection.close()
+
+    def retrieve(
+        self,
+        embeddings: NDArray[np.float32],
+        knobs: Sequence[SearchKnobs],
+        *,
+        threads: int = 1,  # noqa: ARG002 - the engine has its own
+        of_base: Sequence[bool] | None = None,
+    ) -> Hits:
+        """Return the products nearest to B embeddings, each by its own knobs; see ``Retriever.retrieve``.
+
+        Args:
+            embeddings: (B, D) float32, unit length.
+            knobs: One a row.
+            threads: Not looked at.
+            of_base: (B,) whether a row is a golden query, which is asked of the export's products alone; None: none is.
+
+        Raises:
+            StoreAwayError: If the engine does not answer in time.
+            StoreError: If it answers wrongly.
+            VectorIndexError: If the embeddings have another width or are not of unit length.
+            DataError: If a product that others shall be like is not there, a page is none that a store answers, or
+                there are no probabilities.
+        """
+        floored = self.with_floors(knobs)
+        return self.told(self._found(embeddings, floored, [False] * len(knobs) if of_base is None else list(of_base)))
+
+    def _found(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], golden: list[bool]) -> Hits:
+        check_unit_rows(embeddings, name="queries", dimension=self.dimension)
+        state = None if all(golden) else self._state()
+        answers: list[StorePage | None] = [None] * len(knobs)
+        for collection, is_golden in ((self.golden, True), (self.collection, False)):
+            rows = [row for row, knob in enumerate(knobs) if golden[row] == is_golden and knob.page is None]
+            for row, answer in zip(rows, self._nearest(collection, embeddings, knobs, rows), strict=True):
+                answers[row] = answer
+        for row, knob in enumerate(knobs):
+            if knob.page is not None:
+                collection = self.golden if golden[row] else self.collection
+                answers[row] = self._page(collection, embeddings[row], knob)
+        said = {"sequence": state.number} if state is not None and state.log else {}
+        return _hits(answers, knobs, [{} if is_golden else said for is_golden in golden])
+
+    def _state(self) -> StoredState:
+        """Return how far the collection is.
+
+        Raises:
+            StoreError: If it is not the generation's, or not all of it.
+        """
+        state = self.collection.stated()
+        if state is None or not state.complete or state.generation != self.identity.id:
+            got = "none" if state is None else f"{state.loaded:,} products of generation {state.generation}"
+            raise StoreError(
+                f"{self.collection.name} in {self.collection.connection.store.address} must hold all of generation "
+                f"{self.identity.id}, got {got}: trident cluster load {self.identity.id}"
+            )
+        return state
+
+    def _nearest(
+        self, collection: Collection, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], rows: list[int]
+    ) -> list[StorePage]:
+        """Return the answers of queries without a page."""
+        if not rows:
+            return []
+        exact = collection is self.golden
+        wanted = [Wanted(limit=knobs[row].k, ef=knobs[row].ef, exact=exact, vectors=True) for row in rows]
+        found = nearest_each(collection, embeddings[rows], wanted)
+        answers = []
+        for row, hits in zip(rows, found, strict=True):
+            scores = cosines(collection, embeddings[row], hits)
+            lowest = knobs[row].min_score
+            kept = np.lexsort((np.array([hit.row for hit in hits]), -scores))
+            kept = kept if lowest is None else kept[scores[kept] >= np.float32(lowest)]
+            answers.append(StorePage([hits[place] for place in kept.tolist()], scores[kept], "cluster"))
+        return answers
+
+    def _page(self, collection: Collection, embedding: NDArray[np.float32], knobs: SearchKnobs) -> StorePage:
+        assert knobs.page is not None
+        own_point, like = "", knobs.page.like
+        if like is not None:
+            own_point = point_id(like)
+            found = by_id(collection, [own_point])
+            if not found:
+                raise DataError(
+                    f"{LIKE} must be the id of a product of generation {self.identity.id}, got '{like[:60]}'"
+                )
+            (embedding,) = vectors_of(collection, found)
+        return StorePages(collection).answer(StoreQuery(embedding, knobs, knobs.page, own_point))
+
+
+def _hits(answers: Sequence[StorePage | None], knobs: Sequence[SearchKnobs], said: Sequence[dict[str, Any]]) -> Hits:
+    """Return the answers to B queries as the server gives them."""
+    shape = (len(knobs), max(knob.k for knob in knobs))
+    ids, titles = np.full(shape, b"", dtype=np.object_), np.full(shape, b"", dtype=np.object_)
+    scores = np.full(shape, EMPTY_SCORE, dtype=np.float32)
+    counts = np.zeros((len(knobs), 1), dtype=np.int32)
+    details = np.full((len(knobs), 1), NOTHING_TO_SAY, dtype=np.object_)
+    ways = []
+    for row, answer in enumerate(answers):
+        assert answer is not None
+        count = len(answer.hits)
+        ids[row, :count] = [hit.product.encode() for hit in answer.hits]
+        titles[row, :count] = [hit.title.encode() for hit in answer.hits]
+        scores[row, :count], counts[row] = answer.scores, count
+        ways.append(answer.way)
+        if own := {**said[row], **answer.details}:
+            details[row, 0] = json.dumps(own, separators=(",", ":"), ensure_ascii=False).encode()
+    return Hits(ids, scores, titles, counts, details, tuple(ways))
