@@ -19,6 +19,7 @@ BEYOND = 2  # depths measured after the one that is taken, for the plot
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)  # of the vectors, that filters leave
 FILTERED_RECALL = 0.98  # of the graph under a filter
 FILTERED_QUERIES = 48
+TIMED_QUERIES = 16  # one after the other: together they would share what each reads of memory
 EXACT_UP_TO = 50_000  # vectors, always: recall 1 is worth more than the time
 WORTH = 2.0  # times the graph's time that comparing all may take: it misses nothing
 NEVER = 1.01  # a share that no filter leaves
@@ -65,9 +66,9 @@ def measure_depths(
     """
     depths: list[Depth] = []
     for ef in efs:
-        started = time.perf_counter()
+        started = time.process_time()  # what else the machine does is not the index's
         found = [recall(index.search(queries, k, ef=ef), exact) for queries, exact in sets if len(queries)]
-        ms = 1000 * (time.perf_counter() - started) / sum(len(queries) for queries, _ in sets)
+        ms = 1000 * (time.process_time() - started) / sum(len(queries) for queries, _ in sets)
         depths.append(Depth(ef=ef, recall=min(found), ms=ms))
         if ef >= index.unique_count or sum(depth.recall >= target for depth in depths) > BEYOND:
             break
@@ -82,25 +83,25 @@ def cheapest(depths: list[Depth], target: float) -> Depth | None:
 def measure_cuts(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Cuts:
     """Return where the ways take over from each other on this machine; queries (Q, D) are real ones.
 
-    Filters leave products at random, and products that lie together, as those of a brand do: of the graph, the worse
-    of both counts.
+    Times are processor seconds of queries that come alone, as a lone client's do. Filters leave products at random, and
+    products that lie together, as those of a brand do: of the graph, the worse of both counts.
     """
     queries, count = queries[:FILTERED_QUERIES], index.unique_count
-    all_ms = _ms(lambda: index.search_exactly(queries, k), len(queries))
-    graph_ms = _ms(lambda: index.search(queries, k, ef=index.ef), len(queries))
+    all_ms = _ms(lambda query: index.search_exactly(query, k), queries)
+    graph_ms = _ms(lambda query: index.search(query, k, ef=index.ef), queries)
     most = int(2 ** np.floor(np.log2(max(WORTH * graph_ms / all_ms * count, 1))))  # coarse: nothing hangs on noise
     gathered, graph_from = 0.0, NEVER
     for share in SHARES:
         slower, worst = False, 1.0
         for permitted in (_at_random(index, share), _together(index, share)):
-            search = partial(index.search, queries, k, permitted=permitted)
+            search = partial(index.search, k=k, permitted=permitted)
             index.cuts = Cuts(exact_up_to=count, gathered_up_to=1.0)
-            gathered_ms = _ms(search, len(queries))
+            gathered_ms = _ms(search, queries)
             index.cuts = Cuts(exact_up_to=count, gathered_up_to=0.0)
-            masked_ms, exact = _ms(search, len(queries)), search()
+            masked_ms, exact = _ms(search, queries), search(queries)
             index.cuts = Cuts(exact_up_to=0, graph_from=0.0)
-            walked_ms = _ms(search, len(queries))
-            worst = min(worst, recall(search(), exact))
+            walked_ms = _ms(search, queries)
+            worst = min(worst, recall(search(queries), exact))
             slower |= walked_ms > min(gathered_ms, masked_ms)
             if gathered_ms < masked_ms:
                 gathered = share
@@ -138,14 +139,15 @@ def plot(depths: list[Depth], taken: Depth | None) -> str:
     )
 
 
-def _ms(run: Callable[[], object], queries: int) -> float:
-    """Return the milliseconds a query, the better of two times: the first one meets cold caches."""
+def _ms(run: Callable[[NDArray[np.float32]], object], queries: NDArray[np.float32]) -> float:
+    """Return the milliseconds of a query (1, D), the better of two times: the first one meets cold caches."""
     times = []
     for _ in range(2):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return 1000 * min(times) / queries
+        started = time.process_time()
+        for query in queries[:TIMED_QUERIES]:
+            run(query[None])
+        times.append(time.process_time() - started)
+    return 1000 * min(times) / min(len(queries), TIMED_QUERIES)
 
 
 def _at_random(index: VectorIndex, share: float) -> Permitted:
