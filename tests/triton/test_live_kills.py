@@ -1,4 +1,7 @@
-"""A live catalogue after kills, and behind two servers: it equals a dictionary of what was answered."""
+"""A live catalogue after kills, and behind two servers: it equals a dictionary of what was answered.
+
+``TRIDENT_MODEL_OPERATIONS`` says another number of operations for the long form; kills come in proportion.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,8 +23,10 @@ from trident.errors import ServerError
 from trident.generation.generation import generation_by_id
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
+from trident.processes.model_processes import children, model_of
 from trident.promotion.promotion import PromoteOptions, promote, retire, rollback
 from trident.quality.measuring import measure_quality
+from trident.server.models import CATALOGUE
 from trident.server.server import free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_client import CatalogueFollowsError, ClientError, SearchClient
@@ -29,6 +35,10 @@ TITLE = "Alba kettle red"
 Row = tuple[str, str | None, float | None]  # title, brand, stock
 Whole = Callable[[SearchClient], dict[str, Row]]
 KINDS = ("promote", "compact", "rollback", "none")
+OPERATIONS = int(os.environ.get("TRIDENT_MODEL_OPERATIONS", "50000"))
+KILLS = max(4, 32 * OPERATIONS // 50_000)
+OF_A_REQUEST = 6.5  # operations, on average
+DEATHS, WITHIN_S = 3, 400.0  # of the server: a supervisor gives up at five in five minutes
 
 
 class Model:
@@ -41,8 +51,8 @@ class Model:
         self.ids = [*base, *(f"n{number}" for number in range(60))]
         self.in_flight: list[dict[str, Any]] = []
 
-    def operations(self) -> list[dict[str, Any]]:
-        chosen = self.draw.sample(self.ids, self.draw.randint(1, 12))
+    def operations(self, most: int = 12) -> list[dict[str, Any]]:
+        chosen = self.draw.sample(self.ids, self.draw.randint(1, most))
         return [self.operation(product) for product in chosen]
 
     def operation(self, product: str) -> dict[str, Any]:
@@ -79,12 +89,14 @@ class Model:
         self.in_flight = []
 
     def check(self, client: SearchClient) -> None:
-        """The catalogue equals the dictionary, with what was in flight as a whole or not at all."""
-        there = self.whole(client)
-        if there != self.truth:
-            self.written()
-        assert there == self.truth
-        self.in_flight = []
+        """The catalogue equals the dictionary, with the first few operations of what was in flight, each whole."""
+        there, was = self.whole(client), dict(self.truth)
+        waiting, self.in_flight = self.in_flight, []
+        for operation in waiting:
+            if there == self.truth:
+                break
+            self.changes |= self.apply([operation], self.truth)
+        assert there == self.truth, (sorted(there.items() ^ was.items())[:10], waiting)
 
     def goes_over_to(self, base: dict[str, Row]) -> None:
         """Another generation serves: its products, and what was written."""
@@ -106,6 +118,7 @@ class Switches:
         self.state = ServingFolder.of(pair.folder, http_port)
         b = {f"b{product[1:]}": row for product, row in base.items()}
         self.bases, self.exported = {pair.a.id: dict(base), pair.b.id: b}, (pair.a.id, pair.b.id)
+        self.done: Counter[str] = Counter()
 
     def make(self, kind: str, model: Model) -> None:
         before = self.serving()
@@ -118,6 +131,7 @@ class Switches:
             promote(self.folder, self.http_port, other, PromoteOptions(), report=lambda _: None)
         elif kind == "rollback" and self.state.state().previous is not None:
             rollback(self.folder, self.http_port, report=lambda _: None)
+        self.done[kind] += self.serving() != before
         with suppress(ServerError):  # unloading takes longer than a minute where much else is done
             retire(self.folder, self.http_port, grace_s=0)
         model.goes_over_to(self.bases[self.serving()])
@@ -154,34 +168,69 @@ def wait_until(folder: ServingFolder, dead: int) -> int:
     raise AssertionError("the server did not come back")
 
 
+def writer_of(folder: ServingFolder, server: int) -> int:
+    """Return the PID of the process that writes."""
+    found = [model_of(pid, folder.models.resolve()) for pid in children(server)]
+    return next(each.pid for each in found if each is not None and each.model == CATALOGUE)
+
+
+def wait_for_writer(client: SearchClient) -> None:
+    """Return when the catalogue has a process again that writes."""
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        with suppress(ClientError):
+            client.catalogue_stats()
+            return
+        time.sleep(0.2)
+    raise AssertionError("the writer did not come back")
+
+
+class Killer:
+    """Kills the server or its writer while a request is under way."""
+
+    def __init__(self, folder: ServingFolder) -> None:
+        self.folder, self.server, self.deaths = folder, wait_until(folder, 0), list[float]()
+        self.killed = dict.fromkeys(("server", "writer"), 0)
+
+    def kill(self, client: SearchClient, model: Model) -> None:
+        """Send a request, kill somewhere in it, and return when all is there again."""
+        of_server, most, wait_ms = model.draw.random() < 0.5, model.draw.choice((12, 60)), model.draw.randrange(80)
+        self.deaths = [at for at in self.deaths if at > time.monotonic() - WITHIN_S]
+        of_server = of_server and len(self.deaths) < DEATHS
+        self.killed["server" if of_server else "writer"] += 1
+        pid = self.server if of_server else writer_of(self.folder, self.server)
+        model.in_flight = model.operations(most)
+        with subprocess.Popen(["sh", "-c", f"sleep {wait_ms / 1000}; kill -9 {pid}"]), suppress(ClientError):
+            client.write(model.in_flight)
+            model.written()
+        if of_server:
+            self.deaths.append(time.monotonic())
+            self.server = wait_until(self.folder, pid)
+
+
 def run_model(pair: Any, whole: Whole, *, seed: int, operations: int, kills: int) -> None:
-    folder = pair.folder
+    folder, requests = pair.folder, round(operations / OF_A_REQUEST / (kills + 1))
     with served(folder, pair.a.id) as (http_port, url):
         serving = ServingFolder.of(folder, http_port)
-        pid = wait_until(serving, 0)
-        key = LiveFolder.of(folder).key()
+        killer, key = Killer(serving), LiveFolder.of(folder).key()
         with SearchClient(url, timeout_s=60) as reader:
             model = Model(seed, whole, reader)
         switches = Switches(pair, http_port, model.truth)
         for life in range(kills + 1):
             with SearchClient(url, write_key=key, timeout_s=60) as client:
+                wait_for_writer(client)
                 model.check(client)
-                for _ in range(operations // 6 // (kills + 1)):
+                for _ in range(requests):
                     model.write(client)
                 model.check(client)
                 switches.make(KINDS[life] if life < len(KINDS) else model.draw.choice(KINDS), model)
                 for _ in range(5):
                     model.write(client)
                 model.check(client)
-                if life == kills:
-                    return
-                model.in_flight = model.operations()
-                with suppress(ClientError):
-                    killing = subprocess.Popen(["sh", "-c", f"sleep 0.00{model.draw.randrange(10)}; kill -9 {pid}"])
-                    client.write(model.in_flight)
-                    model.written()
-                killing.wait()
-            pid = wait_until(serving, pid)
+                if life < kills:
+                    killer.kill(client, model)
+        assert min(killer.killed.values()) > 0, killer.killed
+        sys.stdout.write(f"seed {seed}: killed {killer.killed}, made {dict(switches.done)}\n")
 
 
 @pytest.mark.timeout(2400)  # on a machine with much else to do
@@ -193,7 +242,7 @@ def test_after_kills_the_catalogue_equals_a_dictionary(pair, tmp_path, whole_cat
 @pytest.mark.slow
 @pytest.mark.timeout(4 * 3600)
 def test_after_many_kills_the_catalogue_equals_a_dictionary(pair, tmp_path, slow_seed, whole_catalogue):
-    run_model(pair.copy(tmp_path), whole_catalogue, seed=slow_seed, operations=50_000, kills=30)
+    run_model(pair.copy(tmp_path), whole_catalogue, seed=slow_seed, operations=OPERATIONS, kills=KILLS)
 
 
 @pytest.mark.timeout(1200)

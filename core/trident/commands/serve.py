@@ -89,6 +89,9 @@ def command(
         golden = need("serve", "trident.probe.golden_check")
         url = serving.urls_of(folder, options).http
         check = partial(golden.check_serving, generations, url)
+        if live:
+            tail = need("serve", "trident.probe.tail_check").TailCheck(generations, url)
+            check = partial(golden.check_with, check, tail.require)
         health = need("serve", "trident.probe.health").HealthServer(
             host, health_port, check, period_s=health_period, faults=processes.faults
         )

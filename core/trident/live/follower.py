@@ -10,10 +10,10 @@ import logging
 import threading
 from collections.abc import Callable
 
-from trident.errors import LiveError
 from trident.journal.cursor import LogCursor
 from trident.journal.folder import LiveFolder
 from trident.journal.published import Published
+from trident.journal.standing import OwnStanding
 from trident.live.operations import Entry, Tombstone, decode_record
 from trident.live.snapshot import BaseRows, Change, Growth, Snapshot, needs_vector
 from trident.live.vectors import Embed, VectorFile
@@ -33,11 +33,21 @@ class Follower:
         after: The number that the generation goes to.
         vectors: Of the generation's encoder.
         embed: The generation's encoder, for what nobody has embedded with it yet.
+        standing: Where it tells how far it is; None: nobody looks.
     """
 
-    def __init__(self, folder: LiveFolder, base: BaseRows, after: int, vectors: VectorFile, embed: Embed) -> None:
+    def __init__(
+        self,
+        folder: LiveFolder,
+        base: BaseRows,
+        after: int,
+        vectors: VectorFile,
+        embed: Embed,
+        *,
+        standing: OwnStanding | None = None,
+    ) -> None:
         """Stand at the base; nothing is read yet."""
-        self.vectors = vectors
+        self.vectors, self._standing = vectors, standing
         self._published = Published(folder.published)
         self._cursor = LogCursor(folder.log, after)
         self._growth = Growth(base, after)
@@ -68,6 +78,7 @@ class Follower:
             while self.snapshot.number < upto:
                 before = self.snapshot.number
                 self._take_in(min(upto, before + STEP))
+                self._tell()
                 if progress is not None:
                     progress(self.snapshot.number - before)
             return self.snapshot
@@ -82,6 +93,8 @@ class Follower:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
+        if self._standing is not None:
+            self._standing.close()
         self.vectors.close()
 
     def _take_in(self, upto: int) -> None:
@@ -103,12 +116,19 @@ class Follower:
         changes = [Change(product, entry, row_of.get(product, -1)) for product, entry in latest.items()]
         self._growth.advance(changes, upto)
 
+    def _tell(self) -> None:
+        """Tell how far it is; the caller has the lock."""
+        if self._standing is not None:
+            self._standing.tell(self.snapshot.number, self.snapshot.checksum)
+
     def _follow(self) -> None:
         said = ""
         while not self._stopping.wait(PERIOD_S):
             try:
                 self.catch_up()
-            except (LiveError, OSError) as error:
+                with self._lock:
+                    self._tell()
+            except Exception as error:  # whatever it is: it is tried again, and ``/ready`` tells
                 if str(error) != said:
                     said = str(error)
-                    logger.error("the live catalogue cannot be followed: %s", said)
+                    logger.exception("the live catalogue cannot be followed")

@@ -8,6 +8,8 @@ are begun.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -93,6 +95,7 @@ class Snapshot:
         tail_rows: How many do.
         overlay: (N,) int32, the place that has the attributes of a base row; -1: they are the generation's.
         overlaid: How many base rows have one.
+        checksum: Of all that changed since the base; the same in every process that stands at this number.
     """
 
     number: int
@@ -103,6 +106,7 @@ class Snapshot:
     tail_rows: int
     overlay: NDArray[np.int32]
     overlaid: int = 0
+    checksum: int = 0
 
     @property
     def base_count(self) -> int:
@@ -179,6 +183,18 @@ def needs_vector(base: BaseRows, product: str, entry: Entry) -> bool:
     return row is None or base.title(row) != entry.title
 
 
+def _checksum(change: Change, row: int | None) -> int:
+    """Return 64 bits of what a product is after a change; 0: as if it had never been there."""
+    if isinstance(change.entry, Product):
+        told = [change.product, change.entry.title, change.entry.attributes, change.vector_row]
+    elif row is None:
+        return 0
+    else:
+        told = [change.product]
+    text = json.dumps(told, sort_keys=True).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
 def _kept(gone: NDArray[np.bool_]) -> Permitted | None:
     return Permitted(np.flatnonzero(~gone).astype(np.uint32)) if gone.any() else None
 
@@ -195,6 +211,7 @@ class Growth:
         """Begin with the base alone."""
         self.base = base
         self._place_of: dict[str, int] = {}  # of the products in the tail
+        self._checksums: dict[str, int] = {}  # of what changed
         self.snapshot = Snapshot(
             number=number,
             gone=np.zeros(len(base), dtype=bool),
@@ -214,11 +231,14 @@ class Growth:
         """
         before, base = self._with_room(len(changes)), self.base
         gone, overlay, places, end = before.gone.copy(), before.overlay.copy(), before.places, len(before.alive)
-        is_gone_same = True
+        is_gone_same, checksum = True, before.checksum
         alive = np.zeros(end + len(changes), dtype=bool)
         alive[:end] = before.alive
         for change in changes:
             row, place, entry = base.row(change.product), self._place_of.pop(change.product, None), change.entry
+            own = _checksum(change, row)
+            checksum ^= self._checksums.get(change.product, 0) ^ own
+            self._checksums[change.product] = own
             if place is not None:
                 alive[place] = False
             if row is not None:
@@ -248,6 +268,7 @@ class Growth:
             tail_rows=len(self._place_of),
             overlay=overlay,
             overlaid=int(np.count_nonzero(overlay >= 0)),
+            checksum=checksum,
         )
         return self.snapshot
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,18 @@ def check_serving(generations: Path, url: str, *, switch_s: float = SWITCH_S) ->
         if not report.others or time.monotonic() >= deadline:
             return report
         time.sleep(POLL_S)  # perhaps in the middle of a promotion, between the switch and the state
+
+
+def check_with(check: Callable[[], GoldenReport], more: Callable[[], None]) -> GoldenReport:
+    """Return what a check found; where it passed, only once something more did not raise.
+
+    Raises:
+        TridentError: As either does.
+    """
+    report = check()
+    if report.passed:
+        more()
+    return report
 
 
 def answering_generation(url: str) -> str:

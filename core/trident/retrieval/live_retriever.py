@@ -22,6 +22,7 @@ from trident.index.index import Neighbours
 from trident.index.ways import Way
 from trident.journal.folder import LiveFolder
 from trident.journal.golden_mark import is_golden
+from trident.journal.standing import OwnStanding
 from trident.lexical.index import LexicalIndex
 from trident.lexical.tail import LiveLexical, TailWords
 from trident.live.changed import SnapshotAttributes
@@ -37,6 +38,7 @@ from trident.retrieval.tensors import EMPTY_SCORE
 from trident.rules.effects import NamedProducts
 
 LIVE = "TRIDENT_LIVE"  # the folder of generations, where the catalogue is live; a variable of the server's process
+LIVE_SERVING = "TRIDENT_LIVE_SERVING"  # the folder with state.json, likewise
 
 logger = logging.getLogger(__name__)
 
@@ -318,7 +320,9 @@ def live_retriever(retriever: Retriever, embed: Embed) -> Retriever:
     generation, folder = generation_by_id(generations, retriever.identity.id), LiveFolder.of(generations)
     after = folder.start_of(generation.holds, generation.id)
     rows = RetrieverRows(retriever)
-    follower = Follower(folder, rows, after, vector_file(folder, generation), embed)
+    server = os.environ.get(LIVE_SERVING)
+    standing = OwnStanding(Path(server), generation.serial) if server else None
+    follower = Follower(folder, rows, after, vector_file(folder, generation), embed, standing=standing)
     follower.catch_up()
     follower.start()
     return LiveRetriever(retriever, follower)

@@ -31,9 +31,8 @@ from trident.journal.leader import Leader
 from trident.journal.published import Published
 from trident.live.preparing import LOCK_WAIT_S
 from trident.live.writer import Writer, Written
-from trident.retrieval.live_retriever import LIVE
+from trident.retrieval.live_retriever import LIVE, LIVE_SERVING
 
-LIVE_SERVING = "TRIDENT_LIVE_SERVING"  # the folder with state.json; a variable of the server's process
 WRITE_KEY_HEADER = "trident-write-key"
 FOLLOW = "TRIDENT_LIVE_FOLLOW"  # whether the server follows another one; a variable of the server's process
 WRITE, STATS, TAKE_OVER = "write", "stats", "take-over"

@@ -15,8 +15,8 @@ from trident.journal.leader import Leader
 from trident.journal.published import Published
 from trident.live.preparing import recover, replay
 from trident.probe.control import ModelControl
-from trident.retrieval.live_retriever import LIVE
-from trident.search.catalogue_service import FOLLOW, LIVE_SERVING, WRITE_KEY_HEADER
+from trident.retrieval.live_retriever import LIVE, LIVE_SERVING
+from trident.search.catalogue_service import FOLLOW, WRITE_KEY_HEADER
 from trident.server.models import CATALOGUE, CONFIG_FILE, ONE_PROCESS
 
 MODEL_FOLDER = Path(__file__).parent / "catalogue_model"

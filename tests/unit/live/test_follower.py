@@ -215,3 +215,25 @@ def test_a_log_that_does_not_reach_the_published_number_is_refused(tmp_path):
     catalogue.log.close()
     with pytest.raises(LogError, match=r"must reach number 5, which was answered with, got 1"):
         Log.open(catalogue.folder.log, promised=catalogue.published.promised())
+
+
+def test_all_that_stand_at_a_number_have_the_same_checksum(tmp_path):
+    catalogue, draw = Catalogue(tmp_path), random.Random(5)
+    often = catalogue.new_follower()
+    seen = {}
+    for step in range(200):
+        product = f"{draw.choice('pn')}{draw.randrange(60)}"
+        entry = Tombstone() if draw.random() < 0.3 else titled(f"title {draw.randrange(20)}", price=draw.randrange(3))
+        catalogue.write((product, entry))
+        if step % 7 == 0:  # the other one takes in seven at once
+            catalogue.follower.catch_up()
+        snapshot = often.catch_up()
+        seen[snapshot.number] = snapshot.checksum
+        assert catalogue.follower.snapshot.checksum == seen.get(catalogue.follower.snapshot.number, 0)
+    assert len(set(seen.values())) > 150
+    before = often.snapshot.checksum
+    catalogue.write(("p1", titled("title 1", price=7)))
+    changed = often.catch_up().checksum
+    assert changed != before
+    catalogue.write(("p1", titled("title 1", price=8)))
+    assert often.catch_up().checksum not in (before, changed)
