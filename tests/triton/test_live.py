@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
+import signal
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from trident.commands.catalogue import _promote_compacted
 from trident.compaction import by_itself
-from trident.errors import ConfigError, LiveError, LogError
+from trident.errors import ConfigError, LiveError, LogError, ServerError
+from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
+from trident.journal.log import Log
+from trident.journal.published import Published
+from trident.journal.standing import OwnStanding, standings
+from trident.live.operations import Product, encode_record
+from trident.live.preparing import recover, vector_file
+from trident.probe.tail_check import TailCheck
 from trident.promotion.promotion import PromoteOptions, promote, rollback
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
@@ -57,6 +68,82 @@ def test_a_search_after_an_upsert_was_answered_sees_it(client):
     written = client.delete([f"new-{number}" for number in range(20)])
     assert written.done == 20
     assert not [product for product in found(client, TITLE) if product.startswith("new-")]
+
+
+def look(live, own, protocol: Any, name: str, trials: int) -> int:
+    """Return how many products that a client puts in are found at once, with the number that was answered."""
+    url = live.urls.grpc if protocol == "grpc" else live.urls.http
+    seen = 0
+    with SearchClient(url, protocol=protocol, write_key=LiveFolder.of(own.folder).key(), timeout_s=120) as client:
+        for trial in range(trials):
+            product = f"fresh-{name}-{trial}"
+            written = client.upsert([{"id": product, "title": f"{TITLE} {name} {trial}"}])
+            result = client.search(TITLE, k=300)
+            there = product in {hit.product_id for hit in result.hits}
+            seen += there and result.details["sequence"] >= written.number
+            client.delete([product])
+    return seen
+
+
+def searches_by_process(metrics_url: str) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://{metrics_url}/metrics") as answer:
+        text = answer.read().decode()
+    return {
+        worker: float(value)
+        for worker, value in re.findall(r'^trident_searches_total\{.*worker="(\d+)".*\} (\S+)$', text, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("trials", [240, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(3 * 3600)])])
+def test_searches_of_several_clients_see_what_was_answered_in_both_processes(live, own, trials):
+    before = searches_by_process(live.urls.metrics)
+    clients = [(protocol, f"{protocol}{number}") for protocol in ("grpc", "http") for number in range(2)]
+    with ThreadPoolExecutor(len(clients)) as pool:
+        each = [pool.submit(look, live, own, *client, trials // len(clients)) for client in clients]
+        assert sum(one.result() for one in each) == trials
+    deadline = time.monotonic() + 30  # processes count beside their answers
+    while True:
+        counts = searches_by_process(live.urls.metrics)
+        counted = [counts[worker] - before.get(worker, 0.0) for worker in counts]
+        if sum(counted) >= trials:
+            break
+        assert time.monotonic() < deadline, counted
+        time.sleep(0.2)
+    assert len([count for count in counted if count > trials / 20]) == 2, counted
+
+
+def test_health_asks_each_process_for_what_was_written_last(live, own, tmp_path):
+    check, serving = TailCheck(own.folder, live.urls.http, lag_s=2), ServingFolder.of(own.folder, live.config.http_port)
+    with SearchClient(live.urls.grpc, write_key=LiveFolder.of(own.folder).key(), timeout_s=60) as client:
+        client.upsert([{"id": "asked-for", "title": TITLE}])
+        check.require()
+        there = [each for each in standings(serving.path) if each.serial == own.a.serial]
+        assert len(there) == 2
+        os.kill(there[0].pid, signal.SIGSTOP)
+        try:
+            number = client.delete(["asked-for"]).number
+            with pytest.raises(
+                ServerError, match=rf"process {there[0].pid} answers with number \d+ .* was at {number}"
+            ):
+                check.require()
+        finally:
+            os.kill(there[0].pid, signal.SIGCONT)
+        check.require()
+    other = tmp_path / "other"  # whose log has a product that this server does not
+    shutil.copytree(own.a.folder, other / own.a.id)
+    recover(LiveFolder.of(other))
+    log = Log.open(LiveFolder.of(other).log)
+    log.append([encode_record("elsewhere", Product(title=TITLE, attributes={}))])
+    Published(LiveFolder.of(other).published).write(log.last, log.lineage)
+    log.close()
+    beside = ServingFolder.of(other, live.config.http_port)
+    beside.path.mkdir(parents=True)
+    beside.write_state(own.a.id, None)
+    OwnStanding(beside.path, own.a.serial).tell(1, 1)
+    with pytest.raises(
+        ServerError, match=r"'elsewhere' was written as number 1 and is not found: .*like must be the id"
+    ):
+        TailCheck(other, live.urls.http).require()
 
 
 def test_a_product_of_the_base_is_replaced_deleted_and_comes_back(client):
@@ -272,6 +359,19 @@ def test_what_excludes_a_live_catalogue_is_refused(run_warm):
         ServeOptions(variant="stages", live=True)
 
 
+def wait_for_vector(own, generation, title: str) -> None:
+    """Return when a generation's encoder has embedded a title."""
+    deadline = time.monotonic() + 60
+    while True:
+        file = vector_file(LiveFolder.of(own.folder), generation)
+        missing = file.missing([title])
+        file.close()
+        if not missing:
+            return
+        assert time.monotonic() < deadline, f"{title} has no vector of {generation.id}"
+        time.sleep(0.1)
+
+
 def test_promotion_and_rollback_lose_nothing_and_bring_nothing_back(live, own, client):
     port = live.config.http_port
     product = client.search(TITLE, k=1).hits[0].product_id
@@ -287,8 +387,10 @@ def test_promotion_and_rollback_lose_nothing_and_bring_nothing_back(live, own, c
         assert "kept" in ids
         assert product not in ids
         assert result.details["sequence"] >= number
-        number = client.upsert([{"id": f"after-{wanted}", "title": TITLE}]).number
+        title = f"{TITLE} after {wanted} {number}"  # of its own, under both protocols
+        number = client.upsert([{"id": f"after-{wanted}", "title": title}]).number
         assert f"after-{wanted}" in found(client, TITLE, 400)
+        wait_for_vector(own, own.other(getattr(own, wanted)), title)  # a rollback will embed nothing
     rollback(own.folder, port, report=lambda _: None)
     assert {"kept", "after-a", "after-b"} <= set(found(client, TITLE, 400))
     promote(own.folder, port, own.a.id, PromoteOptions(), report=lambda _: None)

@@ -85,6 +85,7 @@ class Follower:
 
     def start(self) -> None:
         """Follow in a thread."""
+        self.vectors.prepare()
         self._thread = threading.Thread(target=self._follow, name="live catalogue", daemon=True)
         self._thread.start()
 
@@ -126,6 +127,7 @@ class Follower:
         while not self._stopping.wait(PERIOD_S):
             try:
                 self.catch_up()
+                self.vectors.prepare()
                 with self._lock:
                     self._tell()
             except Exception as error:  # whatever it is: it is tried again, and ``/ready`` tells

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Rows
-from trident.index.exact_search import TIE_TOLERANCE, cosines_of_pairs
+from trident.index.growing import Chosen, GrowingVectors
 from trident.index.index import Neighbours, VectorIndex
 from trident.index.permitted import Permitted
 from trident.live.snapshot import Snapshot
@@ -17,11 +17,11 @@ from trident.live.snapshot import Snapshot
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """What is searched: a snapshot, the base's index, and the vectors (C, D) that the tail's rows are of."""
+    """What is searched: a snapshot, the base's index, and the vectors that the tail's rows are of."""
 
     snapshot: Snapshot
     index: VectorIndex
-    vectors: NDArray[np.float32]
+    vectors: GrowingVectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,8 @@ def _with_tail(
     if not len(tail):
         return of_base
     width = max(ks, default=1)
-    places, cosines = _of_tail(searched, tail, queries, width)  # (B, up to width)
+    best, cosines = searched.vectors.nearest(queries, _chosen(searched.snapshot, tail), width)  # (B, up to width)
+    places = tail[best]
     rows = np.concatenate([of_base.rows, places + searched.snapshot.base_count], axis=1)
     scores = np.concatenate([of_base.scores, cosines], axis=1)
     order = np.lexsort((rows, np.where(rows >= 0, -scores, np.inf)))[:, :width]
@@ -101,23 +102,6 @@ def _with_tail(
     return Neighbours(rows, scores, (rows >= 0).sum(axis=1).astype(np.int32))
 
 
-def _of_tail(
-    searched: Searched, tail: NDArray[np.int64], queries: NDArray[np.float32], width: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the best of some places, (B, up to width), every one compared."""
-    taken = searched.snapshot.places.rows[tail]  # (T,) of the vector file
-    found = min(width, len(tail))
-    best = np.empty((len(queries), found), dtype=np.int64)
-    scores = np.empty((len(queries), found), dtype=np.float32)
-    last = int(taken.max()) + 1
-    if 4 * len(tail) < last:  # few of them: gathered
-        products = queries @ searched.vectors[taken].T  # (B, T)
-    else:
-        products = (queries @ searched.vectors[:last].T)[:, taken]
-    for line, own in enumerate(products):
-        threshold = np.partition(own, len(own) - found)[len(own) - found] - TIE_TOLERANCE
-        candidates = np.flatnonzero(own >= threshold)
-        cosines = cosines_of_pairs(searched.vectors, taken[candidates], queries, np.full_like(candidates, line))
-        order = np.lexsort((candidates, -cosines))[:found]
-        best[line], scores[line] = tail[candidates[order]], cosines[order]
-    return best, scores
+def _chosen(snapshot: Snapshot, tail: NDArray[np.int64]) -> Chosen:
+    """Return the vectors of some places of the tail."""
+    return snapshot.tail_vectors if tail is snapshot.tail else Chosen.of(snapshot.places.rows[tail])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes, Rows
 from trident.attributes.columns import ChangedColumns
+from trident.index.growing import Chosen
 from trident.index.permitted import Permitted
 from trident.live.operations import Entry, Product
 
@@ -137,6 +138,11 @@ class Snapshot:
     def tail(self) -> NDArray[np.int64]:
         """The places of the tail's products, ascending, (T,)."""
         return np.flatnonzero(self.alive)
+
+    @cached_property
+    def tail_vectors(self) -> Chosen:
+        """The vectors of the tail's products, for the places of ``tail``."""
+        return Chosen.of(self.places.rows[self.tail])
 
     @cached_property
     def rows(self) -> Rows:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.errors import FullError, LogError
+from trident.index.growing import GrowingVectors
 
 CAPACITY = 50_000  # rows: the tail's limit, for the writer
 OVER = 4  # times that may be there, where a rollback goes past a compaction; what is not written takes no room
@@ -59,6 +60,7 @@ class VectorFile:
                 self._write(0, header)
         self._rows = np.memmap(path, dtype=self._row, mode="r", offset=HEADER_BYTES, shape=(self._room,))
         self.vectors: NDArray[np.float32] = self._rows["vector"]  # (C, D), rows lie apart
+        self.searched = GrowingVectors(self.vectors)
         with self._locked():
             self._refresh()
 
@@ -90,6 +92,10 @@ class VectorFile:
                     self._require_room(len(missing), self._room if limit is None else limit)
                     self._append(list(missing), embed(list(missing.values())), number)
         return np.array([self._places[key] for key in hashes], dtype=np.int64)
+
+    def prepare(self) -> None:
+        """Make what searches many of them in less time; one thread at a time."""
+        self.searched.prepare(self._used)
 
     def missing(self, titles: Sequence[str]) -> int:
         """Return how many of some titles have no row that this process knows of."""

@@ -144,7 +144,7 @@ class SnapshotProducts:
         in_tail = rows >= snapshot.base_count
         vectors = np.empty((len(rows), self._searched.index.dimension), dtype=np.float32)
         vectors[~in_tail] = self._searched.index.vectors(rows[~in_tail])
-        vectors[in_tail] = self._searched.vectors[snapshot.places.rows[rows[in_tail] - snapshot.base_count]]
+        vectors[in_tail] = self._searched.vectors.vectors[snapshot.places.rows[rows[in_tail] - snapshot.base_count]]
         return vectors
 
     def rows_named(self, named: NamedProducts) -> NDArray[np.int64]:
@@ -234,7 +234,7 @@ class LiveRetriever(Retriever):
             snapshot = self.follower.catch_up()
         except (LiveError, OSError):  # the follower's thread says so; searches go on
             snapshot = self.follower.snapshot
-        searched = Searched(snapshot, self.index, self.follower.vectors.vectors)
+        searched = Searched(snapshot, self.index, self.follower.vectors.searched)
         lexical = None if self._tail is None else self._tail.at(snapshot)
         return SnapshotProducts(searched, self.base, lexical)
 

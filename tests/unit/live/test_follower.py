@@ -80,7 +80,7 @@ class Catalogue:
     def found(self, query: str, k: int, follower: Follower | None = None) -> list[tuple[str, str, float]]:
         follower = follower or self.follower
         snapshot = follower.catch_up()
-        searched = Searched(snapshot, self.index, follower.vectors.vectors)
+        searched = Searched(snapshot, self.index, follower.vectors.searched)
         hits = nearest(searched, embed([query]), [k], [None])
         answer = []
         for row, score in zip(hits.rows[0, : hits.count[0]].tolist(), hits.scores[0].tolist(), strict=False):
