@@ -5,10 +5,11 @@
     python bench/filters.py --vectors vectors.npy --rows 100000
     python bench/filters.py --evaluate 530865
 
-The generation's own keywords are taken, and made fields beside them: ``made``, a number that lies anywhere, and
-``department``, survivors that lie together. Filters are ranges of ``made`` from 0.1 to 100%, keywords and departments,
-ANDs of two fields, and filters against the query: the department that is farthest from it. With ``--evaluate`` nothing
-is searched: filters over so many made products are read and evaluated. Prints one JSON document.
+The generation's own keywords are taken, and made fields beside them: ``made`` and ``other``, numbers that lie anywhere,
+``department``, products that lie together, and for each the others by their distance. From 0.1 to 100% pass ranges of
+one made field, of two, of those nearest to a department, and of those nearest to the department that is farthest from
+the query. With ``--peers`` hnswlib's Python filter and faiss' selector are asked in the same run. With ``--evaluate``
+nothing is searched: filters over so many made products are read and evaluated. Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.figure import Figure
+from filter_peers import K, Peer, as_neighbours, peers_of
+from filter_report import save_plot, table
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes
@@ -47,7 +49,6 @@ from trident_export.judge.index_settings import EXACT_UP_TO, cheapest, measure_c
 SHARES = (0.001, 0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
 DEPARTMENTS = 20
 QUERIES = 50
-K = 10
 REPEATS = 5
 
 
@@ -78,11 +79,21 @@ def departments(vectors: NDArray[np.float32], draw: np.random.Generator) -> NDAr
     return found
 
 
+def ranks(vectors: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return which share of all vectors is nearer to a centre than each: those below S lie together."""
+    order = np.argsort(-(vectors @ centre), kind="stable")
+    found = np.empty(len(vectors))
+    found[order] = np.arange(len(vectors)) / len(vectors)
+    return found
+
+
 def grid(brands: list[str], sizes: dict[str, float]) -> dict[str, list[dict[str, Any]]]:
     """Return filters by what they are; ``sizes`` are the shares of the departments."""
     wide = sorted(sizes, key=lambda name: -sizes[name])
     return {
         **{f"range {share:.1%}": [{"made": {"lt": share}}] for share in SHARES},
+        **{f"two ranges {share:.1%}": [{"made": {"lt": share**0.5}, "other": {"lt": share**0.5}}] for share in SHARES},
+        **{f"together {share:.1%}": [{f"from_{each}": {"lt": share}} for each in wide[:3]] for share in SHARES},
         "brand": [{"brand": brand} for brand in brands],
         "departments, half": [{"department": wide[: len(wide) // 2]}],
         "department": [{"department": name} for name in wide[:3]],
@@ -91,11 +102,20 @@ def grid(brands: list[str], sizes: dict[str, float]) -> dict[str, list[dict[str,
     }
 
 
-def measure(products: GenerationProducts, wanted: dict[str, Any], queries: NDArray[np.float32]) -> Any:
-    """Return share, recall and times of one filter over some queries."""
+def measure(
+    products: GenerationProducts,
+    wanted: dict[str, Any],
+    vectors: NDArray[np.float32],
+    queries: NDArray[np.float32],
+    peers: dict[str, Peer],
+) -> Any:
+    """Return share, recall and times of one filter over some queries, and those of others."""
     node = parse_filter(wanted, products.attributes.schema)
     rows = products.passing(node)
     recalls, found_ms, exact_ms, ways = [], [], [], set()
+    mask = np.zeros(products.attributes.count, dtype=np.bool_)
+    mask[rows] = True
+    theirs: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
     for query in queries:
         asked = query[None]
         exact = products.nearest_exactly(asked, K, rows)
@@ -105,6 +125,16 @@ def measure(products: GenerationProducts, wanted: dict[str, Any], queries: NDArr
         recalls.append(recall(Neighbours(found.rows[None], found.scores[None], count), exact))
         exact_ms.append(milliseconds(partial(products.nearest_exactly, asked, K, rows), 1))
         found_ms.append(milliseconds(partial(products.nearest, asked, K, None, rows), 1))
+        for name, peer in peers.items():
+            search = peer.wrap(mask)
+            started = time.perf_counter()
+            try:
+                taken = search(asked, peer.ef, 1)
+            except RuntimeError:  # hnswlib's, where it finds fewer than K
+                taken = np.full((1, K), -1, dtype=np.int64)
+            ms = 1000 * (time.perf_counter() - started)
+            own = as_neighbours(taken, asked, vectors)
+            theirs[name].append((recall(own, exact), ms))
     return {
         "share": len(rows) / products.attributes.count,
         "recall_at_10": float(np.mean(recalls)),
@@ -112,10 +142,14 @@ def measure(products: GenerationProducts, wanted: dict[str, Any], queries: NDArr
         "found_ms": float(np.median(found_ms)),
         "exact_ms": float(np.median(exact_ms)),
         "ways": sorted(ways),
+        "peers": {
+            name: {"recall_at_10": float(np.mean(each, axis=0)[0]), "ms": float(np.median(each, axis=0)[1])}
+            for name, each in theirs.items()
+        },
     }
 
 
-def searched(generation: Path, queries_path: Path, seed: int) -> dict[str, Any]:
+def searched(generation: Path, queries_path: Path, seed: int, *, with_peers: bool) -> dict[str, Any]:
     """Return the grid over a generation, asked by the queries of pairs."""
     searcher = Searcher.load(Generation.load(generation))
     texts = [*dict.fromkeys(read_pairs(queries_path).queries)][:QUERIES]
@@ -124,10 +158,10 @@ def searched(generation: Path, queries_path: Path, seed: int) -> dict[str, Any]:
     if "brand" in own.schema.by_name:
         column = own.values_of("brand")
         brands = [column.value(row) for row in range(own.count)]
-    return measured(searcher.retriever.index, searcher.embed(texts), brands, seed)
+    return measured(searcher.retriever.index, searcher.embed(texts), brands, seed, with_peers=with_peers)
 
 
-def built(vectors_path: Path, rows: int, seed: int) -> dict[str, Any]:
+def built(vectors_path: Path, rows: int, seed: int, *, with_peers: bool) -> dict[str, Any]:
     """Return the grid over an index of some unit vectors of a file, asked by others; depth and cuts are measured."""
     drawn = np.random.default_rng(seed)
     every = np.load(vectors_path, mmap_mode="r")
@@ -141,87 +175,53 @@ def built(vectors_path: Path, rows: int, seed: int) -> dict[str, Any]:
     if index.unique_count > EXACT_UP_TO:
         index.cuts = measure_cuts(index, others, K)
     brands: list[str | None] = [f"b{number}" for number in (drawn.pareto(1.0, rows) * 20).astype(int) % 5000]
-    found = measured(index, others[:QUERIES], brands, seed)
+    found = measured(index, others[:QUERIES], brands, seed, with_peers=with_peers)
     return found | {"ef": index.ef, "cuts": vars(index.cuts)}
 
 
-def measured(index: VectorIndex, queries: NDArray[np.float32], brands: list[str | None], seed: int) -> dict[str, Any]:
+def measured(
+    index: VectorIndex, queries: NDArray[np.float32], brands: list[str | None], seed: int, *, with_peers: bool
+) -> dict[str, Any]:
     """Return the grid over an index, whose products have brands or, where the list is empty, none."""
     draw = np.random.default_rng(seed)
     vectors = index.vectors(np.arange(index.count))
     department = departments(vectors, draw)
+    names = [f"d{number}" for number in np.unique(department)]
+    centres = {name: vectors[department == int(name[1:])].mean(axis=0) for name in names}
     columns = {
         "made": pa.array(draw.random(len(vectors))),
+        "other": pa.array(draw.random(len(vectors))),
         "department": pa.array([f"d{number}" for number in department]),
+        **{f"from_{name}": pa.array(ranks(vectors, centre)) for name, centre in centres.items()},
     }
     largest: list[str] = []
     if brands:
         columns["brand"] = pa.array(brands, pa.string())
         largest = [brand for brand, _ in Counter(brand for brand in brands if brand).most_common(5)]
-    sizes = {f"d{number}": float((department == number).mean()) for number in range(DEPARTMENTS)}
+    sizes = {name: float((department == int(name[1:])).mean()) for name in names}
+    peers = peers_of(vectors, queries) if with_peers else {}
     found: dict[str, Any] = {"products": len(vectors), "queries": len(queries), "filters": {}}
-    names = Texts.of(str(row) for row in range(index.count))
+    found["peers"] = {name: peer.ef for name, peer in peers.items()}
+    texts = Texts.of(str(row) for row in range(index.count))
     with tempfile.TemporaryDirectory() as folder:
-        products = GenerationProducts(index, made_attributes(Path(folder), columns), names, names)
+        products = GenerationProducts(index, made_attributes(Path(folder), columns), texts, texts)
         for name, filters in grid(largest, sizes).items():
-            found["filters"][name] = [measure(products, each, queries) for each in filters]
-        centres = {name: vectors[department == int(name[1:])].mean(axis=0) for name in sizes if sizes[name]}
-        against = [
-            measure(products, {"department": min(centres, key=lambda name: query @ centres[name])}, query[None])
-            for query in queries
-        ]
-        found["filters"]["against the query"] = against
+            found["filters"][name] = [measure(products, each, vectors, queries, peers) for each in filters]
+        farthest = [min(centres, key=lambda name: query @ centres[name]) for query in queries]
+        for share in SHARES:
+            found["filters"][f"against the query {share:.1%}"] = [
+                measure(products, {f"from_{name}": {"lt": share}}, vectors, query[None], peers)
+                for name, query in zip(farthest, queries, strict=True)
+            ]
         whole = [milliseconds(partial(products.nearest, query[None], K, None, None), 1) for query in queries]
         found["unfiltered_ms"] = float(np.median(whole))
+        found["unfiltered_peers_ms"] = {
+            name: float(
+                np.median([milliseconds(partial(peer.wrap(None), query[None], peer.ef, 1), 1) for query in queries])
+            )
+            for name, peer in peers.items()
+        }
     return found
-
-
-def table(found: dict[str, Any]) -> str:
-    """Return the grid as rows of Markdown, the filters of a name together."""
-    lines = [
-        "| filter | passes | recall@10 | ms | exact over what passes, ms | way |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, filters in found["filters"].items():
-        if not filters:
-            continue
-        share, recall_at_10 = (float(np.mean([each[key] for each in filters])) for key in ("share", "recall_at_10"))
-        evaluate, ms, exact = (
-            float(np.median([each[key] for each in filters])) for key in ("evaluate_ms", "found_ms", "exact_ms")
-        )
-        ways = ", ".join(sorted({way for each in filters for way in each["ways"]}))
-        lines.append(
-            f"| {name} | {share:.1%} | {recall_at_10:.3f} | {evaluate + ms:.2f} | {evaluate + exact:.2f} | {ways} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def save_plot(found: dict[str, Any], path: Path) -> None:
-    """Draw recall and time against the share that passes, a colour for each kind of filter."""
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    recalls, times = figure.subplots(1, 2)
-    kinds: dict[str, list[dict[str, Any]]] = {}
-    for name, filters in found["filters"].items():
-        kinds.setdefault("range" if name.startswith("range") else name, []).extend(filters)
-    for number, (kind, filters) in enumerate(kinds.items()):
-        shares = [100 * each["share"] for each in filters]
-        colour = f"C{number}"
-        recalls.plot(shares, [each["recall_at_10"] for each in filters], "o", color=colour, label=kind, markersize=4)
-        times.plot(
-            shares, [each["evaluate_ms"] + each["found_ms"] for each in filters], "o", color=colour, markersize=4
-        )
-        times.plot(
-            shares, [each["evaluate_ms"] + each["exact_ms"] for each in filters], "x", color=colour, markersize=4
-        )
-    for axes in (recalls, times):
-        axes.set(xscale="log", xlabel="% of the products that pass")
-        axes.grid(visible=True, alpha=0.3)
-    recalls.axhline(0.98, color="grey", linestyle="--", linewidth=1)
-    recalls.set(ylabel="recall@10", ylim=(0.9, 1.005))
-    times.set(ylabel="ms with the filter (dot), exact over what passes (cross)", yscale="log")
-    recalls.legend(fontsize=7, loc="lower right")
-    figure.suptitle(f"{found['products']:,} products")
-    figure.savefig(path)
 
 
 def evaluated(count: int, seed: int) -> dict[str, Any]:
@@ -265,6 +265,7 @@ def main() -> None:
     parser.add_argument("--queries", type=Path, help="pairs whose queries are asked")
     parser.add_argument("--vectors", type=Path, help="unit vectors (N, D) instead of a generation")
     parser.add_argument("--rows", type=int, default=100_000, help="of them that are searched")
+    parser.add_argument("--peers", action="store_true", help="hnswlib and faiss too: bench/index_requirements.txt")
     parser.add_argument("--read", type=Path, help="a document that was printed before, instead of measuring")
     parser.add_argument("--table", action="store_true", help="print a table in Markdown instead")
     parser.add_argument("--plot", type=Path, help="a picture of the grid, .svg")
@@ -276,9 +277,9 @@ def main() -> None:
     elif options.evaluate:
         found = evaluated(options.evaluate, options.seed)
     elif options.generation and options.queries:
-        found = searched(options.generation, options.queries, options.seed)
+        found = searched(options.generation, options.queries, options.seed, with_peers=options.peers)
     elif options.vectors:
-        found = built(options.vectors, options.rows, options.seed)
+        found = built(options.vectors, options.rows, options.seed, with_peers=options.peers)
     else:
         parser.error("--generation and --queries, --vectors, or --evaluate, are needed")
     if options.plot:

@@ -1,6 +1,7 @@
 """An hour of everything on a live catalogue: nothing fails, no answer is wrong, and nothing grows.
 
-``TRIDENT_SOAK_MINUTES`` says another time, ``TRIDENT_SOAK_FILE`` where the samples are written, one JSON object a line.
+``TRIDENT_SOAK_MINUTES`` says another time, ``TRIDENT_SOAK_FILE`` where the samples are written, one JSON object a line;
+``bench/soak.py`` draws them.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ from trident_client import ClientError, SearchClient
 TITLE = "Alba kettle red"
 MINUTES = float(os.environ.get("TRIDENT_SOAK_MINUTES", "60"))
 SAMPLES = 60  # of the whole time
+SWITCHES = 12  # compactions and promotions, likewise
 GROWTH = 1.05  # of the last quarter over the one before
 
 
 def sample(pid: int) -> dict[str, float]:
     """Return what a server with all its processes has of the machine."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    shared = sum(path.stat().st_size for path in Path("/dev/shm").iterdir() if path.is_file())
+    mapped = {each.path for process in family for each in process.memory_maps() if each.path.startswith("/dev/shm/")}
+    shared = sum(Path(path).stat().st_size for path in mapped if Path(path).is_file())
     return {
         "pss_mib": tree_usage(pid).memory_mib,
         "threads": sum(each.num_threads() for each in family),
@@ -135,12 +138,13 @@ def test_nothing_fails_and_nothing_grows(pair, tmp_path, slow_seed):
             while (passed := time.monotonic() - began) < 60 * MINUTES:
                 write(client, draw, truth)
                 if passed * SAMPLES / (60 * MINUTES) >= len(samples) + 1:
-                    samples.append({"minutes": passed / 60, **sample(server.pid)})
-                if passed * 12 / (60 * MINUTES) >= changed + 1:  # a compaction, or back to what was exported
+                    samples.append({"minutes": passed / 60, "searches": readers.searches, **sample(server.pid)})
+                if passed * SWITCHES / (60 * MINUTES) >= changed + 1:  # a compaction, or to what was exported
                     changed += 1
                     serving = generation_by_id(copy.folder, state.state().serving)
-                    target = serving if changed % 3 == 0 else compact(copy.folder, serving, Makers(measure_quality))
-                    target = copy.a if changed % 3 == 0 else target
+                    target = (copy.b, copy.a)[changed // 3 % 2]  # of different encoders
+                    if changed % 3:
+                        target = compact(copy.folder, serving, Makers(measure_quality))
                     promote(copy.folder, ports[0], target.id, PromoteOptions(), report=lambda _: None)
                     with suppress(ServerError):  # unloading takes longer than a minute where much else is done
                         retire(copy.folder, ports[0], grace_s=0)
@@ -152,6 +156,7 @@ def test_nothing_fails_and_nothing_grows(pair, tmp_path, slow_seed):
         Path(os.environ["TRIDENT_SOAK_FILE"]).write_text("".join(json.dumps(each) + "\n" for each in samples))
     assert not readers.faults, (len(readers.faults), readers.faults[:3])
     assert readers.searches > 10 * MINUTES
+    assert changed >= 3
     found = {hit.product_id: hit.attributes["stock"] for hit in there if hit.product_id.startswith("n")}
     assert found == truth
     quarter = len(samples) // 4
