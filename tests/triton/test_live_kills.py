@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from trident.compaction.compact import Makers, compact
-from trident.errors import ServerError
+from trident.errors import ServerError, TridentError
 from trident.generation.generation import generation_by_id
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
@@ -37,7 +37,9 @@ Whole = Callable[[SearchClient], dict[str, Row]]
 KINDS = ("promote", "compact", "rollback", "none")
 OPERATIONS = int(os.environ.get("TRIDENT_MODEL_OPERATIONS", "50000"))
 KILLS = max(4, 32 * OPERATIONS // 50_000)
+BACK_S = 900.0  # where much else is done
 OF_A_REQUEST = 6.5  # operations, on average
+WITHIN_SWITCH_S = 4.0  # after which the server is killed in the middle of a promotion
 DEATHS, WITHIN_S = 3, 400.0  # of the server: a supervisor gives up at five in five minutes
 
 
@@ -159,7 +161,7 @@ def served(folder: Path, generation: str) -> Iterator[tuple[int, str]]:
 
 def wait_until(folder: ServingFolder, dead: int) -> int:
     """Return the PID of a tritonserver that is ready and another than one that died."""
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + BACK_S
     while time.monotonic() < deadline:
         record = folder.server()
         if record is not None and record.tritonserver_pid != dead:
@@ -176,7 +178,7 @@ def writer_of(folder: ServingFolder, server: int) -> int:
 
 def wait_for_writer(client: SearchClient) -> None:
     """Return when the catalogue has a process again that writes."""
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + BACK_S
     while time.monotonic() < deadline:
         with suppress(ClientError):
             client.catalogue_stats()
@@ -190,13 +192,13 @@ class Killer:
 
     def __init__(self, folder: ServingFolder) -> None:
         self.folder, self.server, self.deaths = folder, wait_until(folder, 0), list[float]()
-        self.killed = dict.fromkeys(("server", "writer"), 0)
+        self.killed = dict.fromkeys(("server", "writer", "promoting"), 0)
 
     def kill(self, client: SearchClient, model: Model) -> None:
         """Send a request, kill somewhere in it, and return when all is there again."""
         of_server, most, wait_ms = model.draw.random() < 0.5, model.draw.choice((12, 60)), model.draw.randrange(80)
-        self.deaths = [at for at in self.deaths if at > time.monotonic() - WITHIN_S]
-        of_server = of_server and len(self.deaths) < DEATHS
+        done = sum(self.killed.values())
+        of_server = (done == 0 if done < 2 else of_server) and self.may_die()  # each once at least
         self.killed["server" if of_server else "writer"] += 1
         pid = self.server if of_server else writer_of(self.folder, self.server)
         model.in_flight = model.operations(most)
@@ -204,8 +206,25 @@ class Killer:
             client.write(model.in_flight)
             model.written()
         if of_server:
-            self.deaths.append(time.monotonic())
-            self.server = wait_until(self.folder, pid)
+            self._wait()
+
+    def kill_within(self, switches: Switches, kind: str, model: Model) -> None:
+        """Begin a promotion, rollback or compaction, kill the server in it, and return when one is there again."""
+        self.killed["promoting"] += 1
+        wait_s = model.draw.random() * WITHIN_SWITCH_S
+        with subprocess.Popen(["sh", "-c", f"sleep {wait_s}; kill -9 {self.server}"]), suppress(TridentError):
+            switches.make(kind, model)
+        self._wait()
+        model.goes_over_to(switches.bases[switches.serving()])
+
+    def may_die(self) -> bool:
+        """Whether the server may be killed once more before its supervisor gives up."""
+        self.deaths = [at for at in self.deaths if at > time.monotonic() - WITHIN_S]
+        return len(self.deaths) < DEATHS
+
+    def _wait(self) -> None:
+        self.deaths.append(time.monotonic())
+        self.server = wait_until(self.folder, self.server)
 
 
 def run_model(pair: Any, whole: Whole, *, seed: int, operations: int, kills: int) -> None:
@@ -223,13 +242,18 @@ def run_model(pair: Any, whole: Whole, *, seed: int, operations: int, kills: int
                 for _ in range(requests):
                     model.write(client)
                 model.check(client)
-                switches.make(KINDS[life] if life < len(KINDS) else model.draw.choice(KINDS), model)
+                kind = KINDS[life] if life < len(KINDS) else model.draw.choice(KINDS[:3])
+                if life >= len(KINDS) and model.draw.random() < 0.4 and killer.may_die():
+                    killer.kill_within(switches, kind, model)
+                    wait_for_writer(client)
+                else:
+                    switches.make(kind, model)
                 for _ in range(5):
                     model.write(client)
                 model.check(client)
                 if life < kills:
                     killer.kill(client, model)
-        assert min(killer.killed.values()) > 0, killer.killed
+        assert min(killer.killed["server"], killer.killed["writer"]) > 0, killer.killed
         sys.stdout.write(f"seed {seed}: killed {killer.killed}, made {dict(switches.done)}\n")
 
 

@@ -6,6 +6,7 @@ whose waiting time would run out.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +19,15 @@ from trident.journal.log import Log
 from trident.journal.published import Published
 from trident.live.base import CatalogueBase, embedder
 from trident.live.follower import Follower
-from trident.live.operations import Product, decode_record
-from trident.live.snapshot import Snapshot
+from trident.live.operations import Entry, Product, decode_record
+from trident.live.snapshot import Snapshot, needs_vector
 from trident.live.state import State
-from trident.live.vectors import CAPACITY, VectorFile
+from trident.live.vectors import CAPACITY, Embed, VectorFile
+from trident.progress import time_text
 
 STORED_CAPACITY = 1_000_000  # vectors beside a generation in a store, which searches them: no tail is compared
+EMBEDDED = 64  # titles at once
+SAID_EVERY_S = 30.0
 LOCK_WAIT_S = 10.0  # for a writer that is just ending
 
 
@@ -74,9 +78,11 @@ def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str]
     last = folder.last()
     base = CatalogueBase.of(generation)
     require_fitting(folder, base, generation.id, after, last)
-    follower = Follower(folder, base, after, vector_file(folder, generation), embedder(generation))
+    embed = embedder(generation)
+    follower = Follower(folder, base, after, vector_file(folder, generation), embed)
     if last > after:
         report(f"replaying {last - after:,} operations over generation {generation.id} ({after + 1:,} to {last:,})")
+        _embed(_titles(folder, base, after, last), follower.vectors, embed, after + 1, report=report)
     done = 0
 
     def progress(taken: int) -> None:
@@ -96,6 +102,30 @@ def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str]
         return snapshot
     finally:
         follower.close()
+
+
+def _titles(folder: LiveFolder, base: CatalogueBase, after: int, last: int) -> list[str]:
+    """Return the different titles of a catalogue at a number that the generation does not have."""
+    latest: dict[str, Entry] = {}
+    for number, record in LogCursor(folder.log, after).advance(last):
+        product, entry = decode_record(number, record)
+        latest[product] = entry
+    needing = {product: entry for product, entry in latest.items() if needs_vector(base, product, entry)}
+    return list(dict.fromkeys(entry.title for entry in needing.values() if isinstance(entry, Product)))
+
+
+def _embed(titles: list[str], vectors: VectorFile, embed: Embed, number: int, *, report: Callable[[str], None]) -> None:
+    """Make the vectors of titles for an operation; say how many, and how long that takes."""
+    missing = [title for title in titles if vectors.missing([title])]
+    if missing:
+        report(f"{len(missing):,} titles to embed")
+    began = said = time.monotonic()
+    for start in range(0, len(missing), EMBEDDED):
+        vectors.rows(missing[start : start + EMBEDDED], embed, number)
+        now, done = time.monotonic(), min(start + EMBEDDED, len(missing))
+        if (start == 0 or now - said > SAID_EVERY_S) and done < len(missing):
+            said, left_s = now, (len(missing) - done) * (now - began) / done
+            report(f"embedded {done:,} of {len(missing):,} titles, about {time_text(left_s)} left")
 
 
 def require_fitting(folder: LiveFolder, base: CatalogueBase, generation: str, after: int, last: int) -> None:

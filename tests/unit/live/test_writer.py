@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -94,6 +95,22 @@ def test_what_was_answered_is_there_after_a_restart(writer, generations, generat
     again = begin(generations)
     assert send(again, {"op": "upsert", "id": "n1", "title": "back"}).wait() == Written(6, ["done"])
     again.close()
+
+
+def test_a_replay_says_how_many_titles_it_embeds_and_how_long_that_takes(writer, generations, generation):
+    send(writer, *upserts(100)).wait()
+    send(writer, {"op": "delete", "id": "n1"}).wait()
+    writer.close()
+    folder, said = LiveFolder.of(generations), list[str]()
+    replay(folder, find_generation(generations), report=said.append)
+    assert said == [f"replaying 101 operations over generation {generation.id} (1 to 101)"]  # the vectors are there
+    for path in (folder.path / "vectors").iterdir():
+        path.unlink()
+    said.clear()
+    assert replay(folder, find_generation(generations), report=said.append).tail_rows == 99
+    assert said[1] == "99 titles to embed"
+    assert re.fullmatch(r"embedded 64 of 99 titles, about \d+ s left", said[2])
+    assert len(said) == 3
 
 
 @pytest.mark.parametrize(
