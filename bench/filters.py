@@ -112,7 +112,7 @@ def measure(
     """Return share, recall and times of one filter over some queries, and those of others."""
     node = parse_filter(wanted, products.attributes.schema)
     rows = products.passing(node)
-    recalls, found_ms, exact_ms, ways = [], [], [], set()
+    recalls, found_ms, exact_ms, whole_ms, ways = [], [], [], [], set()
     mask = np.zeros(products.attributes.count, dtype=np.bool_)
     mask[rows] = True
     theirs: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
@@ -125,6 +125,7 @@ def measure(
         recalls.append(recall(Neighbours(found.rows[None], found.scores[None], count), exact))
         exact_ms.append(milliseconds(partial(products.nearest_exactly, asked, K, rows), 1))
         found_ms.append(milliseconds(partial(products.nearest, asked, K, None, rows), 1))
+        whole_ms.append(milliseconds(partial(products.nearest, asked, K, None, None), 1))
         for name, peer in peers.items():
             search = peer.wrap(mask)
             started = time.perf_counter()
@@ -141,6 +142,7 @@ def measure(
         "evaluate_ms": milliseconds(lambda: products.passing(parse_filter(wanted, products.attributes.schema))),
         "found_ms": float(np.median(found_ms)),
         "exact_ms": float(np.median(exact_ms)),
+        "unfiltered_ms": float(np.median(whole_ms)),
         "ways": sorted(ways),
         "peers": {
             name: {"recall_at_10": float(np.mean(each, axis=0)[0]), "ms": float(np.median(each, axis=0)[1])}

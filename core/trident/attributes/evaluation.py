@@ -42,6 +42,8 @@ def passing_rows(node: Node, attributes: Attributes) -> Rows:
             return _union([passing_rows(each, attributes) for each in nodes], attributes.count)
         case InRange(field):
             low, high = _ranks(node, attributes)
+            if high - low == attributes.count:
+                return np.arange(attributes.count, dtype=np.uint32)
             if high - low <= FEW * attributes.count:
                 return np.sort(attributes.numbers_of(field.name).order[low:high])
         case Missing(field) if field.type != "number":
