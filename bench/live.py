@@ -49,6 +49,7 @@ from trident_export.judge.index_settings import EXACT_UP_TO, cheapest, measure_c
 
 QUERIES, K = 500, 10
 ASKED_APART = 500  # queries by which depth and cuts are chosen
+ANEW = (0.2, 1.0)  # shares after which an index is built anew, too
 TARGET = 0.99  # recall of the depth that an export takes
 CLIENTS = 4
 SEARCHERS, LOAD = 32, 0.4  # clients of the measured capacity; share of it that arrives
@@ -118,8 +119,8 @@ class Churned:
     vectors: NDArray[np.float32]  # (N, D) as they are now
     tail: NDArray[np.int64]  # products
 
-    def measured(self, queries: NDArray[np.float32]) -> dict[str, Any]:
-        """Return recall and time, beside those of an index built anew with the same settings."""
+    def measured(self, queries: NDArray[np.float32], *, beside_anew: bool) -> dict[str, Any]:
+        """Return recall and time, where it is asked for beside those of an index built anew with the same settings."""
         snapshot = replaced(len(self.vectors), self.tail)
         growing = GrowingVectors(np.ascontiguousarray(self.vectors[self.tail]))
         growing.prepare(len(self.tail))
@@ -129,16 +130,17 @@ class Churned:
         in_tail = rows >= len(self.vectors)
         rows[in_tail] = self.tail[rows[in_tail] - len(self.vectors)]
         exact = exact_search(self.vectors, queries, K)
-        anew = settled(self.vectors, queries, self.index)
-        fresh, fresh_ms = timed(lambda query: anew.search(query, K), queries)
-        return {
+        found = {
             "tail": len(self.tail),
             "way": self.index.way(None, snapshot.kept),
             "recall_at_10": recall(Neighbours(rows, live.scores, live.count), exact),
-            "fresh_recall_at_10": recall(fresh, exact),
             "p50_ms": ms,
-            "fresh_p50_ms": fresh_ms,
         }
+        if beside_anew:
+            anew = settled(self.vectors, queries, self.index)
+            fresh, fresh_ms = timed(lambda query: anew.search(query, K), queries)
+            found |= {"fresh_recall_at_10": recall(fresh, exact), "fresh_p50_ms": fresh_ms}
+        return found
 
 
 def churn(vectors: NDArray[np.float32], count: int, seed: int) -> dict[str, Any]:
@@ -159,7 +161,7 @@ def churn(vectors: NDArray[np.float32], count: int, seed: int) -> dict[str, Any]
     }
     turn = draw.permutation(count)  # who is replaced first
     done = 0
-    for share in sorted({0.0, 0.2, CAPACITY / 2 / count, CAPACITY / count, 1.0}):
+    for share in sorted({0.0, CAPACITY / 2 / count, CAPACITY / count, *ANEW}):
         upto = min(int(share * count), count)
         while done < upto:
             more = turn[done : min(upto, done + CAPACITY - len(catalogue.tail))]
@@ -170,7 +172,7 @@ def churn(vectors: NDArray[np.float32], count: int, seed: int) -> dict[str, Any]
             catalogue.vectors[more] = others[more]
             catalogue.tail = np.concatenate([catalogue.tail, more])
             done += len(more)
-        shares[f"{done / count:.0%}"] = catalogue.measured(queries)
+        shares[f"{done / count:.0%}"] = catalogue.measured(queries, beside_anew=share in ANEW)
         sys.stderr.write(f"{done / count:.0%}: {shares[f'{done / count:.0%}']}\n")
     return found
 
