@@ -49,7 +49,9 @@ def generation(tiny_data: Path, tiny_run: Path, tmp_path_factory: pytest.TempPat
             writer.writerow([row["product_id"], title, title.split()[0]])
         draw = random.Random(7)
         for number in range(MORE):
-            title = f"Delmar {draw.choice(KINDS)} {draw.choice(THINGS)} {draw.choice('QRS')}V{number % 700}-{number % 9}"
+            title = (
+                f"Delmar {draw.choice(KINDS)} {draw.choice(THINGS)} {draw.choice('QRS')}V{number % 700}-{number % 9}"
+            )
             writer.writerow([f"m{number}", title, "Delmar"])
     config = ExportConfig(
         threads=1, precision=PrecisionConfig(made=()), lexical=LexicalOptions(weight=WEIGHT, k1=0.3, b=0.6)
@@ -84,7 +86,10 @@ def test_served_answers_are_those_of_plain_python(
     plain = PlainHybrid(titles, vectors, words.lexical.analyzer, (bm25.k1, bm25.b), settings.depth)
     queries = made_queries(titles, count, random.Random(slow_seed if count == 1000 else 1))
     embedded = searcher.embed(queries)
-    with SearchClient(server.urls.grpc) as grpc, SearchClient(server.urls.http, protocol="http") as http:
+    with (
+        SearchClient(server.urls.grpc, timeout_s=60) as grpc,
+        SearchClient(server.urls.http, protocol="http", timeout_s=60) as http,
+    ):
         together = grpc.search_many(queries, k=10, mode="hybrid", spelling=False, explain=True)
         for row, (query, result) in enumerate(zip(queries, together, strict=True)):
             scores = [hit.score for hit in result.hits]
@@ -100,7 +105,10 @@ def test_served_answers_are_those_of_plain_python(
 def test_every_way_in_gives_the_order_of_the_parts(server: TritonServer, generation: Generation) -> None:
     searcher = Searcher.load(generation)
     queries = list(dict.fromkeys(answer.query for answer in generation.golden()))[:12]
-    with SearchClient(server.urls.grpc) as grpc, SearchClient(server.urls.http, protocol="http") as http:
+    with (
+        SearchClient(server.urls.grpc, timeout_s=60) as grpc,
+        SearchClient(server.urls.http, protocol="http", timeout_s=60) as http,
+    ):
         for mode in (None, "hybrid", "dense", "lexical"):
             knobs = [SearchKnobs(k=7, ranking=RankingKnobs(mode=mode))] * len(queries)
             expected = searcher.search(queries, knobs)
@@ -119,7 +127,7 @@ def test_every_way_in_gives_the_order_of_the_parts(server: TritonServer, generat
 
 
 def test_an_answer_says_how_it_came_about(server: TritonServer) -> None:
-    with SearchClient(server.urls.grpc) as client:
+    with SearchClient(server.urls.grpc, timeout_s=60) as client:
         result = client.search("navy sofa", explain=True)
         fused = [hit.explain["fused"] for hit in result.hits]
         assert fused == sorted(fused, reverse=True)
@@ -143,7 +151,7 @@ def test_the_command_line_asks_alike(server: TritonServer) -> None:
     options = ["--mode", "lexical", "--explain", "-k", "3"]
     done = subprocess.run([*command, *options, "--json"], capture_output=True, text=True, check=True, timeout=120)
     found = json.loads(done.stdout)
-    with SearchClient(server.urls.grpc) as client:
+    with SearchClient(server.urls.grpc, timeout_s=60) as client:
         expected = client.search("navy sofaa", k=3, mode="lexical", explain=True)
     assert [hit["product_id"] for hit in found["hits"]] == ids(expected.hits)
     assert found["details"] == expected.details

@@ -146,7 +146,9 @@ def _validation(folder: Path, pairs: Pairs, notes: list[str]) -> Pairs | None:
     chosen_by = set(map(normalized_query, validation.queries))
     both = len(chosen_by & set(map(normalized_query, pairs.queries)))
     if both:
-        notes.append(f"{both:,} of these queries validated the run and choose BM25's parameters and the weight of words")
+        notes.append(
+            f"{both:,} of these queries validated the run and choose BM25's parameters and the weight of words"
+        )
     return validation
 
 
