@@ -18,6 +18,7 @@ from plain_hybrid import PlainHybrid, made_queries, require_same_order
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.generation.generation import Generation, find_generation
 from trident.probe.golden_check import check_golden
+from trident.promotion.promotion import PromoteOptions, promote, rollback
 from trident.retrieval.options import RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
@@ -27,7 +28,6 @@ from trident_client import InvalidRequestError, SearchClient
 from trident_export.config import ExportConfig, LexicalOptions, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
-
 
 WEIGHT = 0.4
 MORE = 1000  # products beside the tiny ones: more than both legs go to
@@ -172,3 +172,36 @@ def test_golden_queries_are_asked_both_ways(server: TritonServer, generation: Ge
     url = server.urls.http.removeprefix("http://")
     assert check_golden(url, generation).passed
     assert find_generation(generation.folder.parent).manifest.ranking["weight"] == WEIGHT
+
+
+def test_words_go_with_their_generation_whatever_a_cache_knows(pair: Any, tmp_path: Path) -> None:
+    """Promotion and rollback switch words, spelling and settings with the vectors; each knob has its own answer."""
+    own = pair.copy(tmp_path)
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, cache_size_bytes=2**24)
+    wanted: list[dict[str, Any]] = [
+        *({"mode": mode, "explain": True} for mode in ("hybrid", "dense", "lexical")),
+        *({"mode": "lexical", "spelling": spelling} for spelling in (True, False)),
+    ]
+    texts = ["navy sofa", "blue soffa", "borex lamp red"]
+
+    def check(client: SearchClient, generation: Generation) -> None:
+        searcher = Searcher.load(generation)
+        for knobs in wanted:
+            ranking = RankingKnobs(**knobs)
+            expected = searcher.search(texts, [SearchKnobs(k=5, ranking=ranking)] * len(texts))
+            for _ in range(2):  # the second from the cache
+                found = client.search_many(texts, k=5, **knobs)
+                assert {result.generation for result in found} == {generation.id}
+                for row, result in enumerate(found):
+                    products = [each.decode() for each in expected.product_ids[row].tolist() if each]
+                    assert ids(result.hits) == products
+                    assert result.details == json.loads(expected.details[row, 0])
+
+    with serve(own.b, own.folder, options) as server, SearchClient(server.urls.grpc, timeout_s=60) as client:
+        check(client, own.b)
+        promote(own.folder, http_port, own.a.id, PromoteOptions(), report=lambda _: None)
+        check(client, own.a)
+        rollback(own.folder, http_port, report=lambda _: None)
+        check(client, own.b)
+        assert client.search("blue soffa", mode="lexical").corrected == "blue sofa"
