@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import ConfigError, GenerationError, VectorIndexError
-from trident.generation.generation import Generation, find_generation
+from trident.generation.generation import Generation
 from trident.lexical.files import ARRAYS_FILE, RECORD_FILE, read_lexical_record, save_lexical
 from trident.lexical.index import LexicalIndex
 from trident.quality.config import GateConfig
@@ -92,26 +89,6 @@ def test_words_of_another_generation_are_refused(
     shutil.copy(generation.version_folder("retriever") / name, part / name)
     with pytest.raises(VectorIndexError, match=r"lexical index .*(must have|was changed)"):
         Retriever.load(part)
-
-
-def test_an_export_names_the_queries_whose_answers_are_weak(
-    tiny_run: Path, tmp_path: Path, run_warm: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    """A catalogue that has nothing of what is asked for: all answers but the best are weak."""
-    rows = "".join(f"x{row},Delmar hose {row}\n" for row in range(40))
-    (tmp_path / "products.csv").write_text(f"product_id,product_title\n{rows}")
-    options = ("--set", "threads=1", "--set", "precision.made=[]")
-    done = run_warm("export", tiny_run, "--catalogue", tmp_path / "products.csv", "--out", tmp_path / "out", *options)
-    assert done.returncode == 0, done.stderr
-    ranking = find_generation(tmp_path / "out").manifest.ranking
-    weak = ranking["chosen"]["weak"]
-    assert weak["weak"] == len(weak["weak_queries"]) == weak["queries"] - 1 > 5
-    said = " ".join((done.stdout + done.stderr).split())
-    assert f"weak answers, {weak['weak']} of the validation queries (all in ranking.json):" in said
-    assert f"'{weak['weak_queries'][0]}'" in said
-    assert f"weak below {ranking['weak_below']:.3f} ({weak['weak']} of {weak['queries']} queries)" in said
-    saved = json.loads((find_generation(tmp_path / "out").version_folder("retriever") / RANKING_FILE).read_text())
-    assert saved["chosen"]["weak"] == weak
 
 
 def test_options_out_of_range_are_refused() -> None:

@@ -104,14 +104,14 @@ def command(
         print_json({name: value for name, value in manifest.items() if name != "files"})
         return
     print_table(_stage_table(manifest))
-    if line := _weak_line(manifest["ranking"]):
+    if line := weak_line(manifest["ranking"]):
         say(line)
     if config.store is not None:
         say(f"its products are searched in {config.store.address}: trident cluster load {generation.id}")
     say(f"generation {generation.id}, serial {generation.serial}, in {generation.folder}")
 
 
-def _weak_line(ranking: dict[str, Any]) -> str:
+def weak_line(ranking: dict[str, Any]) -> str:
     """Return which validation queries have a weak answer; nothing where none has."""
     weak: list[str] = ranking.get("chosen", {}).get("weak", {}).get("weak_queries", [])
     if not weak:
