@@ -1,10 +1,12 @@
 """How long a suggestion takes, and what another library takes for the same prefixes.
 
-    python bench/suggest.py NAMES.csv.gz [--peer]
+    python bench/suggest.py NAMES.csv.gz [--peer] [--url 127.0.0.1:8001]
 
 The different titles of a catalogue are the suggestions, each as frequent as it is there; prefixes of all lengths are
 asked as they are, and with one typo. Beside the time on the clock stands that of the processor, which a shared machine
-does not change much. ``--peer`` needs marisa-trie.
+does not change much. ``--peer`` needs marisa-trie. ``--url`` asks a running server for the same prefixes over gRPC, one
+after the other, and beside each whether it is alive: what that takes is the way and the machine, not the suggestion.
+Its generation is exported with the names as queries (a table with ``query`` and ``count``, suggestions.min_queries=1).
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tritonclient.grpc import InferenceServerClient
 
 from trident.commands.output import say
 from trident.data.catalogue import read_catalogue
 from trident.lexical.phrases import catalogue_phrases
 from trident.lexical.suggestions import SUGGESTIONS_FILE, Suggested, Suggestions, typed, write_suggestions
+from trident_client import SearchClient
 
 K = 10
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -64,6 +68,23 @@ def timed(complete: Callable[[str], Any], asked: Sequence[str]) -> str:
     return " | ".join([*shown, f"{found / len(asked):.1%}"])
 
 
+def served(url: str, asked: Sequence[str]) -> tuple[str, str]:
+    """Return the milliseconds of suggestions over gRPC, and of a call that does nothing, in turns."""
+    clock: list[float] = []
+    floor: list[float] = []
+    found = 0
+    with SearchClient(url) as client, InferenceServerClient(url) as plain:
+        for prefix in asked:
+            started = time.perf_counter()
+            found += bool(client.suggest(prefix, k=K).suggestions)
+            suggested = time.perf_counter()
+            plain.is_server_live()
+            floor.append((time.perf_counter() - suggested) * 1000)
+            clock.append((suggested - started) * 1000)
+    shown = [" | ".join(f"{np.percentile(values, at):.3f}" for at in (50, 99, 100)) for values in (clock, floor)]
+    return f"{shown[0]} | {found / len(asked):.1%}", shown[1]
+
+
 def by_marisa_trie(counts: Counter[str]) -> Callable[[str], Any]:
     """Return the same completions by marisa-trie, mapped, without typos: it knows all that begin so, not the best."""
     marisa_trie = import_module("marisa_trie")
@@ -81,6 +102,7 @@ def main() -> None:
     parser.add_argument("catalogue", type=Path)
     parser.add_argument("--queries", type=int, default=3000)
     parser.add_argument("--peer", action="store_true")
+    parser.add_argument("--url", help="HOST:PORT of a server's gRPC")
     arguments = parser.parse_args()
     titles = read_catalogue(arguments.catalogue).titles
     started = time.thread_time()
@@ -102,6 +124,12 @@ def main() -> None:
         say(f"| prefixes with one typo | {timed(suggestions.complete, mistyped)} |")
         for length in (1, 2, 3):
             say(f"| {length} characters | {timed(suggestions.complete, [prefix[:length] for prefix in asked])} |")
+        if arguments.url:
+            say("| over gRPC, clock alone | p50 | p99 | most | answered |")
+            for name, prefixes_of in (("prefixes", asked), ("with one typo", mistyped)):
+                answered, nothing = served(arguments.url, [each for each in prefixes_of if each.strip()])
+                say(f"| {name} | {answered} |")
+                say(f"| is alive, between them | {nothing} | |")
         if arguments.peer:
             say(f"| marisa-trie, prefixes | {timed(by_marisa_trie(counts), asked[:300])} |")
 

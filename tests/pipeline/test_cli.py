@@ -155,12 +155,15 @@ def test_evaluate_prints_every_arm(
         )
     )
     assert (found["model"], found["pairs"]) == (str(trained[0]), str(pairs))
-    assert [arm["name"] for arm in found["arms"]] == ["random", "BM25", str(trained[0])]
+    assert [arm["name"] for arm in found["arms"]] == [
+        *("random", "BM25", "BM25 tuned", "pretrained", str(trained[0]), "hybrid")
+    ]
     assert all(0 <= arm["catalogue"]["recall_at_100"] <= 1 for arm in found["arms"])
-    assert len(found["notes"]) == 1
+    assert len(found["notes"]) == 2
     assert "were trained on and left out" in found["notes"][0]
+    assert "of these queries validated the run and choose BM25's parameters" in found["notes"][1]
     held_out = trained[1]["test"][-1]["judged"]
-    assert found["arms"][-1]["judged"]["queries"] >= held_out["queries"]  # the validation queries too
+    assert found["arms"][-2]["judged"]["queries"] >= held_out["queries"]  # the validation queries too
 
 
 def test_evaluate_measures_another_text_contract(
@@ -172,7 +175,8 @@ def test_evaluate_measures_another_text_contract(
         "arms"
     ]
     assert prefixed[:2] == plain[:2]  # random and BM25 read no contract
-    assert prefixed[2]["judged"] != plain[2]["judged"]
+    assert [arm["name"] for arm in plain] == ["random", "BM25", "pretrained", str(trained[0])]
+    assert all(changed["judged"] != arm["judged"] for changed, arm in zip(prefixed[2:], plain[2:], strict=True))
 
 
 def test_export_prints_its_manifest(trained: tuple[Path, dict[str, Any]], tiny_data: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Judge an encoder: pooled ROC-AUC, NDCG@10, MRR@10, Recall@k; random and BM25 beside it."""
+    """Judge an encoder: pooled ROC-AUC, NDCG@10, MRR@10, Recall@k; random, BM25 and hybrid beside it."""
     judge = need("train", "trident_train.report.judge")
     request = judge.Request(
         model=model,

@@ -25,6 +25,8 @@ from trident.progress import progress_bar
 from trident.quality.gate_report import GateError
 from trident.rights import require_writable_folder
 
+SHOWN_WEAK = 8  # validation queries whose answer is weak
+
 
 def command(
     run: Annotated[Path, typer.Argument(help="A run folder of trident train.")],
@@ -102,9 +104,21 @@ def command(
         print_json({name: value for name, value in manifest.items() if name != "files"})
         return
     print_table(_stage_table(manifest))
+    if line := weak_line(manifest["ranking"]):
+        say(line)
     if config.store is not None:
         say(f"its products are searched in {config.store.address}: trident cluster load {generation.id}")
     say(f"generation {generation.id}, serial {generation.serial}, in {generation.folder}")
+
+
+def weak_line(ranking: dict[str, Any]) -> str:
+    """Return which validation queries have a weak answer; nothing where none has."""
+    weak: list[str] = ranking.get("chosen", {}).get("weak", {}).get("weak_queries", [])
+    if not weak:
+        return ""
+    named = ", ".join(f"'{query}'" for query in weak[:SHOWN_WEAK])
+    more = ", …" if len(weak) > SHOWN_WEAK else ""
+    return f"weak answers, {len(weak):,} of the validation queries (all in ranking.json): {named}{more}"
 
 
 def _stage_table(manifest: dict[str, Any]) -> Table:

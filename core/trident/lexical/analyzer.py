@@ -37,6 +37,7 @@ _PIECE = re.compile(r"[^\W_]+")
 _PART = re.compile(r"\d+|[^\W\d_]+")
 _NUMBER = re.compile(r"\d+[.,]\d+")
 _MARKED = re.compile(r"[^\W_]+(?:\+{1,2}|#)(?![\w+#])")  # C++, C#, S20+
+_HYPHENED = re.compile(r"(?<![\w-])(\d+)-(\d+)(?![\w-])")
 _AMOUNT = re.compile(r"\d+(?:x\d+)*[^\W\d_]{0,4}")  # 64gb, 1080p, 1920x1080: no model number
 _WITHOUT_BLANKS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")  # kana and Han
 _APOSTROPHE = re.compile(r"(?<=\w)['\u2019](?=\w)")
@@ -90,10 +91,11 @@ class Analyzer:
 
         Others are neighbours put together.
         """
-        pieces = [piece for word in self._words(text) for piece in _PIECE.findall(word)][: 2 * LONGEST]
+        words = self._words(text)
+        pieces = [piece for word in words for piece in _PIECE.findall(word)][: 2 * LONGEST]
         if not any(map(_has_digit, pieces)):
             return {}
-        found: dict[str, bool] = {}
+        found = {"".join(pair): True for word in words for pair in _HYPHENED.findall(word) if _is_split_number(*pair)}
         for size in range(min(CODE_PIECES, len(pieces)), 0, -1):
             for start in range(len(pieces) - size + 1):
                 joined = "".join(pieces[start : start + size])
@@ -156,6 +158,11 @@ def is_code(word: str) -> bool:
     if word.isdigit():
         return len(word) >= CODE_DIGITS
     return len(word) >= CODE_LETTERS and _is_mixed(word) and _AMOUNT.fullmatch(word) is None
+
+
+def _is_split_number(first: str, second: str) -> bool:
+    """Return whether two numbers with a hyphen between are one, as 593-10294 is; 2019-2020 and 100-240 are ranges."""
+    return len(first) != len(second) and is_code(first + second)
 
 
 def _is_mixed(word: str) -> bool:

@@ -22,8 +22,8 @@ from trident.lexical.suggestions import Suggested, typed
 
 MIN_COUNT = 5  # hours in which a query was asked: one person's own words seldom come back so often
 HOUR = len("2026-11-30T05")  # characters of a time
-PRIVATE = re.compile(r"@|\d(?:[\s().-]?\d){6,}")
-WORD = re.compile(r"\w+")
+PRIVATE = re.compile("@|\\d(?:[\\s().\u2010-\u2015-]{0,3}\\d){6,}")  # dashes of any length
+WORD = re.compile(r"[^\W_]+")
 
 
 class BlockList:

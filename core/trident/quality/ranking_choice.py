@@ -29,7 +29,7 @@ GRID = tuple(Bm25(k1=k1, b=b) for k1 in (0.1, 0.3, 0.6, 1.2) for b in (0.3, 0.6,
 FIELD_WEIGHTS = (0, 1, 2, 4)
 WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
 WEAK_SHARE = 0.2  # of weak answers that hold a relevant product, at most
-FEWEST_WEAK = 5  # answers that a bound of weakness is seen in
+FEWEST_WEAK = 5  # answers that a bound of weakness is seen in, and good ones that it is to be below
 
 ByQuery = dict[str, float]  # NDCG@10, by normalised query
 
@@ -190,7 +190,8 @@ def choose_weight(asked: AskedLegs, judged: Judgements) -> WeightChoice:
 def choose_weak(best_cosines: NDArray[np.float32], is_good: NDArray[np.bool_]) -> tuple[float | None, dict[str, Any]]:
     """Return the cosine below which an answer is weak, and what was seen; None: no bound keeps the promise.
 
-    Fewer than one in five of the validation answers below it hold a relevant product.
+    Fewer than one in five of the validation answers below it hold a relevant product. Where hardly an answer at all
+    does, the labels are those of another catalogue: they say nothing of this one.
 
     Args:
         best_cosines: (Q,) of each answer.
@@ -200,7 +201,7 @@ def choose_weak(best_cosines: NDArray[np.float32], is_good: NDArray[np.bool_]) -
     cosines, good = best_cosines[order], np.cumsum(is_good[order])
     seen: dict[str, Any] = {"queries": len(order), "good": float(np.mean(is_good)) if len(order) else 0.0}
     chosen = None
-    for count in range(FEWEST_WEAK, len(order)):
+    for count in range(FEWEST_WEAK, len(order)) if int(is_good.sum()) >= FEWEST_WEAK else ():
         if good[count - 1] / count < WEAK_SHARE and cosines[count] > cosines[count - 1]:
             chosen = count
     if chosen is None:

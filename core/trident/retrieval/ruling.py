@@ -51,6 +51,7 @@ class ServedRules:
             retriever.attributes.schema,
             may_come=isinstance(retriever, LiveRetriever),
             with_synonyms=retriever.words is not None,
+            stem=str if retriever.words is None else retriever.words.lexical.analyzer.stem,
         )
         for line in compiled.faults:
             logger.warning("generation %s: without %s", self._retriever.identity.id, line)

@@ -6,10 +6,13 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Protocol
 
+MARKS = "\"'`.,;:!?()[]{}<>\u2026\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb\u00bf\u00a1\u3001\u3002"  # around words
+
 
 def normalised(text: str) -> str:
-    """Return a text in the form in which queries are compared: without case, width and superfluous blanks."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Return a text in the form in which queries are compared: without case, width, marks around words, more blanks."""
+    words = unicodedata.normalize("NFKC", text).casefold().split()
+    return " ".join(word.strip(MARKS) or word for word in words)
 
 
 class Spoken(Protocol):

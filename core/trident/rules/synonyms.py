@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from trident.rules.matching import normalised
 from trident.rules.ruleset import SynonymRule
@@ -13,10 +13,12 @@ class Synonyms:
 
     Args:
         rules: Of a file.
+        stem: Of a word of letters, so that a rule of "sofa" speaks of "sofas" as the lexical leg does.
     """
 
-    def __init__(self, rules: Iterable[SynonymRule]) -> None:
+    def __init__(self, rules: Iterable[SynonymRule], stem: Callable[[str], str] = str) -> None:
         """Sort them by what stands in a query."""
+        self._stem = stem
         self._others: dict[tuple[str, ...], dict[str, None]] = {}
         for rule in rules:
             for word in rule.both_ways:
@@ -26,7 +28,7 @@ class Synonyms:
         self._longest = max(map(len, self._others), default=0)
 
     def _add(self, word: str, others: Iterable[str]) -> None:
-        known = self._others.setdefault(tuple(normalised(word).split()), {})
+        known = self._others.setdefault(self._stems(normalised(word).split()), {})
         known |= dict.fromkeys(map(normalised, others))
 
     def expanded(self, words: Sequence[str]) -> tuple[str, ...]:
@@ -38,7 +40,11 @@ class Synonyms:
             words: Of the query, normalised.
         """
         found: dict[str, None] = {}
+        stems = self._stems(words)
         for start in range(len(words)):
             for length in range(1, min(self._longest, len(words) - start) + 1):
-                found |= self._others.get(tuple(words[start : start + length]), {})
+                found |= self._others.get(stems[start : start + length], {})
         return tuple(found)
+
+    def _stems(self, words: Sequence[str]) -> tuple[str, ...]:
+        return tuple(self._stem(word) if word.isalpha() else word for word in words)

@@ -239,5 +239,8 @@ def _line(settings: RankingSettings) -> str:
         )
     else:
         words = f"weight of words {settings.weight:g}"
-    weak = "none is weak" if settings.weak_below is None else f"weak below {settings.weak_below:.3f}"
+    weak = "none is weak"
+    if settings.weak_below is not None:
+        counted = settings.chosen["weak"]
+        weak = f"weak below {settings.weak_below:.3f} ({counted['weak']:,} of {counted['queries']:,} queries)"
     return f"{settings.mode}, {words}; spelling for {' and '.join(settings.spelling) or 'none'}; {weak}"

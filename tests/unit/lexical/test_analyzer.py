@@ -84,6 +84,19 @@ def test_words_of_letters_have_a_spelling() -> None:
     assert ENGLISH.words("ノイズ") == []
 
 
+@pytest.mark.parametrize(
+    ("typed", "code"), [("dell 593-10294 toner", "59310294"), ("(74-7358)", "747358"), ("5-100000", "5100000")]
+)
+def test_a_number_with_a_hyphen_is_one_model_number(typed: str, code: str) -> None:
+    assert ENGLISH.codes(typed)[code]
+    assert code in ENGLISH.tokens(typed)
+
+
+@pytest.mark.parametrize("typed", ["2019-2020", "100-240", "12-34-5678", "a-593-10294", "593 10294", "18-55"])
+def test_ranges_and_two_numbers_are_none(typed: str) -> None:
+    assert not any(code.isdigit() for code in ENGLISH.codes(typed))
+
+
 def test_what_people_type_is_text_and_nothing_else() -> None:
     """Five hundred queries of marks, words and half sentences: tokens are the words in them, and no mark counts."""
     draw = random.Random(7)

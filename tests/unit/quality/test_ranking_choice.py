@@ -151,6 +151,7 @@ def test_an_answer_is_weak_below_what_keeps_the_promise(bad: int, expected: bool
         assert is_good[cosines < bound + 0.05].mean() >= 0.2
         assert seen["weak"] == below.sum()
     assert choose_weak(np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool))[0] is None
+    assert choose_weak(cosines, np.arange(100) >= 96)[0] is None  # labels of another catalogue
     assert choose_weak(np.full(50, 0.3, dtype=np.float32), np.zeros(50, dtype=bool))[0] is None  # nothing parts them
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trident.errors import DataError
+from trident.lexical.analyzer import Analyzer, AnalyzerConfig
 from trident.rules import ruleset
 from trident.rules.matching import Matching, normalised
 from trident.rules.ruleset import BoostRule, ExclusionRule, PinRule, RuleSet, parse_rules, read_rules
@@ -136,6 +137,21 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_queries_are_compared_without_case_width_and_blanks() -> None:
     assert normalised("  \uff2fffice\tCHAIR ") == "office chair"
+    for text in (
+        '"Office chair"',
+        "office, chair!",
+        "(office chair)",
+        "\u201eoffice\u201d chair\u2026",
+        "office chair?",
+    ):
+        assert normalised(text) == "office chair", text
+    assert [normalised(text) for text in ("C++", "2.5 inch", "usb-c", "?", "! ?")] == [
+        "c++",
+        "2.5 inch",
+        "usb-c",
+        "?",
+        "! ?",
+    ]
     assert normalised("Straße") == normalised("STRASSE")
 
 
@@ -171,3 +187,11 @@ def test_synonyms_stand_beside_the_words_of_a_query() -> None:
     assert synonyms.expanded(["settee"]) == ("couch", "sofa", "bench")
     assert synonyms.expanded([]) == ()
     assert Synonyms([]).expanded(["sofa"]) == ()
+
+
+def test_a_synonym_speaks_of_the_forms_of_its_words() -> None:
+    both = parse_rules({"synonyms": [{"both_ways": ["office chair", "desk seats"]}]}, "r").rules.synonyms
+    stem = Analyzer(AnalyzerConfig()).stem
+    assert Synonyms(both, stem).expanded(["office", "chairs"]) == ("desk seats",)
+    assert Synonyms(both, stem).expanded(["desk", "seat"]) == ("office chair",)
+    assert Synonyms(both).expanded(["office", "chairs"]) == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from trident.quality.ranking_choice import AskedLegs, Judgements, choose_bm25, c
 from trident.ranking.fusion import scaled
 from trident.ranking.legs import Nearest, RankedQuery
 from trident.ranking.settings import DEPTH as LEG_DEPTH
-from trident_train.judge.evaluate import DEPTH, Found, Ranking, rank_bm25
+from trident_train.judge.evaluate import DEPTH, Found, Ranking, rank_bm25, rank_encoder
 
 if TYPE_CHECKING:  # figures are read without PyTorch
     from trident_train.model.encoder import Encoder
@@ -58,6 +58,30 @@ def tuned_bm25(validation: Pairs, catalogue: Catalogue, config: LexicalConfig | 
     config = config or LexicalConfig()
     tokenized = tokenize(catalogue.titles, {}, Analyzer(config.analyzer))
     return choose_bm25(tokenized, config, Judgements.of(validation, catalogue))[0]
+
+
+@dataclass(frozen=True)
+class ServedRankings:
+    """What an export would serve: an encoder's vectors alone, and with words beside them."""
+
+    dense: Ranking
+    hybrid: Ranking
+
+
+def rank_served(
+    encoder: Encoder, data: HybridData, config: LexicalConfig, *, progress: Callable[[int], None] | None = None
+) -> ServedRankings:
+    """Return both rankings of an encoder; the catalogue is embedded once.
+
+    Args:
+        encoder: Of the vectors.
+        data: What is judged, and what the weight is chosen by.
+        config: Of BM25.
+        progress: Called with the number of texts embedded.
+    """
+    products = encoder.embed(data.catalogue.titles, "product", progress=progress)  # (N, D)
+    dense = rank_encoder(encoder, data.test, data.catalogue, products=products, progress=progress)
+    return ServedRankings(dense, rank_hybrid(encoder, data, config, products, dense))
 
 
 def rank_hybrid(

@@ -21,11 +21,14 @@ from trident.encoder.base_model import find_model
 from trident.encoder.folder_text import read_folder_text
 from trident.encoder.text import TextContract
 from trident.errors import ConfigError, DataError, nearest
+from trident.lexical.index import LexicalConfig
 from trident_train.data.audit import contradictions, require_consistent
 from trident_train.data.relevant_only import OTHERS, is_relevant_only, products_of, with_others
 from trident_train.data.splits import query_hashes, trained_share
 from trident_train.judge.evaluate import Row, rank_bm25, rank_encoder, rank_random
-from trident_train.report.run_files import RECIPE_FILE, TRAINED_QUERIES_FILE
+from trident_train.judge.hybrid import HybridData, rank_served, tuned_bm25
+from trident_train.report.report import PRETRAINED
+from trident_train.report.run_files import RECIPE_FILE, TRAINED_QUERIES_FILE, VALIDATION_PAIRS_FILE
 
 if TYPE_CHECKING:
     from trident_train.model.encoder import Encoder
@@ -49,13 +52,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is judged on what, read and found fit for it; ``notes`` are for the reader of the figures."""
+    """What is judged on what, read and found fit for it; ``notes`` are for the reader of the figures.
+
+    ``validation`` are the pairs that a run's weights were chosen by, of which BM25's parameters and the weight of words
+    are chosen as an export would; None without any.
+    """
 
     model: str
     load: Callable[[], Encoder]
     pairs: Pairs
     catalogue: Catalogue | None
     notes: list[str]
+    validation: Pairs | None = None
 
 
 def prepare(request: Request) -> Prepared:
@@ -72,6 +80,7 @@ def prepare(request: Request) -> Prepared:
         pairs = _of_split(pairs, request.split, request.pairs)
     folder = Path(request.model)
     notes: list[str] = []
+    validation = None
     is_run = (folder / RECIPE_FILE).is_file()
     if is_run:
         contract = changed_contract(TextContract.load(folder), request.text)
@@ -94,22 +103,53 @@ def prepare(request: Request) -> Prepared:
         if not said.changes:
             notes.append("the model has no text contract: mean pooling and no templates, but for --text, were taken")
     pairs = _fit_to_judge(pairs, catalogue, request, notes)
-    return Prepared(request.model, partial(_load, folder, contract, is_run=is_run), pairs, catalogue, notes)
+    if catalogue is not None:
+        validation = _validation(folder, pairs, notes)
+    load = partial(_load, folder, contract, is_run=is_run)
+    return Prepared(request.model, load, pairs, catalogue, notes, validation)
 
 
 def judge(prepared: Prepared, *, progress: Callable[[int], None]) -> tuple[list[Row], list[str]]:
-    """Return the rows random, BM25 and model, and notes that the reader of the figures should know.
+    """Return a row for each stage, and notes that the reader of the figures should know.
+
+    Random, BM25 as most engines have it, the pretrained model where the one that is judged is it with adapters, and the
+    model itself; over a catalogue BM25 tuned, and vectors with words, too, as an export would choose.
 
     Raises:
         TridentError: If the model cannot be loaded.
     """
     pairs, catalogue, encoder = prepared.pairs, prepared.catalogue, prepared.load()
-    rows = [
-        rank_random(pairs, catalogue).row("random", pairs, catalogue),
-        rank_bm25(pairs, catalogue).row("BM25", pairs, catalogue),
-        rank_encoder(encoder, pairs, catalogue, progress=progress).row(prepared.model, pairs, catalogue),
-    ]
-    return rows, prepared.notes
+    rankings = {"random": rank_random(pairs, catalogue), "BM25": rank_bm25(pairs, catalogue)}
+    validation = pairs.take([]) if prepared.validation is None else prepared.validation
+    config = LexicalConfig()
+    if catalogue is not None:
+        config = tuned_bm25(validation, catalogue)
+        rankings["BM25 tuned"] = rank_bm25(pairs, catalogue, config)
+    if hasattr(encoder.model, "disable_adapter"):  # of PEFT
+        with encoder.model.disable_adapter():
+            rankings[PRETRAINED] = rank_encoder(encoder, pairs, catalogue, progress=progress)
+    if catalogue is None:
+        rankings[prepared.model] = rank_encoder(encoder, pairs, progress=progress)
+    else:
+        served = rank_served(encoder, HybridData(validation, pairs, catalogue), config, progress=progress)
+        rankings[prepared.model], rankings["hybrid"] = served.dense, served.hybrid
+    return [ranking.row(name, pairs, catalogue) for name, ranking in rankings.items()], prepared.notes
+
+
+def _validation(folder: Path, pairs: Pairs, notes: list[str]) -> Pairs | None:
+    """Return the validation pairs of a run; None where there are none. A note says what that means for the figures."""
+    path = folder / VALIDATION_PAIRS_FILE
+    if not path.is_file():
+        notes.append("no validation pairs: BM25 tuned has the defaults for short titles, and hybrid goes by ranks")
+        return None
+    validation = read_pairs(path)
+    chosen_by = set(map(normalized_query, validation.queries))
+    both = len(chosen_by & set(map(normalized_query, pairs.queries)))
+    if both:
+        notes.append(
+            f"{both:,} of these queries validated the run and choose BM25's parameters and the weight of words"
+        )
+    return validation
 
 
 def _load(folder: Path, contract: TextContract, *, is_run: bool) -> Encoder:

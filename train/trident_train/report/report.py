@@ -21,7 +21,7 @@ from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
 from trident_train.data.audit import Audit
 from trident_train.data.sources import Source
 from trident_train.judge.evaluate import Ranking, Row, rank_bm25, rank_encoder, rank_random
-from trident_train.judge.hybrid import HybridData, rank_hybrid, tuned_bm25
+from trident_train.judge.hybrid import HybridData, rank_served, tuned_bm25
 
 if TYPE_CHECKING:  # what a report says is read without PyTorch
     from accelerate import Accelerator
@@ -128,10 +128,9 @@ class TestArms:
 
         def rank(source: Source) -> Ranking:
             data = HybridData(source.parts.validation, source.parts.test, _catalogue(source))
-            products = encoder.embed(data.catalogue.titles, "product")  # (N, D)
-            dense = rank_encoder(encoder, data.test, data.catalogue, products=products)
-            hybrid[source.name] = rank_hybrid(encoder, data, self._tuned(source), products, dense)
-            return dense
+            served = rank_served(encoder, data, self._tuned(source))
+            hybrid[source.name] = served.hybrid
+            return served.dense
 
         self.add(name, rank)
         self.add("hybrid", lambda source: hybrid[source.name])
