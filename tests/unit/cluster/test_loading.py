@@ -18,7 +18,6 @@ from trident.cluster.connection import Connection
 from trident.cluster.loading import ProductFiles, Sample, load, load_golden
 from trident.cluster.points import StoredProduct, gone_point, point_of
 from trident.errors import StoreAwayError, StoreError
-from trident.generation.golden import GoldenAnswer
 
 START = StoredState(generation="0123456789abcdef", number=7)
 
@@ -144,12 +143,14 @@ def test_late_writes_change_nothing(collection: Collection, files: ProductFiles)
 
 
 def test_golden_answers_have_products_of_their_own(collection: Collection, files: ProductFiles) -> None:
-    answers = [GoldenAnswer(query="q", product_ids=["p3", "p9"], scores=[0.5, 0.4])]
-    load_golden(collection, files, answers)
+    load_golden(collection, files, np.array([3, 9]), START)
     assert [hit.product for hit in in_order(collection, Wanted(limit=90))] == ["p3", "p9"]
-    load_golden(collection, files, answers)
+    load_golden(collection, files, np.array([3, 9]), START)
+    state = collection.state()
+    assert state is not None
+    assert (state.complete, state.number) == (True, 7)
     with pytest.raises(StoreError, match=r"must hold 1 products, got 2: remove it, and load again$"):
-        load_golden(collection, files, [GoldenAnswer(query="q", product_ids=["p3"], scores=[0.5])])
+        load_golden(collection, files, np.array([3]), START)
 
 
 def test_a_state_of_another_form_is_refused(collection: Collection) -> None:

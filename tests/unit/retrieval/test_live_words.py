@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from made_vectors import embed_by_hash
+from stored import stored
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
 from trident.attributes.inference import columns_of
 from trident.attributes.schema import Field, Schema
+from trident.cluster.collection import StoredState
+from trident.cluster.points import NEW_ROWS, StoredProduct, gone_point, point_of
 from trident.data.catalogue import Catalogue
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
@@ -27,6 +31,7 @@ from trident.live.follower import Follower
 from trident.live.operations import Product, Tombstone, encode_record
 from trident.live.vectors import VectorFile
 from trident.ranking.settings import RankingSettings
+from trident.retrieval.cluster_retriever import ClusterRetriever
 from trident.retrieval.live_retriever import LiveRetriever, RetrieverRows
 from trident.retrieval.requests import KnobTensors, SearchKnobs, read_knobs, with_texts
 from trident.retrieval.retriever import Hits, Retriever
@@ -76,9 +81,41 @@ class Shop:
         self.published.write(self.log.append(records), self.log.lineage)
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+class StoreShop:
+    """The same over a store, whose collection has what a log says."""
+
+    def __init__(self, base: Retriever, live: ClusterRetriever) -> None:
+        self.base, self.live, self.number = base, live, 0
+        self._say()
+
+    def write(self, **changes: str | None) -> None:
+        collection, points = self.live.collection, []
+        for product, title in changes.items():
+            self.number += 1
+            if title is None:
+                points.append(gone_point(product, self.number, DIMENSION))
+                continue
+            row = int(product[1:]) if product.startswith("p") else NEW_ROWS + self.number
+            brand = {"brand": title.split()[0]}
+            kept = StoredProduct(id=product, title=title, attributes=brand, row=row, number=self.number)
+            points.append(point_of(kept, embed([title])[0], collection.keys))
+        collection.write(points, self.number)
+        self._say()
+
+    def _say(self) -> None:
+        state = StoredState(generation=IDENTITY.id, loaded=len(TITLES), complete=True, number=self.number, log="a log")
+        self.live.collection.write_state(state)
+
+
+@pytest.fixture(params=["local", "cluster"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop | StoreShop]:
+    """Return what is written in files, and in a store: every test here is of both."""
+    if request.param == "local":
+        yield Shop(tmp_path)
+        return
+    base = retriever_of(tmp_path / "base", {f"p{row}": title for row, title in enumerate(TITLES)})
+    with stored(base, request.getfixturevalue("stand_in").address) as live:
+        yield StoreShop(base, live)
 
 
 def knobs(retriever: Retriever, text: str, **options: Any) -> SearchKnobs:
@@ -94,7 +131,7 @@ def ids(hits: Hits) -> list[str]:
     return [each.decode() for each in hits.product_ids[0].tolist() if each]
 
 
-def test_without_changes_it_answers_as_the_generation(shop: Shop) -> None:
+def test_without_changes_it_answers_as_the_generation(shop: Shop | StoreShop) -> None:
     for text in ("sony lamp", "kx1007t", "sonny sofa"):
         for options in ({}, {"mode": "lexical"}, {"explain": True}, {"filter": {"brand": "HP"}}, {"offset": 5}):
             live, base = ask(shop.live, text, **options), ask(shop.base, text, **options)
@@ -103,7 +140,7 @@ def test_without_changes_it_answers_as_the_generation(shop: Shop) -> None:
             np.testing.assert_allclose(live.scores, base.scores, atol=1e-6)
 
 
-def test_what_came_is_found_by_its_words_and_what_is_gone_is_not(shop: Shop) -> None:
+def test_what_came_is_found_by_its_words_and_what_is_gone_is_not(shop: Shop | StoreShop) -> None:
     shop.write(n1="Acme zeppelin ZZ-9001Q", n2="Sony zeppelin", p7="HP zeppelin chair", p4=None)
     assert set(ids(ask(shop.live, "zeppelin", mode="lexical"))) == {"n1", "n2", "p7"}
     assert ids(ask(shop.live, "zz 9001 q"))[0] == "n1"
@@ -117,7 +154,7 @@ def test_what_came_is_found_by_its_words_and_what_is_gone_is_not(shop: Shop) -> 
     assert set(ids(ask(shop.live, "zeppelin", mode="lexical"))) == {"n2", "p7"}
 
 
-def test_spelling_knows_what_came(shop: Shop) -> None:
+def test_spelling_knows_what_came(shop: Shop | StoreShop) -> None:
     assert json.loads(ask(shop.live, "lamq").details[0, 0])["corrected"] == "lamp"
     shop.write(n1="Acme lamq zeppelin")
     found = ask(shop.live, "lamq")
@@ -128,7 +165,7 @@ def test_spelling_knows_what_came(shop: Shop) -> None:
     assert shop.live.spelled(typed, of_base=True)[0].corrected == "lamp"  # as golden queries are asked
 
 
-def test_an_answer_is_that_of_an_export_of_the_same_products(shop: Shop, tmp_path: Path) -> None:
+def test_an_answer_is_that_of_an_export_of_the_same_products(shop: Shop | StoreShop, tmp_path: Path) -> None:
     """The statistics of words are the generation's: of titles that it has already, scores are the same."""
     shop.write(**{f"n{row}": TITLES[row] for row in range(3)})
     exported = retriever_of(
@@ -139,17 +176,15 @@ def test_an_answer_is_that_of_an_export_of_the_same_products(shop: Shop, tmp_pat
         assert set(ids(ask(shop.live, text))[:4]) == set(ids(ask(exported, text))[:4])
 
 
-def test_places_that_are_begun_anew_keep_their_words(shop: Shop) -> None:
+def test_places_that_are_begun_anew_keep_their_words(shop: Shop | StoreShop) -> None:
     for turn in range(40):
         shop.write(**{f"n{row}": f"Acme w{'abcdefghij'[turn % 10]}ord KY-{turn}{row:03d}" for row in range(60)})
         assert len(ids(ask(shop.live, f"w{'abcdefghij'[turn % 10]}ord", mode="lexical"))) == 10
     assert ids(ask(shop.live, "ky39007"))[0] == "n7"
-    lexical = shop.live.products().lexical
-    assert lexical is not None
-    assert lexical.codes("ky38007") == {}
+    assert ids(ask(shop.live, "ky38007", mode="lexical", spelling=False)) == []
 
 
-def test_answers_of_the_generation_and_of_the_catalogue_in_one_batch(shop: Shop) -> None:
+def test_answers_of_the_generation_and_of_the_catalogue_in_one_batch(shop: Shop | StoreShop) -> None:
     shop.write(n1="Acme zeppelin ZZ-9001Q")
     asked = [knobs(shop.live, text) for text in ("zz9001q", "kx1004t", "zz9001q")]
     hits = shop.live.retrieve(embed(["a", "b", "c"]), asked, of_base=[True, False, False])

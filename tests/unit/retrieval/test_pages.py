@@ -10,19 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from stored import stored
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
 from trident.attributes.inference import infer
-from trident.cluster.collection import Collection, StoredState
-from trident.cluster.connection import Connection
-from trident.cluster.loading import ProductFiles, load
-from trident.cluster.store import Store, collection_of, golden_of
 from trident.data.catalogue import Catalogue
 from trident.errors import DataError, GenerationError
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
-from trident.retrieval.cluster_retriever import ClusterRetriever
 from trident.retrieval.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.retrieval.retriever import Hits, Retriever
 
@@ -61,15 +57,8 @@ def retriever(request: pytest.FixtureRequest, local: Retriever) -> Iterator[Retr
     if request.param == "local":
         yield local
         return
-    store = Store(address=request.getfixturevalue("stand_in").address, timeout_s=60.0)
-    names = (collection_of(IDENTITY.id), golden_of(IDENTITY.id))
-    connection = Connection(store)
-    collection, golden = (Collection(connection, name, local.attributes.schema, DIMENSION) for name in names)
-    products = ProductFiles(local.product_ids, local.titles, local.attributes, local.index)
-    load(collection, products, StoredState(generation=IDENTITY.id))
-    yield ClusterRetriever(collection, golden, IDENTITY)
-    connection.drop(collection.name)
-    connection.close()
+    with stored(local, request.getfixturevalue("stand_in").address) as made:
+        yield made
 
 
 def way(retriever: Retriever, of_files: str) -> str:
