@@ -98,7 +98,7 @@ class StoreChanges:
 
     def __init__(self, collection: Collection, files: StoredFiles, lexical: LexicalIndex | None, begins: int) -> None:
         """Begin with the generation alone."""
-        self._collection, self._files, self._lexical, self._begins = collection, files, lexical, begins
+        self.collection, self.files, self._lexical, self._begins = collection, files, lexical, begins
         self._names = {key: name for name, key in collection.keys.items()}
         self._rows = RetrieverRows(files)
         self._lock = threading.Lock()
@@ -146,7 +146,7 @@ class StoreChanges:
     def _take(self, upto: int) -> None:
         """Take in what the collection says of operations up to a number; what comes beyond it may be there too."""
         ahead: dict[str, int] = {}
-        for payloads in self._collection.changes(self._growth.snapshot.number):
+        for payloads in self.collection.changes(self._growth.snapshot.number):
             changes, last = [], 0
             for payload in payloads:
                 product, entry = self._entry(payload)
@@ -164,7 +164,7 @@ class StoreChanges:
         product, number = payload.get(PRODUCT), payload.get(NUMBER)
         if not isinstance(product, str) or not isinstance(number, int):
             raise StoreError(
-                f"{self._collection.name} must hold products with their numbers, got a point without: somebody else "
+                f"{self.collection.name} must hold products with their numbers, got a point without: somebody else "
                 "wrote into it; load the generation again"
             )
         if payload.get(GONE):
@@ -177,29 +177,28 @@ class StoredProducts(SnapshotProducts):
     """The products of a collection as one snapshot has them; see ``trident.retrieval.products.Products``.
 
     Args:
-        collection: Asked for what is near.
-        files: Of the generation.
         changes: That the snapshot is of.
         snapshot: The products.
         lexical: Their words; None: there are none.
-        number: That answers say; None: none, and the collection is that of golden queries.
+        number: That answers say; None: none.
+        golden: The collection that golden queries are asked of, every product of it; None: the generation's.
     """
 
     def __init__(
         self,
-        collection: Collection,
-        files: StoredFiles,
         changes: StoreChanges,
         snapshot: Snapshot,
         lexical: Lexical | None,
         number: int | None,
+        *,
+        golden: Collection | None = None,
     ) -> None:
         """Keep the parts."""
         self.lexical, self.snapshot = lexical, snapshot
-        self.attributes = SnapshotAttributes(files.attributes, snapshot)
-        self._collection, self._base, self._changes, self._number = collection, files, changes, number
-        self._files, self._which, self._barred = files, True, []
-        self._exact = snapshot is changes.of_export and number is None
+        self.attributes = SnapshotAttributes(changes.files.attributes, snapshot)
+        self._changes, self._base, self._number = changes, changes.files, number
+        self._collection, self._exact = golden or changes.collection, golden is not None
+        self._which, self._barred = True, []
 
     _which: Translated  # what the engine is told of rows that are permitted
     _barred: list[str]  # points among these that are not
@@ -281,7 +280,7 @@ class StoredProducts(SnapshotProducts):
         """Return the vectors (R, D) of rows: from the generation's files, or from the collection; 0 of what is gone."""
         snapshot, vectors = self.snapshot, np.zeros((len(rows), self._collection.dimension), dtype=np.float32)
         in_tail = rows >= snapshot.base_count
-        vectors[~in_tail] = self._files.vectors(rows[~in_tail])
+        vectors[~in_tail] = self._changes.files.vectors(rows[~in_tail])
         if in_tail.any():
             ids = snapshot.places.ids[rows[in_tail] - snapshot.base_count].tolist()
             hits = by_id(self._collection, [point_id(each.decode()) for each in ids])
@@ -297,7 +296,7 @@ class StoredProducts(SnapshotProducts):
         rows = np.array([self._row_of(hit) for hit in hits], dtype=np.int64)
         scores = np.array([hit.score for hit in hits], dtype=np.float32)
         is_base = (rows >= 0) & (rows < self.snapshot.base_count)
-        scores[is_base] = self._files.vectors(rows[is_base]) @ query
+        scores[is_base] = self._changes.files.vectors(rows[is_base]) @ query
         kept = rows >= 0
         if permitted is not None:
             kept &= np.isin(rows, permitted)

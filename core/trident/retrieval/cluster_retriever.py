@@ -195,12 +195,12 @@ class ClusterRetriever(Retriever):
         """
         snapshot, lexical, state = self._changes.latest(self._state)
         number = state.number if state.log else None
-        return StoredProducts(self.collection, self.files, self._changes, snapshot, lexical, number)
+        return StoredProducts(self._changes, snapshot, lexical, number)
 
     def _export(self) -> StoredProducts:
         """Return the products of the export, of which the engine has those that golden queries find."""
         lexical = None if self.words is None else self.words.lexical
-        return StoredProducts(self.golden, self.files, self._changes, self._changes.of_export, lexical, None)
+        return StoredProducts(self._changes, self._changes.of_export, lexical, None, golden=self.golden)
 
     def _by_engine(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], of_export: bool) -> Hits:
         """Return the hits of queries that vectors alone answer."""

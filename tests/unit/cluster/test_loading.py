@@ -73,18 +73,31 @@ def test_killed_at_any_batch_it_goes_on(
     assert sum(counted) == collection.count() == 90
 
 
-def test_an_engine_that_ends_in_between_loses_nothing(
-    collection: Collection, files: ProductFiles, stand_in: Any
+@pytest.mark.parametrize(
+    "requests", [pytest.param(count, marks=() if count in (4, 14) else pytest.mark.slow) for count in range(2, 22, 2)]
+)
+def test_an_engine_that_ends_at_any_request_loses_nothing(
+    collection: Collection, files: ProductFiles, stand_in: Any, monkeypatch: pytest.MonkeyPatch, requests: int
 ) -> None:
-    def progress(done: int) -> None:
-        if done:
-            stand_in.kill()
+    """Requests of a load in four batches: eight and more make the collection, then each batch has two."""
+    asked, ask = 0, Connection.ask
 
-    with pytest.raises(StoreAwayError, match="is away: writing of trident-0123456789abcdef was not answered"):
-        load(collection, files, START, batch=30, progress=progress)
+    def counted(connection: Connection, what: str, call: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == requests:
+            stand_in.kill()
+        return ask(connection, what, call)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "ask", counted)
+        with pytest.raises(StoreAwayError, match="is away: "):
+            load(collection, files, START, batch=25)
     stand_in.start()
-    assert collection.state() == replace(START, loaded=30)
-    assert load(collection, files, START, batch=30) is not None
+    state = collection.state()
+    assert state is None or not state.complete
+    assert load(collection, files, START, batch=25) is not None
+    assert [hit.row for hit in in_order(collection, Wanted(limit=90))] == list(range(90))
 
 
 def test_what_is_not_the_generation_is_refused(collection: Collection, files: ProductFiles) -> None:
