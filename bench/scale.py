@@ -115,9 +115,7 @@ def main() -> None:
         say(row("store, 8 bits", products, engine, disk, REPLICAS))
         whole = products * (VECTOR * ENGINE_MARGIN + ENGINE_LINKS + INDEXED)
         say(row("store, float32", products, whole, disk, REPLICAS))
-    say(
-        "\n| products | embedding, one core | graph, one core | a walk, CPU ms | comparing all, CPU ms | words, CPU ms |"
-    )
+    say("\n| products | embedding, a core | graph, a core | walk, CPU ms | comparing all, CPU ms | words, CPU ms |")
     say("| ---: | ---: | ---: | ---: | ---: | ---: |")
     for products in SIZES:
         cells = (
