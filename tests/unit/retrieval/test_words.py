@@ -338,8 +338,8 @@ def test_what_people_type_harms_nothing(retriever: Retriever) -> None:
         assert set(ids(ask(retriever, marks, k=1000, mode="lexical", spelling=False))) == plain
 
 
-def test_words_are_refused_where_there_are_none(retriever: Retriever) -> None:
-    bare = Retriever(retriever.index, Catalogue([f"p{row}" for row in range(COUNT)], TITLES, pa.table({})), IDENTITY)
+def test_words_are_refused_where_there_are_none(retriever: Retriever, local: Retriever) -> None:
+    bare = Retriever(local.index, Catalogue([f"p{row}" for row in range(COUNT)], TITLES, pa.table({})), IDENTITY)
     for options, line in (
         (
             {"mode": "hybrid"},
