@@ -76,11 +76,12 @@ def golden_rows(generation: Generation, products: ProductFiles) -> NDArray[np.in
     answers, folder = generation.golden(), generation.version_folder(MODEL)
     rows = np.array(list(products.ids.rows_of(each for answer in answers for each in answer.product_ids).values()))
     if not answers or not (folder / RANKING_FILE).is_file():
-        return np.unique(rows.astype(np.int64))
+        return np.sort(rows.astype(np.int64))
     settings, reranked = RankingSettings.load(folder), Identity.load(folder).rerank
-    depth = max(settings.depth, reranked) if reranked <= settings.depth else DEEPEST
+    depth = settings.depth if reranked <= settings.depth else DEEPEST
     found = products.index.search_exactly(_embedded(generation, folder, answers), min(depth, len(products)))
-    return np.unique(np.concatenate([rows.astype(np.int64), found.rows.ravel()]))
+    every: NDArray[np.int64] = np.unique(np.concatenate([rows.astype(np.int64), found.rows.ravel()]))
+    return every
 
 
 def _embedded(generation: Generation, folder: Path, answers: list[GoldenAnswer]) -> NDArray[np.float32]:

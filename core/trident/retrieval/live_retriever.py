@@ -20,7 +20,6 @@ from trident.data.texts import RowsByText, Texts
 from trident.errors import LiveError
 from trident.generation.generation import generation_by_id
 from trident.index.index import Neighbours
-from trident.index.ways import Way
 from trident.journal.folder import LiveFolder
 from trident.journal.golden_mark import is_golden
 from trident.journal.standing import OwnStanding
@@ -32,7 +31,7 @@ from trident.live.merging import Answerable, Searched, nearest, nearest_exactly
 from trident.live.preparing import vector_file
 from trident.live.snapshot import Places, Snapshot
 from trident.live.vectors import Embed
-from trident.retrieval.products import Found, Lexical
+from trident.retrieval.products import Found, Lexical, Way
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import NOTHING_TO_SAY, Hits, Retriever
 from trident.retrieval.tensors import EMPTY_SCORE
@@ -47,9 +46,17 @@ logger = logging.getLogger(__name__)
 class Base(Protocol):
     """What is known here of the products of a generation; rows of all are the same."""
 
-    attributes: Attributes
-    product_ids: Texts
-    titles: Texts
+    @property
+    def attributes(self) -> Attributes:
+        """Their attributes."""
+
+    @property
+    def product_ids(self) -> Texts:
+        """Their ids."""
+
+    @property
+    def titles(self) -> Texts:
+        """Their titles."""
 
 
 class RetrieverRows:
@@ -99,7 +106,7 @@ class SnapshotProducts:
         return f"the catalogue at number {self.snapshot.number:,}"
 
     @property
-    def number(self) -> int:
+    def number(self) -> int | None:
         """The catalogue's number."""
         return self.snapshot.number
 
