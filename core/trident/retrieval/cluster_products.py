@@ -28,7 +28,7 @@ from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.data.texts import Texts
 from trident.errors import GenerationError, StoreError
 from trident.generation.generation import Identity
-from trident.index.exact_search import Neighbours
+from trident.index.exact_search import Neighbours, cosines_of_pairs
 from trident.index.files import read_index_files
 from trident.lexical.index import LexicalIndex
 from trident.live.changed import SnapshotAttributes
@@ -41,6 +41,7 @@ from trident.retrieval.products import Found, Lexical, Way
 from trident.retrieval.ruled import Ruled
 from trident.retrieval.words import ProductLegs
 
+KEPT = 10_000  # vectors of products that came, in memory: 15 MB of 384 numbers
 NOTHING = -1  # row of a product that is none of a snapshot's
 Vectors = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
@@ -102,6 +103,7 @@ class StoreChanges:
         self._names = {key: name for name, key in collection.keys.items()}
         self._rows = RetrieverRows(files)
         self._lock = threading.Lock()
+        self._kept: tuple[Any, dict[int, NDArray[np.float32]]] = (None, {})  # vectors by place
         self._begin(("", 0, ""))
         self.of_export = self._growth.snapshot
 
@@ -136,6 +138,21 @@ class StoreChanges:
             found = snapshot.tail[snapshot.places.ids[snapshot.tail] == wanted]  # one that is not the latest
             return int(found[0]) if len(found) else None
         return place if snapshot.alive[place] else None
+
+    def tail_vectors(self, snapshot: Snapshot, places: Sequence[int]) -> NDArray[np.float32]:
+        """Return the vectors (P, D) of places, asked of the collection unless they were before; 0 of what is gone."""
+        if self._kept[0] is not snapshot.places or len(self._kept[1]) > KEPT:
+            self._kept = (snapshot.places, {})
+        kept, ids, titles = self._kept[1], snapshot.places.ids, snapshot.places.titles
+        missing = {ids[place]: place for place in places if place not in kept}
+        later: dict[int, NDArray[np.float32]] = {}
+        if missing:
+            hits = by_id(self.collection, [point_id(each.decode()) for each in missing])
+            for hit, vector in zip(hits, vectors_of(self.collection, hits), strict=True):
+                place = missing[hit.product.encode()]  # whose title is another by now is not kept
+                (kept if hit.title.encode() == titles[place] else later)[place] = vector
+        nothing = np.zeros(self.collection.dimension, dtype=np.float32)
+        return np.array([kept.get(place, later.get(place, nothing)) for place in places], dtype=np.float32)
 
     def _begin(self, log: tuple[str, int, str]) -> None:
         self._log = log
@@ -282,26 +299,19 @@ class StoredProducts(SnapshotProducts):
         in_tail = rows >= snapshot.base_count
         vectors[~in_tail] = self._changes.files.vectors(rows[~in_tail])
         if in_tail.any():
-            ids = snapshot.places.ids[rows[in_tail] - snapshot.base_count].tolist()
-            hits = by_id(self._collection, [point_id(each.decode()) for each in ids])
-            there = {hit.product.encode(): place for place, hit in enumerate(hits)}
-            found = vectors_of(self._collection, hits) if hits else vectors[:0]
-            for line, product in zip(np.flatnonzero(in_tail).tolist(), ids, strict=True):
-                if product in there:
-                    vectors[line] = found[there[product]]
+            vectors[in_tail] = self._changes.tail_vectors(snapshot, (rows[in_tail] - snapshot.base_count).tolist())
         return vectors
 
     def _found(self, query: NDArray[np.float32], hits: Sequence[Hit], permitted: Rows | None) -> Found:
-        """Return hits as rows of the snapshot; cosines of the generation's products are of its files."""
+        """Return hits as rows of the snapshot, with cosines that are computed here: equal vectors have equal ones."""
         rows = np.array([self._row_of(hit) for hit in hits], dtype=np.int64)
-        scores = np.array([hit.score for hit in hits], dtype=np.float32)
-        is_base = (rows >= 0) & (rows < self.snapshot.base_count)
-        scores[is_base] = self._changes.files.vectors(rows[is_base]) @ query
         kept = rows >= 0
         if permitted is not None:
             kept &= np.isin(rows, permitted)
-        order = np.flatnonzero(kept)
-        order = order[np.lexsort((rows[order], -scores[order]))]
+        rows = rows[kept]
+        lines = np.arange(len(rows))
+        scores = cosines_of_pairs(self.vectors(rows), lines, query[None], np.zeros_like(lines))
+        order = np.lexsort((rows, -scores))
         return Found(rows[order], scores[order], "cluster")
 
     def _row_of(self, hit: Hit) -> int:
