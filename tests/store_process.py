@@ -13,10 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trident.cluster.store import Store
-from trident.generation.generation import GOLDEN_FILE, MANIFEST_FILE, Generation, write_manifest
-from trident.generation.golden import save_golden
-from trident.ranking.settings import DENSE
-from trident.search.searcher import Searcher
+from trident.generation.generation import MANIFEST_FILE, Generation, write_manifest
 
 START_S = 60.0
 
@@ -61,12 +58,8 @@ class StandIn:
         os.kill(self.process.pid, number)
 
     def takes(self, generation: Generation, *, timeout_s: float = 30.0) -> Generation:
-        """Make a generation as an export with ``--store`` does: it names this store, and ranks by vectors alone."""
-        folder = generation.version_folder("retriever")
-        Store(address=self.address, timeout_s=timeout_s).save(folder)
-        DENSE.save(folder)
-        queries = dict.fromkeys(answer.query for answer in generation.golden())
-        save_golden(Searcher.load(generation).golden(list(queries)), generation.folder / GOLDEN_FILE)
+        """Make a generation as an export with ``--store`` does: it names this store."""
+        Store(address=self.address, timeout_s=timeout_s).save(generation.version_folder("retriever"))
         (generation.folder / MANIFEST_FILE).unlink()  # else it would record itself
         write_manifest(generation.folder, generation.manifest)
         return Generation.load(generation.folder)

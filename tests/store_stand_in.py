@@ -101,6 +101,23 @@ def application(folder: Path) -> FastAPI:
             )
         )
 
+    @app.post("/collections/{name}/points/scroll")
+    async def scroll(name: str, request: Request) -> JSONResponse:
+        wanted = models.ScrollRequest.model_validate_json(await request.body())
+
+        def call() -> Any:
+            points, following = client.scroll(
+                name,
+                scroll_filter=wanted.filter,
+                limit=wanted.limit or 10,
+                order_by=wanted.order_by,
+                with_payload=wanted.with_payload if wanted.with_payload is not None else True,
+                with_vectors=wanted.with_vector or False,
+            )
+            return models.ScrollResult(points=points, next_page_offset=following)
+
+        return answer(call)
+
     @app.post("/collections/{name}/points/count")
     async def count(name: str, request: Request) -> JSONResponse:
         wanted = models.CountRequest.model_validate_json(await request.body())

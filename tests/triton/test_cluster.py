@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from trident.cluster.filling import load_generation, overview
@@ -22,6 +23,9 @@ from trident.probe.golden_check import check_serving
 from trident.probe.health import HealthServer
 from trident.promotion.promotion import PromoteOptions, promote, retire, rollback
 from trident.promotion.retention import prune
+from trident.retrieval.requests import KnobTensors, read_knobs
+from trident.rules.applying import apply_rules
+from trident.rules.ruleset import RuleSet, RulesFile, parse_rules
 from trident.search.searcher import Searcher
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
@@ -80,8 +84,12 @@ def reads(reader: TritonServer) -> Iterator[SearchClient]:
         yield made
 
 
+def ids_of(result: SearchResult) -> list[str]:
+    return [hit.product_id for hit in result.hits]
+
+
 def found(client: SearchClient, query: str, k: int = 10) -> list[str]:
-    return [hit.product_id for hit in client.search(query, k=k).hits]
+    return ids_of(client.search(query, k=k))
 
 
 def test_answers_are_those_of_the_files(reads: SearchClient, own: Any) -> None:
@@ -93,10 +101,32 @@ def test_answers_are_those_of_the_files(reads: SearchClient, own: Any) -> None:
         assert result.details["sequence"] == 0
     with pytest.raises(InvalidRequestError, match=r"^like must be the id of a product of generation"):
         reads.search("", options={"like": "nobody"})
-    with pytest.raises(
-        InvalidRequestError, match=r"'mode' lexical is not answered by generation \w+, which has no words"
-    ):
-        reads.search("sofa", options={"mode": "lexical"})
+    local = Searcher.load(own.a)
+    for options in ({"mode": "lexical"}, {"mode": "hybrid"}, {"mode": "dense"}, {"filter": {"brand": "Alba"}}):
+        knobs = KnobTensors(k=np.array([[K]]), options=np.array([[json.dumps(options).encode()]], dtype=np.object_))
+        hits = local.search(["navy sofa"], read_knobs(knobs, 1, local.retriever.attributes))
+        assert [each.encode() for each in ids_of(reads.search("navy sofa", k=K, options=options))] == [
+            each for each in hits.product_ids[0].tolist() if each
+        ]
+
+
+def test_words_and_rules_hold_on_every_server(own: Any, writes: SearchClient, reads: SearchClient) -> None:
+    writes.upsert([{"id": "named", "title": "zeppelin QX-7001B"}])
+    for client in (writes, reads):
+        assert ids_of(client.search("qx7001b", k=3))[0] == "named"
+        assert ids_of(client.search("zepelin", k=3, options={"mode": "lexical"})) == ["named"]  # it is corrected
+        assert ids_of(client.search("navy sofa", k=3))[0] != "named"
+    found = parse_rules({"pins": [{"queries": ["navy sofa"], "products": ["named"]}]}, "rules")
+    apply_rules(own.folder, found, "rules.toml")
+    for client in (writes, reads):
+        result = client.search("navy sofa", k=3)
+        assert ids_of(result)[0] == "named"
+        assert result.details["rules"]["pins"] == 1
+        assert ids_of(client.search("navy sofa", k=3, rules=False))[0] != "named"
+    apply_rules(own.folder, RulesFile(RuleSet()), "empty.toml")
+    writes.delete(["named"])
+    for client in (writes, reads):
+        assert ids_of(client.search("qx7001b", k=3, options={"mode": "lexical"})) == []
 
 
 @pytest.mark.parametrize(

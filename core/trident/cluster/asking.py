@@ -139,6 +139,8 @@ def vectors_of(collection: Collection, hits: Sequence[Hit]) -> NDArray[np.float3
     Raises:
         StoreError: If one is none of an encoder's.
     """
+    if not hits:
+        return np.zeros((0, collection.dimension), dtype=np.float32)
     try:
         vectors = np.array([hit.vector for hit in hits], dtype=np.float32)
         check_unit_rows(vectors, name="its vectors", dimension=collection.dimension)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ INDEX_TYPES = {
 FORMAT = 1
 REQUEST_BYTES = 24_000_000  # of an upsert; Qdrant takes 32 MiB unless it is told otherwise
 NUMBER_BYTES, PRODUCT_BYTES = 24, 70_000  # of a number of a vector as text, and of what else a product may have
+CHANGES = 1000  # points that are fetched at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +179,32 @@ class Collection:
             ),
         )
         return found
+
+    def changes(self, after: int) -> Iterator[list[dict[str, Any]]]:
+        """Yield what is known of points that an operation behind a number touched, deleted ones too, by their numbers.
+
+        Each product comes with its last state. One that is touched meanwhile may come a second time.
+        """
+        while True:
+            behind = models.FieldCondition(key=NUMBER, range=models.Range(gt=after))
+            wanted = models.Filter(must=[behind], must_not=[models.HasIdCondition(has_id=[STATE_ID])])
+            found, _ = self._ask(
+                "changes",
+                lambda client, wanted=wanted: client.scroll(
+                    self.name,
+                    scroll_filter=wanted,
+                    limit=CHANGES,
+                    order_by=models.OrderBy(key=NUMBER, direction=models.Direction.ASC),
+                    with_payload=True,
+                    with_vectors=False,
+                    consistency=self._read,
+                ),
+            )
+            if found:
+                yield [point.payload or {} for point in found]
+            if len(found) < CHANGES:
+                return
+            after = int((found[-1].payload or {})[NUMBER])
 
     def facet(self, key: str, which: Translated, most: int) -> list[tuple[Any, int]]:
         """Return the values of a key among what passes, and how many have each; counted one by one."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trident.attributes.attributes import Attributes
 from trident.cluster.collection import StoredState
 from trident.cluster.connection import Connection
@@ -12,9 +15,16 @@ from trident.cluster.loaded import MODEL, collections_of, stored_state
 from trident.cluster.loading import BATCH, ProductFiles, Progress, Sample, load, load_golden
 from trident.cluster.store import LOAD_TIMEOUT_S, Store, generation_of, store_of
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
+from trident.encoder.served_encoder import load_encoder
+from trident.encoder.tokenization import TextTokenizer
 from trident.errors import GenerationError, StoreError
-from trident.generation.generation import Generation, list_generations
+from trident.generation.generation import ENCODER_FOLDER, Generation, Identity, list_generations
+from trident.generation.golden import GoldenAnswer
 from trident.index.index import VectorIndex
+from trident.lexical.files import RECORD_FILE, load_lexical
+from trident.lexical.spelling import Spelling, load_known
+from trident.ranking.legs import DEEPEST
+from trident.ranking.settings import RANKING_FILE, RankingSettings
 
 
 def load_generation(
@@ -48,10 +58,47 @@ def load_generation(
         state = collection.state()
         if state is not None and state.complete:
             return None
-        load_golden(golden, products, generation.golden())
-        return load(collection, products, beginning(generation), batch=batch, progress=progress)
+        start = beginning(generation)
+        load_golden(golden, products, golden_rows(generation, products), start)
+        return load(collection, products, start, batch=batch, progress=progress)
     finally:
         connection.close()
+
+
+def golden_rows(generation: Generation, products: ProductFiles) -> NDArray[np.int64]:
+    """Return the rows that golden queries are answered from, ascending.
+
+    They are their answers, and as many of the nearest as the ranking of any of them looks at.
+
+    Raises:
+        TridentError: If a file is missing or damaged.
+    """
+    answers, folder = generation.golden(), generation.version_folder(MODEL)
+    rows = np.array(list(products.ids.rows_of(each for answer in answers for each in answer.product_ids).values()))
+    if not answers or not (folder / RANKING_FILE).is_file():
+        return np.sort(rows.astype(np.int64))
+    settings, reranked = RankingSettings.load(folder), Identity.load(folder).rerank
+    depth = settings.depth if reranked <= settings.depth else DEEPEST
+    found = products.index.search_exactly(_embedded(generation, folder, answers), min(depth, len(products)))
+    every: NDArray[np.int64] = np.unique(np.concatenate([rows.astype(np.int64), found.rows.ravel()]))
+    return every
+
+
+def _embedded(generation: Generation, folder: Path, answers: list[GoldenAnswer]) -> NDArray[np.float32]:
+    """Return the vectors (Q, D) of golden queries, as they were typed and as they are spelt."""
+    texts = dict.fromkeys(answer.query for answer in answers)
+    if (folder / RECORD_FILE).is_file():
+        spelling = Spelling(load_lexical(folder, folder / CATALOGUE_FILE), load_known(folder))
+        texts |= dict.fromkeys(found for text in list(texts) if (found := spelling.corrected(text)) is not None)
+    tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
+    encoder = load_encoder(
+        generation.cpu_graph(),
+        generation.folder / ENCODER_FOLDER,
+        tokenizer,
+        fingerprint=generation.manifest.encoder_fingerprint,
+    )
+    vectors: NDArray[np.float32] = encoder.embed_ids(tokenizer.token_ids(list(texts), "query"), pad_id=tokenizer.pad_id)
+    return vectors
 
 
 def files_of(generation: Generation) -> ProductFiles:

@@ -7,7 +7,7 @@ writes a batch again, which changes nothing.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,6 @@ from trident.cluster.filters import translate
 from trident.cluster.points import StoredProduct, point_id, point_of
 from trident.data.texts import Texts
 from trident.errors import StoreError
-from trident.generation.golden import GoldenAnswer
 from trident.index.exact_search import Neighbours, recall
 from trident.index.index import Permitted, VectorIndex
 
@@ -136,18 +135,26 @@ def write_rows(collection: Collection, products: ProductFiles, rows: NDArray[np.
     collection.write(points, number)
 
 
-def load_golden(collection: Collection, products: ProductFiles, answers: Sequence[GoldenAnswer]) -> None:
-    """Load copies of the products of golden answers: the nearest of all products are the nearest of these.
+def load_golden(collection: Collection, products: ProductFiles, rows: NDArray[np.int64], start: StoredState) -> None:
+    """Load copies of the products that golden queries find: the nearest of all products are the nearest of these.
 
-    The other collection changes with the catalogue; this one answers as the export did.
+    The other collection changes with the catalogue; this one answers as the export did, and keeps what number that
+    goes to.
+
+    Args:
+        collection: Of golden queries.
+        products: The generation's.
+        rows: The products, ascending.
+        start: As of ``load``.
     """
-    rows = sorted(products.ids.rows_of(each for answer in answers for each in answer.product_ids).values())
     collection.create()
-    write_rows(collection, products, np.array(rows, dtype=np.int64), 0)
+    for begin in range(0, len(rows), BATCH):
+        write_rows(collection, products, rows[begin : begin + BATCH], 0)
     if (there := collection.count()) != len(rows):
         raise StoreError(
             f"{collection.name} must hold {len(rows):,} products, got {there:,}: remove it, and load again"
         )
+    collection.write_state(replace(start, loaded=len(rows), complete=True))
 
 
 def settle(collection: Collection) -> None:

@@ -228,6 +228,10 @@ class Growth:
             overlay=np.full(len(base), -1, dtype=np.int32),
         )
 
+    def place(self, product: str) -> int | None:
+        """Return the place of a product in the latest tail; None: it has none."""
+        return self._place_of.get(product)
+
     def advance(self, changes: Sequence[Change], number: int) -> Snapshot:
         """Return the snapshot that follows; the one before stays as it is.
 

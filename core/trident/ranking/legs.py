@@ -152,6 +152,10 @@ class Ranker:
         """Keep both."""
         self._legs, self._depth = legs, depth
 
+    def over(self, legs: Legs) -> Ranker:
+        """Return one that ranks alike by other legs."""
+        return Ranker(legs, self._depth)
+
     def ranked(self, query: RankedQuery, depth: int, found: Nearest | None = None) -> Ranked:
         """Return the best products, fewer than ``depth`` where there are fewer, and more where the legs found more.
 

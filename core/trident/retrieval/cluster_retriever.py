@@ -1,4 +1,8 @@
-"""Embeddings to products of an engine past one machine: the same door as the retriever over files."""
+"""Embeddings to products of an engine past one machine: the same door as the retriever over files.
+
+What vectors alone answer is the engine's work, filters and all. Where words take part, or merchandisers' rules, the
+engine finds what is near, and the ranking is that of files, over rows; see ``trident.retrieval.cluster_products``.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,6 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.attributes.attributes import Attributes
-from trident.attributes.schema import SCHEMA_FILE, Schema
 from trident.cluster.asking import Wanted, by_id, cosines, nearest_each, vectors_of
 from trident.cluster.collection import Collection, StoredState
 from trident.cluster.connection import Connection
@@ -23,10 +25,14 @@ from trident.index.exact_search import check_unit_rows
 from trident.index.files import read_index_record
 from trident.ranking.calibration import Calibration
 from trident.retrieval.cluster_pages import StorePage, StorePages, StoreQuery
+from trident.retrieval.cluster_products import StoreChanges, StoredFiles, StoredProducts, StorePageSearch
+from trident.retrieval.fused import FusedSearch
+from trident.retrieval.live_retriever import merged
 from trident.retrieval.options import LIKE
 from trident.retrieval.requests import SearchKnobs
-from trident.retrieval.retriever import NOTHING_TO_SAY, Hits, Retriever, check_encoder
+from trident.retrieval.retriever import NOTHING_TO_SAY, Hits, Retriever, check_encoder, noted
 from trident.retrieval.tensors import EMPTY_SCORE
+from trident.retrieval.words import Words
 
 
 class ClusterRetriever(Retriever):
@@ -39,6 +45,8 @@ class ClusterRetriever(Retriever):
         collection: Of the products.
         golden: Of copies of those that golden queries find.
         identity: Of the generation.
+        files: Of the generation.
+        words: Of the generation; None: its products are found by vectors alone.
         calibration: Of the generation; None: it has none.
     """
 
@@ -49,6 +57,8 @@ class ClusterRetriever(Retriever):
         collection: Collection,
         golden: Collection,
         identity: Identity,
+        files: StoredFiles,
+        words: Words | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         """Hold the collection against the generation.
@@ -57,9 +67,21 @@ class ClusterRetriever(Retriever):
             StoreError: If it is not there in full.
         """
         self.collection, self.golden, self.identity = collection, golden, identity
-        self.attributes = Attributes(collection.schema, None, 0)
-        self.calibration, self.words = calibration or Calibration(), None
+        self.files, self.attributes = files, files.attributes
+        self.product_ids, self.titles = files.product_ids, files.titles
+        self.calibration = calibration or Calibration()
+        self.words = None if words is None else self.with_words(words).words
         self._state()
+        begins = golden.stated()
+        if begins is None:
+            raise StoreError(
+                f"{golden.name} must say to which number generation {identity.id} goes, got nothing: it was loaded by "
+                f"an earlier version; trident cluster load {identity.id} --again"
+            )
+        lexical = None if words is None else words.lexical
+        self._changes = StoreChanges(collection, files, lexical, begins.number)
+        if words is not None:
+            self._now()  # the first query does not wait for what came
 
     @classmethod
     def open(cls, folder: Path, store: Store) -> ClusterRetriever:
@@ -67,18 +89,19 @@ class ClusterRetriever(Retriever):
 
         Raises:
             StoreError: If the store is away, or does not have the products.
-            VectorIndexError: If the index is damaged, or of another encoder than the generation's.
-            GenerationError: If identity, schema or calibration are missing or damaged.
+            VectorIndexError: If an index is damaged, or of another encoder than the generation's.
+            GenerationError: If identity, catalogue, attributes or calibration are missing or damaged.
         """
         identity = Identity.load(folder)
         check_encoder(folder, identity)
-        schema, dimension = Schema.load(folder / SCHEMA_FILE), read_index_record(folder).dimension
+        files, dimension = StoredFiles.load(folder, identity), read_index_record(folder).dimension
         connection = Connection(store)
         collection, golden = (
-            Collection(connection, name, schema, dimension)
+            Collection(connection, name, files.attributes.schema, dimension)
             for name in (collection_of(identity.id), golden_of(identity.id))
         )
-        return cls(collection, golden, identity, Calibration.load(folder, sha256=identity.calibration))
+        calibration = Calibration.load(folder, sha256=identity.calibration)
+        return cls(collection, golden, identity, files, Words.load(folder), calibration)
 
     @property
     def dimension(self) -> int:
@@ -100,6 +123,19 @@ class ClusterRetriever(Retriever):
     def close(self) -> None:
         """Let go of the connection."""
         self.collection.connection.close()
+
+    def spelled(self, knobs: Sequence[SearchKnobs], *, of_base: bool = False) -> list[SearchKnobs]:
+        """Return knobs that say what their texts mean; the words of what came since are right too.
+
+        Raises:
+            StoreError: If the engine does not say what came.
+        """
+        words = self.words
+        if of_base or words is None or not words.settings.spelling:
+            return super().spelled(knobs)
+        if any(knob.is_words and knob.ranking.spelling for knob in knobs):
+            self._now()
+        return [words.spelled(knob, self._changes.words) for knob in knobs]
 
     def retrieve(
         self,
@@ -129,18 +165,56 @@ class ClusterRetriever(Retriever):
 
     def _found(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], golden: list[bool]) -> Hits:
         check_unit_rows(embeddings, name="queries", dimension=self.dimension)
-        state = None if all(golden) else self._state()
+        is_golden, is_ranked = np.array(golden, dtype=bool), np.array([self._is_ranked(knob) for knob in knobs])
+        parts = []
+        for of_export in (True, False):
+            rows = np.flatnonzero((is_golden == of_export) & is_ranked)
+            if len(rows):
+                products, asked = self._export() if of_export else self._now(), [knobs[row] for row in rows]
+                search = FusedSearch(products, self.words, StorePageSearch)
+                parts.append((rows, self._searched(search, embeddings[rows], asked, 1)))
+            rows = np.flatnonzero((is_golden == of_export) & ~is_ranked)
+            if len(rows):
+                asked = [knobs[row] for row in rows]
+                parts.append((rows, noted(self._by_engine(embeddings[rows], asked, of_export), asked, self.words)))
+        return merged(parts, knobs)
+
+    def _is_ranked(self, knob: SearchKnobs) -> bool:
+        """Return whether there is more to a query than its vector: words, or rules."""
+        if knob.page is not None and knob.page.effect is not None:
+            return True
+        words = self.words
+        is_asked = words is not None and (knob.ranking.explain or knob.ranking.mode_of(words.settings) != "dense")
+        return is_asked and knob.is_words
+
+    def _now(self) -> StoredProducts:
+        """Return the products as the collection has them.
+
+        Raises:
+            StoreError: If it does not say.
+        """
+        snapshot, lexical, state = self._changes.latest(self._state)
+        number = state.number if state.log else None
+        return StoredProducts(self._changes, snapshot, lexical, number)
+
+    def _export(self) -> StoredProducts:
+        """Return the products of the export, of which the engine has those that golden queries find."""
+        lexical = None if self.words is None else self.words.lexical
+        return StoredProducts(self._changes, self._changes.of_export, lexical, None, golden=self.golden)
+
+    def _by_engine(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], of_export: bool) -> Hits:
+        """Return the hits of queries that vectors alone answer."""
+        state = None if of_export else self._state()
+        collection = self.golden if of_export else self.collection
         answers: list[StorePage | None] = [None] * len(knobs)
-        for collection, is_golden in ((self.golden, True), (self.collection, False)):
-            rows = [row for row, knob in enumerate(knobs) if golden[row] == is_golden and knob.page is None]
-            for row, answer in zip(rows, self._nearest(collection, embeddings, knobs, rows), strict=True):
-                answers[row] = answer
+        rows = [row for row, knob in enumerate(knobs) if knob.page is None]
+        for row, answer in zip(rows, self._nearest(collection, embeddings, knobs, rows), strict=True):
+            answers[row] = answer
         for row, knob in enumerate(knobs):
             if knob.page is not None:
-                collection = self.golden if golden[row] else self.collection
                 answers[row] = self._page(collection, embeddings[row], knob)
         said = {"sequence": state.number} if state is not None and state.log else {}
-        return _hits(answers, knobs, [{} if is_golden else said for is_golden in golden])
+        return _hits(answers, knobs, said)
 
     def _state(self) -> StoredState:
         """Return how far the collection is.
@@ -189,7 +263,7 @@ class ClusterRetriever(Retriever):
         return StorePages(collection).answer(StoreQuery(embedding, knobs, knobs.page, own_point))
 
 
-def _hits(answers: Sequence[StorePage | None], knobs: Sequence[SearchKnobs], said: Sequence[dict[str, Any]]) -> Hits:
+def _hits(answers: Sequence[StorePage | None], knobs: Sequence[SearchKnobs], said: dict[str, Any]) -> Hits:
     """Return the answers to B queries as the server gives them."""
     shape = (len(knobs), max(knob.k for knob in knobs))
     ids, titles = np.full(shape, b"", dtype=np.object_), np.full(shape, b"", dtype=np.object_)
@@ -204,6 +278,6 @@ def _hits(answers: Sequence[StorePage | None], knobs: Sequence[SearchKnobs], sai
         titles[row, :count] = [hit.title.encode() for hit in answer.hits]
         scores[row, :count], counts[row] = answer.scores, count
         ways.append(answer.way)
-        if own := {**said[row], **answer.details}:
+        if own := {**said, **answer.details}:
             details[row, 0] = json.dumps(own, separators=(",", ":"), ensure_ascii=False).encode()
     return Hits(ids, scores, titles, counts, details, tuple(ways))

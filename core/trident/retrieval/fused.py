@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.ranking.legs import Nearest, Plan, Ranker
-from trident.retrieval.pages import PageAnswer
+from trident.retrieval.pages import PageAnswer, PageSearch
 from trident.retrieval.products import Products
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.words import ProductLegs, Words, ranked_details, ranked_query
@@ -22,15 +22,17 @@ class FusedSearch:
     Args:
         products: They.
         words: What their generation knows of words; None: they are found by vectors alone.
+        pages: Answers queries that have a page.
     """
 
-    def __init__(self, products: Products, words: Words | None) -> None:
+    def __init__(self, products: Products, words: Words | None, pages: type[PageSearch] = PageSearch) -> None:
         """Put the legs together."""
         self.products = products
         self.ranker: Ranker | None = None
         self._words, self._lexical = words, products.lexical
         if words is not None and products.lexical is not None:
             self.ranker = Ranker(ProductLegs(products, products.lexical), words.settings.depth)
+        self.pages = pages(products, self.ranker)
 
     def plan(self, knob: SearchKnobs) -> Plan | None:
         """Return how a query is ranked where there is more to it than its vector; None: there is not."""

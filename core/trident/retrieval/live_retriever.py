@@ -7,19 +7,19 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes, Rows
 from trident.attributes.filters import All
-from trident.data.texts import RowsByText
+from trident.data.texts import RowsByText, Texts
 from trident.errors import LiveError
 from trident.generation.generation import generation_by_id
 from trident.index.index import Neighbours
-from trident.index.ways import Way
 from trident.journal.folder import LiveFolder
 from trident.journal.golden_mark import is_golden
 from trident.journal.standing import OwnStanding
@@ -31,7 +31,7 @@ from trident.live.merging import Answerable, Searched, nearest, nearest_exactly
 from trident.live.preparing import vector_file
 from trident.live.snapshot import Places, Snapshot
 from trident.live.vectors import Embed
-from trident.retrieval.products import Found, Lexical
+from trident.retrieval.products import Found, Lexical, Way
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import NOTHING_TO_SAY, Hits, Retriever
 from trident.retrieval.tensors import EMPTY_SCORE
@@ -43,14 +43,33 @@ LIVE_SERVING = "TRIDENT_LIVE_SERVING"  # the folder with state.json, likewise
 logger = logging.getLogger(__name__)
 
 
-class RetrieverRows:
-    """The rows of a retriever's catalogue, found by id."""
+class Base(Protocol):
+    """What is known here of the products of a generation; rows of all are the same."""
 
-    def __init__(self, retriever: Retriever) -> None:
-        """Sort the ids."""
-        self.columns: Attributes = retriever.attributes
-        self._titles = retriever.titles
-        self._rows = RowsByText(retriever.product_ids)
+    @property
+    def attributes(self) -> Attributes:
+        """Their attributes."""
+
+    @property
+    def product_ids(self) -> Texts:
+        """Their ids."""
+
+    @property
+    def titles(self) -> Texts:
+        """Their titles."""
+
+
+class RetrieverRows:
+    """The rows of a generation's catalogue, found by id; the first that is asked for sorts them."""
+
+    def __init__(self, base: Base) -> None:
+        """Keep what they are of."""
+        self.columns: Attributes = base.attributes
+        self._titles, self._ids = base.titles, base.product_ids
+
+    @cached_property
+    def _rows(self) -> RowsByText:
+        return RowsByText(self._ids)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -74,7 +93,7 @@ class SnapshotProducts:
         lexical: The words of the rows; None: they are found by vectors alone.
     """
 
-    def __init__(self, searched: Searched, base: Retriever, lexical: Lexical | None = None) -> None:
+    def __init__(self, searched: Searched, base: Base, lexical: Lexical | None = None) -> None:
         """Keep the parts."""
         self.lexical = lexical
         self.snapshot = searched.snapshot
@@ -87,7 +106,7 @@ class SnapshotProducts:
         return f"the catalogue at number {self.snapshot.number:,}"
 
     @property
-    def number(self) -> int:
+    def number(self) -> int | None:
         """The catalogue's number."""
         return self.snapshot.number
 
@@ -278,30 +297,36 @@ class LiveRetriever(Retriever):
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int, of_base: NDArray[np.bool_]
     ) -> Hits:
         """Return the hits of rows of which some are asked of the base alone."""
-        width = max(knob.k for knob in knobs)
-        shape = (len(knobs), width)
-        ways, weak = [""] * len(knobs), set[int]()
-        all_hits = Hits(
-            np.full(shape, b"", dtype=np.object_),
-            np.full(shape, EMPTY_SCORE, dtype=np.float32),
-            np.full(shape, b"", dtype=np.object_),
-            np.zeros((len(knobs), 1), dtype=np.int32),
-            np.full((len(knobs), 1), NOTHING_TO_SAY, dtype=np.object_),
-            (),
-        )
+        parts = []
         for retriever, chosen in ((self.base, of_base), (self, ~of_base)):
             rows = np.flatnonzero(chosen)
-            if not len(rows):
-                continue
-            hits = retriever.retrieve(embeddings[rows], [knobs[row] for row in rows], threads=threads)
-            own = hits.scores.shape[1]
-            all_hits.product_ids[rows, :own], all_hits.titles[rows, :own] = hits.product_ids, hits.titles
-            all_hits.scores[rows, :own] = hits.scores
-            all_hits.counts[rows], all_hits.details[rows] = hits.counts, hits.details
-            weak.update(rows[sorted(hits.weak)].tolist())
-            for row, way in zip(rows.tolist(), hits.ways, strict=True):
-                ways[row] = way
-        return replace(all_hits, ways=tuple(ways), weak=frozenset(weak))
+            if len(rows):
+                asked = [knobs[row] for row in rows]
+                parts.append((rows, retriever.retrieve(embeddings[rows], asked, threads=threads)))
+        return merged(parts, knobs)
+
+
+def merged(parts: Sequence[tuple[NDArray[np.intp], Hits]], knobs: Sequence[SearchKnobs]) -> Hits:
+    """Return the hits of B queries that were answered in parts, as wide as the largest k.
+
+    Args:
+        parts: The rows of each part among the B, and its hits.
+        knobs: B of them.
+    """
+    shape = (len(knobs), max(knob.k for knob in knobs))
+    ids, titles = np.full(shape, b"", dtype=np.object_), np.full(shape, b"", dtype=np.object_)
+    scores = np.full(shape, EMPTY_SCORE, dtype=np.float32)
+    counts = np.zeros((len(knobs), 1), dtype=np.int32)
+    details = np.full((len(knobs), 1), NOTHING_TO_SAY, dtype=np.object_)
+    ways, weak = [""] * len(knobs), set[int]()
+    for rows, hits in parts:
+        own = hits.scores.shape[1]
+        ids[rows, :own], titles[rows, :own], scores[rows, :own] = hits.product_ids, hits.titles, hits.scores
+        counts[rows], details[rows] = hits.counts, hits.details
+        weak.update(rows[sorted(hits.weak)].tolist())
+        for row, way in zip(rows.tolist(), hits.ways, strict=True):
+            ways[row] = way
+    return Hits(ids, scores, titles, counts, details, tuple(ways), frozenset(weak))
 
 
 def live_retriever(retriever: Retriever, embed: Embed) -> Retriever:

@@ -95,9 +95,24 @@ class PageSearch:
         return self._products.rows if permitted is None else permitted
 
     def _arranged(
-        self, query: PageQuery, ruled: Ruled | None, depth: int, permitted: Rows | None, threads: int
+        self,
+        query: PageQuery,
+        ruled: Ruled | None,
+        depth: int,
+        permitted: Rows | None,
+        threads: int,
+        without: str = "",  # noqa: ARG002 - the rows that are permitted say it already
     ) -> Found | Ranked:
-        """Return the best products by merchandisers' rules."""
+        """Return the best products by merchandisers' rules.
+
+        Args:
+            query: One.
+            ruled: What rules do; None: nothing.
+            depth: Products that are wanted.
+            permitted: Rows that pass the filter; None: all.
+            threads: Of a search in the graph.
+            without: The field whose condition is left out of the filter; empty: none is.
+        """
         if ruled is None:
             return self._ranked(query, depth, permitted, threads)
         permitted = ruled.permitted(permitted, depth)
@@ -150,12 +165,12 @@ class PageSearch:
         page, found = query.page, {}
         own = set() if page.filter is None else {own_field(node) for node in page.filter.nodes}
         for facet in page.facets:
-            rows = counted
-            if facet.field.name in own:
-                rows = self._permitted(page, without=facet.field.name)
+            rows, name = counted, facet.field.name
+            if name in own:
+                rows = self._permitted(page, without=name)
                 if page.browses:
                     rows = rows if ruled is None else ruled.permitted(rows, None)
                 else:
-                    rows = self._arranged(query, ruled, K_MAX, rows, threads).rows.astype(np.uint32)
-            found[facet.field.name] = count_facet(facet, self._attributes, self._all(rows))
+                    rows = self._arranged(query, ruled, K_MAX, rows, threads, name).rows.astype(np.uint32)
+            found[name] = count_facet(facet, self._attributes, self._all(rows))
         return found

@@ -103,7 +103,7 @@ class Products(Protocol):
 
     def nearest_each(
         self, queries: NDArray[np.float32], ks: Sequence[int], efs: Sequence[int | None], *, threads: int = 1
-    ) -> tuple[Neighbours, tuple[IndexWay, ...]]:
+    ) -> tuple[Neighbours, tuple[Way, ...]]:
         """Return ``ks[b]`` products for query b of (B, D), and the way of each."""
 
     def row(self, product_id: str) -> int | None:

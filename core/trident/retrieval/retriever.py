@@ -23,7 +23,7 @@ from trident.ranking.calibration import DECIMALS, DENSE, Calibration
 from trident.ranking.legs import Plan
 from trident.retrieval.fused import FusedSearch
 from trident.retrieval.options import LIKE, MIN_PROBABILITY, RERANK, refuse_words
-from trident.retrieval.pages import PageAnswer, PageQuery, PageSearch
+from trident.retrieval.pages import PageAnswer, PageQuery
 from trident.retrieval.products import GenerationProducts, Products
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
@@ -114,9 +114,7 @@ class Retriever:
         self.attributes = Attributes.none(len(catalogue)) if attributes is None else attributes
         self.attributes.require_count(len(catalogue), f"generation {identity.id}")
         self.product_ids, self.titles = catalogue.texts  # mapped: rows are read as they are found
-        self.words: Words | None = None
-        if words is not None:
-            self.words = self.with_words(words).words
+        self.words: Words | None = None if words is None else self.with_words(words).words
 
     @classmethod
     def load(cls, folder: Path, *, flat_threads: int = 1) -> Retriever:
@@ -281,19 +279,23 @@ class Retriever:
         return hits.with_detail(PROBABILITY, [None if way == "browse" else row[:count] for row, count, way in rows])
 
     def _retrieved(self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> Hits:
-        products, words = self.products(), self.words
-        search = FusedSearch(products, words)
+        return self._searched(FusedSearch(self.products(), self.words), embeddings, knobs, threads)
+
+    def _searched(
+        self, search: FusedSearch, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int
+    ) -> Hits:
+        products, words = search.products, self.words
         plans = [search.plan(knob) for knob in knobs]
         plain = [row for row, knob in enumerate(knobs) if knob.page is None and plans[row] is None]
         if len(plain) == len(knobs):
-            return _noted(_nearest(products, embeddings, knobs, threads), knobs, words)
+            return noted(_nearest(products, embeddings, knobs, threads), knobs, words)
         answers = search.fused(embeddings, knobs, plans, threads=threads)
         for row, knob in enumerate(knobs):
             if knob.page is not None:
                 answers[row] = _page(search, embeddings[row : row + 1], knob, plans[row], threads)
         nearest = _nearest(products, embeddings[plain], [knobs[row] for row in plain], threads) if plain else None
         hits = _together(products, nearest, plain, answers, max(knob.k for knob in knobs))
-        return _noted(hits, knobs, words)
+        return noted(hits, knobs, words)
 
 
 def _page(
@@ -308,7 +310,7 @@ def _page(
             raise DataError(f"{LIKE} must be the id of a product of {products.name}, got '{knobs.page.like[:60]}'")
         own_row, embedding = row, products.vectors(np.array([row]))
     query = PageQuery(embedding, knobs, knobs.page, own_row, plan)
-    return PageSearch(products, search.ranker).answer(query, threads=threads)
+    return search.pages.answer(query, threads=threads)
 
 
 def _together(
@@ -318,8 +320,7 @@ def _together(
     count = len(plain) + len(answers)
     rows = np.full((count, width), -1, dtype=np.int64)
     scores = np.full((count, width), EMPTY_SCORE, dtype=np.float32)
-    details = np.full((count, 1), NOTHING_TO_SAY, dtype=np.object_)
-    ways = [""] * count
+    ways, details = [""] * count, np.full((count, 1), NOTHING_TO_SAY, dtype=np.object_)
     for row, answer in answers.items():
         found = len(answer.rows)
         rows[row, :found], scores[row, :found], ways[row] = answer.rows, answer.scores, answer.way
@@ -339,8 +340,7 @@ def _nearest(products: Products, embeddings: NDArray[np.float32], knobs: Sequenc
     found, ways = products.nearest_each(
         embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
     )
-    rows, scores = found.rows, found.scores
-    ids, titles = products.texts(rows)
+    rows, scores, (ids, titles) = found.rows, found.scores, products.texts(found.rows)
     if any(knob.min_score is not None for knob in knobs):
         lowest = np.array(
             [EMPTY_SCORE if knob.min_score is None else knob.min_score for knob in knobs], dtype=np.float32
@@ -353,7 +353,7 @@ def _nearest(products: Products, embeddings: NDArray[np.float32], knobs: Sequenc
     return Hits(ids, scores, titles, counts, np.full(counts.shape, _said(products, {}), dtype=np.object_), ways)
 
 
-def _noted(hits: Hits, knobs: Sequence[SearchKnobs], words: Words | None) -> Hits:
+def noted(hits: Hits, knobs: Sequence[SearchKnobs], words: Words | None) -> Hits:
     """Return hits whose details say what was corrected and which answers are weak."""
     if words is None:
         return hits

@@ -31,7 +31,7 @@ class ServedRules:
         """Read them, where this process is told of some."""
         path = os.environ.get(RULES)
         self._retriever = retriever
-        self._reader = RulesReader(Path(path)) if path and retriever.is_local else None
+        self._reader = RulesReader(Path(path)) if path else None
         self._rules: CompiledRules | None = None
         self.refresh()
 
@@ -49,7 +49,7 @@ class ServedRules:
             rules,
             retriever.product_ids,
             retriever.attributes.schema,
-            may_come=isinstance(retriever, LiveRetriever),
+            may_come=isinstance(retriever, LiveRetriever) or not retriever.is_local,  # a store may be written to
             with_synonyms=retriever.words is not None,
             stem=str if retriever.words is None else retriever.words.lexical.analyzer.stem,
         )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.attributes.schema import SCHEMA_FILE, Schema
-from trident.cluster.store import Store
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import DataError, ServerError
 from trident.generation.generation import Generation, find_generation, generation_by_id
@@ -16,7 +15,6 @@ from trident.rules.checking import contradictions, named_products, unknown_field
 from trident.rules.published import PublishedRules, published_path, write_published
 from trident.rules.ruleset import RuleSet, RulesFile
 
-NOT_IN_A_STORE = "products in a store are not answered by rules"
 ONE_PROCESS = "cpu"  # the variant whose model sees the query; see trident.server.models
 
 
@@ -44,8 +42,6 @@ def check_rules(found: RulesFile, generation: Generation | None) -> Checked:
     if generation is None:
         return Checked(tuple(faults), ())
     folder = generation.version_folder("retriever")
-    if Store.load(folder) is not None:
-        faults.append(f"{NOT_IN_A_STORE} (generation {generation.id})")
     faults += unknown_fields(found.rules, Schema.load(folder / SCHEMA_FILE))
     named = named_products(found.rules)
     there = Catalogue.load(folder / CATALOGUE_FILE).texts[0].rows_of(named) if named else {}
@@ -91,13 +87,12 @@ def apply_rules(generations: Path, found: RulesFile, source: str) -> tuple[Publi
     return write_published(published_path(generations), found.rules, source), checked
 
 
-def require_answered(rules: RuleSet, *, variant: str, in_store: bool = False) -> None:
+def require_answered(rules: RuleSet, *, variant: str) -> None:
     """Refuse to serve without rules that hold.
 
     Args:
         rules: That hold.
         variant: Of the server.
-        in_store: Whether the products are in an engine past one machine.
 
     Raises:
         ServerError: Naming the option.
@@ -107,8 +102,6 @@ def require_answered(rules: RuleSet, *, variant: str, in_store: bool = False) ->
             f"{len(rules)} rules hold here, and only --variant {ONE_PROCESS} answers by rules, got {variant}: its "
             "retriever sees no queries; serve with it, or apply an empty file first"
         )
-    if len(rules) and in_store:
-        raise ServerError(f"{len(rules)} rules hold here, and {NOT_IN_A_STORE}: apply an empty file first")
 
 
 def _cannot_follow(record: ServerRecord) -> str | None:

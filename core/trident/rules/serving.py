@@ -12,13 +12,12 @@ from trident.rules.published import RULES, published_path, read_published
 FROZEN = "rules.json"  # in the server's folder: with a cache, whose answers know nothing of rules
 
 
-def require_rules(generations: Path, *, variant: str, in_store: bool = False) -> None:
+def require_rules(generations: Path, *, variant: str) -> None:
     """Refuse to serve without the rules that hold.
 
     Args:
         generations: The folder of generations.
         variant: Of the server.
-        in_store: Whether the products of what it serves are in an engine past one machine.
 
     Raises:
         ServerError: If a server of this kind does not answer by them.
@@ -26,7 +25,7 @@ def require_rules(generations: Path, *, variant: str, in_store: bool = False) ->
     """
     found = read_published(published_path(generations))
     if found is not None:
-        require_answered(found.rules, variant=variant, in_store=in_store)
+        require_answered(found.rules, variant=variant)
 
 
 def environment(folder: ServingFolder, *, cache: bool) -> dict[str, str]:

@@ -175,7 +175,7 @@ def serve(generation: Generation, generations: Path, options: ServeOptions) -> I
         plan_of(generation, options.variant, options.plans)  # before anything is written
         require_stored(generation, cache=options.cache)
         require_second_stage(generation, variant=options.variant, cache=options.cache)
-        require_rules(generations, variant=options.variant, in_store=store_of(generation) is not None)
+        require_rules(generations, variant=options.variant)
         if options.follow:
             prepare_following(generations, generation, report=log.info)
         elif options.live:

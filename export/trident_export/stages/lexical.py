@@ -35,7 +35,7 @@ from trident.quality.ranking_choice import (
     choose_weak,
     choose_weight,
 )
-from trident.ranking.settings import DENSE, RankingSettings, SpellingLegs
+from trident.ranking.settings import RankingSettings, SpellingLegs
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import Retriever
 from trident.retrieval.words import ProductLegs, Words
@@ -122,10 +122,6 @@ def choose_ranking(
     """
     with job.stages.stage("ranking") as notes:
         asked, judged, searcher = job.config.lexical, exported.judged, exported.searcher
-        if job.config.store is not None:
-            DENSE.save(job.parts)
-            notes.proof = "vectors alone: the products are in a store"
-            return searcher, DENSE
         vectors = _embedded(searcher, judged.queries)
         legs = AskedLegs.ask(
             judged.queries, vectors, index, ProductLegs(searcher.retriever.products(), index), asked.depth

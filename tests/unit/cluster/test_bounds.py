@@ -15,6 +15,7 @@ from trident.cluster.points import NEW_ROWS, StoredProduct, gone_point, point_of
 from trident.errors import DataError, StoreError
 from trident.generation.generation import Identity
 from trident.retrieval import cluster_pages
+from trident.retrieval.cluster_products import StoredFiles
 from trident.retrieval.cluster_retriever import ClusterRetriever
 from trident.retrieval.options import SearchOptions, read_page
 from trident.retrieval.requests import SearchKnobs
@@ -23,10 +24,16 @@ from trident.search.adapters import reason_of
 IDENTITY = Identity(id="0123456789abcdef", serial=1, encoder_fingerprint="a" * 64)
 
 
+def opened(collection: Collection, files: ProductFiles) -> ClusterRetriever:
+    """Return a retriever whose golden queries are asked of the same collection."""
+    known = StoredFiles(files.index.vectors, files.attributes, files.ids, files.titles)
+    return ClusterRetriever(collection, collection, IDENTITY, known)
+
+
 @pytest.fixture
 def retriever(collection: Collection, files: ProductFiles) -> ClusterRetriever:
     load(collection, files, StoredState(generation=IDENTITY.id))
-    return ClusterRetriever(collection, collection, IDENTITY)
+    return opened(collection, files)
 
 
 def browsed(retriever: ClusterRetriever, k: int = 100, **options: Any) -> tuple[list[int], dict[str, Any]]:
@@ -81,13 +88,13 @@ def test_new_products_stand_behind_the_catalogue(retriever: ClusterRetriever, fi
 
 def test_what_is_not_all_there_is_no_retriever(collection: Collection, files: ProductFiles) -> None:
     with pytest.raises(StoreError, match="does not have what was asked for products of trident-0123456789abcdef"):
-        ClusterRetriever(collection, collection, IDENTITY)
+        opened(collection, files)
     collection.create()
     with pytest.raises(StoreError, match=r"must hold all of generation 0123456789abcdef, got none: trident cluster"):
-        ClusterRetriever(collection, collection, IDENTITY)
+        opened(collection, files)
     collection.write_state(StoredState(generation="ffff456789abcdef", loaded=3))
     with pytest.raises(StoreError, match=r"got 3 products of generation ffff456789abcdef: trident cluster load"):
-        ClusterRetriever(collection, collection, IDENTITY)
+        opened(collection, files)
 
 
 def test_points_of_others_are_an_error_and_no_answer(retriever: ClusterRetriever, files: ProductFiles) -> None:

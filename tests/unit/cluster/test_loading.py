@@ -18,7 +18,6 @@ from trident.cluster.connection import Connection
 from trident.cluster.loading import ProductFiles, Sample, load, load_golden
 from trident.cluster.points import StoredProduct, gone_point, point_of
 from trident.errors import StoreAwayError, StoreError
-from trident.generation.golden import GoldenAnswer
 
 START = StoredState(generation="0123456789abcdef", number=7)
 
@@ -74,18 +73,31 @@ def test_killed_at_any_batch_it_goes_on(
     assert sum(counted) == collection.count() == 90
 
 
-def test_an_engine_that_ends_in_between_loses_nothing(
-    collection: Collection, files: ProductFiles, stand_in: Any
+@pytest.mark.parametrize(
+    "requests", [pytest.param(count, marks=() if count in (4, 14) else pytest.mark.slow) for count in range(2, 22, 2)]
+)
+def test_an_engine_that_ends_at_any_request_loses_nothing(
+    collection: Collection, files: ProductFiles, stand_in: Any, monkeypatch: pytest.MonkeyPatch, requests: int
 ) -> None:
-    def progress(done: int) -> None:
-        if done:
-            stand_in.kill()
+    """Requests of a load in four batches: eight and more make the collection, then each batch has two."""
+    asked, ask = 0, Connection.ask
 
-    with pytest.raises(StoreAwayError, match="is away: writing of trident-0123456789abcdef was not answered"):
-        load(collection, files, START, batch=30, progress=progress)
+    def counted(connection: Connection, what: str, call: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == requests:
+            stand_in.kill()
+        return ask(connection, what, call)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "ask", counted)
+        with pytest.raises(StoreAwayError, match="is away: "):
+            load(collection, files, START, batch=25)
     stand_in.start()
-    assert collection.state() == replace(START, loaded=30)
-    assert load(collection, files, START, batch=30) is not None
+    state = collection.state()
+    assert state is None or not state.complete
+    assert load(collection, files, START, batch=25) is not None
+    assert [hit.row for hit in in_order(collection, Wanted(limit=90))] == list(range(90))
 
 
 def test_what_is_not_the_generation_is_refused(collection: Collection, files: ProductFiles) -> None:
@@ -144,12 +156,14 @@ def test_late_writes_change_nothing(collection: Collection, files: ProductFiles)
 
 
 def test_golden_answers_have_products_of_their_own(collection: Collection, files: ProductFiles) -> None:
-    answers = [GoldenAnswer(query="q", product_ids=["p3", "p9"], scores=[0.5, 0.4])]
-    load_golden(collection, files, answers)
+    load_golden(collection, files, np.array([3, 9]), START)
     assert [hit.product for hit in in_order(collection, Wanted(limit=90))] == ["p3", "p9"]
-    load_golden(collection, files, answers)
+    load_golden(collection, files, np.array([3, 9]), START)
+    state = collection.state()
+    assert state is not None
+    assert (state.complete, state.number) == (True, 7)
     with pytest.raises(StoreError, match=r"must hold 1 products, got 2: remove it, and load again$"):
-        load_golden(collection, files, [GoldenAnswer(query="q", product_ids=["p3"], scores=[0.5])])
+        load_golden(collection, files, np.array([3]), START)
 
 
 def test_a_state_of_another_form_is_refused(collection: Collection) -> None:

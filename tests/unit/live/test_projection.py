@@ -21,6 +21,7 @@ from trident.errors import AwayError, LogError, StoreAwayError, StoreError, Trid
 from trident.generation.generation import Generation, find_generation
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
+from trident.live import projection
 from trident.live.base import embedder
 from trident.live.preparing import recover
 from trident.live.projection import Projection, project
@@ -161,8 +162,8 @@ def test_what_the_engine_did_not_confirm_is_there_when_it_is_back(
 ) -> None:
     require = Projection.require
 
-    def then_killed(projection: Projection, number: int) -> None:
-        require(projection, number)
+    def then_killed(own: Projection, number: int) -> None:
+        require(own, number)
         stand_in.kill()
 
     with monkeypatch.context() as patched:
@@ -210,6 +211,91 @@ def test_killed_at_any_point_a_restart_has_what_the_log_has(
     for number in range(8):
         ids, details = found(reader, embed, f"cindra sofa {number}")
         assert (f"n{number}" in ids) == (number < last)
+        assert details == {"sequence": last}
+    reader.close()
+
+
+# Of an engine that is killed: it takes seconds to start again, so that the others are of make test-slow.
+POINTS = [pytest.param(point, marks=() if point in (2, 7) else pytest.mark.slow) for point in range(10)]
+
+
+class Killing:
+    """Counts what is written into the engine, and kills somebody at some point: before the engine took it, or after.
+
+    Args:
+        point: Half of it is how many writes come before, odd ones are killed behind what the engine took.
+        kill: Kills.
+    """
+
+    def __init__(self, point: int, kill: Callable[[], None]) -> None:
+        self.left, self.is_after, self.kill = point // 2, point % 2 == 1, kill
+        self.ask = Connection.ask
+
+    def __enter__(self) -> None:
+        def counted(connection: Connection, what: str, call: Any) -> Any:
+            if not what.startswith("writing"):
+                return self.ask(connection, what, call)
+            self.left -= 1
+            if self.left == -1 and not self.is_after:
+                self.kill()
+            answer = self.ask(connection, what, call)
+            if self.left == -1 and self.is_after:
+                self.kill()
+            return answer
+
+        Connection.ask = counted  # type: ignore[method-assign, assignment]
+
+    def __exit__(self, *_: object) -> None:
+        Connection.ask = self.ask  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_an_engine_that_is_killed_at_any_point_of_writing_has_what_the_log_has(
+    writer: Writer, reader: Retriever, embed: Embed, stand_in: Any, point: int
+) -> None:
+    with Killing(point, stand_in.kill):
+        answers = [send(writer, {"op": "upsert", "id": f"n{row}", "title": f"cindra sofa {row}"}) for row in range(8)]
+    assert any(isinstance(answer, TridentError) for answer in answers)
+    assert all(isinstance(answer, Written | AwayError | UnknownOutcomeError) for answer in answers)
+    stand_in.start()
+    assert send(writer, {"op": "delete", "id": "0001"}) == Written(writer.log.last, ["done"])
+    for number, answer in enumerate(answers):
+        ids, details = found(reader, embed, f"cindra sofa {number}")
+        assert (f"n{number}" in ids) == (not isinstance(answer, AwayError))
+        assert details == {"sequence": writer.log.last}
+
+
+@pytest.mark.parametrize("victim", ["promotion", "engine"])
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_any_point_of_a_promotion_the_next_one_has_what_the_log_has(
+    stored: Path, embed: Embed, stand_in: Any, monkeypatch: pytest.MonkeyPatch, point: int, victim: str
+) -> None:
+    """What a promotion does to a store: it writes the log into a collection that lacks it."""
+    folder, generation, rows = LiveFolder.of(stored), find_generation(stored), range(8)
+    writer = begin(stored)
+    for row in rows:
+        send(writer, {"op": "upsert", "id": f"n{row}", "title": f"cindra sofa {row}"})
+    send(writer, {"op": "delete", "id": "n3"})
+    last = writer.log.last
+    writer.close()
+    load_generation(generation, again=True)  # as it is exported
+    monkeypatch.setattr(projection, "STEP", 2)
+    if victim == "engine":
+        with Killing(point, stand_in.kill), pytest.raises(StoreAwayError, match="is away"):
+            project(folder, generation, report=lambda _: None)
+        stand_in.start()
+    else:
+        child = os.fork()
+        if child == 0:
+            with Killing(point, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+                project(folder, generation, report=lambda _: None)
+            os._exit(1)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert project(folder, generation, report=lambda _: None) == last
+    reader = open_retriever(generation.version_folder("retriever"))
+    for row in rows:
+        ids, details = found(reader, embed, f"cindra sofa {row}")
+        assert (f"n{row}" in ids) == (row != 3)
         assert details == {"sequence": last}
     reader.close()
 

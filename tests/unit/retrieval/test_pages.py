@@ -10,19 +10,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from stored import stored
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
 from trident.attributes.inference import infer
-from trident.cluster.collection import Collection, StoredState
-from trident.cluster.connection import Connection
-from trident.cluster.loading import ProductFiles, load
-from trident.cluster.store import Store, collection_of, golden_of
 from trident.data.catalogue import Catalogue
 from trident.errors import DataError, GenerationError
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
-from trident.retrieval.cluster_retriever import ClusterRetriever
 from trident.retrieval.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
 from trident.retrieval.retriever import Hits, Retriever
 
@@ -48,7 +44,8 @@ QUERIES = unit_rows(4, seed=1)
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     folder = tmp_path_factory.mktemp("version")
-    table = pa.table({"brand": pa.array(BRANDS, pa.string()), "price": pa.array(PRICES, pa.float64())})
+    columns = {"brand": pa.array(BRANDS, pa.string()), "price": pa.array(PRICES, pa.float64())}
+    table = pa.table({**columns, "place": pa.array([float(row * 37 % COUNT) for row in range(COUNT)])})
     write_attributes(folder, infer(table, {}, "products"), COUNT)
     index = VectorIndex.build(VECTORS, config=IndexConfig(ef=64), encoder_fingerprint=ENCODER)
     catalogue = Catalogue([f"p{row}" for row in range(COUNT)], [f"title {row}" for row in range(COUNT)], table)
@@ -61,15 +58,8 @@ def retriever(request: pytest.FixtureRequest, local: Retriever) -> Iterator[Retr
     if request.param == "local":
         yield local
         return
-    store = Store(address=request.getfixturevalue("stand_in").address, timeout_s=60.0)
-    names = (collection_of(IDENTITY.id), golden_of(IDENTITY.id))
-    connection = Connection(store)
-    collection, golden = (Collection(connection, name, local.attributes.schema, DIMENSION) for name in names)
-    products = ProductFiles(local.product_ids, local.titles, local.attributes, local.index)
-    load(collection, products, StoredState(generation=IDENTITY.id))
-    yield ClusterRetriever(collection, golden, IDENTITY)
-    connection.drop(collection.name)
-    connection.close()
+    with stored(local, request.getfixturevalue("stand_in").address) as made:
+        yield made
 
 
 def way(retriever: Retriever, of_files: str) -> str:
@@ -118,6 +108,23 @@ def test_a_filter_finds_the_nearest_of_what_passes(retriever: Retriever) -> None
         np.testing.assert_allclose(hits.scores[0], VECTORS[expected] @ QUERIES[query], atol=1e-6)
         assert details(hits) == {"way": way(retriever, "gathered")}
         assert hits.ways == (way(retriever, "gathered"),)
+
+
+def test_the_nearest_are_those_of_exact_search(retriever: Retriever) -> None:
+    hits = retriever.retrieve(QUERIES, [SearchKnobs(k=20)] * 4)
+    for query in range(4):
+        expected = best(QUERIES[query], list(range(COUNT)))[:20]
+        assert [int(each[1:]) for each in hits.product_ids[query].tolist()] == expected
+        np.testing.assert_allclose(hits.scores[query], VECTORS[expected] @ QUERIES[query], atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.1, 0.5, 1.0])
+def test_recall_is_whole_whatever_share_passes(retriever: Retriever, share: float) -> None:
+    below = max(1, round(share * COUNT))
+    rows = [row for row in range(COUNT) if row * 37 % COUNT < below]
+    for query in range(4):
+        hits = ask(retriever, knobs(retriever, filter={"place": {"lt": below}}, k=10), query)
+        assert rows_of(hits) == best(QUERIES[query], rows)[:10]
 
 
 def test_nothing_passes_and_few_pass(retriever: Retriever) -> None:
@@ -248,7 +255,11 @@ def test_min_score_holds_for_pages(retriever: Retriever) -> None:
         ("", {"like": ""}, "^'like' must be the id of a product, got '' .options.$"),
         ("", {}, "^query must not be empty, got ''$"),
         ("sofa", {"fields": "brand"}, r'^fields must be a list of fields such as \["brand"\], got "brand"$'),
-        ("sofa", {"fields": ["brnad"]}, "^fields has no field 'brnad' .did you mean 'brand'.*: it has brand, price$"),
+        (
+            "sofa",
+            {"fields": ["brnad"]},
+            "^fields has no field 'brnad' .did you mean 'brand'.*: it has brand, price, place$",
+        ),
         ("sofa", {"filter": {"brand": 7}}, "^filter: brand is a keyword and takes a text, got 7$"),
         ("sofa", {"sequence": 3}, "^options has no key 'sequence' in this generation"),
         ("sofa", {"filter": {"brand": "x" * 10_000_000}}, "^options must have at most 100,000 bytes, got 10,000,0"),

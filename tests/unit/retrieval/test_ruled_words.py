@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from made_vectors import embed_by_hash
+from stored import stored
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
@@ -41,14 +44,14 @@ def embed(titles: list[str]) -> np.ndarray:
 class Asking:
     """Asks a retriever with words by rules that are published."""
 
-    def __init__(self, folder: Path, path: Path) -> None:
+    def __init__(self, folder: Path, path: Path, take: Callable[[Retriever], Retriever]) -> None:
         write_attributes(folder, columns_of(SCHEMA, [{"brand": title.split()[0]} for title in TITLES]), len(TITLES))
         index = VectorIndex.build(embed(TITLES), config=IndexConfig(ef=64), encoder_fingerprint=ENCODER)
         lexical = LexicalIndex.build(TITLES, LexicalConfig())
         words = Words(lexical, Spelling(lexical), SETTINGS)
         catalogue = Catalogue([f"p{row}" for row in range(len(TITLES))], TITLES, pa.table({}))
         identity = Identity(id="0123456789abcdef", serial=3, encoder_fingerprint=ENCODER)
-        self.retriever = Retriever(index, catalogue, identity, Attributes.load(folder), words)
+        self.retriever = take(Retriever(index, catalogue, identity, Attributes.load(folder), words))
         self.path, self.served = path, ServedRules(self.retriever)
 
     def publish(self, **kinds: Any) -> None:
@@ -78,10 +81,18 @@ def details(hits: Hits) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asking:
+@pytest.fixture(params=["local", "cluster"])
+def asking(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asking]:
+    """Return what asks products in files, and the same in a store: every test here is of both."""
     monkeypatch.setenv(RULES, str(tmp_path / "rules.json"))
-    return Asking(tmp_path, tmp_path / "rules.json")
+    with ExitStack() as stack:
+
+        def take(local: Retriever) -> Retriever:
+            if request.param == "local":
+                return local
+            return stack.enter_context(stored(local, request.getfixturevalue("stand_in").address))
+
+        yield Asking(tmp_path, tmp_path / "rules.json", take)
 
 
 def test_words_find_their_synonyms(asking: Asking) -> None:

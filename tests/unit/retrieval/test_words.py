@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import bm25s
 import numpy as np
 import pyarrow as pa
 import pytest
+from stored import stored
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
@@ -51,7 +53,7 @@ VECTORS, QUERIES = unit_rows(COUNT, seed=0), unit_rows(60, seed=1)
 
 
 @pytest.fixture(scope="module")
-def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
+def local(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     folder: Path = tmp_path_factory.mktemp("version")
     table = pa.table({"brand": BRANDS, "price": [float(row % 40) for row in range(COUNT)]})
     write_attributes(folder, infer(table, {}, "products"), COUNT)
@@ -60,6 +62,21 @@ def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     lexical = LexicalIndex.build(TITLES, LexicalConfig())
     words = Words(lexical, Spelling(lexical), SETTINGS)
     return Retriever(index, catalogue, IDENTITY, Attributes.load(folder), words)
+
+
+@pytest.fixture(scope="module", params=["local", "cluster"])
+def retriever(request: pytest.FixtureRequest, local: Retriever) -> Iterator[Retriever]:
+    """Return the products in files, and the same in a store: every test here is of both."""
+    if request.param == "local":
+        yield local
+        return
+    with stored(local, request.getfixturevalue("stand_in").address) as made:
+        yield made
+
+
+def some(retriever: Retriever, count: int) -> int:
+    """Return how often something is tried: less often in a store, whose stand-in looks at every product in Python."""
+    return count if retriever.is_local else max(4, count // 10)
 
 
 def told(retriever: Retriever, **settings: Any) -> Retriever:
@@ -133,7 +150,7 @@ def reference(retriever: Retriever) -> Reference:
 
 
 def test_answers_are_those_of_a_plain_reference(retriever: Retriever, reference: Reference) -> None:
-    for number, text in enumerate(made_texts(60)):
+    for number, text in enumerate(made_texts(some(retriever, 60))):
         hits = ask(retriever, text, number)
         expected = reference.answer(text, QUERIES[number], 10, 0.4)
         assert ids(hits) == [f"p{row}" for row in expected]
@@ -164,7 +181,7 @@ def test_a_batch_is_answered_as_each_alone(retriever: Retriever) -> None:
 @pytest.mark.parametrize("share", [1, 3, 10, 39])
 def test_a_filter_reaches_both_legs(retriever: Retriever, reference: Reference, share: int) -> None:
     permitted = {row for row in range(COUNT) if row % 40 < share}
-    for number, text in enumerate(made_texts(8)):
+    for number, text in enumerate(made_texts(some(retriever, 8))):
         hits = ask(retriever, text, number, filter={"price": {"lt": share}})
         assert ids(hits) == [f"p{row}" for row in reference.answer(text, QUERIES[number], 10, 0.4, permitted)]
     lexical = ask(retriever, "sony headphones", mode="lexical", filter={"price": {"lt": share}, "brand": "Sony"}, k=50)
@@ -304,7 +321,7 @@ def test_what_people_type_harms_nothing(retriever: Retriever) -> None:
     ]
     pieces += ["sony", "headphones", "KX-2001T1", "2001", "' OR 1=1", "{}", "%", "ヘッド", "\U0001f600", "a" * 300]
     plain = set(ids(ask(retriever, "sony headphones", k=1000, mode="lexical")))
-    for _ in range(500):
+    for _ in range(some(retriever, 500)):
         text = draw.choice(["", " "]).join(draw.choice(pieces) for _ in range(draw.randrange(1, 20)))
         if not text.strip():
             continue
@@ -321,8 +338,8 @@ def test_what_people_type_harms_nothing(retriever: Retriever) -> None:
         assert set(ids(ask(retriever, marks, k=1000, mode="lexical", spelling=False))) == plain
 
 
-def test_words_are_refused_where_there_are_none(retriever: Retriever) -> None:
-    bare = Retriever(retriever.index, Catalogue([f"p{row}" for row in range(COUNT)], TITLES, pa.table({})), IDENTITY)
+def test_words_are_refused_where_there_are_none(retriever: Retriever, local: Retriever) -> None:
+    bare = Retriever(local.index, Catalogue([f"p{row}" for row in range(COUNT)], TITLES, pa.table({})), IDENTITY)
     for options, line in (
         (
             {"mode": "hybrid"},

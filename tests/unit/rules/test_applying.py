@@ -133,8 +133,6 @@ def test_a_server_that_does_not_answer_by_rules_is_not_started(generations: Path
     with pytest.raises(ServerError, match=r"^2 rules hold here, and only --variant cpu answers by rules, got torch"):
         require_rules(generations, variant="torch")
     require_rules(generations, variant="cpu")
-    with pytest.raises(ServerError, match=r"^2 rules hold here, and products in a store are not answered by rules: "):
-        require_rules(generations, variant="cpu", in_store=True)
     apply_rules(generations, RulesFile(RuleSet()), "empty.toml")
     require_rules(generations, variant="torch")
 
