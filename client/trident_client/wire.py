@@ -76,6 +76,8 @@ def read_http(request: Request, body: bytes, header_length: str | None, url: str
             content = body[start : start + size]
             found[tensor["name"]] = unpacked(tensor["datatype"], tensor["shape"], content)
             start += size
+    if start != len(body):
+        raise ValueError(f"{len(body)} bytes, of which {start} are told of")
     return _answer(request, found, int(header["model_version"]), url)
 
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from trident_client import AsyncSearchClient, ClientError
+from trident_gateway.catalogue import add_catalogue
 from trident_gateway.config import GatewayConfig
 from trident_gateway.embeddings import answer_of, texts_of
 from trident_gateway.errors import RETRY_AFTER, of_client, refusal
@@ -58,6 +59,7 @@ def create_app(config: GatewayConfig) -> FastAPI:
     _add_errors(app)
     _add_searches(app, client)
     _add_embeddings(app, client, config)
+    add_catalogue(app, client)
     if config.page:
         add_page(app, client, other)
     app.add_middleware(SizeGate, max_body_bytes=config.max_body_bytes)
@@ -77,9 +79,9 @@ def _client(config: GatewayConfig, url: str) -> AsyncSearchClient:
 
 def _add_searches(app: FastAPI, client: AsyncSearchClient) -> None:
     @app.post("/search", response_model=Found)
-    async def search(form: SearchForm, response: Response) -> dict[str, Any]:
+    async def search(form: SearchForm) -> Response:
         """Find products for a query."""
-        return await timed_search(client, form, response)
+        return await timed_search(client, form)
 
     @app.get("/suggest", response_model=Suggested)
     async def suggest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
@@ -61,9 +60,9 @@ def add_page(app: FastAPI, client: AsyncSearchClient, other: AsyncSearchClient |
         compared = other
 
         @app.post("/other/search", response_model=Found)
-        async def search_other(form: SearchForm, response: Response) -> dict[str, Any]:
+        async def search_other(form: SearchForm) -> Response:
             """Find products for a query at the server that is compared with."""
-            return await timed_search(compared, form, response)
+            return await timed_search(compared, form)
 
 
 async def _attributes_of_other(other: AsyncSearchClient | None) -> list[Attribute] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def held() -> Held:
 
 def check(seen: list[Held]) -> None:
     """Raise unless what is held stays: ``seen`` is after the warm-up, then after each part."""
-    print(*seen, sep="\n")
+    sys.stderr.write("\n".join(map(str, ["", *seen, ""])))
     before, *after = seen
     assert len(after) == PARTS
     assert all(each.threads <= before.threads for each in after), seen

