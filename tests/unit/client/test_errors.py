@@ -191,6 +191,12 @@ def test_statuses_of_http(status: int, body: dict[str, str], kind: type[ClientEr
         ),
         ("NOT_FOUND", "Request for unknown model: 'search' is not found", ServerUnavailableError, "not ready"),
         (
+            "NOT_FOUND",
+            "Request for unknown model: 'catalogue' is not found",
+            ServerUnavailableError,
+            "^the server at h:1 has no live catalogue: start it with trident serve --live: Request for unknown",
+        ),
+        (
             "UNAVAILABLE",
             "failed to connect to all addresses",
             ServerUnavailableError,
