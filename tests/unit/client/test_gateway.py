@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import http.client
 import inspect
@@ -14,8 +15,9 @@ import openai
 import pytest
 from gateways import running
 
-from trident_client import InvalidRequestError, SearchClient
+from trident_client import AsyncSearchClient, InvalidRequestError, SearchClient, ServerUnavailableError
 from trident_gateway import GatewayConfig, create_app
+from trident_gateway.attributes import Remembered
 from trident_gateway.forms import Found, SearchForm
 
 KEY = "a-key-of-some-length"
@@ -252,10 +254,49 @@ def test_a_key_is_asked_of_everything_but_health(triton: Any) -> None:
             status, said, _ = ask(port, "/search", {"query": "a"}, headers=dict(headers))
             assert (status, said["error"]["type"]) == (401, "authentication_error")
             assert KEY not in json.dumps(said)
-        for headers in ({"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}):
+        for headers in ({"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY}"}):
             assert ask(port, "/search", {"query": "a"}, headers=headers)[0] == 200
         assert ask(port, "/healthz")[0] == 200
         assert ask(port, "/openapi.json")[0] == 401
+
+
+def test_what_is_no_json_is_told_how(gateway: int, triton: Any) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain", ""):
+        status, said, _ = ask(gateway, "/search", {"query": "a"}, headers={"content-type": kind})
+        expected = f"a request must be JSON, got {kind!r}: send the header content-type: application/json"
+        assert (status, said["error"]["message"]) == (400, expected)
+    for kind in ("application/json; charset=utf-8", "application/vnd.shop+json"):
+        assert ask(gateway, "/search", {"query": "a"}, headers={"content-type": kind})[0] == 200
+    assert len(triton.seen) == 2
+
+
+def test_what_breaks_inside_is_a_sentence_too(triton: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("trident_gateway.app.texts_of", broken)
+    with running(GatewayConfig(url=f"grpc://127.0.0.1:{triton.ports['grpc']}")) as port:
+        status, said, _ = ask(port, "/v1/embeddings", {"model": "trident-query", "input": "a"})
+    assert (status, said["error"]["type"]) == (500, "server_error")
+    assert said["error"]["message"] == "the gateway failed (ZeroDivisionError): its log says where"
+
+
+def test_attributes_are_asked_for_once_in_a_while(triton: Any) -> None:
+    async def ask_often() -> None:
+        async with AsyncSearchClient(f"grpc://127.0.0.1:{triton.ports['grpc']}") as client:
+            remembered, forgetful = Remembered(client), Remembered(client, for_s=0.0)
+            for _ in range(3):
+                assert await remembered.get() == []
+            assert len(triton.seen) == 1
+            for _ in range(3):
+                await forgetful.get()
+            assert len(triton.seen) == 4
+            triton.orders.append("loading")
+            with pytest.raises(ServerUnavailableError):
+                await forgetful.get()
+            assert await forgetful.get() == []
+
+    asyncio.run(ask_often())
 
 
 def test_other_origins_are_not_let_in_unless_told(gateway: int, triton: Any) -> None:
