@@ -21,7 +21,11 @@ from trident_client.tensors import DEADLINE
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BYTES = "BYTES"
-NUMBERS = {"FP32": np.dtype("<f4"), "INT32": np.dtype("<i4"), "INT64": np.dtype("<i8")}  # of what we ask for
+NUMBERS: dict[str, np.dtype[Any]] = {
+    "FP32": np.dtype("<f4"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+}  # of what we ask for
 LENGTH = struct.Struct("<I")  # before each text
 
 
