@@ -61,7 +61,13 @@ class Outcomes:
         outcomes = found.get("outcomes")
         if not isinstance(outcomes, list) or len(outcomes) != len(sent):
             raise UnexpectedAnswerError(f"{len(sent)} operations must have as many outcomes, got {outcomes!r:.60}")
-        self.number = int(found["number"])
+        number = found.get("number")
+        if not isinstance(number, int):
+            raise UnexpectedAnswerError(f"the catalogue's number must be one, got {number!r:.60}")
+        for outcome in outcomes:
+            if outcome not in ("done", *self.left):
+                raise UnexpectedAnswerError(f"an outcome must be done, {', '.join(self.left)}, got {outcome!r:.60}")
+        self.number = number
         for operation, outcome in zip(sent, outcomes, strict=True):
             if outcome == "done":
                 self.done += 1

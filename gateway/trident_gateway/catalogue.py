@@ -19,8 +19,8 @@ def add_catalogue(app: FastAPI, client: AsyncSearchClient) -> None:
     @app.post("/catalogue", response_model=WrittenAnswer)
     async def write(form: OperationsForm, trident_write_key: Key = None) -> dict[str, Any]:
         """Write operations, and answer when they are durable and found."""
-        written = await client.with_write_key(given(trident_write_key)).write(form.operations)
-        return dataclasses.asdict(written)
+        operations = [each.model_dump(exclude_unset=True) for each in form.operations]
+        return dataclasses.asdict(await client.with_write_key(given(trident_write_key)).write(operations))
 
     @app.get("/catalogue")
     async def stats(trident_write_key: Key = None) -> dict[str, Any]:

@@ -50,10 +50,21 @@ class FoundHit(BaseModel):
     explain: dict[str, Any] = Field(default_factory=dict)
 
 
-class OperationsForm(Form):
-    """What is to be written to a live catalogue, each with ``op``: ``upsert``, ``update`` or ``delete``."""
+class Operation(Form):
+    """One operation on a product; which of them needs what is the server's to say."""
 
-    operations: list[dict[str, Any]] = Field(min_length=1)
+    op: Literal["upsert", "update", "delete"]
+    id: str
+    title: str | None = None
+    attributes: dict[str, Any] | None = None
+    version: int | None = None
+    untouched_after: int | None = None
+
+
+class OperationsForm(Form):
+    """What is to be written to a live catalogue, in this order."""
+
+    operations: list[Operation] = Field(min_length=1)
 
 
 class WrittenAnswer(BaseModel):
