@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from trident_client.errors import UnexpectedAnswerError
 from trident_client.requests import Request
 from trident_client.results import Hit, SearchResult, Suggestion, SuggestResult
 from trident_client.tensors import COUNT, DETAILS, EMBEDDING, GENERATION, PRODUCT_ID, SCORE, SOURCE, SUGGESTION, TITLE
+
+NOT_KEPT = (ValueError, KeyError, IndexError, TypeError, AttributeError)  # of whoever reads what is not there
+NOTHING = b"{}"
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,31 +34,7 @@ def read_results(request: Request, answer: Answer) -> list[SearchResult]:
     Raises:
         UnexpectedAnswerError: If the answer does not keep the contract.
     """
-    tensors = answer.tensors
-    _check_rows(tensors, len(request.texts))
-    results = []
-    for row, query in enumerate(request.texts):
-        count = int(tensors[COUNT][row, 0])
-        columns = (tensors[name][row, :count] for name in (PRODUCT_ID, SCORE, TITLE))
-        details = read_details(tensors[DETAILS][row, 0])
-        of_each = (_of_each_hit(details, name, count) for name in ("attributes", "explain"))
-        hits = tuple(
-            Hit(pid.decode(), float(score), title.decode(), own, chance, parts)
-            for pid, score, title, own, parts, chance in zip(
-                *columns, *of_each, _probabilities(details, count), strict=True
-            )
-        )
-        results.append(
-            SearchResult(
-                query,
-                tensors[GENERATION][row, 0].decode(),
-                answer.model_version,
-                hits,
-                details,
-                f"{request.id}-{row}",
-            )
-        )
-    return results
+    return _kept(answer, lambda: _results(request, answer))
 
 
 def read_suggestions(request: Request, answer: Answer) -> SuggestResult:
@@ -63,12 +43,7 @@ def read_suggestions(request: Request, answer: Answer) -> SuggestResult:
     Raises:
         UnexpectedAnswerError: If the answer does not keep the contract.
     """
-    tensors = answer.tensors
-    _check_rows(tensors, 1)
-    count = int(tensors[COUNT][0, 0])
-    columns = (tensors[name][0, :count] for name in (SUGGESTION, SOURCE))
-    found = tuple(Suggestion(text.decode(), source.decode()) for text, source in zip(*columns, strict=True))
-    return SuggestResult(request.texts[0], tensors[GENERATION][0, 0].decode(), answer.model_version, found)
+    return _kept(answer, lambda: _suggestions(request, answer))
 
 
 def read_embeddings(requests: Sequence[Request], answers: Sequence[Answer]) -> NDArray[np.float32]:
@@ -77,6 +52,57 @@ def read_embeddings(requests: Sequence[Request], answers: Sequence[Answer]) -> N
     Raises:
         UnexpectedAnswerError: If an answer does not keep the contract, or they are of several generations.
     """
+    return _kept(answers[0], lambda: _embeddings(requests, answers))
+
+
+def _results(request: Request, answer: Answer) -> list[SearchResult]:
+    tensors = answer.tensors
+    _check_rows(tensors, len(request.texts))
+    # Lists, not rows of tensors: numpy makes an object for each element that is looked at.
+    counts, generations, of_rows = (tensors[name][:, 0].tolist() for name in (COUNT, GENERATION, DETAILS))
+    columns = [tensors[name].tolist() for name in (PRODUCT_ID, SCORE, TITLE)]
+    results = []
+    for row, query in enumerate(request.texts):
+        details = read_details(of_rows[row])
+        hits = _hits(counts[row], [column[row] for column in columns], details)
+        generation = generations[row].decode()
+        results.append(SearchResult(query, generation, answer.model_version, hits, details, f"{request.id}-{row}"))
+    return results
+
+
+def _hits(count: int, columns: Sequence[Sequence[Any]], details: Mapping[str, Any]) -> tuple[Hit, ...]:
+    """Return the first ``count`` of ids, scores and titles as hits."""
+    if not 0 <= count <= len(columns[0]):
+        raise ValueError(f"{count} products in {len(columns[0])} places")
+    ids, scores, titles = (column[:count] for column in columns)
+    if not details:
+        return tuple(
+            Hit(pid.decode(), score, title.decode()) for pid, score, title in zip(ids, scores, titles, strict=True)
+        )
+    attributes, parts = (_of_each_hit(details, name, count) for name in ("attributes", "explain"))
+    chances = _probabilities(details, count)
+    return tuple(
+        Hit(pid.decode(), score, title.decode(), own, chance, explained)
+        for pid, score, title, own, chance, explained in zip(
+            ids, scores, titles, attributes, chances, parts, strict=True
+        )
+    )
+
+
+def _suggestions(request: Request, answer: Answer) -> SuggestResult:
+    tensors = answer.tensors
+    _check_rows(tensors, 1)
+    count = int(tensors[COUNT][0, 0])
+    texts, sources = (tensors[name][0].tolist() for name in (SUGGESTION, SOURCE))
+    if not 0 <= count <= len(texts):
+        raise ValueError(f"{count} suggestions in {len(texts)} places")
+    found = tuple(
+        Suggestion(text.decode(), source.decode()) for text, source in zip(texts[:count], sources[:count], strict=True)
+    )
+    return SuggestResult(request.texts[0], tensors[GENERATION][0, 0].decode(), answer.model_version, found)
+
+
+def _embeddings(requests: Sequence[Request], answers: Sequence[Answer]) -> NDArray[np.float32]:
     generations: set[str] = set()
     for request, answer in zip(requests, answers, strict=True):
         _check_rows(answer.tensors, len(request.texts))
@@ -87,7 +113,25 @@ def read_embeddings(requests: Sequence[Request], answers: Sequence[Answer]) -> N
             f"{texts} texts must be embedded by one generation, got {', '.join(sorted(generations))}: the "
             "server was promoted meanwhile; embed them again"
         )
-    return np.concatenate([answer.tensors[EMBEDDING] for answer in answers])
+    found = [answer.tensors[EMBEDDING] for answer in answers]
+    if any(each.ndim != 2 or each.dtype != np.float32 for each in found):
+        raise ValueError(f"embeddings of {found[0].ndim} dimensions and type {found[0].dtype}")
+    return np.concatenate(found)
+
+
+def _kept(answer: Answer, read: Callable[[], Read]) -> Read:
+    """Return what is read of an answer that keeps the contract.
+
+    Raises:
+        UnexpectedAnswerError: If it does not: another shape or type, more products than places, a text that is none.
+    """
+    try:
+        return read()
+    except NOT_KEPT as error:
+        shapes = ", ".join(f"{name} {values.shape} {values.dtype}" for name, values in answer.tensors.items())
+        raise UnexpectedAnswerError(
+            f"an answer must keep the contract of this client's version, got {shapes} ({error})"
+        ) from error
 
 
 def read_details(text: bytes) -> dict[str, Any]:
@@ -96,9 +140,11 @@ def read_details(text: bytes) -> dict[str, Any]:
     Raises:
         UnexpectedAnswerError: If it is no JSON object.
     """
+    if text == NOTHING:
+        return {}
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnexpectedAnswerError(f"details of an answer must be JSON, got {text[:60]!r} ({error})") from error
     if not isinstance(found, dict):
         raise UnexpectedAnswerError(f"details of an answer must be one JSON object, got {text[:60]!r}")
@@ -106,7 +152,7 @@ def read_details(text: bytes) -> dict[str, Any]:
 
 
 def _of_each_hit(details: Mapping[str, Any], name: str, count: int) -> list[dict[str, Any]]:
-    found = details.get(name, [{}] * count)
+    found = details.get(name) if name in details else [{} for _ in range(count)]
     if not isinstance(found, list) or len(found) != count or not all(isinstance(each, dict) for each in found):
         raise UnexpectedAnswerError(f"{name} of an answer must be one object a product, got {str(found)[:60]}")
     return found

@@ -61,7 +61,13 @@ class Outcomes:
         outcomes = found.get("outcomes")
         if not isinstance(outcomes, list) or len(outcomes) != len(sent):
             raise UnexpectedAnswerError(f"{len(sent)} operations must have as many outcomes, got {outcomes!r:.60}")
-        self.number = int(found["number"])
+        number = found.get("number")
+        if not isinstance(number, int):
+            raise UnexpectedAnswerError(f"the catalogue's number must be one, got {number!r:.60}")
+        for outcome in outcomes:
+            if outcome not in ("done", *self.left):
+                raise UnexpectedAnswerError(f"an outcome must be done, {', '.join(self.left)}, got {outcome!r:.60}")
+        self.number = number
         for operation, outcome in zip(sent, outcomes, strict=True):
             if outcome == "done":
                 self.done += 1
@@ -93,7 +99,7 @@ def catalogue_request(
     if operations is not None:
         try:
             inputs[OPERATIONS] = _one(json.dumps(operations, allow_nan=False))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequestError(f"operations must be made of JSON's types and finite numbers: {error}") from error
     headers = {WRITE_KEY_HEADER: key} if key else {}
     return Request(CATALOGUE, [action], inputs, (RESULT,), uuid.uuid4().hex, headers, may_repeat=operations is None)
@@ -119,6 +125,12 @@ class CatalogueCalls:
 
     _transport: Transport
     _write_key: str | None
+
+    def with_write_key(self, write_key: str) -> CatalogueCalls:
+        """Return the operations with another key, over the same connections."""
+        other = CatalogueCalls()
+        other._transport, other._write_key = self._transport, write_key
+        return other
 
     def upsert(self, products: Iterable[Mapping[str, Any]]) -> Written:
         """Put products into the catalogue, and return when they are durable and found.
@@ -181,6 +193,12 @@ class AsyncCatalogueCalls:
 
     _transport: AsyncTransport
     _write_key: str | None
+
+    def with_write_key(self, write_key: str) -> AsyncCatalogueCalls:
+        """Return the operations with another key, over the same connections; nothing is to be awaited."""
+        other = AsyncCatalogueCalls()
+        other._transport, other._write_key = self._transport, write_key
+        return other
 
     async def upsert(self, products: Iterable[Mapping[str, Any]]) -> Written:
         """Put products into the catalogue, and return when they are durable and found."""

@@ -40,11 +40,19 @@ class Endpoint:
         """``host:port`` and, over HTTP, the path behind it."""
         return self.address.place
 
-    def grpc_options(self, library: Any) -> dict[str, Any]:
-        """Return the arguments of a gRPC client of tritonclient."""
+    def grpc_options(self, library: Any, *, after_fork: bool = False) -> dict[str, Any]:
+        """Return the arguments of a gRPC client of tritonclient.
+
+        Args:
+            library: Its module.
+            after_fork: Whether this process was forked from one with such a client, whose connections gRPC would
+                hand to channels of the same arguments here too: "Wrong file descriptor generation".
+        """
         options = {} if self.tls is None else self.tls.grpc_options()
-        if self.address.is_loopback:
-            options["channel_args"] = [*_channel_arguments(library), ("grpc.enable_http_proxy", 0)]
+        own = [("grpc.enable_http_proxy", 0)] if self.address.is_loopback else []
+        own += [("grpc.use_local_subchannel_pool", 1)] if after_fork else []
+        if own:
+            options["channel_args"] = [*_channel_arguments(library), *own]
         return {"url": self.address.place, **options}
 
 

@@ -124,6 +124,10 @@ STATUSES: dict[str, type[ClientError]] = {
     "500": UnexpectedAnswerError,
     "501": UnexpectedAnswerError,
 }
+LACKS = {  # of models that not every server has
+    "'suggest'": "answers with a generation that has none",
+    "'catalogue'": "has no live catalogue: start it with trident serve --live",
+}
 TOO_LARGE = "message larger than max"  # gRPC's own limit, which more patience does not move
 
 
@@ -164,7 +168,7 @@ def translate_status(status: str, said: str, url: str, timeout_s: float | None) 
     if kind is InvalidRequestError:
         return InvalidRequestError(text)
     failed = f"failed: {status or 'no status'}, {text}"
-    lacks = "answers with a generation that has none" if "'suggest'" in text else "is not ready to search"
+    lacks = next((said for model, said in LACKS.items() if model in text), "is not ready to search")
     shown = {
         ServerUnavailableError: f"{lacks}: {text}",
         NotAllowedError: f"does not let this client in: {status}, {text}; pass Behaviour(token=...), or Tls(...)",

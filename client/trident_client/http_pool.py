@@ -128,6 +128,7 @@ class HttpPool:
             target = f"http://{self._host}{target}"
             sent |= _credentials(proxy)
         connection.request(method, target, body=body, headers={**sent, "Host": self._host})
+        timed.send_held()
         response = connection.getresponse()
         content = response.read()
         length = response.getheader("Content-Length")
@@ -141,6 +142,7 @@ class _TimedSocket:
 
     def __init__(self, connected: socket.socket | ssl.SSLSocket) -> None:
         self._connected = connected
+        self._held: list[bytes] = []
         self.deadline = Deadline(None)
 
     def limit(self) -> None:
@@ -148,8 +150,14 @@ class _TimedSocket:
         self._connected.settimeout(self.deadline.left_s())
 
     def sendall(self, data: bytes) -> None:
+        """Hold data back: http.client hands over headers and body one after the other, which are sent as one."""
+        self._held.append(data)
+
+    def send_held(self) -> None:
+        """Send what is held back."""
+        held, self._held = b"".join(self._held), []
         self.limit()
-        self._connected.sendall(data)
+        self._connected.sendall(held)
 
     def makefile(self, mode: str, *_: object) -> io.BufferedReader:
         assert mode == "rb"

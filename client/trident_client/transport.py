@@ -175,15 +175,16 @@ class GrpcLink:
         sent = {**self._endpoint.behaviour.sent_headers(), **(headers or {})}
         return {"client_timeout": deadline.left_s(), "headers": sent or None}
 
-    def _open(self) -> Any:
-        return triton_grpc.InferenceServerClient(**self._endpoint.grpc_options(triton_grpc))
+    def _open(self, *, after_fork: bool = False) -> Any:
+        options = self._endpoint.grpc_options(triton_grpc, after_fork=after_fork)
+        return triton_grpc.InferenceServerClient(**options)
 
     def _connected(self) -> Any:
         """Return the client of this process."""
         if self._opened_in != os.getpid():
             self._of_parent.append(self._client)
             self._opened_in = os.getpid()
-            self._client = self._open()
+            self._client = self._open(after_fork=True)
         return self._client
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from trident_client import AsyncSearchClient, ClientError
+from trident_gateway.catalogue import add_catalogue
 from trident_gateway.config import GatewayConfig
 from trident_gateway.embeddings import answer_of, texts_of
 from trident_gateway.errors import RETRY_AFTER, of_client, refusal
@@ -31,6 +33,8 @@ from trident_gateway.pages import add_page
 from trident_gateway.searching import timed_search
 
 SHOWN = 3  # of what is wrong with a request
+A_JSON = "application/json"
+JSON = re.compile(r"application/([\w.-]+\+)?json", re.IGNORECASE)
 REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": Refused, "description": "What is wrong with the request, in a sentence"},
     "5XX": {"model": Refused, "description": "What is wrong with the server, in a sentence"},
@@ -58,6 +62,7 @@ def create_app(config: GatewayConfig) -> FastAPI:
     _add_errors(app)
     _add_searches(app, client)
     _add_embeddings(app, client, config)
+    add_catalogue(app, client)
     if config.page:
         add_page(app, client, other)
     app.add_middleware(SizeGate, max_body_bytes=config.max_body_bytes)
@@ -65,7 +70,11 @@ def create_app(config: GatewayConfig) -> FastAPI:
         app.add_middleware(KeyGate, api_key=config.api_key)
     if config.origins:  # outermost: a browser asks without a key whether it may ask
         app.add_middleware(
-            CORSMiddleware, allow_origins=list(config.origins), allow_methods=["GET", "POST"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=list(config.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "Server-Timing"],
         )
     return app
 
@@ -77,9 +86,9 @@ def _client(config: GatewayConfig, url: str) -> AsyncSearchClient:
 
 def _add_searches(app: FastAPI, client: AsyncSearchClient) -> None:
     @app.post("/search", response_model=Found)
-    async def search(form: SearchForm, response: Response) -> dict[str, Any]:
+    async def search(form: SearchForm) -> Response:
         """Find products for a query."""
-        return await timed_search(client, form, response)
+        return await timed_search(client, form)
 
     @app.get("/suggest", response_model=Suggested)
     async def suggest(
@@ -119,12 +128,19 @@ def _add_errors(app: FastAPI) -> None:
         return of_client(error)
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> Response:
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        kind = request.headers.get("content-type", "")
+        if request.method == "POST" and not JSON.match(kind):  # what curl -d sends unless told
+            return refusal(400, f"a request must be JSON, got {kind[:60]!r}: send the header content-type: {A_JSON}")
         return refusal(400, _sentence(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:
         return refusal(error.status_code, str(error.detail), headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def broken(_: Request, error: Exception) -> Response:
+        return refusal(500, f"the gateway failed ({type(error).__name__}): its log says where", "server_error")
 
 
 def _sentence(errors: Sequence[Any]) -> str:

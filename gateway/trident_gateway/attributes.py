@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 from trident_client import AsyncSearchClient, InvalidRequestError
 from trident_gateway.forms import Attribute
@@ -12,6 +13,35 @@ NO_ATTRIBUTE = "no attribute has this name"
 KNOWN = re.compile(r"has no field '[^']*'.*: it has (.+)$")  # held to the server's words by tests/triton/test_page.py
 PROBE = "a"  # a query; what it finds does not matter
 MOST = 40  # attributes that are looked at
+
+
+class Remembered:
+    """The attributes behind a server, asked for once in a while: it takes two searches for each.
+
+    Args:
+        client: Of the server.
+        for_s: That while; a promotion may bring other attributes.
+    """
+
+    def __init__(self, client: AsyncSearchClient, for_s: float = 30.0) -> None:
+        """Ask nothing yet."""
+        self._client = client
+        self._for_s = for_s
+        self._found: list[Attribute] = []
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def get(self) -> list[Attribute]:
+        """Return them.
+
+        Raises:
+            ClientError: If the server cannot be asked; the next call asks again.
+        """
+        async with self._asking:
+            if time.monotonic() >= self._until:
+                self._found = await attributes_of(self._client)
+                self._until = time.monotonic() + self._for_s
+            return self._found
 
 
 async def attributes_of(client: AsyncSearchClient) -> list[Attribute]:

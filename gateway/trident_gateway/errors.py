@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from fastapi.responses import JSONResponse
 
 from trident_client import (
+    CatalogueFollowsError,
+    CatalogueFullError,
+    CatalogueStoppedError,
     ClientError,
     InvalidRequestError,
     RequestTimeoutError,
     ServerOverloadedError,
     ServerUnavailableError,
+    UnknownOutcomeError,
+    WriteKeyError,
 )
 
 RETRY_AFTER = {"Retry-After": "1"}  # seconds; the openai SDK ignores 0 and waits out large ones
@@ -21,6 +26,11 @@ MEANINGS: dict[type[ClientError], tuple[int, str, Mapping[str, str]]] = {
     ServerOverloadedError: (429, "overloaded_error", RETRY_AFTER),
     ServerUnavailableError: (503, "unavailable_error", RETRY_AFTER),
     RequestTimeoutError: (504, "timeout_error", {}),
+    WriteKeyError: (403, "permission_error", {}),
+    CatalogueFullError: (507, "full_error", {}),
+    CatalogueStoppedError: (503, "unavailable_error", RETRY_AFTER),
+    CatalogueFollowsError: (409, "follows_error", {}),
+    UnknownOutcomeError: (502, "unknown_outcome_error", {}),
 }
 
 

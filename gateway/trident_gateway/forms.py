@@ -18,10 +18,24 @@ class Form(BaseModel):
 class SearchForm(Form):
     """A search; what each field means stands in the client's documentation."""
 
-    query: str
+    query: str = Field(default="", description="Empty: like, or a filter and the like, say what is wanted instead")
     k: int = Field(default=10, ge=1, le=1000)
     ef: int | None = Field(default=None, ge=1, le=10_000)
     min_score: float | None = Field(default=None, ge=-1, le=1)
+    filter: dict[str, Any] | None = None
+    fields: list[str] | None = None
+    facets: list[str] | dict[str, Any] | None = None
+    sort: str | list[str] | None = None
+    group: str | None = None
+    offset: int = Field(default=0, ge=0)
+    like: str | None = None
+    min_probability: float | None = Field(default=None, ge=0, le=1)
+    rerank: int | None = Field(default=None, ge=0, le=200)
+    rerank_budget_ms: float | None = Field(default=None, gt=0)
+    rules: bool = True
+    mode: Literal["hybrid", "dense", "lexical"] | None = None
+    explain: bool = False
+    spelling: bool = True
     options: dict[str, Any] | None = None
 
 
@@ -33,6 +47,34 @@ class FoundHit(BaseModel):
     title: str
     attributes: dict[str, Any] = Field(default_factory=dict)
     probability: float | None = None
+    explain: dict[str, Any] = Field(default_factory=dict)
+
+
+class Operation(Form):
+    """One operation on a product; which of them needs what is the server's to say."""
+
+    op: Literal["upsert", "update", "delete"]
+    id: str
+    title: str | None = None
+    attributes: dict[str, Any] | None = None
+    version: int | None = None
+    untouched_after: int | None = None
+
+
+class OperationsForm(Form):
+    """What is to be written to a live catalogue, in this order."""
+
+    operations: list[Operation] = Field(min_length=1)
+
+
+class WrittenAnswer(BaseModel):
+    """What became of operations; the ids of those that were left alone, and why."""
+
+    number: int
+    done: int
+    stale: list[str]
+    touched: list[str]
+    unknown: list[str]
 
 
 class Attribute(BaseModel):

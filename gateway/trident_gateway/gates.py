@@ -66,7 +66,8 @@ class KeyGate:
         path = scope.get("path", "")
         if scope["type"] == "http" and path not in OPEN and path != PAGE[0] and not path.startswith(PAGE[1]):
             headers = Headers(scope=scope)
-            sent = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            sent = headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
             if not hmac.compare_digest(sent.encode("utf-8", "replace"), self._key):
                 said = "an API key is needed, as Authorization: Bearer KEY or X-API-Key: KEY; got none, or another one"
                 await refusal(401, said, "authentication_error")(scope, receive, send)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Response
 from fastapi.responses import FileResponse
 from starlette.exceptions import HTTPException
 
 from trident_client import AsyncSearchClient, ClientError
-from trident_gateway.attributes import attributes_of
+from trident_gateway.attributes import Remembered
 from trident_gateway.forms import About, Attribute, Found, SearchForm
 from trident_gateway.searching import timed_search
 
@@ -36,6 +35,7 @@ def add_page(app: FastAPI, client: AsyncSearchClient, other: AsyncSearchClient |
         client: Of the server.
         other: Of the one to compare with; None: none.
     """
+    own, others = Remembered(client), None if other is None else Remembered(other)
     files = {file.name: file for file in FOLDER.iterdir() if file.suffix in KINDS}
 
     @app.get("/", include_in_schema=False)
@@ -52,8 +52,8 @@ def add_page(app: FastAPI, client: AsyncSearchClient, other: AsyncSearchClient |
     async def about() -> About:
         """Say what there is to show: attributes, another server, completions."""
         return About(
-            attributes=await attributes_of(client),
-            other=await _attributes_of_other(other),
+            attributes=await own.get(),
+            other=await _attributes_of_other(others),
             suggests=await _suggests(client),
         )
 
@@ -61,17 +61,17 @@ def add_page(app: FastAPI, client: AsyncSearchClient, other: AsyncSearchClient |
         compared = other
 
         @app.post("/other/search", response_model=Found)
-        async def search_other(form: SearchForm, response: Response) -> dict[str, Any]:
+        async def search_other(form: SearchForm) -> Response:
             """Find products for a query at the server that is compared with."""
-            return await timed_search(compared, form, response)
+            return await timed_search(compared, form)
 
 
-async def _attributes_of_other(other: AsyncSearchClient | None) -> list[Attribute] | None:
+async def _attributes_of_other(other: Remembered | None) -> list[Attribute] | None:
     """Return the attributes of the other server; none where it does not answer, which a search will say."""
     if other is None:
         return None
     try:
-        return await attributes_of(other)
+        return await other.get()
     except ClientError:
         return []
 

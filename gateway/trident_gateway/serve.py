@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+
 import uvicorn
 
 from trident_gateway.app import create_app
 from trident_gateway.config import GatewayConfig
 
+BACKLOG = 2048  # connections that wait, uvicorn's own default
 
-def run(config: GatewayConfig, *, host: str, port: int) -> None:
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens at an address.
+
+    Raises:
+        OSError: If that is not to be had: another program listens there, or it is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
+def run(config: GatewayConfig, listening: socket.socket) -> None:
     """Answer at an address; access is not logged, since queries may be personal.
 
     Raises:
         InvalidRequestError: If the server's address breaks a rule.
     """
-    uvicorn.run(create_app(config), host=host, port=port, log_level="warning", access_log=False)
+    server = uvicorn.Server(uvicorn.Config(create_app(config), log_level="warning", access_log=False))
+    with listening, contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,9 +14,8 @@ from typing import Any, Literal
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from trident.processes.model_processes import children
 from trident.server.server import TritonServer
-from trident_client import InvalidRequestError, RequestTimeoutError, SearchClient
+from trident_client import InvalidRequestError, SearchClient
 
 # Reads lines of standard input as JSON, and prints the last number of each one's scores.
 NODE = """
@@ -189,29 +187,6 @@ def test_a_request_whose_deadline_has_passed_is_not_worked_on(tiny_server: Trito
     assert (status, "deadline_unix_ms must be milliseconds since 1970, got 'soon'" in text) == (400, True)
     wanted = {"expired": 1.0, "invalid": 1.0}
     assert grown(tiny_server, before, wanted) == wanted
-
-
-@pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_a_client_that_gave_up_is_not_worked_for(tiny_server: TritonServer, protocol: Literal["grpc", "http"]) -> None:
-    """The pipeline's processes stand still for longer than the client waits."""
-    url = getattr(tiny_server.urls, protocol)
-    client = SearchClient(url, protocol=protocol)
-    client.search("navy sofa")
-    time.sleep(1.5)
-    before = failed(tiny_server)
-    processes = list(children(tiny_server.pid))
-    with client, SearchClient(url, protocol=protocol, timeout_s=0.3) as impatient:
-        try:
-            for pid in processes:
-                os.kill(pid, signal.SIGSTOP)
-            for _ in range(3):
-                with pytest.raises(RequestTimeoutError, match=r"no answer from .* within 0\.3 s"):
-                    impatient.search("ivory lamp")
-        finally:
-            for pid in processes:
-                os.kill(pid, signal.SIGCONT)
-        assert grown(tiny_server, before, {"expired": 3.0}) == {"expired": 3.0}
-        assert client.search("ivory lamp").hits
 
 
 def test_a_client_works_in_a_process_that_was_forked(client: SearchClient) -> None:

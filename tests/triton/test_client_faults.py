@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import signal
 import socket
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from trident.generation.generation import find_generation
+from trident.processes.model_processes import children
 from trident.promotion.promotion import PromoteOptions, promote
 from trident.server.server import ServerUrls, TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
@@ -141,6 +144,68 @@ def test_a_promotion_in_the_middle_of_lists(server: TritonServer, own: Any, port
             for error, _ in each.errors:
                 assert isinstance(error, UnexpectedAnswerError), (form, error)
                 assert "texts must be embedded by one generation" in str(error)
+
+
+def counted(server: TritonServer) -> dict[str, float]:
+    """Return the server's own counts: searches that were worked on, requests that had expired, other failures."""
+    connection = http.client.HTTPConnection(server.urls.metrics, timeout=10)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    counts = dict.fromkeys(("searched", "expired", "other"), 0.0)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "trident_searches_total":
+                counts["searched"] += sample.value
+            if sample.name == "trident_failed_total":
+                counts["expired" if sample.labels["reason"] == "expired" else "other"] += sample.value
+    return counts
+
+
+def settled(server: TritonServer) -> dict[str, float]:
+    """Return the counts once they stand still; they are up to a second behind."""
+    end = time.monotonic() + 20
+    while True:
+        found = counted(server)
+        time.sleep(1.5)
+        if found == counted(server):
+            return found
+        assert time.monotonic() < end
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_client_that_gave_up_is_not_worked_for(tiny_server: TritonServer, form: str) -> None:
+    """The pipeline's processes stand still for longer than the client waits; by the server's own count, afterwards."""
+    protocol = form.partition("-")[0]
+    url = f"{protocol}://{getattr(tiny_server.urls, protocol)}"
+
+    async def give_up_by_tasks() -> None:
+        async with AsyncSearchClient(url, timeout_s=0.3) as client:
+            for question in (client.search("ivory lamp"), client.search("navy sofa"), client.embed(["red lamp"])):
+                with pytest.raises(RequestTimeoutError, match=r"no answer from .* within 0\.3 s"):
+                    await question
+
+    def give_up_by_calls() -> None:
+        with SearchClient(url, timeout_s=0.3) as client:
+            for name, asked in (("search", "ivory lamp"), ("search", "navy sofa"), ("embed", ["red lamp"])):
+                with pytest.raises(RequestTimeoutError, match=r"no answer from .* within 0\.3 s"):
+                    getattr(client, name)(asked)
+
+    with SearchClient(url, timeout_s=60) as patient:
+        patient.search("navy sofa")
+        before = settled(tiny_server)
+        processes = list(children(tiny_server.pid))
+        try:
+            for pid in processes:
+                os.kill(pid, signal.SIGSTOP)
+            asyncio.run(give_up_by_tasks()) if form.endswith("-async") else give_up_by_calls()
+        finally:
+            for pid in processes:
+                os.kill(pid, signal.SIGCONT)
+        after = settled(tiny_server)
+        grown = {name: after[name] - before[name] for name in before}
+        assert grown == {"searched": 0.0, "expired": 3.0, "other": 0.0}
+        assert patient.search("ivory lamp").hits
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import subprocess
 import sys
@@ -14,11 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gateways import running as gateway
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trident.generation.generation import find_generation
 from trident.server.server import ServerUrls, TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_client import AsyncSearchClient, Behaviour, ClientError, SearchClient, ServerUnavailableError
+from trident_gateway import GatewayConfig
 
 QUERIES = [
     f"{colour} {thing} {size}" for colour in ("navy", "ivory") for thing in ("sofa", "lamp") for size in range(20)
@@ -61,6 +66,76 @@ def test_every_form_gives_the_same_answers(tiny_server: TritonServer) -> None:
     assert [result.hits[0].product_id for result in single] == [result.hits[0].product_id for result in first[:5]]
     for each in vectors.values():
         np.testing.assert_allclose(each, vectors["grpc"], atol=1e-5)
+
+
+Found = list[tuple[str, float, str]]
+typed = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
+made = st.lists(st.sampled_from(["navy", "sofa", "ivory lamp", "kettle"]) | typed, min_size=1, max_size=4).map(" ".join)
+
+
+def shown(result: Any) -> Found:
+    return [(hit.product_id, hit.score, hit.title) for hit in result.hits]
+
+
+def same(found: Found, expected: Found) -> bool:
+    """Return whether two answers are one: a batch may round the last bits of a score in another way."""
+    return [(pid, title) for pid, _, title in found] == [(pid, title) for pid, _, title in expected] and [
+        score for _, score, _ in found
+    ] == pytest.approx([score for _, score, _ in expected], abs=1e-5)
+
+
+def test_whatever_is_asked_every_way_gives_the_same_answer(tiny_server: TritonServer) -> None:
+    """Each form of the client alone and in a batch, the gateway, and the command line over what hypothesis made."""
+    wanted: dict[str, Any] = {"k": 4, "options": {"spelling": False}}
+    answers: dict[str, Found] = {}
+    with (
+        forms(tiny_server.urls, timeout_s=60) as asks,
+        gateway(GatewayConfig(url=f"grpc://{tiny_server.urls.grpc}", timeout_s=60)) as port,
+    ):
+
+        @settings(max_examples=12, deadline=None, derandomize=True, database=None)
+        @given(queries=st.lists(made, min_size=1, max_size=5, unique=True))
+        def check(queries: list[str]) -> None:
+            batch = [shown(each) for each in asks["grpc"]("search_many", queries, **wanted)]
+            answers.update(zip(queries, batch, strict=True))
+            for form, ask in asks.items():
+                together = [shown(each) for each in ask("search_many", queries, **wanted)]
+                alone = [shown(ask("search", query, **wanted)) for query in queries]
+                for found in (together, alone):
+                    assert all(map(same, found, batch)), (form, queries)
+            vectors = asks["grpc"]("embed", queries)
+            for form, ask in asks.items():
+                singles = np.concatenate([ask("embed", [query]) for query in queries])
+                for each in (ask("embed", queries), singles):
+                    np.testing.assert_allclose(each, vectors, atol=1e-5, err_msg=f"{form} {queries}")
+            for query in queries:
+                body = json.dumps({"query": query, **wanted})
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                connection.request("POST", "/search", body, {"content-type": "application/json"})
+                hits = json.loads(connection.getresponse().read())["hits"]
+                connection.close()
+                assert same([(hit["product_id"], hit["score"], hit["title"]) for hit in hits], answers[query])
+
+        check()
+    assert len(answers) > 20
+    lines = by_command(f"http://{tiny_server.urls.http}", "\n".join(answers), "-k", "4", "--no-spelling")
+    assert [row["query"] for row in lines] == list(answers)
+    for row in lines:
+        found = [(hit["product_id"], hit["score"], hit["title"]) for hit in row["hits"]]
+        assert same(found, answers[row["query"]]), row["query"]
+
+
+def by_command(url: str, text: str, *options: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "trident", "search", "-", "--url", url, "--timeout", "60", *options],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_the_command_line_answers_each_line(tiny_server: TritonServer) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -101,6 +102,17 @@ def test_what_the_command_refuses(
     assert done.returncode == 2  # wrong usage
     (line,) = done.stderr.splitlines()
     assert message in line
+
+
+def test_a_port_that_is_taken_is_told_in_a_line(run_trident: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for command in ("gateway", "ui"):
+            done = run_trident(command, "--port", str(port))
+            assert done.returncode == 2
+            (line,) = done.stderr.splitlines()
+            assert f"must be an address of this machine where nobody listens, got 127.0.0.1:{port} (" in line
+    assert "got 192.0.2.1:8080" in run_trident("gateway", "--host", "192.0.2.1").stderr
 
 
 def test_the_page_is_served_by_a_command_of_its_own(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import urllib.request
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from trident.search.searcher import Searcher
 from trident.server.runtime_repository import lay_out
 from trident.server.server import ServerConfig, TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
-from trident_client import InvalidRequestError, SearchClient, ServerOverloadedError
+from trident_client import AsyncSearchClient, InvalidRequestError, SearchClient, ServerOverloadedError
 
 TURNS = 40
 ASKED = 200
@@ -166,6 +168,29 @@ def test_who_would_wait_too_long_is_told_so_at_once(impatient: TritonServer) -> 
     while (found := {name: counted(impatient, name) for name in expected}) != expected:
         assert time.monotonic() < deadline, found
         time.sleep(0.1)
+    if impatient.config.model_config_name == "cpu":
+        every_form_is_told_so(impatient)
+
+
+def every_form_is_told_so(server: TritonServer) -> None:
+    """The other forms of the client: each request is answered or rejected, some are either."""
+
+    async def ask(url: str) -> list[Any]:
+        async with AsyncSearchClient(url, timeout_s=60) as client:
+            asked = (client.search(f"navy sofa {turn}", k=3) for turn in range(20 * TURNS))
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    def at_once(url: str) -> list[Any]:
+        with SearchClient(url, timeout_s=60) as client, ThreadPoolExecutor(TURNS) as pool:
+            asked = [pool.submit(client.search, f"navy sofa {turn}", k=3) for turn in range(20 * TURNS)]
+            return [each.exception() or each.result() for each in asked]
+
+    web, grpc = f"http://{server.urls.http}", f"grpc://{server.urls.grpc}"
+    for found in (at_once(web), asyncio.run(ask(web)), asyncio.run(ask(grpc))):
+        errors = [each for each in found if isinstance(each, BaseException)]
+        assert 0 < len(errors) < len(found)
+        assert {type(error) for error in errors} == {ServerOverloadedError}
+        assert all(len(each.hits) == 3 for each in found if not isinstance(each, BaseException))
 
 
 def counted(server: TritonServer, metric: str) -> float:

@@ -291,17 +291,37 @@ def test_a_server_that_is_not_there_is_said_in_a_sentence(opened: Open, browser:
     with page_of(GatewayConfig(url="127.0.0.1:9", page=True, timeout_s=5)) as address:
         page = opened(at=address)
         expect(page.locator("#status")).to_contain_text("no server answers at 127.0.0.1:9")
-        page.route("**/search", lambda route: route.abort())
+        page.route("**/about", lambda route: route.abort())
         page.fill("#query", "sofa")
         expect(page.locator("#status")).to_have_text("The gateway does not answer. Is it running?")
+        page.unroute("**/about")
+        page.fill("#query", "sofas")
+        expect(page.locator("#status")).to_contain_text("no server answers at 127.0.0.1:9")
+
+
+def test_a_server_that_comes_later_is_searched(opened: Open) -> None:
+    """What the page knows of the catalogue it asks for with the first search then, filters and all."""
+    page = opened()
+    page.route("**/about", lambda route: route.fulfill(status=503, json={"error": {"message": "not yet"}}))
+    page.reload()
+    expect(page.locator("#status")).to_have_text("not yet")
+    page.unroute("**/about")
+    search(page, "navy sofa")
+    expect(page.get_by_label("Alba", exact=False).first).to_be_visible()
+    page.goto(page.url.partition("#")[0] + "#q=50%25%")
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    assert page.input_value("#query") == "50%25%"
 
 
 def test_a_key_is_asked_for(opened: Open, server: TritonServer) -> None:
     with page_of(GatewayConfig(url=server.urls.grpc, page=True, timeout_s=60, api_key=KEY)) as address:
         page = opened(at=address)
-        page.fill("#key", "another-key-of-some-length")
-        page.keyboard.press("Enter")
-        page.wait_for_timeout(300)
+        for key in ("another-key-of-some-length", "Schlüssel → eines anderen"):
+            page.fill("#key", key)
+            page.keyboard.press("Enter")
+            page.wait_for_selector("dialog[open]")
+            expect(page.locator("#status")).to_contain_text("an API key is needed")
         page.fill("#key", KEY)
         page.keyboard.press("Enter")
         page.wait_for_selector("body[data-ready]")

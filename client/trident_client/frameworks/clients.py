@@ -12,7 +12,10 @@ from trident_client.errors import InvalidRequestError
 from trident_client.results import Hit
 from trident_client.tls import Tls
 
-MAY_BE_TOLD = ("ef", "min_score", "filter", "sort", "group", "offset", "options")  # of a search, beside its k
+MAY_BE_TOLD = (  # of a search, beside its k
+    *("ef", "min_score", "filter", "sort", "group", "offset", "options"),
+    *("mode", "rules", "spelling", "min_probability", "rerank", "rerank_budget_ms"),
+)
 
 
 class Clients:

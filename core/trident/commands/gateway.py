@@ -34,8 +34,9 @@ def command(
     """Answer searches and embeddings as JSON over HTTP."""
     given = {"url": url, "timeout_s": timeout, "origins": tuple(cors or ())}
     server, config = _prepared(given, api_key_file, retries, tls_ca)
+    listening = _listening(server, host, port)
     say(f"gateway to {url} at http://{host}:{port}: POST /search, POST /v1/embeddings, GET /healthz, GET /openapi.json")
-    server.run(config, host=host, port=port)
+    server.run(config, listening)
 
 
 def page(
@@ -53,8 +54,9 @@ def page(
     """Serve a page to search with, and all that trident gateway answers."""
     given = {"url": url, "timeout_s": timeout, "page": True, "other_url": compare}
     server, config = _prepared(given, api_key_file, retries, tls_ca)
+    listening = _listening(server, host, port)
     say(f"search at http://{host}:{port}/")
-    server.run(config, host=host, port=port)
+    server.run(config, listening)
 
 
 def _prepared(given: dict[str, Any], api_key_file: Path | None, retries: int, tls_ca: Path | None) -> tuple[Any, Any]:
@@ -76,6 +78,21 @@ def _prepared(given: dict[str, Any], api_key_file: Path | None, retries: int, tl
     except (ValueError, client.ClientError) as error:
         raise ConfigError(str(error)) from error
     return server, config
+
+
+def _listening(server: Any, host: str, port: int) -> Any:
+    """Return the socket, before anything is said: what is printed first is then true.
+
+    Raises:
+        ConfigError: If nothing can listen there.
+    """
+    try:
+        return server.listen(host, port)
+    except OSError as error:
+        raise ConfigError(
+            f"--host and --port must be an address of this machine where nobody listens, got {host}:{port} "
+            f"({error.strerror or error}): take another --port"
+        ) from error
 
 
 def _read_key(path: Path) -> str:

@@ -4,7 +4,8 @@ const KEY = "trident-key";
 
 export class KeyNeeded extends Error {}
 
-export const keepKey = (key) => sessionStorage.setItem(KEY, key);
+// A key is a header, which has the letters of ASCII only; whatever else was typed is another one.
+export const keepKey = (key) => sessionStorage.setItem(KEY, key.trim().replace(/[^\x21-\x7e]/g, "?"));
 
 async function ask(path, options = {}) {
   const key = sessionStorage.getItem(KEY);

@@ -34,6 +34,7 @@ function searchSoon() {
 async function searchNow() {
   clearTimeout(timer);
   state.running?.abort();
+  if (!document.body.dataset.ready) return start(); // the server was not there yet: what there is to ask for is not known
   const asked = form(state.attributes, facets.wanted());
   const number = ++state.number;
   history.replaceState(null, "", asked.query ? `#q=${encodeURIComponent(asked.query)}` : location.pathname);
@@ -53,10 +54,14 @@ async function searchNow() {
     if (number === state.number) present(own, other);
   } catch (error) {
     if (number !== state.number || error.name === "AbortError") return;
-    if (error instanceof api.KeyNeeded) at("ask-key").showModal();
-    clear(error.message);
-    at("status").classList.add("down");
+    refused(error);
   }
+}
+
+function refused(error) {
+  if (error instanceof api.KeyNeeded && !at("ask-key").open) at("ask-key").showModal();
+  clear(error.message);
+  at("status").classList.add("down");
 }
 
 async function suggest(query, number) {
@@ -146,7 +151,24 @@ function walk(event) {
   event.preventDefault();
 }
 
-async function start() {
+// The query in the page's address; as it stands there, where somebody cut it off in the middle of a letter.
+function queryOfAddress() {
+  const given = /^#q=(.*)$/.exec(location.hash)?.[1] ?? "";
+  try {
+    return decodeURIComponent(given);
+  } catch {
+    return given;
+  }
+}
+
+let starting = null;
+
+function start() {
+  starting ??= begin().finally(() => (starting = null));
+  return starting;
+}
+
+async function begin() {
   try {
     const told = await api.about();
     state.attributes = told.attributes;
@@ -159,13 +181,10 @@ async function start() {
     at("body").classList.toggle("filtered", filtered);
     at("compare-choice").hidden = !told.other;
   } catch (error) {
-    if (error instanceof api.KeyNeeded) at("ask-key").showModal();
-    clear(error.message);
-    at("status").classList.add("down");
+    refused(error);
     return;
   }
-  const given = /^#q=(.*)$/.exec(location.hash)?.[1];
-  if (given) at("query").value = decodeURIComponent(given);
+  if (!at("query").value) at("query").value = queryOfAddress();
   document.body.dataset.ready = "yes";
   if (at("query").value) searchNow();
 }

@@ -39,6 +39,11 @@ REFUSALS: dict[str, tuple[int, grpc.StatusCode, str]] = {
     "loading": (503, grpc.StatusCode.UNAVAILABLE, "model 'search' is not ready"),
     "refused": (400, grpc.StatusCode.INVALID_ARGUMENT, "k must be 1 to 3, got 9"),
     "guarded": (401, grpc.StatusCode.UNAUTHENTICATED, "who are you"),
+    "no key": (500, grpc.StatusCode.INTERNAL, "PERMISSION_DENIED: said so"),
+    "full": (500, grpc.StatusCode.INTERNAL, "RESOURCE_EXHAUSTED: said so"),
+    "stopped": (500, grpc.StatusCode.INTERNAL, "UNAVAILABLE: said so"),
+    "follows": (500, grpc.StatusCode.INTERNAL, "FOLLOWS: said so"),
+    "unknown": (500, grpc.StatusCode.INTERNAL, "UNKNOWN_OUTCOME: said so"),
     "broken": (500, grpc.StatusCode.INTERNAL, "the stub process is not healthy"),
 }
 
@@ -66,8 +71,11 @@ class SmallTriton:
             return None
         return order
 
-    def answer(self, texts: list[str]) -> dict[str, np.ndarray]:
-        """Return the tensors for texts."""
+    def answer(self, given: Mapping[str, list[str]]) -> dict[str, np.ndarray]:
+        """Return the tensors for the first of what is given; of operations the first is done, the others are stale."""
+        texts = next(iter(given.values()))
+        operations = json.loads(given["operations"][0]) if "operations" in given else [{}, {}]
+        result = {"number": 3, "outcomes": ["done", *["stale"] * (len(operations) - 1)]}
         column = np.array([[text.encode()] for text in texts], dtype=np.object_)
         rows = len(texts)
         return {
@@ -79,7 +87,7 @@ class SmallTriton:
             "count": np.full((rows, 1), self.count, dtype=np.int32),
             "details": np.array([[json.dumps(self.details).encode()]] * rows, dtype=np.object_),
             "generation": np.array([[b"g1"]] * rows, dtype=np.object_),
-            "result": np.array([b'{"number": 3, "outcomes": ["done", "stale"]}'], dtype=np.object_),
+            "result": np.array([json.dumps(result).encode()], dtype=np.object_),
             "embedding": np.array([[len(text), 1.0] for text in texts], dtype=np.float32),
         }
 
@@ -93,13 +101,16 @@ class Service(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.triton = triton
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
-        texts = [each.decode() for each in deserialize_bytes_tensor(request.raw_input_contents[0])]
-        names = {each.name: texts for each in request.inputs[:1]}
-        order = self.triton.take(dict(context.invocation_metadata()), request.id, names)
+        given = {
+            each.name: [text.decode() for text in deserialize_bytes_tensor(content)]
+            for each, content in zip(request.inputs, request.raw_input_contents, strict=True)
+            if each.datatype == "BYTES"
+        }
+        order = self.triton.take(dict(context.invocation_metadata()), request.id, given)
         if order is not None:
             _, status, said = REFUSALS[order]
             context.abort(status, said)
-        found = self.triton.answer(texts)
+        found = self.triton.answer(given)
         answer = service_pb2.ModelInferResponse(model_name=request.model_name, model_version="7", id=request.id)
         for wanted in request.outputs:
             values = found[wanted.name]
@@ -129,18 +140,22 @@ def web_handler(triton: SmallTriton) -> type[http.server.BaseHTTPRequestHandler]
             body = self.rfile.read(int(self.headers["Content-Length"]))
             start = int(self.headers["Inference-Header-Content-Length"])
             request = json.loads(body[:start])
-            first = request["inputs"][0]
-            size = first["parameters"]["binary_data_size"]
-            texts = [each.decode() for each in deserialize_bytes_tensor(body[start : start + size])]
+            given = {}
+            for each in request["inputs"]:
+                size = each["parameters"]["binary_data_size"]
+                if each["datatype"] == "BYTES":
+                    content = deserialize_bytes_tensor(body[start : start + size])
+                    given[each["name"]] = [text.decode() for text in content]
+                start += size
             headers = {name.lower(): value for name, value in self.headers.items()} | {"path": self.path}
-            order = triton.take(headers, request.get("id", ""), {first["name"]: texts})
+            order = triton.take(headers, request.get("id", ""), given)
             if order is not None:
                 status, _, said = REFUSALS[order]
                 self.reply(status, json.dumps({"error": said}).encode())
                 return
             outputs, parts = [], []
             for wanted in request["outputs"]:
-                values = triton.answer(texts)[wanted["name"]]
+                values = triton.answer(given)[wanted["name"]]
                 parts.append(packed(values))
                 shape, kind = list(values.shape), np_to_triton_dtype(values.dtype)
                 size = {"binary_data_size": len(parts[-1])}

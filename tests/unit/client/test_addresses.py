@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
+import selectors
+import socket
+import socketserver
 import ssl
 import threading
 from collections.abc import Iterator
@@ -13,7 +17,14 @@ from typing import Any
 import pytest
 import trustme
 
-from trident_client import InvalidRequestError, RequestTimeoutError, SearchClient, ServerUnavailableError, Tls
+from trident_client import (
+    AsyncSearchClient,
+    InvalidRequestError,
+    RequestTimeoutError,
+    SearchClient,
+    ServerUnavailableError,
+    Tls,
+)
 from trident_client.address import Address, grpc_proxy, parse_address
 from trident_client.connection import secured
 
@@ -169,3 +180,71 @@ def test_an_error_names_the_proxy_that_was_gone_through(monkeypatch: pytest.Monk
     proxy = "http_proxy=127.0.0.1:9: no_proxy=search.shop.invalid goes without"
     assert said.endswith(f"; asked through the proxy of the environment, {proxy}")
     assert "secret" not in said
+
+
+@pytest.fixture
+def tunnel(triton: Any) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield the port of a proxy whose every tunnel leads to the small server's gRPC, and what it was asked for."""
+    asked: list[bytes] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.rfile.readline())
+            while (line := self.rfile.readline()).strip():
+                asked[-1] += line
+            with socket.create_connection(("127.0.0.1", triton.ports["grpc"])) as server:
+                self.connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                with selectors.DefaultSelector() as both:
+                    both.register(self.connection, selectors.EVENT_READ, server)
+                    both.register(server, selectors.EVENT_READ, self.connection)
+                    while True:
+                        for key, _ in both.select():
+                            content = key.fileobj.recv(65536)  # type: ignore[union-attr]
+                            if not content:
+                                return
+                            key.data.sendall(content)
+
+    class Proxy(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A client that hangs up is none."""
+
+    with Proxy(("127.0.0.1", 0), Handler) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield proxy.server_address[1], asked
+        proxy.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["grpc", "grpc-async"])
+def test_grpc_goes_through_the_proxy_but_not_to_this_machine(
+    triton: Any, tunnel: tuple[int, list[bytes]], monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    port, asked = tunnel
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://me:word@127.0.0.1:{port}")
+
+    def ask(url: str, timeout_s: float) -> str:
+        if not is_async:
+            with SearchClient(url, timeout_s=timeout_s) as client:
+                return client.search("sofa").hits[0].title
+
+        async def search() -> str:
+            async with AsyncSearchClient(url, timeout_s=timeout_s) as client:
+                return (await client.search("sofa")).hits[0].title
+
+        return asyncio.run(search())
+
+    assert ask("grpc://search.shop.invalid:8001", 30) == "sofa"
+    assert asked[0].startswith(b"CONNECT search.shop.invalid:8001 HTTP/1.")
+    assert b"Basic bWU6d29yZA==" in asked[0]
+    assert ask(f"grpc://127.0.0.1:{triton.ports['grpc']}", 30) == "sofa"
+    assert len(asked) == 1
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with pytest.raises(
+        (ServerUnavailableError, RequestTimeoutError), match="through the proxy of the environment, http_"
+    ):
+        ask("grpc://search.shop.invalid:8002", 2)

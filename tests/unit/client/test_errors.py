@@ -30,6 +30,8 @@ from trident_client import (
     UnknownOutcomeError,
     WriteKeyError,
 )
+from trident_client.answers import Answer
+from trident_client.catalogue import Outcomes
 from trident_client.errors import ServerGaveUpError, translate
 
 Protocol = Literal["grpc", "http"]
@@ -190,6 +192,12 @@ def test_statuses_of_http(status: int, body: dict[str, str], kind: type[ClientEr
             "is overloaded: Exc",
         ),
         ("NOT_FOUND", "Request for unknown model: 'search' is not found", ServerUnavailableError, "not ready"),
+        (
+            "NOT_FOUND",
+            "Request for unknown model: 'catalogue' is not found",
+            ServerUnavailableError,
+            "^the server at h:1 has no live catalogue: start it with trident serve --live: Request for unknown",
+        ),
         (
             "UNAVAILABLE",
             "failed to connect to all addresses",
@@ -389,6 +397,23 @@ def test_what_a_catalogue_refuses_says_what_is_known(text, status, kind):
     error = translate(InferenceServerException(msg=text, status=status), "h:1", 2.5)
     assert type(error) is kind
     assert str(error) == text.partition(": ")[2]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (b"{", r"^the catalogue must answer a JSON object, got none \("),
+        (b"7", r"^the catalogue must answer a JSON object, got 7$"),
+        (b'{"number": 1}', "^1 operations must have as many outcomes, got None$"),
+        (b'{"outcomes": ["done"]}', "^the catalogue's number must be one, got None$"),
+        (b'{"outcomes": ["lost"], "number": 1}', "^an outcome must be done, stale, touched, unknown, got 'lost'$"),
+        (b'{"outcomes": [["done"]], "number": 1}', "^an outcome must be done, .*, got "),
+    ],
+)
+def test_a_catalogue_that_answers_something_else(said: bytes, message: str) -> None:
+    answer = Answer({"result": np.array([said], dtype=np.object_)}, 1)
+    with pytest.raises(UnexpectedAnswerError, match=message):
+        Outcomes().take([{"op": "delete", "id": "a"}], answer)
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1, 2}, b"bytes"])

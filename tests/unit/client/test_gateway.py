@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import http.client
+import inspect
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,8 +15,10 @@ import openai
 import pytest
 from gateways import running
 
-from trident_client import InvalidRequestError, SearchClient
+from trident_client import AsyncSearchClient, InvalidRequestError, SearchClient, ServerUnavailableError
 from trident_gateway import GatewayConfig, create_app
+from trident_gateway.attributes import Remembered
+from trident_gateway.forms import Found, SearchForm
 
 KEY = "a-key-of-some-length"
 
@@ -42,16 +47,86 @@ def test_a_search_is_json(gateway: int, triton: Any) -> None:
     status, found, _ = ask(gateway, "/search", {"query": "Größe 4", "k": 3, "options": {}})
     assert status == 200
     assert found["hits"] == [
-        {"product_id": "Größe 4", "score": 0.5, "title": "Größe 4", "attributes": {}, "probability": None}
+        {
+            "product_id": "Größe 4",
+            "score": 0.5,
+            "title": "Größe 4",
+            "attributes": {},
+            "probability": None,
+            "explain": {},
+        }
     ]
     assert (found["query"], found["generation"], found["model_version"], found["details"]) == ("Größe 4", "g1", 7, {})
     assert found["id"] == f"{triton.seen[0]['id']}-0"
 
 
+def test_what_a_search_can_be_told_is_told_by_name(gateway: int, triton: Any) -> None:
+    """All that the client's own search takes; the answer is the client's, and has the form that OpenAPI shows."""
+    own = set(inspect.signature(SearchClient.search).parameters) - {"self"}
+    assert set(SearchForm.model_fields) == own
+    triton.details = {"attributes": [{"brand": "HP"}], "explain": [{"cosine": 0.5}], "probability": [0.25]}
+    given = {"filter": {"price": {"lt": 5}}, "sort": "-price", "fields": ["brand"], "offset": 2, "spelling": False}
+    status, found, headers = ask(gateway, "/search", given)
+    assert (status, headers["server-timing"][:11]) == (200, "triton;dur=")
+    options = {**given, "offset": 2}
+    assert json.loads(triton.seen[0]["tensors"]["options"][0]) == options
+    with SearchClient(f"grpc://127.0.0.1:{triton.ports['grpc']}") as client:
+        result = client.search(**given)  # type: ignore[arg-type]
+    shown = json.loads(json.dumps(dataclasses.asdict(result)))
+    assert {**found, "id": ""} == {**shown, "id": ""}
+    assert Found(**found).model_dump() == found
+    triton.details = {}
+    assert {**ask(gateway, "/search", {"query": "sofa"})[1], "id": "", "query": ""} != found
+    defaults = {name: each.default for name, each in inspect.signature(SearchClient.search).parameters.items()}
+    assert all(defaults[name] == field.default for name, field in SearchForm.model_fields.items())
+
+
+def test_a_number_that_is_none_is_the_server_s_fault(gateway: int, triton: Any) -> None:
+    triton.details = {"probability": [float("nan")]}
+    status, said, _ = ask(gateway, "/search", {"query": "sofa"})
+    assert status == 502
+    assert said["error"]["message"].startswith("an answer must be made of finite numbers")
+
+
+def test_a_catalogue_is_written_by_who_has_its_key(gateway: int, triton: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIDENT_WRITE_KEY", "of-the-gateway-s-own-shell")
+    operations = {"operations": [{"op": "upsert", "id": "a", "title": "A"}, {"op": "delete", "id": "b"}]}
+    for asked in (lambda: ask(gateway, "/catalogue", operations), lambda: ask(gateway, "/catalogue")):
+        status, said, _ = asked()
+        assert (status, said["error"]["type"]) == (403, "permission_error")
+        assert said["error"]["message"] == "the catalogue's write key is needed, as Trident-Write-Key: KEY; got none"
+    assert triton.seen == []
+    key = {"trident-write-key": "secret"}
+    status, found, _ = ask(gateway, "/catalogue", operations, headers=key)
+    assert (status, found) == (200, {"number": 3, "done": 1, "stale": ["b"], "touched": [], "unknown": []})
+    assert ask(gateway, "/catalogue", headers=key)[1]["number"] == 3
+    assert [each["headers"]["trident-write-key"] for each in triton.seen] == ["secret", "secret"]
+    assert json.loads(triton.seen[0]["tensors"]["operations"][0]) == operations["operations"]
+    for body in ({}, {"operations": []}, {"operations": ["a"]}, {"operations": [{}], "key": "secret"}):
+        assert ask(gateway, "/catalogue", body, headers=key)[0] == 400
+    assert len(triton.seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("order", "status"), [("no key", 403), ("full", 507), ("stopped", 503), ("follows", 409), ("unknown", 502)]
+)
+def test_what_a_catalogue_refuses_has_a_status(gateway: int, triton: Any, order: str, status: int) -> None:
+    triton.orders.append(order)
+    found, said, _ = ask(gateway, "/catalogue", {"operations": [{"op": "delete", "id": "a"}]}, headers=WRITES)
+    assert (found, said["error"]["code"], said["error"]["message"]) == (status, status, "said so")
+
+
+WRITES = {"trident-write-key": "secret"}
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({}, "query: Field required"),
+        ({}, "query must not be empty, got ''"),
+        ({"query": "a", "filter": [1]}, "filter: Input should be a valid dictionary"),
+        ({"query": "a", "filter": {"a": 1}, "options": {"filter": {}}}, "filter must be given by name or in options"),
+        ({"query": "a", "mode": "both"}, "mode: Input should be 'hybrid', 'dense' or 'lexical'"),
+        ({"query": "a", "rules": 0}, "rules: Input should be a valid boolean"),
         ({"query": ""}, "query must not be empty, got ''"),
         ({"query": 3}, "query: Input should be a valid string"),
         ({"query": "a", "k": True}, "k: Input should be a valid integer"),
@@ -179,10 +254,49 @@ def test_a_key_is_asked_of_everything_but_health(triton: Any) -> None:
             status, said, _ = ask(port, "/search", {"query": "a"}, headers=dict(headers))
             assert (status, said["error"]["type"]) == (401, "authentication_error")
             assert KEY not in json.dumps(said)
-        for headers in ({"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}):
+        for headers in ({"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY}"}):
             assert ask(port, "/search", {"query": "a"}, headers=headers)[0] == 200
         assert ask(port, "/healthz")[0] == 200
         assert ask(port, "/openapi.json")[0] == 401
+
+
+def test_what_is_no_json_is_told_how(gateway: int, triton: Any) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain", ""):
+        status, said, _ = ask(gateway, "/search", {"query": "a"}, headers={"content-type": kind})
+        expected = f"a request must be JSON, got {kind!r}: send the header content-type: application/json"
+        assert (status, said["error"]["message"]) == (400, expected)
+    for kind in ("application/json; charset=utf-8", "application/vnd.shop+json"):
+        assert ask(gateway, "/search", {"query": "a"}, headers={"content-type": kind})[0] == 200
+    assert len(triton.seen) == 2
+
+
+def test_what_breaks_inside_is_a_sentence_too(triton: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("trident_gateway.app.texts_of", broken)
+    with running(GatewayConfig(url=f"grpc://127.0.0.1:{triton.ports['grpc']}")) as port:
+        status, said, _ = ask(port, "/v1/embeddings", {"model": "trident-query", "input": "a"})
+    assert (status, said["error"]["type"]) == (500, "server_error")
+    assert said["error"]["message"] == "the gateway failed (ZeroDivisionError): its log says where"
+
+
+def test_attributes_are_asked_for_once_in_a_while(triton: Any) -> None:
+    async def ask_often() -> None:
+        async with AsyncSearchClient(f"grpc://127.0.0.1:{triton.ports['grpc']}") as client:
+            remembered, forgetful = Remembered(client), Remembered(client, for_s=0.0)
+            for _ in range(3):
+                assert await remembered.get() == []
+            assert len(triton.seen) == 1
+            for _ in range(3):
+                await forgetful.get()
+            assert len(triton.seen) == 4
+            triton.orders.append("loading")
+            with pytest.raises(ServerUnavailableError):
+                await forgetful.get()
+            assert await forgetful.get() == []
+
+    asyncio.run(ask_often())
 
 
 def test_other_origins_are_not_let_in_unless_told(gateway: int, triton: Any) -> None:

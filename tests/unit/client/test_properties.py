@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from trident_client import InvalidRequestError, SearchClient
-from trident_client.answers import read_details, read_embeddings, read_results
+from trident_client import InvalidRequestError, SearchClient, UnexpectedAnswerError
+from trident_client.answers import Answer, read_details, read_embeddings, read_results
+from trident_client.failures import FAILURES
 from trident_client.requests import Request, Wanted, embed_requests, search_requests
 from trident_client.wire import grpc_call, http_body, read_http
 
@@ -144,6 +145,48 @@ def test_embeddings_keep_their_bits(vectors: list[list[float]]) -> None:
     (request,) = embed_requests(["a"] * len(own), "query")
     answer = read_http(request, *answered({"embedding": own, "generation": generation}), "here")
     assert read_embeddings([request], [answer]).tobytes() == own.tobytes()
+
+
+WHOLE = {
+    "product_id": np.array([[b"a", b"b"]], dtype=np.object_),
+    "score": np.array([[0.5, 0.25]], dtype=np.float32),
+    "title": np.array([[b"A", b"B"]], dtype=np.object_),
+    "count": np.array([[2]], dtype=np.int32),
+    "details": np.array([[b"{}"]], dtype=np.object_),
+    "generation": np.array([[b"g"]], dtype=np.object_),
+}
+strange = st.one_of(
+    st.integers(-3, 9).map(lambda number: np.array([[number]], dtype=np.int32)),
+    st.binary(max_size=6).map(lambda text: np.array([[text]], dtype=np.object_)),
+    st.floats(width=32).map(lambda number: np.array([[number]], dtype=np.float32)),
+    st.sampled_from([(), (1,), (0, 2), (1, 0), (2, 1), (1, 1, 1)]).map(lambda shape: np.zeros(shape, np.float32)),
+)
+
+
+@settings(BOUNDED, max_examples=150)
+@given(name=st.sampled_from(sorted(WHOLE)), values=strange)
+def test_a_strange_answer_is_read_or_unexpected(name: str, values: Any) -> None:
+    (request,) = search_requests(["sofa"], Wanted())
+    try:
+        (result,) = read_results(request, Answer({**WHOLE, name: values}, 1))
+    except UnexpectedAnswerError:
+        return
+    assert name in ("count", "details", "generation", "score")
+    assert len(result.hits) <= 2
+
+
+@settings(BOUNDED, max_examples=150)
+@given(cut=st.integers(0, 700), put=st.binary(max_size=8), kept=st.booleans())
+def test_a_damaged_body_is_read_or_no_answer(cut: int, put: bytes, kept: bool) -> None:
+    """By what is caught on the way: FAILURES, and what a reader of answers raises."""
+    (request,) = search_requests(["sofa"], Wanted())
+    body, length = answered(WHOLE)
+    damaged = body[:cut] + put + (body[cut + len(put) :] if kept else b"")
+    try:
+        read_results(request, read_http(request, damaged, length, "here"))
+    except (*FAILURES, UnexpectedAnswerError):
+        return
+    assert kept or len(damaged) == len(body)
 
 
 @BOUNDED
