@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from live_servers import pid_of_another, served
 
 from trident.cluster.filling import load_generation, overview
 from trident.errors import TridentError
@@ -21,7 +22,6 @@ from trident.generation.generation import Generation
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, retire
-from trident.server.server import free_ports
 from trident_client import ClientError, SearchClient
 
 Row = tuple[str, str | None, float | None]  # title, brand, stock
@@ -36,32 +36,6 @@ from pathlib import Path
 from trident.promotion.promotion import PromoteOptions, promote
 promote(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], PromoteOptions(), report=print)
 """
-
-
-@contextmanager
-def served(folder: Path, generation: str) -> Iterator[tuple[int, str]]:
-    """Run ``trident serve --live``, which starts a server that died again; yield its HTTP port and gRPC address."""
-    ports = free_ports(3)
-    names = ("--http-port", "--grpc-port", "--metrics-port")
-    options = [text for name, port in zip(names, ports, strict=True) for text in (name, str(port))]
-    command = [sys.executable, "-m", "trident", "serve", "--live", "--generations", folder, "--generation", generation]
-    process = subprocess.Popen([*command, *options, "--start-timeout", "400"], start_new_session=True)
-    try:
-        yield ports[0], f"127.0.0.1:{ports[1]}"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def pid_of_another(folder: ServingFolder, dead: int) -> int:
-    """Return the PID of a tritonserver that is ready and another than one that died."""
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline:
-        record = folder.server()
-        if record is not None and record.tritonserver_pid != dead:
-            return record.tritonserver_pid
-        time.sleep(0.1)
-    raise AssertionError("the server did not come back")
 
 
 def until_done(work: Callable[[], Any]) -> None:
@@ -98,7 +72,7 @@ class Kills:
         """Kill once a point: what is done, and who is killed."""
         with served(self.own.folder, self.own.a.id) as (self.http_port, self.url):
             self.state = ServingFolder.of(self.own.folder, self.http_port)
-            self.pid = pid_of_another(self.state, 0)
+            self.pid = pid_of_another(self.state, 0, within_s=READY_S)
             self.key = LiveFolder.of(self.own.folder).key()
             with SearchClient(self.url, timeout_s=60) as client:
                 base = self.whole(client)
@@ -122,7 +96,7 @@ class Kills:
         if victim == "engine":
             self.stand_in.start()
         elif victim == "server" or action == "upserting":
-            self.pid = pid_of_another(self.state, self.pid)
+            self.pid = pid_of_another(self.state, self.pid, within_s=READY_S)
 
     def begin(self, action: str, *, own_process: bool) -> Acting:
         other = self.own.other(self.serving())

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+from live_servers import pid_of_another, served
 
 from trident.compaction.compact import Makers, compact
 from trident.errors import ServerError, TridentError
@@ -144,32 +144,6 @@ class Switches:
         return state.serving
 
 
-@contextmanager
-def served(folder: Path, generation: str) -> Iterator[tuple[int, str]]:
-    """Run ``trident serve --live``; yield its HTTP port and gRPC address."""
-    ports = free_ports(3)
-    names = ("--http-port", "--grpc-port", "--metrics-port")
-    options = [text for name, port in zip(names, ports, strict=True) for text in (name, str(port))]
-    command = [sys.executable, "-m", "trident", "serve", "--live", "--generations", folder, "--generation", generation]
-    process = subprocess.Popen([*command, *options, "--start-timeout", "400"], start_new_session=True)
-    try:
-        yield ports[0], f"127.0.0.1:{ports[1]}"
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_until(folder: ServingFolder, dead: int) -> int:
-    """Return the PID of a tritonserver that is ready and another than one that died."""
-    deadline = time.monotonic() + BACK_S
-    while time.monotonic() < deadline:
-        record = folder.server()
-        if record is not None and record.tritonserver_pid != dead:
-            return record.tritonserver_pid
-        time.sleep(0.1)
-    raise AssertionError("the server did not come back")
-
-
 def writer_of(folder: ServingFolder, server: int) -> int:
     """Return the PID of the process that writes."""
     found = [model_of(pid, folder.models.resolve()) for pid in children(server)]
@@ -191,7 +165,7 @@ class Killer:
     """Kills the server or its writer while a request is under way."""
 
     def __init__(self, folder: ServingFolder) -> None:
-        self.folder, self.server, self.deaths = folder, wait_until(folder, 0), list[float]()
+        self.folder, self.server, self.deaths = folder, pid_of_another(folder, 0, within_s=BACK_S), list[float]()
         self.killed = dict.fromkeys(("server", "writer", "promoting"), 0)
 
     def kill(self, client: SearchClient, model: Model) -> None:
@@ -224,7 +198,7 @@ class Killer:
 
     def _wait(self) -> None:
         self.deaths.append(time.monotonic())
-        self.server = wait_until(self.folder, self.server)
+        self.server = pid_of_another(self.folder, self.server, within_s=BACK_S)
 
 
 def run_model(pair: Any, whole: Whole, *, seed: int, operations: int, kills: int) -> None:

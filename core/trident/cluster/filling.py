@@ -15,11 +15,10 @@ from trident.cluster.loaded import MODEL, collections_of, stored_state
 from trident.cluster.loading import BATCH, ProductFiles, Progress, Sample, load, load_golden
 from trident.cluster.store import LOAD_TIMEOUT_S, Store, generation_of, store_of
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
-from trident.encoder.served_encoder import load_encoder
-from trident.encoder.tokenization import TextTokenizer
 from trident.errors import GenerationError, StoreError
-from trident.generation.generation import ENCODER_FOLDER, Generation, Identity, list_generations
+from trident.generation.generation import Generation, Identity, list_generations
 from trident.generation.golden import GoldenAnswer
+from trident.generation.own_encoder import own_encoder
 from trident.index.index import VectorIndex
 from trident.lexical.files import RECORD_FILE, load_lexical
 from trident.lexical.spelling import Spelling, load_known
@@ -90,13 +89,7 @@ def _embedded(generation: Generation, folder: Path, answers: list[GoldenAnswer])
     if (folder / RECORD_FILE).is_file():
         spelling = Spelling(load_lexical(folder, folder / CATALOGUE_FILE), load_known(folder))
         texts |= dict.fromkeys(found for text in list(texts) if (found := spelling.corrected(text)) is not None)
-    tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
-    encoder = load_encoder(
-        generation.cpu_graph(),
-        generation.folder / ENCODER_FOLDER,
-        tokenizer,
-        fingerprint=generation.manifest.encoder_fingerprint,
-    )
+    tokenizer, encoder = own_encoder(generation)
     vectors: NDArray[np.float32] = encoder.embed_ids(tokenizer.token_ids(list(texts), "query"), pad_id=tokenizer.pad_id)
     return vectors
 

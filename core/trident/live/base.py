@@ -13,9 +13,8 @@ from trident.attributes.attributes import Attributes
 from trident.attributes.schema import Schema
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.data.texts import RowsByText, Texts
-from trident.encoder.served_encoder import load_encoder
-from trident.encoder.tokenization import TextTokenizer
-from trident.generation.generation import ENCODER_FOLDER, Generation
+from trident.generation.generation import Generation
+from trident.generation.own_encoder import own_encoder
 from trident.index.exact_search import check_unit_rows
 from trident.live.known import CATALOGUE_MODEL, Knowledge, load_known
 from trident.live.operations import Entry, Product, Tombstone
@@ -105,14 +104,7 @@ def embedder(generation: Generation, *, threads: int = 1) -> Embed:
     Raises:
         TridentError: If its tokenizer or encoder is missing or damaged.
     """
-    tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
-    encoder = load_encoder(
-        generation.cpu_graph(),
-        generation.folder / ENCODER_FOLDER,
-        tokenizer,
-        fingerprint=generation.manifest.encoder_fingerprint,
-        threads=threads,
-    )
+    tokenizer, encoder = own_encoder(generation, threads=threads)
 
     def embed(titles: Sequence[str]) -> NDArray[np.float32]:
         parts = [

@@ -16,13 +16,13 @@ from trident.encoder.text import Side, TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import GenerationError
 from trident.generation.generation import (
-    ENCODER_FOLDER,
     RERANKER_FOLDER,
     WEIGHTS,
     Generation,
     Identity,
 )
 from trident.generation.golden import GOLDEN_K, GoldenAnswer
+from trident.generation.own_encoder import own_encoder
 from trident.ranking.pair_scorer import load_scorer
 from trident.ranking.reranking import Reranker
 from trident.ranking.trees import Trees
@@ -57,14 +57,7 @@ class Searcher:
         Raises:
             TridentError: If a part is missing, damaged or of another encoder.
         """
-        tokenizer = TextTokenizer.load(generation.version_folder("tokenizer"), generation.text_contract())
-        encoder = load_encoder(
-            generation.cpu_graph(precision),
-            generation.folder / ENCODER_FOLDER,
-            tokenizer,
-            fingerprint=generation.manifest.encoder_fingerprint,
-            threads=threads,
-        )
+        tokenizer, encoder = own_encoder(generation, precision=precision, threads=threads)
         retriever = Retriever.load(generation.version_folder("retriever"), flat_threads=threads)
         folders = (generation.folder / RERANKER_FOLDER, generation.version_folder("retriever"))
         return cls(tokenizer, encoder, retriever, _second_stage(folders, retriever, threads=threads))

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from stored import stored
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
@@ -50,16 +48,6 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     index = VectorIndex.build(VECTORS, config=IndexConfig(ef=64), encoder_fingerprint=ENCODER)
     catalogue = Catalogue([f"p{row}" for row in range(COUNT)], [f"title {row}" for row in range(COUNT)], table)
     return Retriever(index, catalogue, IDENTITY, Attributes.load(folder))
-
-
-@pytest.fixture(scope="module", params=["local", "cluster"])
-def retriever(request: pytest.FixtureRequest, local: Retriever) -> Iterator[Retriever]:
-    """Return the products in files, and the same in a store: every test here is of both."""
-    if request.param == "local":
-        yield local
-        return
-    with stored(local, request.getfixturevalue("stand_in").address) as made:
-        yield made
 
 
 def way(retriever: Retriever, of_files: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from stored import stored
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
@@ -55,16 +53,6 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     catalogue = Catalogue([f"p{row}" for row in range(COUNT)], [f"title {row}" for row in range(COUNT)], table)
     identity = Identity(id="0123456789abcdef", serial=3, encoder_fingerprint=ENCODER)
     return Retriever(index, catalogue, identity, Attributes.load(folder))
-
-
-@pytest.fixture(scope="module", params=["local", "cluster"])
-def retriever(request: pytest.FixtureRequest, local: Retriever) -> Iterator[Retriever]:
-    """Return the products in files, and the same in a store: every test here is of both."""
-    if request.param == "local":
-        yield local
-        return
-    with stored(local, request.getfixturevalue("stand_in").address) as made:
-        yield made
 
 
 def rules(**kinds: Any) -> RuleSet:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import bm25s
 import numpy as np
 import pyarrow as pa
 import pytest
-from stored import stored
 
 from trident.attributes.attributes import Attributes
 from trident.attributes.building import write_attributes
@@ -62,16 +60,6 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
     lexical = LexicalIndex.build(TITLES, LexicalConfig())
     words = Words(lexical, Spelling(lexical), SETTINGS)
     return Retriever(index, catalogue, IDENTITY, Attributes.load(folder), words)
-
-
-@pytest.fixture(scope="module", params=["local", "cluster"])
-def retriever(request: pytest.FixtureRequest, local: Retriever) -> Iterator[Retriever]:
-    """Return the products in files, and the same in a store: every test here is of both."""
-    if request.param == "local":
-        yield local
-        return
-    with stored(local, request.getfixturevalue("stand_in").address) as made:
-        yield made
 
 
 def some(retriever: Retriever, count: int) -> int:
