@@ -199,6 +199,7 @@ def own(pair: Any, stand_in: Any, tmp_path: Path) -> Any:
     return made
 
 
+@pytest.mark.slow  # servers that start six times
 @pytest.mark.timeout(1800)
 def test_after_a_kill_of_each_the_next_start_is_right(
     own: Any, stand_in: Any, whole_catalogue: Whole, slow_seed: int
