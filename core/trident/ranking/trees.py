@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ TREES_FILE = "trees.txt"
 FEATURES = (
     "cosine",
     "logit",
+    "first",  # what the first stage's order was decided by: the cosine, or that and BM25 together
+    "bm25",  # missing where it was not asked
     "place",  # in the order of the stage before, from 0
     "words_shared",  # share of the query's words that the title has
     "numbers_shared",  # share of the query's numbers that the title has; missing where it has none
@@ -94,31 +97,42 @@ def load_lightgbm() -> Any:
     return importlib.import_module("lightgbm")
 
 
-def tree_features(
-    query: str, titles: Sequence[str], cosines: NDArray[np.float32], logits: NDArray[np.float32]
-) -> NDArray[np.float64]:
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What the stages before say of N products of a query, in the order of the last of them, (N,) each."""
+
+    cosines: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    first: NDArray[np.float32]
+    bm25: Sequence[float | None]
+
+
+def tree_features(query: str, titles: Sequence[str], signals: Signals) -> NDArray[np.float64]:
     """Return the features (N, F) of N products of a query, in the order of the stage before.
 
     Args:
         query: As it was asked.
         titles: Of the products.
-        cosines: (N,).
-        logits: (N,).
+        signals: Of the stages before.
     """
     asked = words(query)
+    numbers, models = [word for word in asked if word.isdecimal()], [word for word in asked if _is_model(word)]
     rows = []
     for place, title in enumerate(titles):
-        found = set(words(title))
+        all_words = words(title)
+        found, bm25 = set(all_words), signals.bm25[place]
         rows.append(
             (
-                float(cosines[place]),
-                float(logits[place]),
+                float(signals.cosines[place]),
+                float(signals.logits[place]),
+                float(signals.first[place]),
+                float("nan") if bm25 is None else float(bm25),
                 float(place),
                 _share(asked, found),
-                _share([word for word in asked if word.isdecimal()], found),
-                _share([word for word in asked if _is_model(word)], found),
+                _share(numbers, found),
+                _share(models, found),
                 float(len(asked)),
-                float(len(words(title))),
+                float(len(all_words)),
             )
         )
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(FEATURES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from trident.data.pairs import Pairs, read_pairs
 from trident.errors import ExportError
 from trident.quality.generation_scores import distinct_queries
+from trident.retrieval.options import RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
+from trident.search.second_stage import EXPLAIN
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts
 from trident_export.judge.served_queries import served_queries
@@ -52,7 +54,9 @@ def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDAT
             found.append(FoundProducts(pairs, {}, {}, {}, every_positive_known=known))
             continue
         queries = served_queries(queries, path)
-        hits = searcher.search(queries, [SearchKnobs(k=min(depth, len(job.catalogue)))] * len(queries))
+        ranking = RankingKnobs(explain=searcher.retriever.words is not None)  # as a second stage asks
+        knobs = SearchKnobs(k=min(depth, len(job.catalogue)), ranking=ranking)
+        hits = searcher.search(queries, [knobs] * len(queries))
         counts = hits.counts[:, 0].tolist()
         found.append(
             FoundProducts(
@@ -64,9 +68,15 @@ def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDAT
                     for query, scores, count in zip(queries, hits.scores.tolist(), counts, strict=True)
                 },
                 every_positive_known=known and _meets(job, pairs),
+                parts=_parts(queries, hits.details),
             )
         )
     return FoundBoth(*found)
+
+
+def _parts(queries: list[str], details: NDArray[np.object_]) -> dict[str, list[dict[str, Any]]]:
+    found = {query: json.loads(row).get(EXPLAIN, []) for query, row in zip(queries, details[:, 0], strict=True)}
+    return {query: parts for query, parts in found.items() if parts}
 
 
 def _by_query(queries: list[str], texts: NDArray[np.object_], counts: list[int]) -> dict[str, list[str]]:

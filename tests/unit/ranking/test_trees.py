@@ -11,7 +11,7 @@ import pytest
 
 from trident.encoder.base_model import file_sha256
 from trident.errors import GenerationError, MissingExtraError
-from trident.ranking.trees import FEATURES, TREES_FILE, Trees, load_lightgbm, tree_features
+from trident.ranking.trees import FEATURES, TREES_FILE, Signals, Trees, load_lightgbm, tree_features
 
 ROWS = np.random.default_rng(0).normal(size=(400, len(FEATURES)))
 
@@ -35,14 +35,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_features_are_what_is_seen() -> None:
     cosines, logits = np.array([0.9, 0.8], dtype=np.float32), np.array([2.0, -1.0], dtype=np.float32)
-    found = tree_features("Sony WH1000 3.5 mm", ["sony headphones 3.5", "A WH1000 cable, 35 mm"], cosines, logits)
-    assert found[0, :3].tolist() == [pytest.approx(0.9), 2.0, 0.0]
-    assert found[1, :3].tolist() == [pytest.approx(0.8), -1.0, 1.0]
-    assert found[:, 3].tolist() == [0.5, 0.5]
-    assert found[:, 5].tolist() == [0.0, 1.0]
-    assert found[:, 6:].tolist() == [[4.0, 3.0], [4.0, 5.0]]
-    assert np.isnan(tree_features("sofa", ["red sofa"], cosines[:1], logits[:1])[0, 4:6]).all()
-    assert tree_features("sofa", [], cosines[:0], logits[:0]).shape == (0, len(FEATURES))
+    signals = Signals(cosines, logits, np.array([0.7, 0.75], dtype=np.float32), [3.25, 0.0])
+    titles = ["sony headphones 3.5", "A WH1000 cable, 35 mm"]
+    found = tree_features("Sony WH1000 3.5 mm", titles, signals)
+    named = [dict(zip(FEATURES, row, strict=True)) for row in found.tolist()]
+    assert [each["cosine"] for each in named] == pytest.approx([0.9, 0.8])
+    assert [each["logit"] for each in named] == [2.0, -1.0]
+    assert [each["first"] for each in named] == pytest.approx([0.7, 0.75])
+    assert [each["bm25"] for each in named] == [3.25, 0.0]
+    assert [each["place"] for each in named] == [0.0, 1.0]
+    assert [each["words_shared"] for each in named] == [0.5, 0.5]
+    assert [each["models_shared"] for each in named] == [0.0, 1.0]
+    assert [(each["words_of_query"], each["words_of_title"]) for each in named] == [(4.0, 3.0), (4.0, 5.0)]
+    none = Signals(cosines[:1], logits[:1], cosines[:1], [None])
+    (missing,) = tree_features("sofa", ["red sofa"], none).tolist()
+    absent = {name for name, value in zip(FEATURES, missing, strict=True) if np.isnan(value)}
+    assert absent == {"bm25", "numbers_shared", "models_shared"}
+    assert tree_features("sofa", [], Signals(cosines[:0], logits[:0], cosines[:0], [])).shape == (0, len(FEATURES))
 
 
 def test_scores_are_the_same_alone_and_in_a_batch(folder: Path) -> None:

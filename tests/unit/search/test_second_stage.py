@@ -112,6 +112,32 @@ def test_the_best_candidates_stand_in_the_rerankers_order(
         assert details["probability"] == pytest.approx(chances, abs=2e-6)
 
 
+def test_the_first_stages_score_has_its_share(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    """The order and the probability are those of both scores; an explanation has their parts, of what was scored."""
+    both = replace(stage, weight=0.2)
+    knobs = [SearchKnobs(k=RERANK + 3)]
+    hits = retriever.retrieve(QUERIES[:1], both.widened(knobs))
+    titles = [title.decode() for title in hits.titles[0, :RERANK]]
+    logits = Sines().score(pair_rows(tokenizer, TEXTS[:1] * RERANK, titles))
+    scores = np.float32(0.2) * logits + np.float32(0.8 * 20) * hits.scores[0, :RERANK]
+    order = np.argsort(-scores, kind="stable")
+    answer = both.reranked(TEXTS[:1], knobs, hits)
+    assert [title.decode() for title in answer.titles[0, :RERANK]] == [titles[place] for place in order]
+    assert order.tolist() != np.argsort(-logits, kind="stable").tolist()
+    chances = json.loads(answer.details[0, 0])["probability"][:RERANK]
+    assert chances == pytest.approx(LOGITS.probability(scores[order]), abs=2e-6)
+    fused = [float(score) for score in hits.scores[0]]
+    told = hits.with_detail("explain", [[{"fused": value} for value in fused]])
+    asked_why = replace(knobs[0], ranking=RankingKnobs(explain=True))
+    parts = json.loads(both.reranked(TEXTS[:1], [asked_why], told).details[0, 0])["explain"]
+    assert [part["reranker"]["logit"] for part in parts[:RERANK]] == pytest.approx(logits[order].tolist(), abs=1e-6)
+    assert [part["reranker"]["mixed"] for part in parts[:RERANK]] == pytest.approx(scores[order].tolist(), abs=1e-5)
+    assert {part["reranker"]["weight"] for part in parts[:RERANK]} == {0.2}
+    assert [part["reranker"] for part in parts[RERANK:]] == [None] * 3
+
+
 def test_pages_are_cut_from_one_order(retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer) -> None:
     page = Page(offset=4, fields=("brand",))
     hits = asked(retriever, stage, [SearchKnobs(k=5, page=page), SearchKnobs(k=6, page=replace(page, offset=10))])

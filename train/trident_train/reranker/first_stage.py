@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ from trident.errors import DataError
 from trident.generation.generation import Generation
 from trident.index.exact_search import exact_search
 from trident.quality.generation_scores import LoadedGeneration
+from trident.ranking.mixing import first_scores
+from trident.retrieval.options import RankingKnobs
 from trident.retrieval.requests import SearchKnobs
+from trident.search.second_stage import EXPLAIN
 from trident_train.model.encoder import Encoder
 from trident_train.recipe import NegativesRecipe, TrainRecipe
 
@@ -25,7 +29,7 @@ ASKED_AT_ONCE = 256  # queries
 
 @dataclass(frozen=True)
 class Candidate:
-    """A product that the first stage found for a query."""
+    """A product that the first stage found for a query, and the score that its order was decided by."""
 
     product_id: str
     title: str
@@ -61,15 +65,17 @@ class ServedStage:
     def candidates(self, queries: Sequence[str], depth: int) -> Candidates:
         """Return the best products of each query, without a second stage."""
         found: Candidates = {}
-        knobs = SearchKnobs(k=depth)
+        has_words = self._loaded.searcher.retriever.words is not None
+        knobs = SearchKnobs(k=depth, rerank=0, ranking=RankingKnobs(explain=has_words))
         for start in range(0, len(queries), ASKED_AT_ONCE):
             part = queries[start : start + ASKED_AT_ONCE]
             hits = self._loaded.searcher.search(part, [knobs] * len(part))
             for row, query in enumerate(part):
                 count = int(hits.counts[row, 0])
-                columns = (values[row, :count] for values in (hits.product_ids, hits.titles, hits.scores))
+                scores = first_scores(hits.scores[row, :count], json.loads(hits.details[row, 0]).get(EXPLAIN, []))
+                columns = (hits.product_ids[row, :count], hits.titles[row, :count], scores.tolist())
                 found[query] = [
-                    Candidate(product.decode(), title.decode(), float(score))
+                    Candidate(product.decode(), title.decode(), score)
                     for product, title, score in zip(*columns, strict=True)
                 ]
         return found
@@ -141,15 +147,47 @@ def first_stage(recipe: TrainRecipe, encoder: Encoder, catalogue: Catalogue, hel
     return stage
 
 
+def candidates_of(stage: FirstStage, pairs: Pairs, recipe: NegativesRecipe) -> Candidates:
+    """Return the candidates of each query that has a relevant product, to the recipe's last rank."""
+    relevant = [query for query, label in zip(pairs.queries, pairs.labels.tolist(), strict=True) if label == 1]
+    return stage.candidates(
+        list({normalized_query(query): query for query in reversed(relevant)}.values()), recipe.to_rank
+    )
+
+
+def scores_before(
+    pairs: Pairs, mined: Sequence[tuple[int, str]], cosines: NDArray[np.float32], found: Candidates
+) -> NDArray[np.float32]:
+    """Return the score (P + mined,) that the first stage's order was decided by, of pairs and of what was mined.
+
+    What it did not find for its query counts as no better than the last that it found: by its cosine, if that is lower.
+
+    Args:
+        pairs: The train split.
+        mined: As ``mine`` returns it.
+        cosines: (P,) of the pairs.
+        found: The candidates of their queries.
+    """
+    known = {
+        normalized_query(query): {each.title: each.score for each in products} for query, products in found.items()
+    }
+    scores = []
+    for query, title, cosine in zip(pairs.queries, pairs.titles, cosines.tolist(), strict=True):
+        own = known.get(normalized_query(query), {})
+        scores.append(own.get(title, min(cosine, min(own.values(), default=cosine))))
+    scores += [known[normalized_query(pairs.queries[row])][title] for row, title in mined]
+    return np.array(scores, dtype=np.float32)
+
+
 def mine(
-    stage: FirstStage, pairs: Pairs, recipe: NegativesRecipe, *, every_positive_known: bool
+    found: Candidates, pairs: Pairs, recipe: NegativesRecipe, *, every_positive_known: bool
 ) -> list[tuple[int, str]]:
     """Return (row of the query's first relevant pair, title) for candidates of each query with a relevant product.
 
     Args:
-        stage: Whose candidates are taken.
+        found: The candidates of these queries.
         pairs: The train split.
-        recipe: From which rank to which; where every positive is known, from the first on.
+        recipe: From which rank on; where every positive is known, from the first on.
         every_positive_known: Whether what nobody judged is irrelevant.
     """
     judged: dict[str, set[str]] = {}
@@ -158,7 +196,6 @@ def mine(
         judged.setdefault(normalized_query(query), set()).add(title)
         if label == 1:
             first_relevant.setdefault(normalized_query(query), row)
-    found = stage.candidates([pairs.queries[row] for row in first_relevant.values()], recipe.to_rank)
     start = 0 if every_positive_known else recipe.from_rank - 1
     mined = []
     for name, row in first_relevant.items():
