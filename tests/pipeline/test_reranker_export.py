@@ -111,7 +111,7 @@ def test_the_kernels_in_8_bits_are_bound_and_near(two_stages: Generation, copy: 
     path = copy.folder / RERANKER_FOLDER / CODES_FILE
     save_file(load_file(path), path, metadata={FINGERPRINT_KEY: "b" * 64})
     with pytest.raises(
-        ModelError, match=r"weights .* must be of reranker [0-9a-f]{12}, got bbbbbbbbbbbb: export again"
+        ModelError, match=r"weights .* must be of reranker [0-9a-f]{12}, got b{12}: export again"
     ):
         load_scorer(path.parent, fingerprint=fingerprint, precision="int8")
     path.unlink()
