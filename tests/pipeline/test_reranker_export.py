@@ -110,9 +110,7 @@ def test_the_kernels_in_8_bits_are_bound_and_near(two_stages: Generation, copy: 
     assert np.array_equal(alone, codes.score(pairs))
     path = copy.folder / RERANKER_FOLDER / CODES_FILE
     save_file(load_file(path), path, metadata={FINGERPRINT_KEY: "b" * 64})
-    with pytest.raises(
-        ModelError, match=r"weights .* must be of reranker [0-9a-f]{12}, got b{12}: export again"
-    ):
+    with pytest.raises(ModelError, match=r"weights .* must be of reranker [0-9a-f]{12}, got b{12}: export again"):
         load_scorer(path.parent, fingerprint=fingerprint, precision="int8")
     path.unlink()
     without, _ = load_scorer(path.parent, fingerprint=fingerprint, precision="int8")
@@ -186,6 +184,11 @@ def test_the_run_of_an_encoder_is_no_reranker(both_runs: list[Path], tiny_data: 
         ({"judged_queries": 0}, "judged_queries must be >= 1, got 0"),
         ({"reranked": 201}, "reranked must be 1 to 200 candidates, got 201"),
         ({"rerank": -1}, "rerank must be 0 to 200 candidates, got -1"),
+        ({"tree_attributes": ("price",)}, "tree_attributes need trees = true, got price"),
+        (
+            {"trees": True, "tree_attributes": ("a,b",)},
+            "tree_attributes must have letters, digits and _ only, got 'a,b'",
+        ),
         ({"rerank_weight": 0.0}, "rerank_weight must be above 0, at most 1, got 0.0"),
         ({"rerank_budget_ms": 0.0}, "rerank_budget_ms must be above 0 milliseconds, got 0.0"),
     ],

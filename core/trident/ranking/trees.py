@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ FEATURES = (
     "words_of_title",
 )
 WORD = re.compile(r"\w+(?:[.,]\d+)?")
+ATTRIBUTE = "attribute_"  # before the name of an attribute, whose feature is its number
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")  # of an attribute: LightGBM takes others for none, or for another one
 REMEDY = "install it: pip install 'trident-search[trees]'"
 
 
@@ -49,6 +51,7 @@ class Trees:
     def __init__(self, booster: Any) -> None:
         """Keep the trees."""
         self._booster = booster
+        self.attributes = tuple(name.removeprefix(ATTRIBUTE) for name in booster.feature_name()[len(FEATURES) :])
 
     @classmethod
     def load(cls, folder: Path, *, sha256: str) -> Trees:
@@ -71,10 +74,11 @@ class Trees:
             )
         booster = load_lightgbm().Booster(model_str=path.read_text(encoding="utf-8"))
         names = tuple(booster.feature_name())
-        if names != FEATURES:
+        own = names[: len(FEATURES)], names[len(FEATURES) :]
+        if own[0] != FEATURES or not all(name.startswith(ATTRIBUTE) for name in own[1]):
             raise GenerationError(
-                f"trees {path} must be of the features {', '.join(FEATURES)}, got {', '.join(names)}: another version "
-                "of Trident made them, export again"
+                f"trees {path} must be of the features {', '.join(FEATURES)} and of attributes, got "
+                f"{', '.join(names)}: another version of Trident made them, export again"
             )
         return cls(booster)
 
@@ -105,15 +109,24 @@ class Signals:
     logits: NDArray[np.float32]
     first: NDArray[np.float32]
     bm25: Sequence[float | None]
+    attributes: Sequence[Mapping[str, Any]] = ()  # numbers by name, of the products that have them
 
 
-def tree_features(query: str, titles: Sequence[str], signals: Signals) -> NDArray[np.float64]:
+def feature_names(attributes: Sequence[str]) -> list[str]:
+    """Return the names of all features, those of number attributes behind the others."""
+    return [*FEATURES, *(ATTRIBUTE + name for name in attributes)]
+
+
+def tree_features(
+    query: str, titles: Sequence[str], signals: Signals, attributes: Sequence[str] = ()
+) -> NDArray[np.float64]:
     """Return the features (N, F) of N products of a query, in the order of the stage before.
 
     Args:
         query: As it was asked.
         titles: Of the products.
         signals: Of the stages before.
+        attributes: Names of number attributes that are features too.
     """
     asked = words(query)
     numbers, models = [word for word in asked if word.isdecimal()], [word for word in asked if _is_model(word)]
@@ -133,9 +146,14 @@ def tree_features(query: str, titles: Sequence[str], signals: Signals) -> NDArra
                 _share(models, found),
                 float(len(asked)),
                 float(len(all_words)),
+                *(_number(signals.attributes[place].get(name)) for name in attributes),
             )
         )
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(FEATURES))
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(FEATURES) + len(attributes))
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def words(text: str) -> list[str]:

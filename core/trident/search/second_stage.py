@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +18,13 @@ from trident.ranking.legs import DIGITS
 from trident.ranking.mixing import first_scores, mixed, tier
 from trident.ranking.reranking import Reranker, Task, reranked_order
 from trident.ranking.trees import Signals, Trees, tree_features
-from trident.retrieval.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET
+from trident.retrieval.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET, Page
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import PROBABILITY, Hits
 from trident.retrieval.tensors import EMPTY_SCORE
 
-EXPLAIN = "explain"
-OF_EACH_HIT = frozenset({"attributes", EXPLAIN})  # in details: lists with an item for each product
+EXPLAIN, ATTRIBUTES = "explain", "attributes"
+OF_EACH_HIT = frozenset({ATTRIBUTES, EXPLAIN})  # in details: lists with an item for each product
 RULES, PINS = "rules", "pins"  # in details: what merchandisers' rules did
 RERANKED = "reranked"  # in details: how many products the second stage scored
 CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
@@ -64,6 +64,11 @@ class SecondStage:
         """The map of the scores that decide: of trees where there are any, else of both stages' scores."""
         return self.calibration.of(RERANKER if self.trees is None else TREES)
 
+    @property
+    def _attributes(self) -> tuple[str, ...]:
+        """Names of the attributes that trees look at."""
+        return () if self.trees is None else self.trees.attributes
+
     def wanted(self, knob: SearchKnobs) -> int:
         """Return how many candidates of a search are reranked; 0 where something else decides the order."""
         count = self.default if knob.rerank is None else knob.rerank
@@ -77,6 +82,9 @@ class SecondStage:
         page = knob.page
         offset = 0 if page is None else page.offset
         whole = None if page is None else replace(page, offset=0)
+        if self._attributes:
+            shown = Page() if whole is None else whole
+            whole = replace(shown, fields=tuple(dict.fromkeys((*shown.fields, *self._attributes))))
         k = max(offset + knob.k, self.wanted(knob))
         likely = knob.min_probability if self.map is None else None
         parts = replace(knob.ranking, explain=True)  # which say what stands in front for a model number
@@ -127,9 +135,11 @@ class SecondStage:
         titles = [title.decode() for title in hits.titles[row, :count]]
         return Task(query, titles, None if budget_ms is None else budget_ms / 1000)
 
-    def _decided(self, query: str, logits: NDArray[np.float32], hits: Hits, row: int, parts: Parts) -> _Decided:
-        """Return what decides the order of the first products of a row."""
-        count = len(logits)
+    def _decided(
+        self, query: str, logits: NDArray[np.float32], hits: Hits, row: int, told: Mapping[str, Any]
+    ) -> _Decided:
+        """Return what decides the order of the first products of a row, of which ``told`` is said."""
+        count, parts = len(logits), told.get(EXPLAIN, [])
         first = first_scores(hits.scores[row, :count], parts[:count])
         both = mixed(logits, first, self.weight)
         before = reranked_order(both, int(hits.counts[row, 0]))  # equal scores of trees are in this order
@@ -138,7 +148,9 @@ class SecondStage:
         order = before[:count]
         titles = [title.decode() for title in hits.titles[row, order]]
         bm25 = [parts[place].get("bm25") if parts else None for place in order.tolist()]
-        features = tree_features(query, titles, Signals(hits.scores[row, order], logits[order], first[order], bm25))
+        known = [told[ATTRIBUTES][place] for place in order.tolist()] if self._attributes else []
+        signals = Signals(hits.scores[row, order], logits[order], first[order], bm25, known)
+        features = tree_features(query, titles, signals, self._attributes)
         scores = np.empty_like(logits)
         scores[order] = self.trees.score(features)
         return _Decided(first, both, scores, before)
@@ -149,12 +161,17 @@ class SecondStage:
         """Return the places of a row's hits in their new order, cut to its page, and what is said of them."""
         told: dict[str, Any] = json.loads(hits.details[row, 0])
         parts = told.get(EXPLAIN, [])
-        decided = self._decided(query, logits, hits, row, parts)
+        decided = self._decided(query, logits, hits, row, told)
         scores, before = decided.scores, decided.before
         places = before[reranked_order(scores[before[: len(logits)]], len(before))]
         if parts:  # a model number of the query comes first, whatever reads the title
             tiers = np.array([tier(part) for part in parts])
             places = places[np.argsort(-tiers[places], kind="stable")]
+        if self._attributes:  # those that nobody asked for go
+            fields = () if knob.page is None else knob.page.fields
+            told[ATTRIBUTES] = [{name: each[name] for name in fields} for each in told[ATTRIBUTES]]
+            if not fields:
+                told.pop(ATTRIBUTES)
         if not knob.ranking.explain:
             told.pop(EXPLAIN, None)
         elif parts:

@@ -29,7 +29,8 @@ Logits = Mapping[str, NDArray[np.float32]]
 class FoundProducts:
     """The first stage's candidates of judged queries, best first: ids, titles and cosines of each query.
 
-    ``parts`` are what was said of each place, of the queries where words took part.
+    ``parts`` are what was said of each place, of the queries where words took part; ``attributes`` the numbers of each
+    product by name, where trees look at some.
     """
 
     pairs: Pairs
@@ -38,6 +39,7 @@ class FoundProducts:
     cosines: Mapping[str, Sequence[float]]
     every_positive_known: bool
     parts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    attributes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def rows(self, tokenizer: TextTokenizer, reranked: int) -> list[PairRow]:
         """Return the pairs of the first ``reranked`` candidates of all queries."""
@@ -123,6 +125,40 @@ class FoundProducts:
 
     def _judged(self) -> list[tuple[str, str]]:
         return list(zip(self.pairs.queries, self.pairs.product_ids, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class PairReference:
+    """What float32 says of the candidates of validation queries.
+
+    Attributes:
+        found: They.
+        tokenizer: With the text contract.
+        logits: By query.
+        weight: Of a logit beside the first stage's score, as it will be served.
+        reranked: Candidates of a query that are scored.
+    """
+
+    found: FoundProducts
+    tokenizer: TextTokenizer
+    logits: Logits
+    weight: float
+    reranked: int
+
+    def judged(self, scorer: PairScorer, overlap_target: float) -> tuple[bool, str]:
+        """Return whether a scorer ranks as float32 does, and that in words."""
+        found = self.found
+        lower = found.logits(scorer, self.tokenizer, self.reranked)
+        ours, theirs = found.mixed(lower, self.weight), found.mixed(self.logits, self.weight)
+        both = zip(found.best(ours), found.best(theirs), strict=True)
+        overlap = float(np.mean([len(set(one) & set(other)) / max(len(other), 1) for one, other in both]))
+        change = change_of(found.ndcg(ours), found.ndcg(theirs))
+        finite = all(np.isfinite(each).all() for each in lower.values())
+        kept = finite and overlap >= overlap_target and change.high >= 0
+        return kept, (
+            f"{'' if kept else 'not shipped: '}overlap@10 with float32 {overlap:.4f}, NDCG@10 {change.value:+.4f} "
+            f"[{change.low:+.4f}, {change.high:+.4f}]"
+        )
 
 
 def change_of(new: Mapping[str, float], old: Mapping[str, float]) -> Interval:

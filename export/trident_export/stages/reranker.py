@@ -28,11 +28,11 @@ from trident_export.graphs.graphs import make_graph
 from trident_export.graphs.kept import graph_key, kept_or_made
 from trident_export.graphs.pair_graph import PairGraph, export_pair_graph
 from trident_export.job import ExportJob
-from trident_export.judge.rerank_quality import FoundProducts, change_of
+from trident_export.judge.rerank_quality import FoundProducts, PairReference, change_of
 from trident_export.judge.share import choose_share
 from trident_export.merge.reranker import load_classifier, merge_reranker
 from trident_export.stages.candidates import FoundBoth
-from trident_export.stages.pair_codes import Reference, export_pair_codes
+from trident_export.stages.kernels import export_pair_codes
 
 PROBES = 128  # pairs of real texts
 LARGEST_DIFFERENCE = 1e-3  # of a logit, between two ways that compute in float32
@@ -111,7 +111,7 @@ def export_reranker(job: ExportJob, found: FoundBoth) -> ExportedReranker | None
     exact = _kernels(job, folder, fp32, probes)
     logits = found.validation.logits(exact, tokenizer, config.reranked)
     weight = choose_share(found.validation, logits, weight=config.rerank_weight).weight
-    reference = Reference(found.validation, tokenizer, logits, weight, config.reranked)
+    reference = PairReference(found.validation, tokenizer, logits, weight, config.reranked)
     made = {
         name: _low_precision(job, name, folder, reference, load)
         for name in ("fp16", "int8")
@@ -254,7 +254,7 @@ def _kernels(job: ExportJob, folder: Path, graph: GraphScorer, probes: list[Pair
 
 
 def _low_precision(
-    job: ExportJob, name: str, folder: Path, reference: Reference, load: Callable[[Path], GraphScorer]
+    job: ExportJob, name: str, folder: Path, reference: PairReference, load: Callable[[Path], GraphScorer]
 ) -> GraphScorer | None:
     """Return a graph of lower precision that ranks as float32 does; None: it is not kept."""
     path = folder / GRAPH_FILES[name]

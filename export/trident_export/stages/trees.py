@@ -13,7 +13,7 @@ from trident.encoder.base_model import file_sha256
 from trident.errors import DataError
 from trident.quality.reliability import Candidates
 from trident.ranking.reranking import reranked_order
-from trident.ranking.trees import FEATURES, TREES_FILE, Signals, Trees, load_lightgbm, tree_features
+from trident.ranking.trees import TREES_FILE, Signals, Trees, feature_names, load_lightgbm, tree_features
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts, change_of
 from trident_export.stages.candidates import FoundBoth
@@ -57,6 +57,7 @@ class _Table:
     labels: NDArray[np.int8]
     sizes: list[int]
     queries: list[str]
+    names: list[str]  # (F)
 
     def of(self, chosen: NDArray[np.bool_]) -> _Table:
         """Return some of the queries."""
@@ -67,6 +68,7 @@ class _Table:
             self.labels[rows],
             [self.sizes[place] for place in kept],
             [self.queries[place] for place in kept],
+            self.names,
         )
 
 
@@ -83,7 +85,7 @@ def export_trees(job: ExportJob, found: FoundBoth, second: ExportedReranker | No
         raise DataError("trees order what a second stage scored: export with --reranker too, or leave trees out")
     with job.stages.stage("trees") as notes:
         stages = [
-            Stages(side, logits, side.mixed(logits, second.weight))
+            Stages(side, logits, side.mixed(logits, second.weight), job.config.tree_attributes)
             for side, logits in zip(found, second.logits, strict=True)
         ]
         tables = [_table(each) for each in stages]
@@ -103,7 +105,7 @@ def export_trees(job: ExportJob, found: FoundBoth, second: ExportedReranker | No
             orders = {query: _in_first_order(own, _ranks(scores.get(query))) for query, own in each.mixed.items()}
             changes.append(change_of(each.found.ndcg(orders), each.found.ndcg(each.mixed)))
         (chosen, held_out), kept = changes, changes[0].low > 0
-        gains = dict(zip(FEATURES, booster.feature_importance("gain").tolist(), strict=True))
+        gains = dict(zip(tables[0].names, booster.feature_importance("gain").tolist(), strict=True))
         total = sum(gains.values()) or 1.0
         shares = {name: gain / total for name, gain in sorted(gains.items(), key=lambda item: -item[1])}
         notes.proof = (
@@ -130,6 +132,7 @@ class Stages:
     found: FoundProducts
     logits: Logits
     mixed: Logits
+    attributes: tuple[str, ...] = ()
 
     def features(self, query: str, order: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the features (N, F) of a query's candidates in an order."""
@@ -139,8 +142,9 @@ class Stages:
             self.logits[query][order],
             self.found.first(query)[order],
             [parts[place]["bm25"] if parts else None for place in order.tolist()],
+            [self.found.attributes[query][place] for place in order.tolist()] if self.attributes else [],
         )
-        return tree_features(query, [self.found.titles[query][place] for place in order], signals)
+        return tree_features(query, [self.found.titles[query][place] for place in order], signals, self.attributes)
 
 
 def _table(stages: Stages) -> _Table:
@@ -155,8 +159,9 @@ def _table(stages: Stages) -> _Table:
         sizes.append(len(order))
         queries.append(query)
     if not queries:
-        return _Table(np.empty((0, len(FEATURES))), np.empty(0, dtype=np.int8), [], [])
-    return _Table(np.concatenate(features), np.concatenate(labels), sizes, queries)
+        names = feature_names(stages.attributes)
+        return _Table(np.empty((0, len(names))), np.empty(0, dtype=np.int8), [], [], names)
+    return _Table(np.concatenate(features), np.concatenate(labels), sizes, queries, feature_names(stages.attributes))
 
 
 def _fit(table: _Table) -> Any:
@@ -170,7 +175,7 @@ def _fit(table: _Table) -> Any:
         label=np.where(judged, table.labels, 0),
         weight=judged.astype(np.float64),
         group=table.sizes,
-        feature_name=list(FEATURES),
+        feature_name=table.names,
     )
     return lightgbm.train(SETTINGS, data, num_boost_round=ROUNDS)
 

@@ -11,15 +11,15 @@ import pytest
 
 from trident.encoder.base_model import file_sha256
 from trident.errors import GenerationError, MissingExtraError
-from trident.ranking.trees import FEATURES, TREES_FILE, Signals, Trees, load_lightgbm, tree_features
+from trident.ranking.trees import FEATURES, TREES_FILE, Signals, Trees, feature_names, load_lightgbm, tree_features
 
 ROWS = np.random.default_rng(0).normal(size=(400, len(FEATURES)))
 
 
-def booster(features: tuple[str, ...] = FEATURES) -> Any:
+def booster(features: tuple[str, ...] = FEATURES, table: np.ndarray = ROWS) -> Any:
     """Return trees that put the higher logit first."""
     lightgbm = load_lightgbm()
-    rows = ROWS[:, : len(features)]
+    rows = table[:, : len(features)]
     labels = (rows[:, 1] > 0.4).astype(int)
     settings = {"objective": "lambdarank", "min_data_in_leaf": 5, "num_threads": 1, "verbosity": -1, "seed": 0}
     data = lightgbm.Dataset(rows, label=labels, group=[20] * 20, feature_name=list(features))
@@ -74,6 +74,30 @@ def test_trees_of_others_are_refused(folder: Path, tmp_path: Path) -> None:
         Trees.load(tmp_path, sha256=sha256)
     (tmp_path / TREES_FILE).write_text(booster(("cosine", "logit", "luck")).model_to_string())
     with pytest.raises(GenerationError, match=r"must be of the features cosine, .*, got cosine, logit, luck: an"):
+        Trees.load(tmp_path, sha256=file_sha256(tmp_path / TREES_FILE))
+
+
+def test_attributes_are_features_behind_the_others(tmp_path: Path) -> None:
+    """By name in the trees' own file; a product without a value has none, and another name is refused."""
+    signals = Signals(
+        ROWS[:3, 0].astype(np.float32),
+        ROWS[:3, 1].astype(np.float32),
+        ROWS[:3, 0].astype(np.float32),
+        [None] * 3,
+        [{"price": 9.5, "rating": 4}, {"price": None, "rating": 3}, {"rating": 0}],
+    )
+    found = tree_features("sofa", ["red sofa", "lamp", "desk"], signals, ("rating", "price"))
+    assert found.shape == (3, len(FEATURES) + 2)
+    assert found[:, -2].tolist() == [4.0, 3.0, 0.0]
+    assert found[0, -1] == 9.5
+    assert np.isnan(found[1:, -1]).all()
+    names = tuple(feature_names(("rating", "price")))
+    rows = np.concatenate([ROWS, ROWS[:, :2]], axis=1)
+    (tmp_path / TREES_FILE).write_text(booster(names, rows).model_to_string())
+    trees = Trees.load(tmp_path, sha256=file_sha256(tmp_path / TREES_FILE))
+    assert trees.attributes == ("rating", "price")
+    (tmp_path / TREES_FILE).write_text(booster((*FEATURES, "luck"), rows).model_to_string())
+    with pytest.raises(GenerationError, match=r"and of attributes, got cosine, .*, luck: another version"):
         Trees.load(tmp_path, sha256=file_sha256(tmp_path / TREES_FILE))
 
 

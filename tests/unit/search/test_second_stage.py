@@ -24,6 +24,7 @@ from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
 from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker
+from trident.ranking.trees import FEATURES
 from trident.retrieval.options import Page, RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import Hits, Retriever
@@ -44,6 +45,7 @@ def unit_rows(count: int, seed: int) -> np.ndarray:
 
 
 VECTORS, QUERIES = unit_rows(COUNT, seed=0), unit_rows(3, seed=1)
+PRICES = np.random.default_rng(5).permutation(COUNT).astype(float).tolist()
 TITLES = [f"product {number}" for number in range(COUNT)]
 
 
@@ -63,7 +65,7 @@ def tokenizer() -> TextTokenizer:
 def retriever(tmp_path: Path) -> Retriever:
     """Return a retriever with brands, whose generation has both maps."""
     VectorIndex.build(VECTORS, config=IndexConfig(), encoder_fingerprint=ENCODER).save(tmp_path)
-    brands = pa.table({"brand": [f"brand {number % 7}" for number in range(COUNT)]})
+    brands = pa.table({"brand": [f"brand {number % 7}" for number in range(COUNT)], "price": PRICES})
     catalogue = Catalogue([f"p{number}" for number in range(COUNT)], TITLES, brands)
     catalogue.save(tmp_path / CATALOGUE_FILE)
     write_attributes(tmp_path, infer(brands, {}, "products"), COUNT)
@@ -136,6 +138,29 @@ def test_the_first_stages_score_has_its_share(
     assert [part["reranker"]["mixed"] for part in parts[:RERANK]] == pytest.approx(scores[order].tolist(), abs=1e-5)
     assert {part["reranker"]["weight"] for part in parts[:RERANK]} == {0.2}
     assert [part["reranker"] for part in parts[RERANK:]] == [None] * 3
+
+
+class Cheapest:
+    """Trees that put the smallest number of the attribute first."""
+
+    attributes = ("price",)
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        assert features.shape[1] == len(FEATURES) + 1
+        return -features[:, -1].astype(np.float32)
+
+
+def test_trees_see_attributes_that_nobody_asked_for(retriever: Retriever, stage: SecondStage) -> None:
+    """Those that somebody asked for are shown, the others are not."""
+    trees = replace(stage, trees=Cheapest())  # type: ignore[arg-type]
+    page = Page(fields=("brand",))
+    hits = asked(retriever, trees, [SearchKnobs(k=RERANK), SearchKnobs(k=RERANK, page=page)])
+    for row in (0, 1):
+        prices = [PRICES[int(product[1:])] for product in ids(hits, row)]
+        assert prices == sorted(prices)
+        details = json.loads(hits.details[row, 0])
+        shown = details.get("attributes")
+        assert shown == (None if row == 0 else [{"brand": f"brand {int(each[1:]) % 7}"} for each in ids(hits, row)])
 
 
 def test_pages_are_cut_from_one_order(retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer) -> None:
