@@ -14,13 +14,12 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
 from trident.encoder.encoder import FINGERPRINT_KEY
-from trident.encoder.graph_files import CODES_FILE
 from trident.encoder.pairs import pair_rows
 from trident.errors import ConfigError, DataError, GenerationError, ModelError
 from trident.generation.generation import IDENTITY_FILE, RERANKER_FOLDER, Generation, Identity
 from trident.ranking.calibration import DENSE
 from trident.ranking.mixing import mixed
-from trident.ranking.pair_scorer import GraphScorer, KernelScorer, load_scorer
+from trident.ranking.pair_scorer import PAIR_CODES_FILE, GraphScorer, KernelScorer, load_scorer
 from trident.ranking.trees import TREES_FILE
 from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
@@ -108,12 +107,12 @@ def test_the_kernels_in_8_bits_are_bound_and_near(two_stages: Generation, copy: 
         assert 0 < off < 0.1 * spread
     alone = np.concatenate([codes.score([pair]) for pair in pairs])
     assert np.array_equal(alone, codes.score(pairs))
-    path = copy.folder / RERANKER_FOLDER / CODES_FILE
+    path = copy.folder / RERANKER_FOLDER / PAIR_CODES_FILE
     save_file(load_file(path), path, metadata={FINGERPRINT_KEY: "b" * 64})
     with pytest.raises(ModelError, match=r"weights .* must be of reranker [0-9a-f]{12}, got b{12}: export again"):
-        load_scorer(path.parent, fingerprint=fingerprint, precision="int8")
+        load_scorer(copy.folder / RERANKER_FOLDER, fingerprint=fingerprint, precision="int8")
     path.unlink()
-    without, _ = load_scorer(path.parent, fingerprint=fingerprint, precision="int8")
+    without, _ = load_scorer(copy.folder / RERANKER_FOLDER, fingerprint=fingerprint, precision="int8")
     assert isinstance(without, GraphScorer)
 
 

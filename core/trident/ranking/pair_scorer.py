@@ -29,6 +29,7 @@ from trident.errors import ConfigError, ModelError, first_line
 
 LOGIT = "logit"  # FP32 (B, 1), output of the graph
 PREFIX = "bert."  # of the names of the weights below the head
+PAIR_CODES_FILE = f"codes/{CODES_FILE}"  # beside the weights, whose fingerprint is of all such files of their folder
 RUN_TOKENS = 768  # of a graph's run, about
 
 
@@ -243,7 +244,7 @@ def load_scorer(
         raise ModelError(
             f"reranker {folder} must be that of the generation, {fingerprint[:12]}, got {found[:12]}: export again"
         )
-    codes = folder / CODES_FILE if precision == "int8" else None
+    codes = folder / PAIR_CODES_FILE if precision == "int8" else None
     fault = "they are switched off" if kernels == "off" else reranker_fault(folder, codes)
     if fault is None and precision not in ("fp32", "int8"):
         fault = f"they compute in float32 and in 8 bits, it is served in {precision}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES
 from trident.encoder.kernel_encoder import KernelEncoder, kernels_fault
 from trident.encoder.served_encoder import ServedEncoder
 from trident.errors import ExportError, ModelError
-from trident.ranking.pair_scorer import PREFIX, KernelScorer, reranker_fault
+from trident.ranking.pair_scorer import PAIR_CODES_FILE, PREFIX, KernelScorer, reranker_fault
 from trident_export.graphs.int8_codes import write_codes
 from trident_export.job import ExportJob
 from trident_export.judge.parity import Expected, ProbeTexts, prove_parity
@@ -109,12 +110,13 @@ def export_pair_codes(job: ExportJob, folder: Path, reference: PairReference) ->
     Raises:
         ExportError: If a pair's logit depends on what else is in its batch.
     """
-    graph, codes = folder / GRAPH_FILES["int8"], folder / CODES_FILE
+    graph, codes = folder / GRAPH_FILES["int8"], folder / PAIR_CODES_FILE
     with job.stages.stage("reranker int8 kernels") as notes:
         fault = reranker_fault(folder, graph)  # of 8 bits: the integers are made of the graph's
         if fault is not None:
             notes.proof = f"not made: {fault}"
             return None
+        codes.parent.mkdir()
         try:
             write_codes(graph, folder, codes, prefix=PREFIX)
             scorer = KernelScorer.load(folder, codes=codes, threads=job.config.threads)
@@ -122,7 +124,7 @@ def export_pair_codes(job: ExportJob, folder: Path, reference: PairReference) ->
         except (ExportError, ModelError) as error:
             kept, notes.proof = False, f"not shipped: {error}"
         if not kept:
-            codes.unlink(missing_ok=True)
+            shutil.rmtree(codes.parent)
             return None
         rows = reference.found.rows(reference.tokenizer, 4)[:PAIRS]
         alone = np.concatenate([scorer.score([row]) for row in rows])

@@ -15,14 +15,21 @@ from numpy.typing import NDArray
 from trident.config import to_table
 from trident.encoder.base_model import file_sha256
 from trident.encoder.fingerprint import encoder_fingerprint, part_fingerprints
-from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES, ONNX_FILE, graph_sha256
+from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, graph_sha256
 from trident.encoder.pairs import PairRow, pad_pairs, pair_rows
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError, ModelError
 from trident.generation.generation import RERANKER_FOLDER
 from trident.quality.reliability import Candidates
-from trident.ranking.pair_scorer import GraphScorer, KernelScorer, PairScorer, reranker_fault, token_kinds
+from trident.ranking.pair_scorer import (
+    PAIR_CODES_FILE,
+    GraphScorer,
+    KernelScorer,
+    PairScorer,
+    reranker_fault,
+    token_kinds,
+)
 from trident_export.config import ExportConfig
 from trident_export.graphs.graphs import make_graph
 from trident_export.graphs.kept import graph_key, kept_or_made
@@ -193,7 +200,7 @@ def _judged(
 
 
 def _codes_part(folder: Path) -> dict[str, str]:
-    path = folder / CODES_FILE
+    path = folder / PAIR_CODES_FILE
     return {"reranker/codes/int8": file_sha256(path)} if path.is_file() else {}
 
 
