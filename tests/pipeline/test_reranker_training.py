@@ -17,7 +17,6 @@ from peft import PeftModel
 
 from trident.errors import ConfigError, DataError, ModelError
 from trident.generation.generation import Generation
-from trident_train.loop.batches import TokenizedBatch
 from trident_train.recipe import (
     LoraRecipe,
     LossRecipe,
@@ -29,7 +28,6 @@ from trident_train.recipe import (
 )
 from trident_train.report.card import build_upload
 from trident_train.report.run_folder import load_run
-from trident_train.reranker import training
 from trident_train.reranker.model import load_classifier
 from trident_train.run import train
 
@@ -113,41 +111,6 @@ def test_the_other_losses_train(recipe: TrainRecipe, loss: LossRecipe, method: s
     assert report.test[-1].name == method
     saved = tmp_path / "run" / ("model" if method == "full" else "adapter")
     assert (saved / ("config.json" if method == "full" else "adapter_config.json")).is_file()
-
-
-def test_beside_the_first_stage_training_starts_at_its_order(
-    recipe: TrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The loss sees logit + 20 x the first stage's score; before the first step that is its order, and its figures."""
-    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    of_lists = training.loss_of_lists
-
-    def kept(logits: torch.Tensor, batch: TokenizedBatch, loss: LossRecipe) -> torch.Tensor:
-        assert batch.first is not None
-        seen.append((logits.detach().clone(), batch.first, batch.labels))
-        if len(seen) == 1:
-            with torch.no_grad():
-                assert torch.equal(logits, 20 * batch.first)
-        return of_lists(logits, batch, loss)
-
-    monkeypatch.setattr(training, "loss_of_lists", kept)
-    optimizer = OptimizerRecipe(epochs=2, batch_size=16, learning_rate=5e-3)
-    beside = replace(recipe, reranker=RerankerRecipe(beside_first_stage=True), optimizer=optimizer)
-    still = replace(beside, optimizer=replace(optimizer, epochs=1, learning_rate=1e-12))
-    report = train(still, tmp_path / "still")
-    rows = {row.name: row for row in report.test}
-    assert rows["lora"].catalogue == rows["first stage"].catalogue
-    assert rows["lora"].judged.ndcg_at_10 == pytest.approx(rows["first stage"].judged.ndcg_at_10)
-    logits, first, labels = seen[0]
-    assert first[labels == 1].mean() > first[labels == -1].min()
-    seen.clear()
-    report = train(beside, tmp_path / "run")
-    assert report.trained is not None
-    assert report.trained.epochs[-1].mean_loss < report.trained.epochs[0].mean_loss
-    logits, first, _ = seen[-1]
-    assert (logits - 20 * first).abs().max() > 1e-4
-    with pytest.raises(ConfigError, match=r"needs loss\.name 'pairwise' or 'listwise', got 'pointwise'"):
-        replace(beside, loss=LossRecipe(name="pointwise", hard_negatives=2))
 
 
 def test_a_generation_is_a_first_stage(recipe: TrainRecipe, generation: Generation, tmp_path: Path) -> None:

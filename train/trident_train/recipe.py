@@ -161,7 +161,6 @@ class RerankerRecipe:
     teacher: Path | None = None  # run of a reranker whose logits are learnt, by loss.name "margin"
     made_queries: int = 0  # beside the train split's, of the first words of titles; the teacher judges their candidates
     layers: int | None = None  # of the base model that are kept, evenly spread; None: all
-    beside_first_stage: bool = False  # the loss sees the logit added to the first stage's score, as answers do
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -295,10 +294,6 @@ class TrainRecipe:
             raise ConfigError("a reranker needs data.catalogue of each source: its candidates are products of it")
         if self.reranker.first_stage is not None and len(catalogues) > 1:
             raise ConfigError(f"reranker.first_stage searches one catalogue, got {len(catalogues)} sources")
-        if self.reranker.beside_first_stage and self.loss.name not in ("pairwise", "listwise"):
-            raise ConfigError(
-                f"reranker.beside_first_stage needs loss.name 'pairwise' or 'listwise', got '{self.loss.name}'"
-            )
         if (self.loss.name == "margin") != (self.reranker.teacher is not None):
             teacher = "none" if self.reranker.teacher is None else f"'{self.reranker.teacher}'"
             raise ConfigError(

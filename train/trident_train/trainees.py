@@ -27,9 +27,9 @@ from trident_train.recipe import TrainRecipe
 from trident_train.report.report import FIRST_STAGE, PRETRAINED, TestArms
 from trident_train.report.run_files import BASE_FILE, read_json, read_recipe
 from trident_train.reranker.distillation import load_teacher, made_pairs, teacher_logits, with_made
-from trident_train.reranker.first_stage import FirstStage, candidates_of, first_stage, mine, scores_before
+from trident_train.reranker.first_stage import FirstStage, first_stage, mine
 from trident_train.reranker.judging import ClassifierQuality, JudgedSplit, classifier_quality, mean_score, score_of
-from trident_train.reranker.model import CrossEncoder, reranker_arm, silence_head
+from trident_train.reranker.model import CrossEncoder, reranker_arm
 from trident_train.reranker.training import RerankerTraining
 
 
@@ -141,8 +141,6 @@ class RerankerTrainee:
         recipe = setting.recipe
         reranker = CrossEncoder.load(base, recipe.text, layers=recipe.reranker.layers)
         total = sum(parameter.numel() for parameter in reranker.model.parameters())
-        if recipe.reranker.beside_first_stage:
-            silence_head(reranker.model)
         model = reranker_arm(reranker.model, recipe).to(setting.accelerator.device)
         setting.tell("loading the first stage")
         encoder = Encoder.load(base, recipe.text)
@@ -188,9 +186,11 @@ class RerankerTrainee:
 
     def add_trained(self, arms: TestArms, name: str) -> None:
         """Judge the reranked candidates, and the logits of the pairs, on the test splits."""
-        recipe = self.setting.recipe.reranker
-        self._add(arms, name, [split.after(self.reranker, recipe) for split in self.splits["test"]])
-        validation = [split.pair_scores(self.reranker, recipe) for split in self.splits["validation"]]
+        reranked = self.setting.recipe.reranker.candidates
+        self._add(arms, name, [split.after(self.reranker, reranked=reranked) for split in self.splits["test"]])
+        validation = [
+            self.reranker.score(split.pairs.queries, split.pairs.titles) for split in self.splits["validation"]
+        ]
         self._classify(name, validation, arms)
 
     def classifier(self) -> tuple[ClassifierQuality, ...]:
@@ -209,8 +209,8 @@ class RerankerTrainee:
 
     def _score(self, reranker: CrossEncoder) -> Score:
         self.setting.tell("judging the validation split")
-        recipe = self.setting.recipe.reranker
-        return self._mean([split.after(reranker, recipe) for split in self.splits["validation"]])
+        reranked = self.setting.recipe.reranker.candidates
+        return self._mean([split.after(reranker, reranked=reranked) for split in self.splits["validation"]])
 
     def _mean(self, rankings: Sequence[Ranking]) -> Score:
         rows = zip(self.setting.sources, rankings, self.splits["validation"], strict=True)
@@ -220,25 +220,21 @@ class RerankerTrainee:
 
     def _tokenized(self, stage: FirstStage, source: Source) -> TokenizedPairs:
         recipe = self.setting.recipe
-        train, mined, first = source.parts.train, [], None
+        train, mined = source.parts.train, []
         if recipe.reranker.made_queries:
             held_out = (source.parts.validation, source.parts.test)
             others = {normalized_query(query) for part in held_out for query in part.queries}
             train = with_made(train, made_pairs(_catalogue(source), train, others, recipe.reranker.made_queries))
-        if recipe.negatives.mined or recipe.reranker.beside_first_stage:
-            found = candidates_of(stage, train, recipe.negatives)
-            if recipe.negatives.mined:
-                known = source.recipe.every_positive_known
-                mined = mine(found, train, recipe.negatives, every_positive_known=known)
-            if recipe.reranker.beside_first_stage:
-                first = scores_before(train, mined, stage.pair_scores(train), found)
+        if recipe.negatives.mined:
+            known = source.recipe.every_positive_known
+            mined = mine(stage, train, recipe.negatives, every_positive_known=known)
         grades = None
         if recipe.reranker.teacher is not None:
             self.setting.tell("asking the teacher")
             teacher = _teacher(recipe.reranker.teacher, self.setting.accelerator)
             grades = teacher_logits(teacher, train, mined)
         tokenizer = self.reranker.tokenizer
-        return tokenize_pairs(train, tokenizer, mined=mined, repeat=source.recipe.repeat, grades=grades, first=first)
+        return tokenize_pairs(train, tokenizer, mined=mined, repeat=source.recipe.repeat, grades=grades)
 
 
 def _teacher(run: Path, accelerator: Accelerator) -> CrossEncoder:

@@ -32,7 +32,6 @@ class TokenizedPairs:
         grades: (P,) float32, 0 to 1, as a share of the largest grade, 0 for mined negatives; or a teacher's logits.
         positives: Every (query, product) called relevant.
         repeat: Times that these pairs stand in an epoch.
-        first: (P,) float32, what a reranker's first stage says of the pairs; None where nobody asked.
     """
 
     query_rows: list[list[int]]
@@ -43,7 +42,6 @@ class TokenizedPairs:
     grades: NDArray[np.float32]
     positives: frozenset[tuple[int, int]]
     repeat: int = 1
-    first: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,6 @@ class TokenizedBatch:
     labels: Tensor
     grades: Tensor
     positives: Tensor
-    first: Tensor | None = None
 
     def embedded(self, queries: Tensor, products: Tensor) -> EmbeddedBatch:
         """Return what the loss sees, on the device of the embeddings."""
@@ -87,7 +84,6 @@ def tokenize_pairs(
     mined: Sequence[tuple[int, str]] = (),
     repeat: int = 1,
     grades: NDArray[np.float32] | None = None,
-    first: NDArray[np.float32] | None = None,
 ) -> TokenizedPairs:
     """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
 
@@ -97,7 +93,6 @@ def tokenize_pairs(
         mined: (row of a pair, title): unjudged negatives of that pair's query.
         repeat: Times that the pairs stand in an epoch.
         grades: (P + mined,) that take the place of the pairs' own; None: theirs, as shares of the largest.
-        first: (P + mined,) what a reranker's first stage says of them; None: nobody asks.
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
@@ -114,7 +109,6 @@ def tokenize_pairs(
         grades=np.concatenate([shares, np.zeros(len(mined), dtype=np.float32)]) if grades is None else grades,
         positives=frozenset((int(pair_query[row]), int(pair_product[row])) for row in relevant),
         repeat=repeat,
-        first=first,
     )
 
 
@@ -178,7 +172,6 @@ def gather_batch(pairs: TokenizedPairs, plan: BatchPlan) -> TokenizedBatch:
         labels=torch.from_numpy(pairs.labels[numbers]),
         grades=torch.from_numpy(pairs.grades[numbers]),
         positives=torch.from_numpy(positives),
-        first=None if pairs.first is None else torch.from_numpy(pairs.first[numbers]),
     )
 
 

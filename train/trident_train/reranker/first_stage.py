@@ -147,47 +147,15 @@ def first_stage(recipe: TrainRecipe, encoder: Encoder, catalogue: Catalogue, hel
     return stage
 
 
-def candidates_of(stage: FirstStage, pairs: Pairs, recipe: NegativesRecipe) -> Candidates:
-    """Return the candidates of each query that has a relevant product, to the recipe's last rank."""
-    relevant = [query for query, label in zip(pairs.queries, pairs.labels.tolist(), strict=True) if label == 1]
-    return stage.candidates(
-        list({normalized_query(query): query for query in reversed(relevant)}.values()), recipe.to_rank
-    )
-
-
-def scores_before(
-    pairs: Pairs, mined: Sequence[tuple[int, str]], cosines: NDArray[np.float32], found: Candidates
-) -> NDArray[np.float32]:
-    """Return the score (P + mined,) that the first stage's order was decided by, of pairs and of what was mined.
-
-    What it did not find for its query counts as no better than the last that it found: by its cosine, if that is lower.
-
-    Args:
-        pairs: The train split.
-        mined: As ``mine`` returns it.
-        cosines: (P,) of the pairs.
-        found: The candidates of their queries.
-    """
-    known = {
-        normalized_query(query): {each.title: each.score for each in products} for query, products in found.items()
-    }
-    scores = []
-    for query, title, cosine in zip(pairs.queries, pairs.titles, cosines.tolist(), strict=True):
-        own = known.get(normalized_query(query), {})
-        scores.append(own.get(title, min(cosine, min(own.values(), default=cosine))))
-    scores += [known[normalized_query(pairs.queries[row])][title] for row, title in mined]
-    return np.array(scores, dtype=np.float32)
-
-
 def mine(
-    found: Candidates, pairs: Pairs, recipe: NegativesRecipe, *, every_positive_known: bool
+    stage: FirstStage, pairs: Pairs, recipe: NegativesRecipe, *, every_positive_known: bool
 ) -> list[tuple[int, str]]:
     """Return (row of the query's first relevant pair, title) for candidates of each query with a relevant product.
 
     Args:
-        found: The candidates of these queries.
+        stage: Whose candidates are taken.
         pairs: The train split.
-        recipe: From which rank on; where every positive is known, from the first on.
+        recipe: From which rank to which; where every positive is known, from the first on.
         every_positive_known: Whether what nobody judged is irrelevant.
     """
     judged: dict[str, set[str]] = {}
@@ -196,6 +164,7 @@ def mine(
         judged.setdefault(normalized_query(query), set()).add(title)
         if label == 1:
             first_relevant.setdefault(normalized_query(query), row)
+    found = stage.candidates([pairs.queries[row] for row in first_relevant.values()], recipe.to_rank)
     start = 0 if every_positive_known else recipe.from_rank - 1
     mined = []
     for name, row in first_relevant.items():

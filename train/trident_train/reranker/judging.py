@@ -18,7 +18,7 @@ from trident.ranking.mixing import EQUAL_SHARES, mixed
 from trident_train.data.splits import query_hash
 from trident_train.judge.evaluate import Found, Ranking
 from trident_train.loop.selection import Score
-from trident_train.recipe import RerankerRecipe, TrainRecipe
+from trident_train.recipe import TrainRecipe
 from trident_train.reranker.first_stage import Candidates, FirstStage
 from trident_train.reranker.model import CrossEncoder
 
@@ -53,33 +53,20 @@ class JudgedSplit:
         }
         return Ranking(self.cosines, found)
 
-    def pair_scores(self, reranker: CrossEncoder, recipe: RerankerRecipe) -> NDArray[np.float32]:
-        """Return the score (P,) of each pair: its logit, beside the cosine where the recipe trains it so."""
-        return mixed(reranker.score(self.pairs.queries, self.pairs.titles), self.cosines, weight_of(recipe))
+    def after(self, reranker: CrossEncoder, *, reranked: int) -> Ranking:
+        """Return what a reranker says: its logits of the pairs, both stages' scores of the first candidates.
 
-    def after(self, reranker: CrossEncoder, recipe: RerankerRecipe) -> Ranking:
-        """Return what a reranker says: of the pairs, and of the first candidates, the rest behind them."""
-        found = reranked_products(reranker, self.candidates, reranked=recipe.candidates, weight=weight_of(recipe))
-        return Ranking(self.pair_scores(reranker, recipe), found)
-
-
-def weight_of(recipe: RerankerRecipe) -> float:
-    """Return the weight of a logit that a run is judged by: that of its loss. An export chooses the one that serves."""
-    return EQUAL_SHARES if recipe.beside_first_stage else 1.0
+        Both count in equal shares; an export chooses the shares that are served.
+        """
+        logits = reranker.score(self.pairs.queries, self.pairs.titles)
+        return Ranking(logits, reranked_products(reranker, self.candidates, reranked=reranked))
 
 
-def reranked_products(reranker: CrossEncoder, candidates: Candidates, *, reranked: int, weight: float = 1.0) -> Found:
-    """Return the products of each query by the scores of both stages, those past ``reranked`` behind them as they were.
-
-    Args:
-        reranker: Scores the candidates.
-        candidates: Of queries.
-        reranked: So many of each are scored.
-        weight: Of the logit beside the first stage's score.
-    """
+def reranked_products(reranker: CrossEncoder, candidates: Candidates, *, reranked: int) -> Found:
+    """Return the products of each query by both stages' scores, those past ``reranked`` behind them as they were."""
     heads = [(query, each) for query, products in candidates.items() for each in products[:reranked]]
     logits = reranker.score([query for query, _ in heads], [each.title for _, each in heads])
-    both = mixed(logits, np.array([each.score for _, each in heads], dtype=np.float32), weight)
+    both = mixed(logits, np.array([each.score for _, each in heads], dtype=np.float32), EQUAL_SHARES)
     scores: dict[str, list[float]] = {}
     for (query, _), score in zip(heads, both.tolist(), strict=True):
         scores.setdefault(query, []).append(score)

@@ -159,17 +159,6 @@ def reranker_arm(model: Any, recipe: TrainRecipe) -> Any:
     return adapted
 
 
-def silence_head(model: Any) -> None:
-    """Set the last layer of a new head to zero: all logits are 0, training starts at the first stage alone."""
-    for head in (getattr(model, name, None) for name in ("classifier", "score")):
-        layers = [] if head is None else [each for each in head.modules() if isinstance(each, torch.nn.Linear)]
-        if layers:
-            torch.nn.init.zeros_(layers[-1].weight)
-            if layers[-1].bias is not None:
-                torch.nn.init.zeros_(layers[-1].bias)
-            return
-
-
 def keep_layers(model: Any, layers: int, folder: Path) -> None:
     """Leave so many evenly spread transformer layers in a model, the last one among them.
 

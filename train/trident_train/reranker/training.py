@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trident.ranking.mixing import FIRST_SCALE
 from trident_train.loop.batches import TokenizedBatch
 from trident_train.loop.loop import Training
 from trident_train.losses.lists import listwise_loss, margin_loss, pairwise_loss, pointwise_loss
@@ -31,10 +30,7 @@ class RerankerTraining(Training):
         lengths = [len(query) + len(product) for query, product in zip(queries, products, strict=True)]
         share = Share.of(lengths, self.accelerator)
         logits = self.wrapped([queries[row] for row in share.mine], [products[row] for row in share.mine])
-        together = share.gather(logits, len(queries))
-        if batch.first is not None:
-            together = together + FIRST_SCALE * batch.first.to(together.device)
-        return loss_of_lists(together, batch, self.recipe.loss)
+        return loss_of_lists(share.gather(logits, len(queries)), batch, self.recipe.loss)
 
 
 def loss_of_lists(logits: Tensor, batch: TokenizedBatch, recipe: LossRecipe) -> Tensor:
