@@ -14,15 +14,15 @@ from trident_export.judge.share import choose_share
 QUERIES, CANDIDATES = 60, 8
 
 
-def found(cosines: np.ndarray) -> FoundProducts:
-    """Return queries with one relevant product, the third of eight that the first stage found."""
+def found(cosines: np.ndarray, relevant: int = 2) -> FoundProducts:
+    """Return queries with one relevant product, by its place among eight that the first stage found."""
     names = [f"query {number}" for number in range(QUERIES)]
     pairs = Pairs(
         queries=names,
-        titles=["t2"] * QUERIES,
+        titles=[f"t{relevant}"] * QUERIES,
         labels=np.ones(QUERIES, dtype=np.int8),
         grades=np.ones(QUERIES, dtype=np.float32),
-        product_ids=["p2"] * QUERIES,
+        product_ids=[f"p{relevant}"] * QUERIES,
     )
     ids, titles = [f"p{place}" for place in range(CANDIDATES)], [f"t{place}" for place in range(CANDIDATES)]
     return FoundProducts(
@@ -51,7 +51,7 @@ def test_a_reranker_that_knows_is_on() -> None:
 def test_one_that_guesses_is_off() -> None:
     """By the weight that others chose: the best of ten by chance is no gain."""
     generator = np.random.default_rng(4)
-    side = found(falling())
+    side = found(falling(), relevant=1)
     logits = {name: 9 * generator.standard_normal(CANDIDATES).astype(np.float32) for name in side.titles}
     share = choose_share(side, logits)
     assert share.change.low <= 0
@@ -73,5 +73,5 @@ def test_a_weight_that_is_asked_for_is_taken() -> None:
     share = choose_share(side, logits, weight=1.0)
     assert share.weight == 1.0
     assert share.change.high < 0
-    with pytest.raises(DataError, match="rerankers are judged by queries with a relevant product, got none"):
+    with pytest.raises(DataError, match="a query with a relevant product, got none among 0 queries"):
         choose_share(FoundProducts(side.pairs.take([]), {}, {}, {}, every_positive_known=True), {}, weight=1.0)
