@@ -163,6 +163,34 @@ def test_trees_see_attributes_that_nobody_asked_for(retriever: Retriever, stage:
         assert shown == (None if row == 0 else [{"brand": f"brand {int(each[1:]) % 7}"} for each in ids(hits, row)])
 
 
+class Undecided:
+    """Trees to which all products are the same."""
+
+    attributes = ()
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        return np.zeros(len(features), dtype=np.float32)
+
+
+class Silent:
+    """Gives every pair the same logit."""
+
+    def score(self, rows: Sequence[PairRow]) -> np.ndarray:
+        return np.ones(len(rows), dtype=np.float32)
+
+
+def test_where_trees_tie_the_stage_before_decides_then_the_first(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    knobs = [SearchKnobs(k=RERANK)]
+    plain, tied = stage, replace(stage, trees=Undecided())  # type: ignore[arg-type]
+    assert ids(asked(retriever, tied, knobs), 0) == ids(asked(retriever, plain, knobs), 0)
+    assert ids(asked(retriever, tied, knobs), 0) != [f"p{row}" for row in np.argsort(-(VECTORS @ QUERIES[0]))[:RERANK]]
+    silent = replace(tied, reranker=Reranker(Silent(), tokenizer))
+    first = np.argsort(-(VECTORS @ QUERIES[0]), kind="stable")[:RERANK]
+    assert ids(asked(retriever, silent, knobs), 0) == [f"p{row}" for row in first]
+
+
 def test_pages_are_cut_from_one_order(retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer) -> None:
     page = Page(offset=4, fields=("brand",))
     hits = asked(retriever, stage, [SearchKnobs(k=5, page=page), SearchKnobs(k=6, page=replace(page, offset=10))])
