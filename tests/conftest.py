@@ -403,7 +403,7 @@ def two_stages(
 ) -> Generation:
     """Return a generation with a second stage, on by default over 12 candidates."""
     words, precision = LexicalOptions(mode="dense"), PrecisionConfig(made=("int8",), overlap_target=0.5)
-    config = ExportConfig(threads=1, precision=precision, reranked=12, rerank=12, lexical=words)
+    config = ExportConfig(threads=1, precision=precision, reranked=12, rerank=12, rerank_weight=0.4, lexical=words)
     order = partial(ExportOrder, both_runs[0], tiny_data / "products.csv", config=config, reranker=both_runs[1])
     made = made_once("two-stages", lambda folder: export_generation(order(folder)))
     return find_generation(Path(shutil.copytree(made, tmp_path_factory.mktemp("reranked") / "generations")))

@@ -19,6 +19,7 @@ from trident.lexical.postings import Bm25
 from trident.quality.config import GateConfig
 from trident.ranking.legs import DEEPEST
 from trident.ranking.settings import DEPTH, Mode, RankingSettings
+from trident.ranking.trees import PLAIN_NAME
 from trident.retrieval.options import RERANK_MAX
 from trident_export.engine.engine import EngineOptions
 
@@ -117,7 +118,9 @@ class ExportConfig:
     judged_queries: int = 500  # of validation, and held-out ones, whose candidates calibrate and judge what ranks them
     reranked: int = 20  # candidates of each that a reranker is judged by, and gets where it is on
     rerank: int | None = None  # where a request does not say; None: ``reranked`` if validation queries gain, else 0
+    rerank_weight: float | None = None  # of a logit beside the first stage's score; None: chosen on validation
     trees: bool = False  # fitted over what the stages say, and served where validation queries gain; needs LightGBM
+    tree_attributes: tuple[str, ...] = ()  # numbers of products that trees see too, such as "price" or "rating"
     rerank_budget_ms: float | None = None  # milliseconds that they may take then; None: all they need
     reuse_graph: bool = True  # of an encoder that was exported before, from the cache; it is proven again all the same
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)  # of ONNX Runtime
@@ -150,6 +153,13 @@ class ExportConfig:
             raise ConfigError(f"reranked must be 1 to {RERANK_MAX} candidates, got {self.reranked}")
         if self.rerank is not None and not 0 <= self.rerank <= RERANK_MAX:
             raise ConfigError(f"rerank must be 0 to {RERANK_MAX} candidates, got {self.rerank}")
+        if self.tree_attributes and not self.trees:
+            raise ConfigError(f"tree_attributes need trees = true, got {', '.join(self.tree_attributes)}")
+        for name in self.tree_attributes:
+            if not PLAIN_NAME.fullmatch(name):
+                raise ConfigError(f"tree_attributes must have letters, digits and _ only, got '{name}'")
+        if self.rerank_weight is not None and not 0 < self.rerank_weight <= 1:
+            raise ConfigError(f"rerank_weight must be above 0, at most 1, got {self.rerank_weight}")
         if self.rerank_budget_ms is not None and not 0 < self.rerank_budget_ms < float("inf"):
             raise ConfigError(f"rerank_budget_ms must be above 0 milliseconds, got {self.rerank_budget_ms}")
 

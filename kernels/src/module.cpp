@@ -93,11 +93,12 @@ class BertEncoder {
             throw std::invalid_argument("weights must have a layer encoder.layer.0, got none");
         }
         if (reranker) {
-            if (!codes_.empty() || mean) {
-                throw std::invalid_argument("a reranker is computed in float32, from the first token");
+            if (mean) {
+                throw std::invalid_argument("a reranker is computed from the first token");
             }
             const Array weight = get("classifier.weight", 2, 1, model_.width), bias = get("classifier.bias", 1, 1);
             model_.head = std::make_unique<Head>();
+            codes_ = py::dict(); // what is on top is small, and decides: it stays in float32
             model_.head->pooler = product({"pooler.dense"}, model_.width, model_.width);
             model_.head->weights.assign(weight.data(), weight.data() + model_.width);
             model_.head->bias = *bias.data();
@@ -290,7 +291,7 @@ PYBIND11_MODULE(trident_kernels, module) {
              "NAME.scale float32 (outputs), and how its input is rounded, NAME.columns float32 (inputs), NAME.step "
              "float32 (1)\n"
              "and NAME.zero int32 (1). A reranker has pooler.dense and classifier, of one row, beside BertModel's "
-             "names.\n\n"
+             "names; both are float32 always.\n\n"
              "Raises ValueError for weights that are missing or do not fit, or a processor without the instructions.")
         .def("embed", &BertEncoder::embed, py::arg("ids"), py::arg("lengths"),
              "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the "

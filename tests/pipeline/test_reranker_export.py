@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trident_kernels
 from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
+from trident.encoder.encoder import FINGERPRINT_KEY
 from trident.encoder.pairs import pair_rows
 from trident.errors import ConfigError, DataError, GenerationError, ModelError
 from trident.generation.generation import IDENTITY_FILE, RERANKER_FOLDER, Generation, Identity
 from trident.ranking.calibration import DENSE
-from trident.ranking.pair_scorer import GraphScorer, KernelScorer, load_scorer
+from trident.ranking.mixing import mixed
+from trident.ranking.pair_scorer import PAIR_CODES_FILE, GraphScorer, KernelScorer, load_scorer
 from trident.ranking.trees import TREES_FILE
 from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
@@ -41,20 +44,27 @@ def test_an_export_says_what_its_second_stage_does(two_stages: Generation) -> No
     assert "logits differ from PyTorch by at most" in rows["reranker onnx"]
     assert "and not from batch to batch" in rows["reranker kernels"]
     assert "overlap@10 with float32" in rows["reranker int8"]
+    in_8_bits = (
+        "logits do not differ from batch to batch" if trident_kernels.has_8_bits() else "not made: this processor"
+    )
+    assert in_8_bits in rows["reranker int8 kernels"]
     assert rows["reranking"].startswith("on: NDCG@10 of validation queries ")
+    assert "the logit's share 0.4" in rows["reranking"]
     quality = two_stages.manifest.quality
     change = quality["reranked"]["ndcg_at_10"] - quality["reranked"]["first_stage_ndcg_at_10"]
     assert quality["reranked"]["change"]["value"] == pytest.approx(change)
     assert set(quality["calibration"]) >= {"every_positive_known", DENSE}
     identity = Identity.load(two_stages.version_folder("pipeline"))
     assert (identity.reranker, identity.rerank) == (two_stages.manifest.parts["reranker"], 12)
+    assert identity.rerank_weight == quality["reranked"]["weight"] == 0.4
     assert two_stages.manifest.parents["reranker"] == "two-stages-reranker"
     two_stages.verify_files()
     check_identities(two_stages)
 
 
 def test_answers_are_those_of_transformers(two_stages: Generation) -> None:
-    """Order and logits, of every query of the test split: the tokens of transformers, the model as it was saved."""
+    """Order, logits and scores of both stages, of every query of the test split: the tokens of transformers, the model
+    as it was saved, the cosines that are served."""
     searcher = Searcher.load(two_stages)
     assert searcher.second_stage is not None
     folder = two_stages.folder / RERANKER_FOLDER
@@ -77,9 +87,39 @@ def test_answers_are_those_of_transformers(two_stages: Generation) -> None:
         pairs = pair_rows(searcher.tokenizer, [query] * 12, titles)
         scorer, _ = load_scorer(folder, fingerprint=two_stages.manifest.parts["reranker"])
         assert scorer.score(pairs).tolist() == pytest.approx(logits, abs=1e-3)
-        order = np.argsort(-scorer.score(pairs), kind="stable")
+        scores = 0.4 * np.array(logits) + 0.6 * 20 * dense.scores[row].astype(np.float64)
+        both = mixed(scorer.score(pairs), dense.scores[row], 0.4)
+        assert both.tolist() == pytest.approx(scores.tolist(), abs=1e-3)
+        order = np.argsort(-both, kind="stable")
         assert found.titles[row].tolist() == [titles[place].encode() for place in order]
         assert json.loads(found.details[row, 0])["reranked"] == 12
+
+
+def test_the_kernels_in_8_bits_are_bound_and_near(two_stages: Generation, copy: Generation) -> None:
+    """Of their own reranker only; without their file, or where a processor cannot, the graph in 8 bits serves."""
+    if not trident_kernels.has_8_bits():
+        pytest.skip("this processor has no AVX-512 VNNI, which the kernels need for 8 bits")
+    folder, fingerprint = two_stages.folder / RERANKER_FOLDER, two_stages.manifest.parts["reranker"]
+    assert set(two_stages.manifest.parts) >= {"reranker/int8", "reranker/codes/int8"}
+    codes, tokenizer = load_scorer(folder, fingerprint=fingerprint, precision="int8", threads=2)
+    exact, _ = load_scorer(folder, fingerprint=fingerprint)
+    graph, _ = load_scorer(folder, fingerprint=fingerprint, precision="int8", kernels="off")
+    assert isinstance(codes, KernelScorer)
+    assert isinstance(graph, GraphScorer)
+    pairs = pair_rows(tokenizer, ["crimson sofa", "navy lamp " * 9] * 9, ["Alba sofa red", "Borex lamp " * 20] * 9)
+    spread = float(exact.score(pairs).max() - exact.score(pairs).min())
+    for each in (codes, graph):
+        off = np.abs(each.score(pairs) - exact.score(pairs)).max()
+        assert 0 < off < 0.1 * spread
+    alone = np.concatenate([codes.score([pair]) for pair in pairs])
+    assert np.array_equal(alone, codes.score(pairs))
+    path = copy.folder / RERANKER_FOLDER / PAIR_CODES_FILE
+    save_file(load_file(path), path, metadata={FINGERPRINT_KEY: "b" * 64})
+    with pytest.raises(ModelError, match=r"weights .* must be of reranker [0-9a-f]{12}, got b{12}: export again"):
+        load_scorer(copy.folder / RERANKER_FOLDER, fingerprint=fingerprint, precision="int8")
+    path.unlink()
+    without, _ = load_scorer(copy.folder / RERANKER_FOLDER, fingerprint=fingerprint, precision="int8")
+    assert isinstance(without, GraphScorer)
 
 
 def test_golden_answers_are_reranked(two_stages: Generation) -> None:
@@ -149,6 +189,12 @@ def test_the_run_of_an_encoder_is_no_reranker(both_runs: list[Path], tiny_data: 
         ({"judged_queries": 0}, "judged_queries must be >= 1, got 0"),
         ({"reranked": 201}, "reranked must be 1 to 200 candidates, got 201"),
         ({"rerank": -1}, "rerank must be 0 to 200 candidates, got -1"),
+        ({"tree_attributes": ("price",)}, "tree_attributes need trees = true, got price"),
+        (
+            {"trees": True, "tree_attributes": ("a,b",)},
+            "tree_attributes must have letters, digits and _ only, got 'a,b'",
+        ),
+        ({"rerank_weight": 0.0}, "rerank_weight must be above 0, at most 1, got 0.0"),
         ({"rerank_budget_ms": 0.0}, "rerank_budget_ms must be above 0 milliseconds, got 0.0"),
     ],
 )

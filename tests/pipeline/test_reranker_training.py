@@ -28,7 +28,7 @@ from trident_train.recipe import (
 )
 from trident_train.report.card import build_upload
 from trident_train.report.run_folder import load_run
-from trident_train.reranker.model import load_classifier
+from trident_train.reranker.model import load_classifier, reranker_arm
 from trident_train.run import train
 
 
@@ -111,6 +111,18 @@ def test_the_other_losses_train(recipe: TrainRecipe, loss: LossRecipe, method: s
     assert report.test[-1].name == method
     saved = tmp_path / "run" / ("model" if method == "full" else "adapter")
     assert (saved / ("config.json" if method == "full" else "adapter_config.json")).is_file()
+
+
+def test_nothing_is_dropped_in_training_but_what_adapters_drop(recipe: TrainRecipe, tiny_model: Path) -> None:
+    """A new head learns little behind a model that drops a tenth of what it computes."""
+    ids = torch.arange(5, 25).reshape(2, 10)
+    for method, dropout, same in (("full", 0.0, True), ("lora", 0.0, True), ("lora", 0.5, False)):
+        changed = replace(recipe, method=method, lora=replace(recipe.lora, dropout=dropout))  # type: ignore[arg-type]
+        model = reranker_arm(load_classifier(tiny_model), changed).train()
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.ones_(weight)
+        assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits) == same
 
 
 def test_a_generation_is_a_first_stage(recipe: TrainRecipe, generation: Generation, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from trident.errors import ConfigError, ServerError
 
 SHOWN = ("attributes", "facets", "probability", "explain", "corrected", "weak")  # of the details, in tables or words
 PARTS = ("fused", "bm25", "dense_rank", "lexical_rank")  # of an explanation, beside the cosine
+OF_RERANKER = ("logit", "mixed")  # of an explanation where a second stage put products in order
 LINES = "-"  # instead of a query
 STDIN = 0
 
@@ -143,12 +144,15 @@ def _hit_table(query: str, result: Any, fields: list[str]) -> Table:
     table.add_column("product_id")
     table.add_column("title", overflow="fold")
     parts = PARTS if any(hit.explain for hit in result.hits) else ()
+    if any(hit.explain.get("reranker") for hit in result.hits):
+        parts = (*parts, *OF_RERANKER)
     for name in (*fields, *parts):
         table.add_column(name, overflow="fold")
     for hit in result.hits:
         more = (_cell(hit.attributes.get(name)) for name in fields)
         chance = () if not likely else ("" if hit.probability is None else f"{hit.probability:.0%}",)
-        own = (_number(hit.explain.get(name)) for name in parts)
+        explained = {**hit.explain, **(hit.explain.get("reranker") or {})}
+        own = (_number(explained.get(name)) for name in parts)
         table.add_row(f"{hit.score:.4f}", *chance, hit.product_id, hit.title, *more, *own)
     return table
 

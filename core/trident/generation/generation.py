@@ -61,6 +61,7 @@ class Identity:
     reranker: str = ""  # fingerprint of the second stage; empty: there is none
     reranker_precision: str = "fp32"  # of its graph, as a CPU runs it
     rerank: int = 0  # candidates that it gets where a request does not say
+    rerank_weight: float = 1.0  # of its logit beside the first stage's score, 0 to 1; 1: the logit alone
     rerank_budget_ms: float | None = None  # milliseconds that a request's may take then; None: all they need
 
     def save(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The served reranker: pairs of token rows to logits, by the kernels where they run the model, else by its graph.
 
-Nothing is padded by the kernels, and a pair's logit has the same bits in every batch; the graph runs pairs of similar
-length together.
+Nothing is padded by the kernels, and a pair's logit has the same bits in every batch, in 8 bits too; the graph runs
+pairs of similar length together.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from trident.encoder.encoder import FINGERPRINT_KEY, balanced_runs
 from trident.encoder.fingerprint import encoder_fingerprint, part_fingerprints
-from trident.encoder.graph_files import GRAPH_FILES
-from trident.encoder.kernel_encoder import CONFIG_FILE, WEIGHTS_FILE, kernels_fault
+from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES
+from trident.encoder.kernel_encoder import CONFIG_FILE, WEIGHTS_FILE, codes_fingerprint, kernels_fault
 from trident.encoder.onnx_session import open_session
 from trident.encoder.pairs import TOKEN_TYPE_IDS, PairRow, pad_pairs
 from trident.encoder.text import TextContract
@@ -29,6 +29,7 @@ from trident.errors import ConfigError, ModelError, first_line
 
 LOGIT = "logit"  # FP32 (B, 1), output of the graph
 PREFIX = "bert."  # of the names of the weights below the head
+PAIR_CODES_FILE = f"codes/{CODES_FILE}"  # beside the weights, whose fingerprint is of all such files of their folder
 RUN_TOKENS = 768  # of a graph's run, about
 
 
@@ -55,13 +56,21 @@ class KernelScorer:
         self.instructions: str = bert.instructions
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 1, instructions: str | None = None) -> KernelScorer:
+    def load(
+        cls, folder: Path, *, codes: Path | None = None, threads: int = 1, instructions: str | None = None
+    ) -> KernelScorer:
         """Return the reranker of a merged model.
+
+        Args:
+            folder: With ``config.json`` and ``model.safetensors``.
+            codes: File of its linear layers in 8 bits, of ``trident_export.graphs.int8_codes``; None: they are float32.
+            threads: Pairs run on as many cores.
+            instructions: ``avx512`` or ``avx2``; None: the fastest of this processor.
 
         Raises:
             ModelError: If the kernels cannot run it here, or its weights are damaged.
         """
-        fault = reranker_fault(folder)
+        fault = reranker_fault(folder, codes)
         if fault is not None:
             raise ModelError(f"reranker {folder} cannot run on the kernels: {fault}")
         import trident_kernels  # here, as safetensors: graphs are served without them
@@ -71,12 +80,14 @@ class KernelScorer:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         try:
             weights = {name.removeprefix(PREFIX): each for name, each in load_file(folder / WEIGHTS_FILE).items()}
+            integers = {} if codes is None else load_file(codes)
             bert = trident_kernels.BertEncoder(
                 weights,
                 heads=config["num_attention_heads"],
                 epsilon=config["layer_norm_eps"],
                 mean=False,
                 instructions=instructions or "",
+                codes=integers,
                 reranker=True,
             )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -183,9 +194,9 @@ class _Placed:
         return len(self.row.ids)
 
 
-def reranker_fault(folder: Path) -> str | None:
-    """Return why the kernels cannot run a merged reranker here; None where they can."""
-    fault = kernels_fault(folder)
+def reranker_fault(folder: Path, codes: Path | None = None) -> str | None:
+    """Return why the kernels cannot run a merged reranker here, or its 8-bit form; None where they can."""
+    fault = kernels_fault(folder, codes)
     if fault is None and token_kinds(folder) < 1:
         fault = "its config.json has no type_vocab_size"
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")) if fault is None else {}
@@ -215,7 +226,7 @@ def load_scorer(
     Args:
         folder: Of the reranker in a generation: the merged model, its graphs, tokenizer and text contract.
         fingerprint: Of weights, tokenizer and text contract together.
-        precision: Of the graph that serves; kernels compute in float32.
+        precision: That serves; in 8 bits the kernels compute where their codes are there, else the graph does.
         threads: Pairs run on as many cores, >= 1.
         kernels: ``auto``, ``on`` or ``off``, as for the encoder.
 
@@ -233,11 +244,16 @@ def load_scorer(
         raise ModelError(
             f"reranker {folder} must be that of the generation, {fingerprint[:12]}, got {found[:12]}: export again"
         )
-    fault = "they are switched off" if kernels == "off" else reranker_fault(folder)
-    if fault is None and precision != "fp32":
-        fault = f"they compute in float32, it is served in {precision}"
+    codes = folder / PAIR_CODES_FILE if precision == "int8" else None
+    fault = "they are switched off" if kernels == "off" else reranker_fault(folder, codes)
+    if fault is None and precision not in ("fp32", "int8"):
+        fault = f"they compute in float32 and in 8 bits, it is served in {precision}"
     if fault is None:
-        return KernelScorer.load(folder, threads=threads), tokenizer
+        if codes is not None and (of := codes_fingerprint(codes)) != fingerprint:
+            raise ModelError(
+                f"weights {codes} must be of reranker {fingerprint[:12]}, got {(of or 'none')[:12]}: export again"
+            )
+        return KernelScorer.load(folder, codes=codes, threads=threads), tokenizer
     if kernels == "on":
         raise ModelError(f"the kernels must run reranker {folder}, and cannot: {fault}")
     logging.getLogger(__name__).debug("reranker %s runs on ONNX Runtime, not on the kernels: %s", folder, fault)

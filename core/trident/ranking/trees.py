@@ -11,7 +11,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ TREES_FILE = "trees.txt"
 FEATURES = (
     "cosine",
     "logit",
+    "first",  # what the first stage's order was decided by: the cosine, or that and BM25 together
+    "bm25",  # missing where it was not asked
     "place",  # in the order of the stage before, from 0
     "words_shared",  # share of the query's words that the title has
     "numbers_shared",  # share of the query's numbers that the title has; missing where it has none
@@ -33,6 +36,8 @@ FEATURES = (
     "words_of_title",
 )
 WORD = re.compile(r"\w+(?:[.,]\d+)?")
+ATTRIBUTE = "attribute_"  # before the name of an attribute, whose feature is its number
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_]+")  # of an attribute: LightGBM takes others for none, or for another one
 REMEDY = "install it: pip install 'trident-search[trees]'"
 
 
@@ -46,6 +51,7 @@ class Trees:
     def __init__(self, booster: Any) -> None:
         """Keep the trees."""
         self._booster = booster
+        self.attributes = tuple(name.removeprefix(ATTRIBUTE) for name in booster.feature_name()[len(FEATURES) :])
 
     @classmethod
     def load(cls, folder: Path, *, sha256: str) -> Trees:
@@ -68,10 +74,11 @@ class Trees:
             )
         booster = load_lightgbm().Booster(model_str=path.read_text(encoding="utf-8"))
         names = tuple(booster.feature_name())
-        if names != FEATURES:
+        own = names[: len(FEATURES)], names[len(FEATURES) :]
+        if own[0] != FEATURES or not all(name.startswith(ATTRIBUTE) for name in own[1]):
             raise GenerationError(
-                f"trees {path} must be of the features {', '.join(FEATURES)}, got {', '.join(names)}: another version "
-                "of Trident made them, export again"
+                f"trees {path} must be of the features {', '.join(FEATURES)} and of attributes, got "
+                f"{', '.join(names)}: another version of Trident made them, export again"
             )
         return cls(booster)
 
@@ -94,34 +101,59 @@ def load_lightgbm() -> Any:
     return importlib.import_module("lightgbm")
 
 
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """What the stages before say of N products of a query, in the order of the last of them, (N,) each."""
+
+    cosines: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    first: NDArray[np.float32]
+    bm25: Sequence[float | None]
+    attributes: Sequence[Mapping[str, Any]] = ()  # numbers by name, of the products that have them
+
+
+def feature_names(attributes: Sequence[str]) -> list[str]:
+    """Return the names of all features, those of number attributes behind the others."""
+    return [*FEATURES, *(ATTRIBUTE + name for name in attributes)]
+
+
 def tree_features(
-    query: str, titles: Sequence[str], cosines: NDArray[np.float32], logits: NDArray[np.float32]
+    query: str, titles: Sequence[str], signals: Signals, attributes: Sequence[str] = ()
 ) -> NDArray[np.float64]:
     """Return the features (N, F) of N products of a query, in the order of the stage before.
 
     Args:
         query: As it was asked.
         titles: Of the products.
-        cosines: (N,).
-        logits: (N,).
+        signals: Of the stages before.
+        attributes: Names of number attributes that are features too.
     """
     asked = words(query)
+    numbers, models = [word for word in asked if word.isdecimal()], [word for word in asked if _is_model(word)]
     rows = []
     for place, title in enumerate(titles):
-        found = set(words(title))
+        all_words = words(title)
+        found, bm25 = set(all_words), signals.bm25[place]
         rows.append(
             (
-                float(cosines[place]),
-                float(logits[place]),
+                float(signals.cosines[place]),
+                float(signals.logits[place]),
+                float(signals.first[place]),
+                float("nan") if bm25 is None else float(bm25),
                 float(place),
                 _share(asked, found),
-                _share([word for word in asked if word.isdecimal()], found),
-                _share([word for word in asked if _is_model(word)], found),
+                _share(numbers, found),
+                _share(models, found),
                 float(len(asked)),
-                float(len(words(title))),
+                float(len(all_words)),
+                *(_number(signals.attributes[place].get(name)) for name in attributes),
             )
         )
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(FEATURES))
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(FEATURES) + len(attributes))
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def words(text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,18 +14,22 @@ from numpy.typing import NDArray
 from trident.errors import DataError
 from trident.generation.generation import Identity
 from trident.ranking.calibration import DECIMALS, RERANKER, TREES, Calibration, ScoreMap
+from trident.ranking.legs import DIGITS
+from trident.ranking.mixing import first_scores, mixed, tier
 from trident.ranking.reranking import Reranker, Task, reranked_order
-from trident.ranking.trees import Trees, tree_features
-from trident.retrieval.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET
+from trident.ranking.trees import Signals, Trees, tree_features
+from trident.retrieval.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET, Page
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import PROBABILITY, Hits
 from trident.retrieval.tensors import EMPTY_SCORE
 
-EXPLAIN = "explain"
-OF_EACH_HIT = frozenset({"attributes", EXPLAIN})  # in details: lists with an item for each product
+EXPLAIN, ATTRIBUTES = "explain", "attributes"
+OF_EACH_HIT = frozenset({ATTRIBUTES, EXPLAIN})  # in details: lists with an item for each product
 RULES, PINS = "rules", "pins"  # in details: what merchandisers' rules did
 RERANKED = "reranked"  # in details: how many products the second stage scored
 CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
+
+Parts = Sequence[dict[str, Any]]  # of the places of a row, where words took part
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class SecondStage:
         calibration: Of the generation.
         default: Candidates reranked; 0: none.
         budget_ms: Milliseconds a request; None: all it needs.
-        trees: Put what was scored in order; None: logits do.
+        trees: Put what was scored in order; None: logits and the first stage's scores do.
+        weight: Of the logit beside the first stage's score, 0 to 1; see ``trident.ranking.mixing``.
     """
 
     reranker: Reranker
@@ -45,18 +50,24 @@ class SecondStage:
     default: int = 0
     budget_ms: float | None = None
     trees: Trees | None = None
+    weight: float = 1.0
 
     @classmethod
     def of(
         cls, reranker: Reranker, calibration: Calibration, identity: Identity, trees: Trees | None = None
     ) -> SecondStage:
         """Return the second stage of a generation."""
-        return cls(reranker, calibration, identity.rerank, identity.rerank_budget_ms, trees)
+        return cls(reranker, calibration, identity.rerank, identity.rerank_budget_ms, trees, identity.rerank_weight)
 
     @property
     def map(self) -> ScoreMap | None:
-        """The map of the scores that decide: of trees where there are any, else of logits."""
+        """The map of the scores that decide: of trees where there are any, else of both stages' scores."""
         return self.calibration.of(RERANKER if self.trees is None else TREES)
+
+    @property
+    def _attributes(self) -> tuple[str, ...]:
+        """Names of the attributes that trees look at."""
+        return () if self.trees is None else self.trees.attributes
 
     def wanted(self, knob: SearchKnobs) -> int:
         """Return how many candidates of a search are reranked; 0 where something else decides the order."""
@@ -71,6 +82,9 @@ class SecondStage:
         page = knob.page
         offset = 0 if page is None else page.offset
         whole = None if page is None else replace(page, offset=0)
+        if self._attributes:
+            shown = Page() if whole is None else whole
+            whole = replace(shown, fields=tuple(dict.fromkeys((*shown.fields, *self._attributes))))
         k = max(offset + knob.k, self.wanted(knob))
         likely = knob.min_probability if self.map is None else None
         parts = replace(knob.ranking, explain=True)  # which say what stands in front for a model number
@@ -121,31 +135,47 @@ class SecondStage:
         titles = [title.decode() for title in hits.titles[row, :count]]
         return Task(query, titles, None if budget_ms is None else budget_ms / 1000)
 
-    def _scores(self, query: str, logits: NDArray[np.float32], hits: Hits, row: int) -> NDArray[np.float32]:
-        """Return what decides the order of the first products of a row: their logits, or what trees make of them."""
-        if self.trees is None or not len(logits):
-            return logits
-        order = reranked_order(logits, len(logits))
+    def _decided(
+        self, query: str, logits: NDArray[np.float32], hits: Hits, row: int, told: Mapping[str, Any]
+    ) -> _Decided:
+        """Return what decides the order of the first products of a row, of which ``told`` is said."""
+        count, parts = len(logits), told.get(EXPLAIN, [])
+        first = first_scores(hits.scores[row, :count], parts[:count])
+        both = mixed(logits, first, self.weight)
+        before = reranked_order(both, int(hits.counts[row, 0]))  # equal scores of trees are in this order
+        if self.trees is None or not count:
+            return _Decided(first, both, both, before)
+        order = before[:count]
         titles = [title.decode() for title in hits.titles[row, order]]
-        features = tree_features(query, titles, hits.scores[row, order], logits[order])
+        bm25 = [parts[place].get("bm25") if parts else None for place in order.tolist()]
+        known = [told[ATTRIBUTES][place] for place in order.tolist()] if self._attributes else []
+        signals = Signals(hits.scores[row, order], logits[order], first[order], bm25, known)
+        features = tree_features(query, titles, signals, self._attributes)
         scores = np.empty_like(logits)
         scores[order] = self.trees.score(features)
-        return scores
+        return _Decided(first, both, scores, before)
 
     def _places(
         self, query: str, logits: NDArray[np.float32], knob: SearchKnobs, hits: Hits, row: int
     ) -> tuple[NDArray[np.intp], bytes]:
         """Return the places of a row's hits in their new order, cut to its page, and what is said of them."""
         told: dict[str, Any] = json.loads(hits.details[row, 0])
-        scores = self._scores(query, logits, hits, row)
-        before = reranked_order(logits, int(hits.counts[row, 0]))  # equal scores of trees are in this order
-        places = before[reranked_order(scores[before[: len(logits)]], len(before))]
         parts = told.get(EXPLAIN, [])
+        decided = self._decided(query, logits, hits, row, told)
+        scores, before = decided.scores, decided.before
+        places = before[reranked_order(scores[before[: len(logits)]], len(before))]
         if parts:  # a model number of the query comes first, whatever reads the title
-            tiers = np.array([int(part["fused"] > 1) + int(part["fused"] > 2) for part in parts])
+            tiers = np.array([tier(part) for part in parts])
             places = places[np.argsort(-tiers[places], kind="stable")]
+        if self._attributes:  # those that nobody asked for go
+            fields = () if knob.page is None else knob.page.fields
+            told[ATTRIBUTES] = [{name: each[name] for name in fields} for each in told[ATTRIBUTES]]
+            if not fields:
+                told.pop(ATTRIBUTES)
         if not knob.ranking.explain:
             told.pop(EXPLAIN, None)
+        elif parts:
+            told[EXPLAIN] = decided.explained(parts, logits, self)
         chances = told.pop(PROBABILITY, None)
         if self.map is not None and chances is not None:
             exact = self.map.probability(scores)
@@ -167,6 +197,34 @@ class SecondStage:
         if chances is not None:
             told[PROBABILITY] = [chances[place] for place in places]
         return places, json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, eq=False)
+class _Decided:
+    """What decided the order of R products that were scored, (R,) float32 each, and the order without trees."""
+
+    first: NDArray[np.float32]  # the first stage's scores
+    mixed: NDArray[np.float32]  # with the logits
+    scores: NDArray[np.float32]  # which decide: of trees, or those
+    before: NDArray[np.intp]
+
+    def explained(self, parts: Parts, logits: NDArray[np.float32], stage: SecondStage) -> list[dict[str, Any]]:
+        """Return the parts of each place with what the second stage said; of what it did not score, null."""
+        told = []
+        for place, part in enumerate(parts):
+            if place >= len(logits):
+                told.append({**part, RERANKER: None})
+                continue
+            own = {
+                "logit": round(float(logits[place]), DIGITS),
+                "first": round(float(self.first[place]), DIGITS),
+                "weight": stage.weight,
+                "mixed": round(float(self.mixed[place]), DIGITS),
+            }
+            if stage.trees is not None:
+                own[TREES] = round(float(self.scores[place]), DIGITS)
+            told.append({**part, RERANKER: own})
+        return told
 
 
 @dataclass(frozen=True, eq=False)

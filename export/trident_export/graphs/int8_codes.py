@@ -33,19 +33,20 @@ LINEAR = (
 MOST_OFF = 0.51  # of a weight's step: rounding takes half of one
 
 
-def write_codes(graph: Path, merged: Path, output: Path) -> int:
+def write_codes(graph: Path, merged: Path, output: Path, *, prefix: str = "") -> int:
     """Write the integers of an 8-bit graph, and of which encoder they are; return how many linear layers have theirs.
 
     Args:
         graph: The padded graph that ``quantize_int8`` made.
         merged: The folder of the float32 model that it came from; a BERT.
         output: The file to write.
+        prefix: Of the names of the BERT's weights in that folder; the file has them without it.
 
     Raises:
         ExportError: If the graph's products are not the model's linear layers, one after the other.
     """
     model = onnx.load(str(graph))
-    weights = load_file(merged / WEIGHTS_FILE)
+    weights = {name.removeprefix(prefix): each for name, each in load_file(merged / WEIGHTS_FILE).items()}
     arrays: dict[str, NDArray[Any]] = {}
     names = _linear_layers(weights)
     for product in _products(model):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +16,30 @@ from trident.errors import DataError
 from trident.quality.metrics import Interval, catalogue_ndcg_by_query
 from trident.quality.paired import mean_change
 from trident.quality.reliability import Candidates, judged_candidates
+from trident.ranking.mixing import first_scores, mixed, tier
 from trident.ranking.pair_scorer import PairScorer
 from trident.ranking.reranking import reranked_order
 
 K = 10
 
+Logits = Mapping[str, NDArray[np.float32]]
+
 
 @dataclass(frozen=True, eq=False)
 class FoundProducts:
-    """The first stage's candidates of judged queries, best first: ids, titles and cosines of each query."""
+    """The first stage's candidates of judged queries, best first: ids, titles and cosines of each query.
+
+    ``parts`` are what was said of each place, of the queries where words took part; ``attributes`` the numbers of each
+    product by name, where trees look at some.
+    """
 
     pairs: Pairs
     product_ids: Mapping[str, Sequence[str]]
     titles: Mapping[str, Sequence[str]]
     cosines: Mapping[str, Sequence[float]]
     every_positive_known: bool
+    parts: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    attributes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def rows(self, tokenizer: TextTokenizer, reranked: int) -> list[PairRow]:
         """Return the pairs of the first ``reranked`` candidates of all queries."""
@@ -45,7 +55,15 @@ class FoundProducts:
             found[query], start = scores[start:end], end
         return found
 
-    def ndcg(self, logits: Mapping[str, NDArray[np.float32]] | None = None) -> dict[str, float]:
+    def first(self, query: str) -> NDArray[np.float32]:
+        """Return the first stage's scores of a query's candidates; see ``first_scores``."""
+        return first_scores(np.array(self.cosines[query], dtype=np.float32), self.parts.get(query, ()))
+
+    def mixed(self, logits: Logits, weight: float) -> dict[str, NDArray[np.float32]]:
+        """Return the scores of both stages together, of the candidates that have logits."""
+        return {query: mixed(own, self.first(query)[: len(own)], weight) for query, own in logits.items()}
+
+    def ndcg(self, logits: Logits | None = None) -> dict[str, float]:
         """Return NDCG@10 by query, of the candidates as they were found, or as logits put them.
 
         Products that nobody judged are left out, unless every positive is known: then they are irrelevant.
@@ -56,7 +74,7 @@ class FoundProducts:
         known = {(normalized_query(query), product) for query, product in self._judged()}
         ranked = {}
         for query, ids in self.product_ids.items():
-            order = range(len(ids)) if logits is None else reranked_order(logits[query], len(ids)).tolist()
+            order = range(len(ids)) if logits is None else self.order(query, logits[query])
             products = [ids[place] for place in order]
             if not self.every_positive_known:
                 products = [each for each in products if (normalized_query(query), each) in known]
@@ -64,6 +82,14 @@ class FoundProducts:
         wanted = {normalized_query(query) for query in self.product_ids}
         judged = self.pairs.take(row for row, each in enumerate(self.pairs.queries) if normalized_query(each) in wanted)
         return catalogue_ndcg_by_query(judged, ranked)
+
+    def order(self, query: str, scores: NDArray[np.float32]) -> list[int]:
+        """Return the places of a query's candidates as they are served by scores: model numbers stand in front."""
+        places = reranked_order(scores, len(self.product_ids[query]))
+        if parts := self.parts.get(query):
+            places = places[np.argsort(-np.array([tier(part) for part in parts])[places], kind="stable")]
+        found: list[int] = places.tolist()
+        return found
 
     def labels(self) -> dict[str, dict[str, int]]:
         """Return the labels of the judged candidates of each query that has a relevant one among them."""
@@ -79,11 +105,10 @@ class FoundProducts:
                 found[query] = labels
         return found
 
-    def best(self, logits: Mapping[str, NDArray[np.float32]]) -> list[list[str]]:
+    def best(self, logits: Logits) -> list[list[str]]:
         """Return the ten best products of each query, as logits put them."""
         return [
-            [ids[place] for place in reranked_order(logits[query], len(ids))[:K]]
-            for query, ids in self.product_ids.items()
+            [ids[place] for place in self.order(query, logits[query])[:K]] for query, ids in self.product_ids.items()
         ]
 
     def judged_cosines(self) -> Candidates:
@@ -91,7 +116,7 @@ class FoundProducts:
         hits = {query: list(zip(ids, self.cosines[query], strict=True)) for query, ids in self.product_ids.items()}
         return judged_candidates(self.pairs, hits, every_positive_known=self.every_positive_known)
 
-    def judged_logits(self, logits: Mapping[str, NDArray[np.float32]]) -> Candidates:
+    def judged_logits(self, logits: Logits) -> Candidates:
         """Return the judged candidates with their logits."""
         hits = {
             query: list(zip(self.product_ids[query], each.tolist(), strict=False)) for query, each in logits.items()
@@ -100,6 +125,40 @@ class FoundProducts:
 
     def _judged(self) -> list[tuple[str, str]]:
         return list(zip(self.pairs.queries, self.pairs.product_ids, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class PairReference:
+    """What float32 says of the candidates of validation queries.
+
+    Attributes:
+        found: They.
+        tokenizer: With the text contract.
+        logits: By query.
+        weight: Of a logit beside the first stage's score, as it will be served.
+        reranked: Candidates of a query that are scored.
+    """
+
+    found: FoundProducts
+    tokenizer: TextTokenizer
+    logits: Logits
+    weight: float
+    reranked: int
+
+    def judged(self, scorer: PairScorer, overlap_target: float) -> tuple[bool, str]:
+        """Return whether a scorer ranks as float32 does, and that in words."""
+        found = self.found
+        lower = found.logits(scorer, self.tokenizer, self.reranked)
+        ours, theirs = found.mixed(lower, self.weight), found.mixed(self.logits, self.weight)
+        both = zip(found.best(ours), found.best(theirs), strict=True)
+        overlap = float(np.mean([len(set(one) & set(other)) / max(len(other), 1) for one, other in both]))
+        change = change_of(found.ndcg(ours), found.ndcg(theirs))
+        finite = all(np.isfinite(each).all() for each in lower.values())
+        kept = finite and overlap >= overlap_target and change.high >= 0
+        return kept, (
+            f"{'' if kept else 'not shipped: '}overlap@10 with float32 {overlap:.4f}, NDCG@10 {change.value:+.4f} "
+            f"[{change.low:+.4f}, {change.high:+.4f}]"
+        )
 
 
 def change_of(new: Mapping[str, float], old: Mapping[str, float]) -> Interval:

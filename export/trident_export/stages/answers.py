@@ -61,4 +61,5 @@ def _second_stage(job: ExportJob, second: ExportedReranker) -> SecondStage:
     """Return the second stage in its defaults; no budget cuts golden answers."""
     path = job.parts / TREES_FILE
     trees = Trees.load(job.parts, sha256=file_sha256(path)) if path.is_file() else None
-    return SecondStage(Reranker(second.scorer, second.tokenizer), Calibration(), second.rerank, trees=trees)
+    reranker = Reranker(second.scorer, second.tokenizer)
+    return SecondStage(reranker, Calibration(), second.rerank, trees=trees, weight=second.weight)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trident.data.pairs import Pairs, read_pairs
-from trident.errors import ExportError
+from trident.errors import DataError, ExportError
 from trident.quality.generation_scores import distinct_queries
+from trident.retrieval.options import Page, RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import Searcher
+from trident.search.second_stage import ATTRIBUTES, EXPLAIN
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts
 from trident_export.judge.served_queries import served_queries
@@ -45,6 +47,7 @@ def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDAT
     known = every_positive_known(job.order.run)
     path = job.order.run / VALIDATION_PAIRS_FILE
     validation = read_pairs(path) if path.is_file() else job.pairs.take([])  # of an earlier Trident's run
+    shown = _tree_attributes(job, searcher)
     found = []
     for pairs in (validation, job.pairs):
         queries = distinct_queries(pairs, job.config.judged_queries)
@@ -52,7 +55,9 @@ def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDAT
             found.append(FoundProducts(pairs, {}, {}, {}, every_positive_known=known))
             continue
         queries = served_queries(queries, path)
-        hits = searcher.search(queries, [SearchKnobs(k=min(depth, len(job.catalogue)))] * len(queries))
+        ranking = RankingKnobs(explain=searcher.retriever.words is not None)  # as a second stage asks
+        knobs = SearchKnobs(k=min(depth, len(job.catalogue)), ranking=ranking, page=shown)
+        hits = searcher.search(queries, [knobs] * len(queries))
         counts = hits.counts[:, 0].tolist()
         found.append(
             FoundProducts(
@@ -64,9 +69,32 @@ def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDAT
                     for query, scores, count in zip(queries, hits.scores.tolist(), counts, strict=True)
                 },
                 every_positive_known=known and _meets(job, pairs),
+                parts=_said(queries, hits.details, EXPLAIN),
+                attributes=_said(queries, hits.details, ATTRIBUTES),
             )
         )
     return FoundBoth(*found)
+
+
+def _tree_attributes(job: ExportJob, searcher: Searcher) -> Page | None:
+    """Return the page that shows what trees look at; None: no attribute.
+
+    Raises:
+        DataError: If one is no number of the catalogue.
+    """
+    names = job.config.tree_attributes
+    if not names:
+        return None
+    schema = searcher.retriever.products().attributes.schema
+    for name in names:
+        if (kind := schema.field(name, "tree_attributes").type) != "number":
+            raise DataError(f"tree_attributes must be numbers, '{name}' is a {kind}: give it that type")
+    return Page(fields=names)
+
+
+def _said(queries: list[str], details: NDArray[np.object_], name: str) -> dict[str, list[dict[str, Any]]]:
+    found = {query: json.loads(row).get(name, []) for query, row in zip(queries, details[:, 0], strict=True)}
+    return {query: each for query, each in found.items() if each}
 
 
 def _by_query(queries: list[str], texts: NDArray[np.object_], counts: list[int]) -> dict[str, list[str]]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
+
 from trident.encoder.encoder import OnnxEncoder
-from trident.encoder.graph_files import CODES_FILE
+from trident.encoder.graph_files import CODES_FILE, GRAPH_FILES
 from trident.encoder.kernel_encoder import KernelEncoder, kernels_fault
 from trident.encoder.served_encoder import ServedEncoder
+from trident.errors import ExportError, ModelError
+from trident.ranking.pair_scorer import PAIR_CODES_FILE, PREFIX, KernelScorer, reranker_fault
 from trident_export.graphs.int8_codes import write_codes
 from trident_export.job import ExportJob
 from trident_export.judge.parity import Expected, ProbeTexts, prove_parity
 from trident_export.judge.precisions import Reference, judge_precision, measure_speed
+from trident_export.judge.rerank_quality import PairReference
 
 TEXTS = 64  # of each side
+PAIRS = 64  # that are scored alone and together
 
 
 def prove_kernels(job: ExportJob, graph: OnnxEncoder, probes: ProbeTexts, expected: Expected) -> None:
@@ -88,6 +95,44 @@ def export_codes(job: ExportJob, graph: Path, unpadded: OnnxEncoder, reference: 
             notes.speed = _speed(unpadded, load(output))
         else:
             output.unlink(missing_ok=True)
+
+
+def export_pair_codes(job: ExportJob, folder: Path, reference: PairReference) -> KernelScorer | None:
+    """Write the integers of the 8-bit graph for the kernels where they rank as float32 does; return their scorer.
+
+    The file is not there afterwards where the kernels cannot run it, or fail: None.
+
+    Args:
+        job: The export.
+        folder: Of the reranker, with the padded 8-bit graph.
+        reference: What float32 says.
+
+    Raises:
+        ExportError: If a pair's logit depends on what else is in its batch.
+    """
+    graph, codes = folder / GRAPH_FILES["int8"], folder / PAIR_CODES_FILE
+    with job.stages.stage("reranker int8 kernels") as notes:
+        fault = reranker_fault(folder, graph)  # of 8 bits: the integers are made of the graph's
+        if fault is not None:
+            notes.proof = f"not made: {fault}"
+            return None
+        codes.parent.mkdir()
+        try:
+            write_codes(graph, folder, codes, prefix=PREFIX)
+            scorer = KernelScorer.load(folder, codes=codes, threads=job.config.threads)
+            kept, notes.proof = reference.judged(scorer, job.config.precision.overlap_target)
+        except (ExportError, ModelError) as error:
+            kept, notes.proof = False, f"not shipped: {error}"
+        if not kept:
+            shutil.rmtree(codes.parent)
+            return None
+        rows = reference.found.rows(reference.tokenizer, 4)[:PAIRS]
+        alone = np.concatenate([scorer.score([row]) for row in rows])
+        if not np.array_equal(alone, scorer.score(rows)):
+            raise ExportError("the 8-bit kernels must give a pair the same logit alone and in a batch, to the last bit")
+        notes.path = codes
+        notes.proof += "; logits do not differ from batch to batch"
+    return scorer
 
 
 def _speed(graph: OnnxEncoder, kernels: ServedEncoder) -> str:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from trident.config import to_table
+from trident.encoder.base_model import file_sha256
 from trident.encoder.fingerprint import encoder_fingerprint, part_fingerprints
 from trident.encoder.graph_files import GRAPH_FILES, ONNX_FILE, graph_sha256
 from trident.encoder.pairs import PairRow, pad_pairs, pair_rows
@@ -20,17 +21,25 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError, ModelError
 from trident.generation.generation import RERANKER_FOLDER
-from trident.quality.metrics import Interval
 from trident.quality.reliability import Candidates
-from trident.ranking.pair_scorer import GraphScorer, KernelScorer, PairScorer, reranker_fault, token_kinds
+from trident.ranking.pair_scorer import (
+    PAIR_CODES_FILE,
+    GraphScorer,
+    KernelScorer,
+    PairScorer,
+    reranker_fault,
+    token_kinds,
+)
 from trident_export.config import ExportConfig
 from trident_export.graphs.graphs import make_graph
 from trident_export.graphs.kept import graph_key, kept_or_made
 from trident_export.graphs.pair_graph import PairGraph, export_pair_graph
 from trident_export.job import ExportJob
-from trident_export.judge.rerank_quality import FoundProducts, change_of
+from trident_export.judge.rerank_quality import FoundProducts, PairReference, change_of
+from trident_export.judge.share import choose_share
 from trident_export.merge.reranker import load_classifier, merge_reranker
 from trident_export.stages.candidates import FoundBoth
+from trident_export.stages.kernels import export_pair_codes
 
 PROBES = 128  # pairs of real texts
 LARGEST_DIFFERENCE = 1e-3  # of a logit, between two ways that compute in float32
@@ -45,8 +54,9 @@ class ExportedReranker:
         fingerprint: Of weights, tokenizer and text contract together.
         parts: Hash of each part that answers depend on.
         rerank: Candidates that it gets where a request does not say; 0: it did not gain on validation queries.
-        precision: Of the graph that a CPU runs.
-        validation: Judged candidates of validation queries with their logits.
+        weight: Of the logit beside the first stage's score.
+        precision: That a CPU computes in.
+        validation: Judged candidates of validation queries with the scores of both stages together.
         held_out: The same of held-out queries.
         quality: What was measured.
         scorer: As it is served here.
@@ -57,6 +67,7 @@ class ExportedReranker:
     fingerprint: str
     parts: dict[str, str]
     rerank: int
+    weight: float
     precision: str
     validation: Candidates
     held_out: Candidates
@@ -104,14 +115,21 @@ def export_reranker(job: ExportJob, found: FoundBoth) -> ExportedReranker | None
         difference = _require_equal("its graph", fp32, _torch_logits(graph, tokenizer, probes), probes)
         notes.path = folder / ONNX_FILE
         notes.proof = f"{len(model.graph.node)} nodes, logits differ from PyTorch by at most {difference:.1e}"
-    scorer, precision = _kernels(job, folder, fp32, probes), "fp32"
-    logits = found.validation.logits(scorer, tokenizer, config.reranked)
-    for name in ("fp16", "int8"):
-        if name in config.precision.made:
-            made = _low_precision(job, name, folder, found.validation, logits, tokenizer, load)
-            if made is not None and name == config.precision.served and isinstance(scorer, GraphScorer):
-                scorer, precision = made, name
-    return _judged(job, found, scorer, tokenizer, fingerprint, precision)
+    exact = _kernels(job, folder, fp32, probes)
+    logits = found.validation.logits(exact, tokenizer, config.reranked)
+    weight = choose_share(found.validation, logits, weight=config.rerank_weight).weight
+    reference = PairReference(found.validation, tokenizer, logits, weight, config.reranked)
+    made = {
+        name: _low_precision(job, name, folder, reference, load)
+        for name in ("fp16", "int8")
+        if name in config.precision.made
+    }
+    if made.get("int8") is not None:
+        made["int8"] = export_pair_codes(job, folder, reference) or made["int8"]
+    lower = made.get(config.precision.served)
+    if lower is None or (isinstance(exact, KernelScorer) and isinstance(lower, GraphScorer)):
+        return _judged(job, found, exact, tokenizer, fingerprint, "fp32")  # the faster one
+    return _judged(job, found, lower, tokenizer, fingerprint, config.precision.served)
 
 
 def served_second_stage(second: ExportedReranker | None, config: ExportConfig) -> dict[str, Any]:
@@ -122,6 +140,7 @@ def served_second_stage(second: ExportedReranker | None, config: ExportConfig) -
         "reranker": second.fingerprint,
         "reranker_precision": second.precision,
         "rerank": second.rerank,
+        "rerank_weight": second.weight,
         "rerank_budget_ms": config.rerank_budget_ms,
     }
 
@@ -136,24 +155,18 @@ def _judged(
 ) -> ExportedReranker:
     config, folder = job.config, job.folder / RERANKER_FOLDER
     with job.stages.stage("reranking") as notes:
-        changes: list[Interval] = []
-        judged: list[Candidates] = []
-        of_both: list[dict[str, NDArray[np.float32]]] = []
-        means = []
-        for side in found:
-            logits = side.logits(scorer, tokenizer, config.reranked)
-            old, new = side.ndcg(), side.ndcg(logits)
-            changes.append(change_of(new, old))
-            means.append((float(np.mean(list(old.values()))), float(np.mean(list(new.values())))))
-            judged.append(side.judged_logits(logits))
-            of_both.append(logits)
-        rerank = config.rerank if config.rerank is not None else config.reranked if changes[0].low > 0 else 0
+        of_both = [side.logits(scorer, tokenizer, config.reranked) for side in found]
+        share = choose_share(found.validation, of_both[0], weight=config.rerank_weight)
+        mixed = [side.mixed(logits, share.weight) for side, logits in zip(found, of_both, strict=True)]
+        old, new = found.held_out.ndcg(), found.held_out.ndcg(mixed[1])
+        chosen, held_out = share.change, change_of(new, old)
+        before, after = (float(np.mean(list(each.values()))) for each in (old, new))
+        rerank = config.rerank if config.rerank is not None else config.reranked if chosen.low > 0 else 0
         said = "on" if rerank else "off where a request does not ask"
-        (chosen, held_out), (before, after) = changes, means[1]
         notes.proof = (
-            f"{said}: NDCG@10 of validation queries {chosen.value:+.4f} [{chosen.low:+.4f}, {chosen.high:+.4f}]; of "
-            f"held-out ones {before:.4f} to {after:.4f}, {held_out.value:+.4f} [{held_out.low:+.4f}, "
-            f"{held_out.high:+.4f}]"
+            f"{said}: NDCG@10 of validation queries {chosen.value:+.4f} [{chosen.low:+.4f}, {chosen.high:+.4f}], the "
+            f"logit's share {share.weight:g}; of held-out ones {before:.4f} to {after:.4f}, {held_out.value:+.4f} "
+            f"[{held_out.low:+.4f}, {held_out.high:+.4f}]"
         )
     quality = {
         "candidates": config.reranked,
@@ -161,25 +174,34 @@ def _judged(
         "ndcg_at_10": after,
         "change": to_table(held_out),
         "validation_change": to_table(chosen),
+        "weight": share.weight,
+        "gains_by_weight": {f"{weight:g}": gain for weight, gain in share.gains.items()},
     }
     graphs = {name: folder / file for name, file in GRAPH_FILES.items() if (folder / file).is_file()}
     parts = {
         "reranker": fingerprint,
         **{f"reranker/{name}": graph_sha256(path) for name, path in graphs.items()},
-        "rerank": f"{rerank} candidates, {config.rerank_budget_ms} ms, {precision}",
+        **_codes_part(folder),
+        "rerank": f"{rerank} candidates, {config.rerank_budget_ms} ms, {precision}, {share.weight:g}",
     }
     return ExportedReranker(
         fingerprint=fingerprint,
         parts=parts,
         rerank=rerank,
+        weight=share.weight,
         precision=precision,
-        validation=judged[0],
-        held_out=judged[1],
+        validation=found.validation.judged_logits(mixed[0]),
+        held_out=found.held_out.judged_logits(mixed[1]),
         quality={"reranked": quality},
         scorer=scorer,
         tokenizer=tokenizer,
         logits=tuple(of_both),
     )
+
+
+def _codes_part(folder: Path) -> dict[str, str]:
+    path = folder / PAIR_CODES_FILE
+    return {"reranker/codes/int8": file_sha256(path)} if path.is_file() else {}
 
 
 def _probes(found: FoundProducts, tokenizer: TextTokenizer) -> list[PairRow]:
@@ -238,39 +260,25 @@ def _kernels(job: ExportJob, folder: Path, graph: GraphScorer, probes: list[Pair
         return scorers[0]
 
 
-def _low_precision(  # noqa: PLR0913 - what a graph is made of and judged by
-    job: ExportJob,
-    name: str,
-    folder: Path,
-    found: FoundProducts,
-    logits: dict[str, NDArray[np.float32]],
-    tokenizer: TextTokenizer,
-    load: Callable[[Path], GraphScorer],
+def _low_precision(
+    job: ExportJob, name: str, folder: Path, reference: PairReference, load: Callable[[Path], GraphScorer]
 ) -> GraphScorer | None:
     """Return a graph of lower precision that ranks as float32 does; None: it is not kept."""
-    path, config = folder / GRAPH_FILES[name], job.config
+    path = folder / GRAPH_FILES[name]
     with job.stages.stage(f"reranker {name}") as notes:
-        rows = found.rows(tokenizer, 4)[:CALIBRATION_PAIRS]
+        rows = reference.found.rows(reference.tokenizer, 4)[:CALIBRATION_PAIRS]
         kinds = max(token_kinds(folder), 1)
         starts = range(0, len(rows), 16)
-        batches = [pad_pairs(rows[start : start + 16], pad_id=tokenizer.pad_id, kinds=kinds) for start in starts]
+        pad_id = reference.tokenizer.pad_id
+        batches = [pad_pairs(rows[start : start + 16], pad_id=pad_id, kinds=kinds) for start in starts]
         try:
-            make_graph(name, folder / ONNX_FILE, path, batches, threads=config.threads)
+            make_graph(name, folder / ONNX_FILE, path, batches, threads=job.config.threads)
             scorer = load(path)
-            lower = found.logits(scorer, tokenizer, config.reranked)
+            kept, notes.proof = reference.judged(scorer, job.config.precision.overlap_target)
         except (ExportError, ModelError) as error:
             path.unlink(missing_ok=True)
             notes.proof = f"not shipped: {error}"
             return None
-        both = zip(found.best(lower), found.best(logits), strict=True)
-        overlap = float(np.mean([len(set(one) & set(other)) / max(len(other), 1) for one, other in both]))
-        change = change_of(found.ndcg(lower), found.ndcg(logits))
-        finite = all(np.isfinite(each).all() for each in lower.values())
-        kept = finite and overlap >= config.precision.overlap_target and change.high >= 0
-        notes.proof = (
-            f"{'' if kept else 'not shipped: '}overlap@10 with float32 {overlap:.4f}, NDCG@10 {change.value:+.4f} "
-            f"[{change.low:+.4f}, {change.high:+.4f}]"
-        )
         if not kept:
             path.unlink(missing_ok=True)
             return None

@@ -13,7 +13,7 @@ from trident.encoder.base_model import file_sha256
 from trident.errors import DataError
 from trident.quality.reliability import Candidates
 from trident.ranking.reranking import reranked_order
-from trident.ranking.trees import FEATURES, TREES_FILE, Trees, load_lightgbm, tree_features
+from trident.ranking.trees import TREES_FILE, Signals, Trees, feature_names, load_lightgbm, tree_features
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts, change_of
 from trident_export.stages.candidates import FoundBoth
@@ -57,6 +57,7 @@ class _Table:
     labels: NDArray[np.int8]
     sizes: list[int]
     queries: list[str]
+    names: list[str]  # (F)
 
     def of(self, chosen: NDArray[np.bool_]) -> _Table:
         """Return some of the queries."""
@@ -67,6 +68,7 @@ class _Table:
             self.labels[rows],
             [self.sizes[place] for place in kept],
             [self.queries[place] for place in kept],
+            self.names,
         )
 
 
@@ -82,7 +84,11 @@ def export_trees(job: ExportJob, found: FoundBoth, second: ExportedReranker | No
     if second is None:
         raise DataError("trees order what a second stage scored: export with --reranker too, or leave trees out")
     with job.stages.stage("trees") as notes:
-        tables = [_table(side, second.logits[place]) for place, side in enumerate(found)]
+        stages = [
+            Stages(side, logits, side.mixed(logits, second.weight), job.config.tree_attributes)
+            for side, logits in zip(found, second.logits, strict=True)
+        ]
+        tables = [_table(each) for each in stages]
         try:
             crossed = _crossed(tables[0])
         except DataError as error:
@@ -95,11 +101,11 @@ def export_trees(job: ExportJob, found: FoundBoth, second: ExportedReranker | No
         scored = _split(trees.score(tables[1].features), tables[1].sizes)
         of_held_out = dict(zip(tables[1].queries, scored, strict=True))
         changes = []
-        for side, scores, logits in zip(found, (crossed, of_held_out), second.logits, strict=True):
-            orders = {query: _in_first_order(logits[query], _ranks(scores.get(query))) for query in logits}
-            changes.append(change_of(side.ndcg(orders), side.ndcg(logits)))
+        for each, scores in zip(stages, (crossed, of_held_out), strict=True):
+            orders = {query: _in_first_order(own, _ranks(scores.get(query))) for query, own in each.mixed.items()}
+            changes.append(change_of(each.found.ndcg(orders), each.found.ndcg(each.mixed)))
         (chosen, held_out), kept = changes, changes[0].low > 0
-        gains = dict(zip(FEATURES, booster.feature_importance("gain").tolist(), strict=True))
+        gains = dict(zip(tables[0].names, booster.feature_importance("gain").tolist(), strict=True))
         total = sum(gains.values()) or 1.0
         shares = {name: gain / total for name, gain in sorted(gains.items(), key=lambda item: -item[1])}
         notes.proof = (
@@ -113,28 +119,49 @@ def export_trees(job: ExportJob, found: FoundBoth, second: ExportedReranker | No
         notes.path = path
     quality = {"change": to_table(held_out), "validation_change": to_table(chosen), "importances": shares}
     judged = [
-        side.judged_logits({query: _in_first_order(logits[query], scores.get(query)) for query in logits})
-        for side, scores, logits in zip(found, (crossed, of_held_out), second.logits, strict=True)
+        each.found.judged_logits({query: _in_first_order(own, scores.get(query)) for query, own in each.mixed.items()})
+        for each, scores in zip(stages, (crossed, of_held_out), strict=True)
     ]
     return ExportedTrees({"trees": file_sha256(path)}, judged[0], judged[1], {"trees": quality})
 
 
-def _table(side: FoundProducts, logits: Logits) -> _Table:
-    """Return the judged candidates of queries with a relevant one among them, in the reranker's order."""
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """What the stages before say of the candidates of queries: logits, and both stages' scores together."""
+
+    found: FoundProducts
+    logits: Logits
+    mixed: Logits
+    attributes: tuple[str, ...] = ()
+
+    def features(self, query: str, order: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the features (N, F) of a query's candidates in an order."""
+        parts = self.found.parts.get(query)
+        signals = Signals(
+            np.array(self.found.cosines[query], dtype=np.float32)[order],
+            self.logits[query][order],
+            self.found.first(query)[order],
+            [parts[place]["bm25"] if parts else None for place in order.tolist()],
+            [self.found.attributes[query][place] for place in order.tolist()] if self.attributes else [],
+        )
+        return tree_features(query, [self.found.titles[query][place] for place in order], signals, self.attributes)
+
+
+def _table(stages: Stages) -> _Table:
+    """Return the judged candidates of queries with a relevant one among them, in the order of the stages before."""
     features, labels, sizes, queries = [], [], [], []
+    side = stages.found
     for query, known in side.labels().items():
-        own = logits[query]
+        own = stages.mixed[query]
         order = reranked_order(own, len(own))
-        titles = [side.titles[query][place] for place in order]
-        cosines = np.array(side.cosines[query], dtype=np.float32)[order]
-        rows = tree_features(query, titles, cosines, own[order])
-        features.append(rows)
+        features.append(stages.features(query, order))
         labels.append(np.array([known.get(side.product_ids[query][place], -1) for place in order], dtype=np.int8))
         sizes.append(len(order))
         queries.append(query)
     if not queries:
-        return _Table(np.empty((0, len(FEATURES))), np.empty(0, dtype=np.int8), [], [])
-    return _Table(np.concatenate(features), np.concatenate(labels), sizes, queries)
+        names = feature_names(stages.attributes)
+        return _Table(np.empty((0, len(names))), np.empty(0, dtype=np.int8), [], [], names)
+    return _Table(np.concatenate(features), np.concatenate(labels), sizes, queries, feature_names(stages.attributes))
 
 
 def _fit(table: _Table) -> Any:
@@ -148,7 +175,7 @@ def _fit(table: _Table) -> Any:
         label=np.where(judged, table.labels, 0),
         weight=judged.astype(np.float64),
         group=table.sizes,
-        feature_name=list(FEATURES),
+        feature_name=table.names,
     )
     return lightgbm.train(SETTINGS, data, num_boost_round=ROUNDS)
 

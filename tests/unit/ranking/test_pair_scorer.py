@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
 from trident.encoder.base_model import find_model
@@ -80,6 +81,46 @@ def test_a_pair_has_the_same_bits_everywhere_and_no_other_pair_has(folder: Path,
     order = np.random.default_rng(1).permutation(len(pairs))
     assert np.array_equal(two.score([pairs[place] for place in order]), logits[order])
     assert np.array_equal(np.concatenate([one.score([pair]) for pair in pairs[:50]]), logits[:50])
+
+
+def rounded(folder: Path) -> dict[str, np.ndarray]:
+    """Return the linear layers of a model in 8 bits: a scale for each output, inputs by their row's largest value."""
+    weights = {name.removeprefix("bert."): value for name, value in load_file(folder / "model.safetensors").items()}
+    codes: dict[str, np.ndarray] = {}
+    for name in (
+        each.removesuffix(".weight") for each in weights if each.startswith("encoder.") and "Norm" not in each
+    ):
+        if f"{name}.weight" not in weights or name.endswith(".bias"):
+            continue
+        weight = weights[f"{name}.weight"]
+        scale = np.abs(weight).max(axis=1) / 127
+        codes[f"{name}.weight"] = np.round(weight / scale[:, None]).astype(np.int8)
+        codes[f"{name}.scale"] = scale.astype(np.float32)
+        codes[f"{name}.columns"] = np.ones(weight.shape[1], dtype=np.float32)
+        codes[f"{name}.step"] = np.array([1 / 127], dtype=np.float32)
+        codes[f"{name}.zero"] = np.array([128], dtype=np.int32)
+    return codes
+
+
+def test_in_8_bits_logits_are_near_and_the_same_in_every_batch(
+    folder: Path, pairs: list[PairRow], tmp_path: Path
+) -> None:
+    """The layers are rounded; what is on top of them is not."""
+    exact, path = KernelScorer.load(folder), tmp_path / "codes.safetensors"
+    if (fault := reranker_fault(folder, folder / "model.safetensors")) is not None:
+        pytest.skip(f"no 8-bit kernels here: {fault}")
+    save_file(rounded(folder), path)
+    codes = KernelScorer.load(folder, codes=path)
+    found, wanted = codes.score(pairs), exact.score(pairs)
+    off = np.abs(found - wanted)
+    assert off.mean() < 0.05 * wanted.std()
+    assert off.max() > 0
+    assert len(set(found.tolist())) == len(pairs)
+    order = np.random.default_rng(1).permutation(len(pairs))
+    assert np.array_equal(codes.score([pairs[place] for place in order]), found[order])
+    save_file({name: each for name, each in rounded(folder).items() if "layer.1.output" not in name}, path)
+    with pytest.raises(ModelError, match=r"does not fit the kernels: .*layer\.1\.output\.dense.*; export again"):
+        KernelScorer.load(folder, codes=path)
 
 
 def test_what_the_kernels_cannot_run_is_named(folder: Path, tmp_path: Path) -> None:

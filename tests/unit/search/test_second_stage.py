@@ -24,6 +24,7 @@ from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
 from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker
+from trident.ranking.trees import FEATURES
 from trident.retrieval.options import Page, RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import Hits, Retriever
@@ -44,6 +45,7 @@ def unit_rows(count: int, seed: int) -> np.ndarray:
 
 
 VECTORS, QUERIES = unit_rows(COUNT, seed=0), unit_rows(3, seed=1)
+PRICES = np.random.default_rng(5).permutation(COUNT).astype(float).tolist()
 TITLES = [f"product {number}" for number in range(COUNT)]
 
 
@@ -63,7 +65,7 @@ def tokenizer() -> TextTokenizer:
 def retriever(tmp_path: Path) -> Retriever:
     """Return a retriever with brands, whose generation has both maps."""
     VectorIndex.build(VECTORS, config=IndexConfig(), encoder_fingerprint=ENCODER).save(tmp_path)
-    brands = pa.table({"brand": [f"brand {number % 7}" for number in range(COUNT)]})
+    brands = pa.table({"brand": [f"brand {number % 7}" for number in range(COUNT)], "price": PRICES})
     catalogue = Catalogue([f"p{number}" for number in range(COUNT)], TITLES, brands)
     catalogue.save(tmp_path / CATALOGUE_FILE)
     write_attributes(tmp_path, infer(brands, {}, "products"), COUNT)
@@ -110,6 +112,83 @@ def test_the_best_candidates_stand_in_the_rerankers_order(
         assert hits.scores[row, :k].tolist() == pytest.approx(scores, abs=1e-6)  # the cosine, whatever the order
         chances = [*LOGITS.probability(logits), *COSINES.probability(np.array(scores[reranked:]))][:k]
         assert details["probability"] == pytest.approx(chances, abs=2e-6)
+
+
+def test_the_first_stages_score_has_its_share(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    """The order and the probability are those of both scores; an explanation has their parts, of what was scored."""
+    both = replace(stage, weight=0.2)
+    knobs = [SearchKnobs(k=RERANK + 3)]
+    hits = retriever.retrieve(QUERIES[:1], both.widened(knobs))
+    titles = [title.decode() for title in hits.titles[0, :RERANK]]
+    logits = Sines().score(pair_rows(tokenizer, TEXTS[:1] * RERANK, titles))
+    scores = np.float32(0.2) * logits + np.float32(0.8 * 20) * hits.scores[0, :RERANK]
+    order = np.argsort(-scores, kind="stable")
+    answer = both.reranked(TEXTS[:1], knobs, hits)
+    assert [title.decode() for title in answer.titles[0, :RERANK]] == [titles[place] for place in order]
+    assert order.tolist() != np.argsort(-logits, kind="stable").tolist()
+    chances = json.loads(answer.details[0, 0])["probability"][:RERANK]
+    assert chances == pytest.approx(LOGITS.probability(scores[order]), abs=2e-6)
+    fused = [float(score) for score in hits.scores[0]]
+    told = hits.with_detail("explain", [[{"fused": value} for value in fused]])
+    asked_why = replace(knobs[0], ranking=RankingKnobs(explain=True))
+    parts = json.loads(both.reranked(TEXTS[:1], [asked_why], told).details[0, 0])["explain"]
+    assert [part["reranker"]["logit"] for part in parts[:RERANK]] == pytest.approx(logits[order].tolist(), abs=1e-6)
+    assert [part["reranker"]["mixed"] for part in parts[:RERANK]] == pytest.approx(scores[order].tolist(), abs=1e-5)
+    assert {part["reranker"]["weight"] for part in parts[:RERANK]} == {0.2}
+    assert [part["reranker"] for part in parts[RERANK:]] == [None] * 3
+
+
+class Cheapest:
+    """Trees that put the smallest number of the attribute first."""
+
+    attributes = ("price",)
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        assert features.shape[1] == len(FEATURES) + 1
+        return -features[:, -1].astype(np.float32)
+
+
+def test_trees_see_attributes_that_nobody_asked_for(retriever: Retriever, stage: SecondStage) -> None:
+    """Those that somebody asked for are shown, the others are not."""
+    trees = replace(stage, trees=Cheapest())  # type: ignore[arg-type]
+    page = Page(fields=("brand",))
+    hits = asked(retriever, trees, [SearchKnobs(k=RERANK), SearchKnobs(k=RERANK, page=page)])
+    for row in (0, 1):
+        prices = [PRICES[int(product[1:])] for product in ids(hits, row)]
+        assert prices == sorted(prices)
+        details = json.loads(hits.details[row, 0])
+        shown = details.get("attributes")
+        assert shown == (None if row == 0 else [{"brand": f"brand {int(each[1:]) % 7}"} for each in ids(hits, row)])
+
+
+class Undecided:
+    """Trees to which all products are the same."""
+
+    attributes = ()
+
+    def score(self, features: np.ndarray) -> np.ndarray:
+        return np.zeros(len(features), dtype=np.float32)
+
+
+class Silent:
+    """Gives every pair the same logit."""
+
+    def score(self, rows: Sequence[PairRow]) -> np.ndarray:
+        return np.ones(len(rows), dtype=np.float32)
+
+
+def test_where_trees_tie_the_stage_before_decides_then_the_first(
+    retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer
+) -> None:
+    knobs = [SearchKnobs(k=RERANK)]
+    plain, tied = stage, replace(stage, trees=Undecided())  # type: ignore[arg-type]
+    assert ids(asked(retriever, tied, knobs), 0) == ids(asked(retriever, plain, knobs), 0)
+    assert ids(asked(retriever, tied, knobs), 0) != [f"p{row}" for row in np.argsort(-(VECTORS @ QUERIES[0]))[:RERANK]]
+    silent = replace(tied, reranker=Reranker(Silent(), tokenizer))
+    first = np.argsort(-(VECTORS @ QUERIES[0]), kind="stable")[:RERANK]
+    assert ids(asked(retriever, silent, knobs), 0) == [f"p{row}" for row in first]
 
 
 def test_pages_are_cut_from_one_order(retriever: Retriever, stage: SecondStage, tokenizer: TextTokenizer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ from trident.errors import DataError
 from trident.generation.generation import Generation
 from trident.index.exact_search import exact_search
 from trident.quality.generation_scores import LoadedGeneration
+from trident.ranking.mixing import first_scores
+from trident.retrieval.options import RankingKnobs
 from trident.retrieval.requests import SearchKnobs
+from trident.search.second_stage import EXPLAIN
 from trident_train.model.encoder import Encoder
 from trident_train.recipe import NegativesRecipe, TrainRecipe
 
@@ -25,7 +29,7 @@ ASKED_AT_ONCE = 256  # queries
 
 @dataclass(frozen=True)
 class Candidate:
-    """A product that the first stage found for a query."""
+    """A product that the first stage found for a query, and the score that its order was decided by."""
 
     product_id: str
     title: str
@@ -61,15 +65,17 @@ class ServedStage:
     def candidates(self, queries: Sequence[str], depth: int) -> Candidates:
         """Return the best products of each query, without a second stage."""
         found: Candidates = {}
-        knobs = SearchKnobs(k=depth)
+        has_words = self._loaded.searcher.retriever.words is not None
+        knobs = SearchKnobs(k=depth, rerank=0, ranking=RankingKnobs(explain=has_words))
         for start in range(0, len(queries), ASKED_AT_ONCE):
             part = queries[start : start + ASKED_AT_ONCE]
             hits = self._loaded.searcher.search(part, [knobs] * len(part))
             for row, query in enumerate(part):
                 count = int(hits.counts[row, 0])
-                columns = (values[row, :count] for values in (hits.product_ids, hits.titles, hits.scores))
+                scores = first_scores(hits.scores[row, :count], json.loads(hits.details[row, 0]).get(EXPLAIN, []))
+                columns = (hits.product_ids[row, :count], hits.titles[row, :count], scores.tolist())
                 found[query] = [
-                    Candidate(product.decode(), title.decode(), float(score))
+                    Candidate(product.decode(), title.decode(), score)
                     for product, title, score in zip(*columns, strict=True)
                 ]
         return found

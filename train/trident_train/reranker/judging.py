@@ -14,6 +14,7 @@ from trident.quality.metrics import Interval, catalogue_quality, judged_quality
 from trident.quality.reliability import Candidates as JudgedPairs
 from trident.quality.reliability import reliability
 from trident.ranking.fitting import fit_map
+from trident.ranking.mixing import EQUAL_SHARES, mixed
 from trident_train.data.splits import query_hash
 from trident_train.judge.evaluate import Found, Ranking
 from trident_train.loop.selection import Score
@@ -53,18 +54,22 @@ class JudgedSplit:
         return Ranking(self.cosines, found)
 
     def after(self, reranker: CrossEncoder, *, reranked: int) -> Ranking:
-        """Return what a reranker says: of the pairs, and of the first ``reranked`` candidates, the rest behind them."""
+        """Return what a reranker says: its logits of the pairs, both stages' scores of the first candidates.
+
+        Both count in equal shares; an export chooses the shares that are served.
+        """
         logits = reranker.score(self.pairs.queries, self.pairs.titles)
         return Ranking(logits, reranked_products(reranker, self.candidates, reranked=reranked))
 
 
 def reranked_products(reranker: CrossEncoder, candidates: Candidates, *, reranked: int) -> Found:
-    """Return the products of each query by the reranker's logits, those past ``reranked`` behind them as they were."""
+    """Return the products of each query by both stages' scores, those past ``reranked`` behind them as they were."""
     heads = [(query, each) for query, products in candidates.items() for each in products[:reranked]]
     logits = reranker.score([query for query, _ in heads], [each.title for _, each in heads])
+    both = mixed(logits, np.array([each.score for _, each in heads], dtype=np.float32), EQUAL_SHARES)
     scores: dict[str, list[float]] = {}
-    for (query, _), logit in zip(heads, logits.tolist(), strict=True):
-        scores.setdefault(query, []).append(logit)
+    for (query, _), score in zip(heads, both.tolist(), strict=True):
+        scores.setdefault(query, []).append(score)
     found: Found = {}
     for query, products in candidates.items():
         own = scores.get(query, [])

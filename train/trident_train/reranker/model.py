@@ -133,11 +133,17 @@ class PairScorer(torch.nn.Module):
 def reranker_arm(model: Any, recipe: TrainRecipe) -> Any:
     """Return the model with the weights trainable that the recipe's method trains; the head always is.
 
+    Nothing of the base model is dropped while it trains: with the usual tenth of all activations gone a new head had
+    learned a fourth as much after 3,000 pairs (measured, docs/log/reranking.md). Adapters drop what the recipe says.
+
     Raises:
         ConfigError: If no layer has one of the target names.
 
     Source: Hu et al. 2021, LoRA; the library is PEFT, told the task: else it would neither train nor save the head.
     """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
     if recipe.method == "full":
         return model
     names = [name for name, _ in model.named_modules()]
