@@ -95,8 +95,12 @@ def _most(word: str) -> int:
 
 
 def _best(word: str, words: Sequence[str], counts: Sequence[int], distance: int) -> str | None:
-    """Return the best word within a distance: nearest, then with the same first letter, then the most frequent."""
+    """Return the best word within a distance: nearest, then with the same first letter, then the most frequent.
+
+    Two letters that are wrong are not the first: a word that begins otherwise and differs once more is another word.
+    """
     near = process.extract(word, words, scorer=OSA.distance, processor=None, score_cutoff=distance, limit=None)
+    near = [each for each in near if each[1] < MOST or each[0][0] == word[0]]
     if not near:
         return None
     best = min(near, key=lambda each: (each[1], each[0][0] != word[0], -counts[each[2]], each[0]))

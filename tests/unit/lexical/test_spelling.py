@@ -36,6 +36,8 @@ def spelling() -> Spelling:
         ("aple iphone", "apple iphone"),
         ("kafeemuhle", "kaffeemuhle"),
         ("xilofone", None),  # three letters away
+        ("drinter", "printer"),
+        ("drintar", None),  # two letters, one of them the first: another word
         ("lenvo (notebok)", "lenovo (notebooks)"),
         ("notebok", "notebooks"),
     ],
