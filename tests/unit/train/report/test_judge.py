@@ -55,3 +55,19 @@ def test_products_that_the_catalogue_lacks_are_noted_or_refused(tiny_model: Path
 def test_splits_that_are_not_there(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"is in split 'tset' \(did you mean 'test'\?\): found dev, test"):
         judged(tiny_model, tmp_path, LAMP + HOSE, split="tset")
+
+
+def test_a_run_has_a_row_for_each_stage(tiny_run: Path, tiny_data: Path) -> None:
+    request = Request(model=str(tiny_run), pairs=tiny_data / "pairs.csv", catalogue=tiny_data / "products.csv")
+    prepared = prepare(request)
+    rows, notes = judge(prepared, progress=lambda _: None)
+    assert [row.name for row in rows] == ["random", "BM25", "BM25 tuned", "pretrained", str(tiny_run), "hybrid"]
+    assert rows[3].judged != rows[4].judged  # with the adapters off, and on
+    assert all(row.catalogue is not None and row.catalogue.judged_at_10 is not None for row in rows)
+    assert any("of these queries validated the run and choose BM25's parameters" in note for note in notes)
+
+
+def test_without_validation_words_have_defaults(tiny_model: Path, tmp_path: Path) -> None:
+    rows, notes = judged(tiny_model, tmp_path, LAMP + HOSE, "1,crimson kettle\n2,navy sofa\n3,oak shelf\n")
+    assert [row.name for row in rows] == ["random", "BM25", "BM25 tuned", str(tiny_model), "hybrid"]
+    assert "no validation pairs: BM25 tuned has the defaults for short titles, and hybrid goes by ranks" in notes
