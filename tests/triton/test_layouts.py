@@ -151,7 +151,7 @@ def impatient(generation: Generation, tmp_path: Path, request: pytest.FixtureReq
 
 def test_who_would_wait_too_long_is_told_so_at_once(impatient: TritonServer) -> None:
     """More is asked at a time than a batch holds; whoever comes to a full batch is rejected, others are not."""
-    with SearchClient(impatient.urls.grpc) as client, ThreadPoolExecutor(TURNS) as pool:
+    with SearchClient(impatient.urls.grpc, timeout_s=60) as client, ThreadPoolExecutor(TURNS) as pool:
         asked = [pool.submit(client.search, f"navy sofa {turn}", k=3) for turn in range(20 * TURNS)]
         errors = [error for each in asked if (error := each.exception()) is not None]
         assert 0 < len(errors) < len(asked)
