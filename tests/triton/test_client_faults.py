@@ -25,6 +25,7 @@ from trident.server.server import ServerUrls, TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_client import (
     AsyncSearchClient,
+    Behaviour,
     ClientError,
     RequestTimeoutError,
     SearchClient,
@@ -49,14 +50,17 @@ class Seen:
     errors: list[tuple[ClientError, float]] = field(default_factory=list)
 
 
-def ask_until(stop: threading.Event, form: str, urls: ServerUrls, question: tuple[str, Any], seen: Seen) -> None:
+def ask_until(
+    stop: threading.Event, form: str, urls: ServerUrls, question: tuple[str, Any], seen: Seen, retries: int
+) -> None:
     """Ask again and again until told to stop, and write down what comes back."""
+    behaviour = Behaviour(retries=retries)
     protocol = form.partition("-")[0]
     url = f"{protocol}://{getattr(urls, protocol)}"
     name, argument = question
 
     async def by_tasks() -> None:
-        async with AsyncSearchClient(url, timeout_s=TIMEOUT_S) as client:
+        async with AsyncSearchClient(url, timeout_s=TIMEOUT_S, behaviour=behaviour) as client:
             while not stop.is_set():
                 start = time.monotonic()
                 try:
@@ -66,7 +70,7 @@ def ask_until(stop: threading.Event, form: str, urls: ServerUrls, question: tupl
                 await asyncio.sleep(PAUSE_S)
 
     def by_calls() -> None:
-        with SearchClient(url, timeout_s=TIMEOUT_S) as client:
+        with SearchClient(url, timeout_s=TIMEOUT_S, behaviour=behaviour) as client:
             while not stop.is_set():
                 start = time.monotonic()
                 try:
@@ -79,7 +83,12 @@ def ask_until(stop: threading.Event, form: str, urls: ServerUrls, question: tupl
 
 
 def while_asked(
-    urls: ServerUrls, question: tuple[str, Any], act: Callable[[], object], until: Callable[[Seen], bool]
+    urls: ServerUrls,
+    question: tuple[str, Any],
+    act: Callable[[], object],
+    until: Callable[[Seen], bool],
+    *,
+    retries: int = 0,
 ) -> dict[str, Seen]:
     """Return what each form saw while something was done to the server, and until each has seen enough."""
     stop, seen = threading.Event(), {form: Seen() for form in FORMS}
@@ -91,7 +100,7 @@ def while_asked(
             time.sleep(0.05)
 
     with ThreadPoolExecutor(len(FORMS)) as pool:
-        running = [pool.submit(ask_until, stop, form, urls, question, seen[form]) for form in FORMS]
+        running = [pool.submit(ask_until, stop, form, urls, question, seen[form], retries) for form in FORMS]
         try:
             wait(lambda each: len(each.answers) > 0)
             act()
@@ -130,7 +139,7 @@ def test_a_promotion_in_the_middle_of_lists(server: TritonServer, own: Any, port
             promote(own.folder, port, generation.id, PromoteOptions(), report=lambda _: None)
 
     for question in (("search_many", TEXTS), ("embed", TEXTS)):
-        seen = while_asked(server.urls, question, there_and_back, until=lambda _: True)
+        seen = while_asked(server.urls, question, there_and_back, until=lambda _: True, retries=10)  # of overloads
         for form, each in seen.items():
             assert each.answers, form
             assert all(len(found) == len(TEXTS) for found in each.answers), form
