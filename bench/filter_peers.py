@@ -14,6 +14,7 @@ from trident.index.exact_search import Neighbours, exact_search, recall
 from trident_export.judge.index_settings import DEPTHS
 
 K = 10
+PEER_QUERIES = 10  # of a filter: hnswlib takes a second for one where few pass
 LINKS, CONSTRUCTED = 32, 300  # M and ef_construction of both
 
 

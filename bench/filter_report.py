@@ -28,7 +28,7 @@ def table(found: dict[str, Any]) -> str:
         ways = ", ".join(sorted({way for each in filters for way in each["ways"]}))
         cells = [name, f"{share:.1%}", f"{recall_at_10:.3f}", f"{evaluate + ms:.2f}", f"{evaluate + exact:.2f}", ways]
         for peer in peers:
-            own = [each["peers"][peer] for each in filters]
+            own = [each["peers"][peer] for each in filters if peer in each["peers"]]
             cells.append(f"{float(np.mean([each['recall_at_10'] for each in own])):.3f}")
             cells.append(f"{float(np.median([each['ms'] for each in own])):.2f}")
         lines.append("| " + " | ".join(cells) + " |")
@@ -52,7 +52,9 @@ def save_plot(found: dict[str, Any], path: Path) -> None:
                 | {"ms": float(np.median([each["evaluate_ms"] + each["found_ms"] for each in filters]))}
                 | {"exact_ms": float(np.median([each["evaluate_ms"] + each["exact_ms"] for each in filters]))}
                 | {
-                    peer: float(np.mean([each["peers"][peer]["recall_at_10"] for each in filters]))
+                    peer: float(
+                        np.mean([each["peers"][peer]["recall_at_10"] for each in filters if peer in each["peers"]])
+                    )
                     for peer in found["peers"]
                 }
             )

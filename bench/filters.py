@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from filter_peers import K, Peer, as_neighbours, peers_of
+from filter_peers import PEER_QUERIES, K, Peer, as_neighbours, peers_of
 from filter_report import save_plot, table
 from numpy.typing import NDArray
 
@@ -44,7 +44,7 @@ from trident.index.exact_search import Neighbours, exact_search, recall
 from trident.index.index import IndexConfig, VectorIndex
 from trident.retrieval.products import GenerationProducts
 from trident.search.searcher import Searcher
-from trident_export.judge.index_settings import EXACT_UP_TO, cheapest, measure_cuts, measure_depths
+from trident_export.judge.index_settings import EXACT_UP_TO, cheapest, made_queries, measure_cuts, measure_depths
 
 SHARES = (0.001, 0.01, 0.05, 0.10, 0.25, 0.50, 1.0)
 DEPARTMENTS = 20
@@ -116,7 +116,7 @@ def measure(
     mask = np.zeros(products.attributes.count, dtype=np.bool_)
     mask[rows] = True
     theirs: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
-    for query in queries:
+    for number, query in enumerate(queries):
         asked = query[None]
         exact = products.nearest_exactly(asked, K, rows)
         found = products.nearest(asked, K, None, rows)
@@ -126,7 +126,7 @@ def measure(
         exact_ms.append(milliseconds(partial(products.nearest_exactly, asked, K, rows), 1))
         found_ms.append(milliseconds(partial(products.nearest, asked, K, None, rows), 1))
         whole_ms.append(milliseconds(partial(products.nearest, asked, K, None, None), 1))
-        for name, peer in peers.items():
+        for name, peer in peers.items() if number < PEER_QUERIES else ():
             search = peer.wrap(mask)
             started = time.perf_counter()
             try:
@@ -151,10 +151,15 @@ def measure(
     }
 
 
-def searched(generation: Path, queries_path: Path, seed: int, *, with_peers: bool) -> dict[str, Any]:
-    """Return the grid over a generation, asked by the queries of pairs."""
+def searched(generation: Path, queries_path: Path | None, seed: int, *, with_peers: bool) -> dict[str, Any]:
+    """Return the grid over a generation, asked by the queries of pairs, or by words in a row of its titles."""
     searcher = Searcher.load(Generation.load(generation))
-    texts = [*dict.fromkeys(read_pairs(queries_path).queries)][:QUERIES]
+    if queries_path is None:
+        draw, titles = np.random.default_rng(seed), searcher.retriever.titles
+        some = [titles[row] for row in draw.choice(len(titles), 10 * QUERIES, replace=False).tolist()]
+        texts = made_queries(some, seed=seed)[:QUERIES]
+    else:
+        texts = [*dict.fromkeys(read_pairs(queries_path).queries)][:QUERIES]
     own = searcher.retriever.attributes
     brands: list[str | None] = []
     if "brand" in own.schema.by_name:
@@ -212,8 +217,14 @@ def measured(
         farthest = [min(centres, key=lambda name: query @ centres[name]) for query in queries]
         for share in SHARES:
             found["filters"][f"against the query {share:.1%}"] = [
-                measure(products, {f"from_{name}": {"lt": share}}, vectors, query[None], peers)
-                for name, query in zip(farthest, queries, strict=True)
+                measure(
+                    products,
+                    {f"from_{name}": {"lt": share}},
+                    vectors,
+                    queries[number : number + 1],
+                    peers if number < PEER_QUERIES else {},
+                )
+                for number, name in enumerate(farthest)
             ]
         whole = [milliseconds(partial(products.nearest, query[None], K, None, None), 1) for query in queries]
         found["unfiltered_ms"] = float(np.median(whole))
@@ -264,7 +275,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--generation", type=Path, help="of a catalogue with brands")
-    parser.add_argument("--queries", type=Path, help="pairs whose queries are asked")
+    parser.add_argument("--queries", type=Path, help="pairs whose queries are asked; without it words of the titles")
     parser.add_argument("--vectors", type=Path, help="unit vectors (N, D) instead of a generation")
     parser.add_argument("--rows", type=int, default=100_000, help="of them that are searched")
     parser.add_argument("--peers", action="store_true", help="hnswlib and faiss too: bench/index_requirements.txt")
@@ -278,12 +289,12 @@ def main() -> None:
         found = json.loads(options.read.read_text(encoding="utf-8"))
     elif options.evaluate:
         found = evaluated(options.evaluate, options.seed)
-    elif options.generation and options.queries:
+    elif options.generation:
         found = searched(options.generation, options.queries, options.seed, with_peers=options.peers)
     elif options.vectors:
         found = built(options.vectors, options.rows, options.seed, with_peers=options.peers)
     else:
-        parser.error("--generation and --queries, --vectors, or --evaluate, are needed")
+        parser.error("--generation, --vectors or --evaluate is needed")
     if options.plot:
         save_plot(found, options.plot)
     sys.stdout.write(table(found) if options.table else json.dumps(found, indent=2) + "\n")

@@ -122,7 +122,7 @@ class Values:
         is_new = codes >= first
         used = np.unique(codes[is_new])
         codes[is_new] = first + np.searchsorted(used, codes[is_new])
-        taken._codes = codes
+        taken._codes = _grown(codes, len(codes) + 1)  # never empty: ``has`` looks at the last
         taken._new = [self._new[code - first] for code in used.tolist()]
         taken._code_of = {text: first + number for number, text in enumerate(taken._new)}
         return taken

@@ -1,7 +1,8 @@
-"""Nearest of vectors that grow in number: full segments are compared by the kernels, what lies behind them by NumPy.
+"""Nearest of vectors that grow in number: compared by the kernels, but for the last few, which NumPy compares.
 
 Compared are all of them, whichever way: what differs is the time. One query over 50,000 vectors of 384 numbers takes
-NumPy 7 ms of a core and the kernels 1.2 (docs/log/live.md).
+NumPy's matrix product 7 ms of a core and this 2; and its threads, where others have the cores, tens of milliseconds
+to be given one (docs/log/live.md). So what is left to NumPy goes without them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.index.codes import encode
+from trident.index.codes import LINE, Codes, encode
 from trident.index.exact_search import TIE_TOLERANCE, cosines_of_pairs
 from trident.index.kernels import kernels
 from trident.index.permitted import PermittedLabels
 from trident.index.search_ways import NearestLabels, open_vectors
 
-SEGMENT = 4096  # vectors: encoded in 50 ms, copied to 8 MB
+SEGMENT = 4096  # vectors, copied to 8 MB
+STEP = 128  # vectors that are encoded at once, in 2 ms
 SPARE = 8  # that each segment names beyond what is wanted: of equal ones the caller's order decides
 
 
@@ -55,18 +57,37 @@ class GrowingVectors:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         """Prepare nothing."""
         self.vectors = vectors
-        self._segments: list[NearestLabels] = []
+        self._segments: tuple[NearestLabels, ...] = ()  # all full but the last
+        self._block: tuple[NDArray[np.float32], Codes] | None = None  # of the last, with room for what comes
 
     def prepare(self, written: int) -> None:
-        """Encode the segments that are full; one thread at a time.
+        """Encode what was added, as far as it fills steps; one thread at a time.
 
         Args:
             written: Vectors that are there.
         """
-        while kernels() is not None and (len(self._segments) + 1) * SEGMENT <= written:
-            start = len(self._segments) * SEGMENT
-            block = np.ascontiguousarray(self.vectors[start : start + SEGMENT])
-            self._segments.append(open_vectors(block, encode(block), None))
+        if kernels() is None:
+            return
+        while (done := sum(len(each.vectors) for each in self._segments)) + STEP <= written:
+            start = done % SEGMENT
+            if not start:
+                self._block = self._room()
+            assert self._block is not None
+            vectors, codes = self._block
+            new = slice(start, start + STEP)
+            vectors[new] = self.vectors[done : done + STEP]
+            made = encode(vectors[new])
+            codes.rows[new], codes.scales[new], codes.lost[new] = made.rows, made.scales, made.lost
+            upto = start + STEP
+            there = Codes(codes.rows[:upto], codes.scales[:upto], codes.lost[:upto])
+            full = self._segments[:-1] if start else self._segments
+            self._segments = (*full, open_vectors(vectors[:upto], there, None))
+
+    def _room(self) -> tuple[NDArray[np.float32], Codes]:
+        dimension = self.vectors.shape[1]
+        rows = np.zeros((SEGMENT, -(-dimension // LINE) * LINE), dtype=np.int8)
+        codes = Codes(rows, np.zeros(SEGMENT, dtype=np.float32), np.zeros(SEGMENT, dtype=np.float32))
+        return np.zeros((SEGMENT, dimension), dtype=np.float32), codes
 
     def nearest(
         self, queries: NDArray[np.float32], chosen: Chosen, k: int
@@ -78,14 +99,15 @@ class GrowingVectors:
             chosen: What is compared.
             k: >= 1.
         """
-        segments = self._segments  # which only grows
-        cuts = np.searchsorted(chosen.rows, SEGMENT * np.arange(len(segments) + 1))
+        segments = self._segments  # as they are now
+        ends = [0, *np.cumsum([len(each.vectors) for each in segments]).tolist()]
+        cuts = np.searchsorted(chosen.rows, ends)
+        asked = [number for number in range(len(segments)) if cuts[number] < cuts[number + 1]]
+        starts = [cuts[number] for number in asked]
         parts = [
-            self._by_kernel(each, queries, chosen.rows[cuts[number] : cuts[number + 1]] - SEGMENT * number, k)
-            for number, each in enumerate(segments)
-            if cuts[number] < cuts[number + 1]
+            self._by_kernel(segments[number], queries, chosen.rows[cuts[number] : cuts[number + 1]] - ends[number], k)
+            for number in asked
         ]
-        starts = [cuts[number] for number in range(len(segments)) if cuts[number] < cuts[number + 1]]
         behind = chosen.rows[cuts[-1] :]
         products = self._products(queries, behind) if len(behind) else None
         found = min(k, len(chosen.places))
@@ -110,12 +132,15 @@ class GrowingVectors:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the best of some rows of a segment, as places among them, and their cosines."""
         depth = min(k + SPARE, len(rows))
-        permitted = None if len(rows) == SEGMENT else PermittedLabels(rows.astype(np.uint32), SEGMENT)
+        count = len(segment.vectors)
+        permitted = None if len(rows) == count else PermittedLabels(rows.astype(np.uint32), count)
         labels, cosines = segment.by_comparing(queries, depth, permitted, gather=True, threads=1)
         return np.searchsorted(rows, labels), cosines
 
     def _products(self, queries: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the inner products (B, R) with some rows, ascending."""
+        if len(rows) < 2 * STEP:
+            return np.asarray(np.einsum("bd,rd->br", queries, self.vectors[rows]), dtype=np.float32)
         first, last = int(rows[0]), int(rows[-1]) + 1
         if 4 * len(rows) < last - first:  # few of them: gathered
             return np.asarray(queries @ self.vectors[rows].T)

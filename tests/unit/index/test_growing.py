@@ -9,7 +9,7 @@ from trident.index import growing
 from trident.index.growing import Chosen, GrowingVectors
 from trident.index.kernels import kernels
 
-SEGMENT, DIMENSION = 64, 24
+SEGMENT, STEP, DIMENSION = 64, 16, 24
 
 
 def unit(draw, *shape):
@@ -21,6 +21,7 @@ def unit(draw, *shape):
 def written(monkeypatch):
     """Return 300 vectors that lie apart, as in the file; some are equal, in and across segments."""
     monkeypatch.setattr(growing, "SEGMENT", SEGMENT)
+    monkeypatch.setattr(growing, "STEP", STEP)
     vectors = unit(np.random.default_rng(4), 300, DIMENSION)
     vectors[[7, 70, 71, 299]] = vectors[3]
     apart = np.zeros(300, dtype=[("head", "V12"), ("vector", "<f4", (DIMENSION,))])
@@ -34,7 +35,7 @@ def by_hand(vectors, queries, rows, k):
     return places, np.take_along_axis(scores, places, axis=1)
 
 
-@pytest.mark.parametrize("prepared", [0, 63, 64, 200, 300])
+@pytest.mark.parametrize("prepared", [0, 15, 40, 64, 200, 300])
 @pytest.mark.parametrize("chosen", ["all", "few", "one segment", "twice"])
 def test_the_best_are_those_of_comparing_each(written, prepared, chosen):
     draw = np.random.default_rng(prepared)
@@ -45,8 +46,10 @@ def test_the_best_are_those_of_comparing_each(written, prepared, chosen):
         "twice": draw.integers(0, 300, 500),  # products of the same title
     }[chosen].astype(np.int64)
     vectors = GrowingVectors(written)
+    for upto in range(0, prepared + 1, 9):
+        vectors.prepare(upto)
     vectors.prepare(prepared)
-    assert len(vectors._segments) == (prepared // SEGMENT if kernels() is not None else 0)
+    assert encoded(vectors) == (prepared // STEP * STEP if kernels() is not None else 0)
     queries = np.concatenate([unit(draw, 5, DIMENSION), written[3][None]])
     for k in (1, 10, 1000):
         places, scores = vectors.nearest(queries, Chosen.of(rows), k)
@@ -56,11 +59,15 @@ def test_the_best_are_those_of_comparing_each(written, prepared, chosen):
         assert (places == expected).mean() > 0.99 if k == 1000 else (places == expected).all()
 
 
-def test_segments_are_made_once_and_only_where_they_are_full(written):
+def test_full_segments_are_made_once(written):
     vectors = GrowingVectors(written)
     vectors.prepare(100)
-    first = list(vectors._segments)
-    vectors.prepare(130)
-    vectors.prepare(130)
-    assert vectors._segments[: len(first)] == first
-    assert len(vectors._segments) == (2 if kernels() is not None else 0)
+    first = vectors._segments
+    vectors.prepare(160)
+    vectors.prepare(160)
+    assert vectors._segments[:1] == first[:1]
+    assert encoded(vectors) == (160 if kernels() is not None else 0)
+
+
+def encoded(vectors):
+    return sum(len(each.vectors) for each in vectors._segments)
