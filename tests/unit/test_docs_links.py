@@ -67,3 +67,16 @@ def test_a_broken_link_is_found(tmp_path):
 def test_the_log_is_among_the_documents():
     names = {file.relative_to(REPOSITORY).as_posix() for file in DOCUMENTS}
     assert {"README.md", "CHANGELOG.md", "docs/serving.md", "docs/log/README.md"} <= names
+
+
+def test_every_entry_of_the_log_is_listed():
+    log = REPOSITORY / "docs" / "log"
+    listed = set(LINK.findall((log / "README.md").read_text("utf-8").partition("## All entries")[2]))
+    entries = {
+        f"{file.name}#{anchor}"
+        for file in log.glob("*.md")
+        for anchor in anchors(file)
+        if re.match(r"\d{4}-\d\d-\d\d-", anchor)
+    }
+    assert entries
+    assert listed == entries
