@@ -23,10 +23,11 @@ from trident.probe.golden_check import check_serving
 from trident.probe.health import HealthServer
 from trident.promotion.promotion import PromoteOptions, promote, retire, rollback
 from trident.promotion.retention import prune
-from trident.retrieval.requests import KnobTensors, read_knobs
+from trident.retrieval.options import RankingKnobs
+from trident.retrieval.requests import KnobTensors, SearchKnobs, read_knobs
 from trident.rules.applying import apply_rules
 from trident.rules.ruleset import RuleSet, RulesFile, parse_rules
-from trident.search.searcher import Searcher
+from trident.search.searcher import Searcher, answers_of
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_client import (
@@ -200,7 +201,7 @@ class Clients:
             number = offset
             while not self.stopped.is_set():
                 try:
-                    self.seen.append(client.search(self.queries[number % len(self.queries)], k=K))
+                    self.seen.append(client.search(self.queries[number % len(self.queries)], k=K, mode="dense"))
                 except ClientError as error:
                     self.failures.append(error)
                 number += 1
@@ -240,8 +241,10 @@ def test_promotions_under_load_lose_nothing(
     own: Any, leader: TritonServer, reader: TritonServer, writes: SearchClient, reads: SearchClient, promotions: int
 ) -> None:
     queries = [answer.query for answer in own.a.golden()][:20]
+    # By vectors: what comes meanwhile shifts the others' ranks, by which words and vectors are joined here.
+    knobs = [SearchKnobs(k=K, ranking=RankingKnobs(mode="dense"))] * len(queries)
     right = {
-        each.id: {answer.query: answer for answer in Searcher.load(each).answers(queries, k=K)}
+        each.id: {answer.query: answer for answer in answers_of(queries, Searcher.load(each).search(queries, knobs))}
         for each in (own.a, own.b)
     }
     serving = own.a
