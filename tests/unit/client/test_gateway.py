@@ -7,6 +7,7 @@ import dataclasses
 import http.client
 import inspect
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from trident_client import AsyncSearchClient, InvalidRequestError, SearchClient,
 from trident_gateway import GatewayConfig, create_app
 from trident_gateway.attributes import Remembered
 from trident_gateway.forms import Found, SearchForm
+from trident_gateway.serve import listen
 
 KEY = "a-key-of-some-length"
 
@@ -332,3 +334,10 @@ def test_rules_of_the_gateway(make: Callable[[], object], kind: type[Exception],
     with pytest.raises(kind, match=message):
         make()
     assert KEY not in repr(GatewayConfig(api_key=KEY))
+
+
+def test_a_connection_sends_a_body_without_waiting_for_its_head() -> None:
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
