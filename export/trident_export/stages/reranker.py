@@ -119,7 +119,7 @@ def export_reranker(job: ExportJob, found: FoundBoth) -> ExportedReranker | None
     logits = found.validation.logits(exact, tokenizer, config.reranked)
     weight = choose_share(found.validation, logits, weight=config.rerank_weight).weight
     reference = PairReference(found.validation, tokenizer, logits, weight, config.reranked)
-    made = {
+    made: dict[str, GraphScorer | KernelScorer | None] = {
         name: _low_precision(job, name, folder, reference, load)
         for name in ("fp16", "int8")
         if name in config.precision.made
