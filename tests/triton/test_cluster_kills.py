@@ -17,6 +17,7 @@ import pytest
 from live_servers import pid_of_another, served
 
 from trident.cluster.filling import load_generation, overview
+from trident.cluster.loaded import remove_collections
 from trident.errors import TridentError
 from trident.generation.generation import Generation
 from trident.generation.state import ServingFolder
@@ -195,6 +196,7 @@ def own(pair: Any, stand_in: Any, tmp_path: Path) -> Any:
     """Return two generations in the stand-in, of which the first is loaded."""
     made = pair.copy(tmp_path)
     made = type(made)(made.folder, *(stand_in.takes(each, timeout_s=2.0) for each in (made.a, made.b)))
+    remove_collections([made.a, made.b])  # another test's, of another log
     load_generation(made.a)
     return made
 
