@@ -240,6 +240,7 @@ def test_what_is_not_loaded_is_not_promoted_and_no_reader_before_the_writer(
 def test_promotions_under_load_lose_nothing(
     own: Any, leader: TritonServer, reader: TritonServer, writes: SearchClient, reads: SearchClient, promotions: int
 ) -> None:
+    load_generation(own.b)  # where the test above did not run
     queries = [answer.query for answer in own.a.golden()][:20]
     # By vectors: what comes meanwhile shifts the others' ranks, by which words and vectors are joined here.
     knobs = [SearchKnobs(k=K, ranking=RankingKnobs(mode="dense"))] * len(queries)
