@@ -235,7 +235,8 @@ def test_what_is_not_loaded_is_not_promoted_and_no_reader_before_the_writer(
 
 
 @pytest.mark.parametrize(
-    "promotions", [pytest.param(3, id="three"), pytest.param(50, id="fifty", marks=pytest.mark.slow)]
+    "promotions",
+    [pytest.param(3, id="three"), pytest.param(50, id="fifty", marks=[pytest.mark.slow, pytest.mark.timeout(3600)])],
 )
 def test_promotions_under_load_lose_nothing(
     own: Any, leader: TritonServer, reader: TritonServer, writes: SearchClient, reads: SearchClient, promotions: int
