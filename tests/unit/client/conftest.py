@@ -6,6 +6,7 @@ import asyncio
 import gc
 import http.server
 import json
+import socket
 import threading
 import time
 import warnings
@@ -247,3 +248,9 @@ def http_form(request: pytest.FixtureRequest) -> Form:
     """Return the forms over HTTP alone, for what is HTTP's."""
     found: Form = request.param
     return found
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
