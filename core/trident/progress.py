@@ -29,23 +29,25 @@ class Lines:
         console: Where to print.
         label: What is being done.
         total: Items in all; None when it is not known.
-        every_s: Seconds between two lines.
+        clock: Seconds that go on.
     """
 
-    def __init__(self, console: Console, label: str, total: int | None, *, every_s: float = LINE_EVERY_S) -> None:
+    def __init__(
+        self, console: Console, label: str, total: int | None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin to count; see the class for the arguments."""
-        self._console, self._label, self._total, self._every_s = console, label, total, every_s
+        self._console, self._label, self._total, self._clock = console, label, total, clock
         self._done = self._said = 0
-        self._said_at = time.monotonic()
+        self._said_at = clock()
 
     def advance(self, items: int) -> None:
         """Count items, and say so where it is time."""
         self._done += items
-        passed = time.monotonic() - self._said_at
-        if passed < self._every_s:
+        passed = self._clock() - self._said_at
+        if passed < LINE_EVERY_S:
             return
         speed = (self._done - self._said) / passed
-        self._said, self._said_at = self._done, time.monotonic()
+        self._said, self._said_at = self._done, self._clock()
         line = f"{self._label}: {self._done:,}" + ("" if self._total is None else f" of {self._total:,}")
         line += f", {speed:,.0f}/s"
         if self._total is not None and speed:
