@@ -165,11 +165,11 @@ def test_repeats_end_with_the_deadline(triton: Any, form: Any) -> None:
 
 
 def test_a_slow_answer_is_overtaken(triton: Any, form: Any) -> None:
-    triton.orders.extend([3.0, None])
+    triton.orders.extend([10.0, None])
     start = time.monotonic()
     (result,) = form.asked(triton, timeout_s=20, behaviour=Behaviour(hedge_after_s=0.1))
     assert result.hits[0].title == "sofa"
-    assert time.monotonic() - start < 2.9
+    assert time.monotonic() - start < 9
     assert len(triton.seen) == 2
 
 
