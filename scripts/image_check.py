@@ -31,9 +31,9 @@ assert trident_index_kernels.instructions()[-1] == "plain"
 try:
     import tensorrt
 except ImportError as error:  # up to the libraries, which are the image's
-    assert "libnvinfer" in str(error), error
+    assert any(name in str(error) for name in ("libnvinfer", "libnvonnxparser")), error
 assert trident_kernels.instructions(), "the kernels run on no instruction set of this processor"
-bindings = importlib.metadata.version("tensorrt-cu12-bindings")
+bindings = importlib.metadata.version("tensorrt-cu13-bindings")
 print(f"Python {sys.version.split()[0]}, numpy {numpy.__version__}, bindings of TensorRT {bindings}")
 """
 

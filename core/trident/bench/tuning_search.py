@@ -34,6 +34,7 @@ FINALISTS = 3
 NEAR = 0.95  # of the best's throughput: such a finalist may be the better one
 FINAL_WINDOWS = 2  # as long as those of the screening
 ROUNDING_S = 0.5
+ATTEMPTS = 2  # at a measurement
 
 Measure = Callable[[Tuning, float], Figures]  # settings and seconds of a window
 
@@ -235,17 +236,21 @@ class Search:
             self.rounds.append({tuning: figures for tuning, figures in found.items() if figures is not None})
 
     def _try(self, tuning: Tuning, *, round_: int | None = None) -> Figures | None:
-        """Return what a measurement gives; None, with a trial that says why, where it fails."""
-        started, figures, fault = self.clock(), None, None
-        try:
-            window_s = self.config.window_s * (1 if round_ is None else FINAL_WINDOWS)
-            figures = self.measure(tuning, window_s)
-        except BenchError as error:
-            fault = str(error)
+        """Return what a measurement gives; None, with a trial that says why, where it fails twice."""
+        window_s = self.config.window_s * (1 if round_ is None else FINAL_WINDOWS)
+        where = f"trial {len(self.trials) + 1}" if round_ is None else f"final round {round_} of {self.planned}"
+        figures, fault = None, None
+        for _ in range(ATTEMPTS):
+            started = self.clock()
+            try:
+                figures, fault = self.measure(tuning, window_s), None
+            except BenchError as error:  # such as of a server that refused, since the machine stood still for a second
+                fault = str(error)
+            left = max(0, round(self.left_s()))
+            self.say(f"{left // 60}:{left % 60:02d} left, {where}: {tuning}: {figures or f'failed: {fault}'}")
+            if figures is not None:
+                break
         if round_ is None and figures is not None:
             self._took_s.append(self.clock() - started)
         self.trials.append(Trial(tuning=tuning, round=round_, figures=figures, fault=fault))
-        left = max(0, round(self.left_s()))
-        where = f"trial {len(self.trials)}" if round_ is None else f"final round {round_} of {self.planned}"
-        self.say(f"{left // 60}:{left % 60:02d} left, {where}: {tuning}: {figures or f'failed: {fault}'}")
         return figures

@@ -223,6 +223,21 @@ def test_settings_that_cannot_be_served_are_passed_over() -> None:
         Recorded(never).search(limit_s=900)
 
 
+def test_a_machine_that_stood_still_for_a_moment_does_not_decide() -> None:
+    stalls = {1, 4, 9}
+
+    def stalling(tuning: Tuning) -> Figures:
+        if len(recorded.asked) in stalls:
+            raise BenchError("the server is overloaded")
+        return hilly(tuning)
+
+    recorded = Recorded(stalling)
+    search = recorded.search(limit_s=900)
+    assert search.verdict().best == Recorded(hilly).search(limit_s=900).verdict().best == BEST
+    assert [trial.fault for trial in search.trials if trial.fault] == []
+    assert len(recorded.asked) == len(search.trials) + len(stalls)
+
+
 def test_finalists_and_exported_settings_that_fail_in_the_finals() -> None:
     final = Recorded(hilly)
 
