@@ -2,8 +2,8 @@
 
 ``TRIDENT_SOAK_MINUTES`` says another time, ``TRIDENT_SOAK_FILE`` where the samples are written, one JSON object a line;
 ``bench/soak.py`` draws them. ``TRIDENT_SOAK_SHARED=1`` says that others have the cores: searches that the server
-refuses because they would wait too long, and promotions that end as they began because the server did not reply in time,
-are told, and no failure.
+refuses because they would wait too long, and promotions that end as they began because the server did not reply in
+time, are told, and no failure.
 """
 
 from __future__ import annotations
@@ -156,8 +156,9 @@ def test_nothing_fails_and_nothing_grows(pair, tmp_path, slow_seed):
                         target = compact(copy.folder, serving, Makers(measure_quality))
                     try:
                         promote(copy.folder, ports[0], target.id, PromoteOptions(), report=lambda _: None)
-                    except GenerationError as error:
-                        assert SHARED, error
+                    except GenerationError:
+                        if not SHARED:
+                            raise
                         put_back += 1
                     with suppress(ServerError):  # unloading takes longer than a minute where much else is done
                         retire(copy.folder, ports[0], grace_s=0)
@@ -167,9 +168,8 @@ def test_nothing_fails_and_nothing_grows(pair, tmp_path, slow_seed):
         readers.end()
     assert not readers.faults, (len(readers.faults), readers.faults[:3])
     assert readers.searches > 10 * MINUTES
-    sys.stdout.write(
-        f"{readers.searches:,} searches, {readers.refused:,} refused as too many, {changed} switches, {put_back} of them put back\n"
-    )
+    told = f"{readers.searches:,} searches, {readers.refused:,} refused as too many, {changed} switches"
+    sys.stdout.write(f"{told}, {put_back} of them put back\n")
     assert SHARED or readers.refused <= readers.searches // 1000
     assert changed - put_back >= 3
     found = {hit.product_id: hit.attributes["stock"] for hit in there if hit.product_id.startswith("n")}
