@@ -73,6 +73,12 @@ class Readers:
         for thread in self.threads:
             thread.start()
 
+    def __enter__(self) -> Readers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
     def end(self) -> None:
         self.ending.set()
         for thread in self.threads:
@@ -139,8 +145,10 @@ def test_nothing_fails_and_nothing_grows(pair, tmp_path, slow_seed):
     samples: list[dict[str, float]] = []
     with serve(copy.a, copy.folder, options) as server:
         state, urls = ServingFolder.of(copy.folder, ports[0]), {"grpc": server.urls.grpc, "http": server.urls.http}
-        readers = Readers(urls)
-        with SearchClient(server.urls.grpc, write_key=LiveFolder.of(copy.folder).key(), timeout_s=60) as client:
+        with (
+            Readers(urls) as readers,
+            SearchClient(server.urls.grpc, write_key=LiveFolder.of(copy.folder).key(), timeout_s=60) as client,
+        ):
             began, changed, put_back = time.monotonic(), 0, 0
             while (passed := time.monotonic() - began) < 60 * MINUTES:
                 write(client, draw, truth)
@@ -165,7 +173,6 @@ def test_nothing_fails_and_nothing_grows(pair, tmp_path, slow_seed):
                     prune(copy.folder, keep=1, only=is_compacted)
                 time.sleep(0.02)
             there = client.search(filter={"stock": {"exists": True}}, k=1000, fields=["stock"]).hits
-        readers.end()
     assert not readers.faults, (len(readers.faults), readers.faults[:3])
     assert readers.searches > 10 * MINUTES
     told = f"{readers.searches:,} searches, {readers.refused:,} refused as too many, {changed} switches"
