@@ -23,7 +23,7 @@ from trident.ranking.mixing import mixed
 from trident.ranking.pair_scorer import PAIR_CODES_FILE, GraphScorer, KernelScorer, load_scorer
 from trident.ranking.trees import TREES_FILE
 from trident.retrieval.requests import SearchKnobs
-from trident.search.searcher import Searcher
+from trident.search.searcher import FIRST_STAGE_BY_VECTORS, Searcher
 from trident.server.runtime_repository import check_identities
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
@@ -128,6 +128,14 @@ def test_golden_answers_are_reranked(two_stages: Generation) -> None:
     again = searcher.answer_again(golden)
     assert [answer.product_ids for answer in again] == [answer.product_ids for answer in golden]
     assert any(answer.scores != sorted(answer.scores, reverse=True) for answer in golden)
+    reread = [answer for answer in golden if answer.mixed]
+    assert [answer.options for answer in golden] == [""] * len(reread) + [FIRST_STAGE_BY_VECTORS] * len(reread)
+    for answer in reread:  # what the order was decided by does not fall, and is that of both stages
+        assert len(answer.mixed) == len(answer.product_ids)
+        assert answer.mixed == sorted(answer.mixed, reverse=True)
+    for answer in golden[len(reread) :]:  # the first stage alone, by cosines
+        assert answer.by_vectors
+        assert answer.scores == sorted(answer.scores, reverse=True)
 
 
 def test_kernels_and_graph_give_the_same_logits(two_stages: Generation) -> None:

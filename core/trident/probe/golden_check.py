@@ -51,7 +51,7 @@ def check_golden(url: str, generation: Generation, *, model: str = "search", var
         GenerationError: If the golden answers are missing or damaged.
         ServerError: If nobody answers, or the server refuses.
     """
-    expected = [answer for answer in generation.golden() if variant not in VECTORS_ONLY or not answer.fused]
+    expected = [answer for answer in generation.golden() if variant not in VECTORS_ONLY or answer.by_vectors]
     mark = golden_request(generation.folder.parent)
     served = served_answers(url, expected, model=model, request_id=mark)
     differences, others = [], True

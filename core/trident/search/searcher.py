@@ -31,9 +31,10 @@ from trident.retrieval.opened import open_retriever
 from trident.retrieval.options import RankingKnobs, SearchOptions, read_options
 from trident.retrieval.requests import SearchKnobs, with_texts
 from trident.retrieval.retriever import Hits, Retriever
-from trident.search.second_stage import SecondStage, check_rerank
+from trident.search.second_stage import RERANKED, SecondStage, check_rerank
 
 BY_VECTORS = '{"mode":"dense","spelling":false}'  # options of a golden query that every variant answers alike
+FIRST_STAGE_BY_VECTORS = '{"mode":"dense","rerank":0,"spelling":false}'  # the same where there is a second stage
 
 
 @dataclass(frozen=True)
@@ -151,29 +152,34 @@ class Searcher:
 
     def answer_again(self, golden: Sequence[GoldenAnswer]) -> list[GoldenAnswer]:
         """Return the answers to golden queries as they were asked."""
-        asked = [SearchKnobs(k=GOLDEN_K, ranking=_ranking_of(answer.options)) for answer in golden]
+        asked = [_knobs_of(answer.options) for answer in golden]
         queries = [answer.query for answer in golden]
         return answers_of(queries, self.search(queries, asked)) if queries else []
 
     def golden(self, queries: Sequence[str]) -> list[GoldenAnswer]:
-        """Return the golden answers to queries: as they are served, and by vectors alone where words had a part."""
+        """Return the golden answers to queries: as they are served, and by vectors alone where more had a part."""
         answers = []
         for query in queries:
             (served,) = self.answers([query])
             asked = SearchKnobs(k=GOLDEN_K, ranking=RankingKnobs(explain=self.retriever.words is not None))
-            details = json.loads(self.search([query], [asked]).details[0, 0])
+            hits = self.search([query], [asked])
+            details = json.loads(hits.details[0, 0]) if hits.details[0, 0] else {}
             parts = details.get("explain", [])
-            if "corrected" in details or any(part["bm25"] is not None or part["fused"] > 1 for part in parts):
+            if self.second_stage is not None and details.get(RERANKED):
+                served = replace(served, mixed=self.second_stage.decided(query, hits, details))
+            elif "corrected" in details or any(part["bm25"] is not None or part["fused"] > 1 for part in parts):
                 served = replace(served, fused=[round(part["fused"], 6) for part in parts])
             answers.append(_rounded(served))
-        others = [replace(answer, options=BY_VECTORS, fused=[]) for answer in answers if answer.fused]
-        return answers + [_rounded(replace(found, options=BY_VECTORS)) for found in self.answer_again(others)]
+        options = BY_VECTORS if self.second_stage is None else FIRST_STAGE_BY_VECTORS
+        others = [replace(answer, options=options, fused=[], mixed=[]) for answer in answers if not answer.by_vectors]
+        return answers + [_rounded(replace(found, options=options)) for found in self.answer_again(others)]
 
 
-def _ranking_of(options: str) -> RankingKnobs:
-    """Return how a golden query is ranked."""
+def _knobs_of(options: str) -> SearchKnobs:
+    """Return what a golden query is asked with."""
     values = np.array([[options.encode() or b"{}"]], dtype=np.object_)
-    return RankingKnobs.of(read_options(values, SearchOptions)[0])
+    (read,) = read_options(values, SearchOptions)
+    return SearchKnobs(k=GOLDEN_K, ranking=RankingKnobs.of(read), rerank=read.rerank)
 
 
 def _rounded(answer: GoldenAnswer) -> GoldenAnswer:

@@ -15,7 +15,7 @@ from trident.errors import DataError
 from trident.generation.generation import Identity
 from trident.ranking.calibration import DECIMALS, RERANKER, TREES, Calibration, ScoreMap
 from trident.ranking.legs import DIGITS
-from trident.ranking.mixing import first_scores, mixed, tier
+from trident.ranking.mixing import FIRST_SCALE, first_scores, mixed, tier
 from trident.ranking.reranking import Reranker, Task, reranked_order
 from trident.ranking.trees import Signals, Trees, tree_features
 from trident.retrieval.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET, Page
@@ -27,6 +27,7 @@ EXPLAIN, ATTRIBUTES = "explain", "attributes"
 OF_EACH_HIT = frozenset({ATTRIBUTES, EXPLAIN})  # in details: lists with an item for each product
 RULES, PINS = "rules", "pins"  # in details: what merchandisers' rules did
 RERANKED = "reranked"  # in details: how many products the second stage scored
+APART = 10.0  # in the unit of a cosine: what was scored stands in front of what was not
 CACHED_ANSWERS = "TRIDENT_RESPONSE_CACHE"  # a variable of the server's process: answers are cached
 
 Parts = Sequence[dict[str, Any]]  # of the places of a row, where words took part
@@ -128,6 +129,29 @@ class SecondStage:
                 places, details = self._places(asked[row], logits[row], knob, hits, row)
             made.fill(row, hits, places[: knob.k], details)
         return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways, hits.weak)
+
+    def decided(self, query: str, hits: Hits, details: Mapping[str, Any]) -> list[float]:
+        """Return what put the first row of reranked hits in order, in the unit of a cosine; none where trees did.
+
+        Args:
+            query: As its pairs were read.
+            hits: Reranked, without a budget.
+            details: Of the row, with the parts of each place where words had a part.
+
+        Raises:
+            ModelError: If a pair cannot be scored.
+        """
+        if self.trees is not None:  # whose steps have no unit
+            return []
+        count = int(hits.counts[0, 0])
+        scored, parts = min(count, int(details[RERANKED])), details.get(EXPLAIN, [])
+        titles = [title.decode() for title in hits.titles[0, :scored]]
+        (logits,) = self.reranker.score([Task(details.get("corrected", query), titles)])
+        first = first_scores(hits.scores[0, :count], parts)
+        tiers = np.array([tier(part) for part in parts] or [0] * count)
+        both = mixed(logits, first[:scored], self.weight) / FIRST_SCALE
+        behind = first[scored:] + (both.min(initial=0.0) - APART)  # those that were not scored
+        return [round(float(score), DIGITS) for score in np.concatenate([both, behind]) + APART**2 * tiers]
 
     def _task(self, query: str, knob: SearchKnobs, hits: Hits, row: int) -> Task:
         count = min(int(hits.counts[row, 0]), self.wanted(knob))

@@ -44,6 +44,32 @@ def test_an_order_by_words_is_held_to_what_decided_it() -> None:
     )
 
 
+REREAD = replace(KETTLES, product_ids=["1", "2", "3", "4"], scores=[0.4, 0.9, 0.6, 0.5], mixed=[2.0, 1.0, 0.97, 0.5])
+
+
+def test_an_order_of_a_second_stage_is_held_to_both_stages_scores() -> None:
+    assert difference(REREAD, REREAD) == ""
+    swapped = replace(REREAD, product_ids=["1", "3", "2", "4"], scores=[0.4, 0.6, 0.9, 0.5])
+    assert difference(swapped, REREAD) == "'kettle': place 3 must be product 3, got 2"
+    assert golden_differences([REREAD], [swapped], tolerance=0.02) == []  # in 8 bits
+    last = replace(REREAD, product_ids=["1", "2", "4", "3"], scores=[0.4, 0.9, 0.5, 0.6])
+    assert golden_differences([REREAD], [last], tolerance=0.02) == ["'kettle': place 4 must be product 4, got 3"]
+    assert difference(replace(REREAD, scores=[0.4, 0.9, 0.61, 0.5]), REREAD) == (
+        "'kettle': product 3 must score 0.6000, got 0.6100"
+    )
+    twice = replace(REREAD, product_ids=["1", "2", "2", "3"], scores=[0.4, 0.9, 0.9, 0.6])
+    assert difference(twice, REREAD) == "'kettle': must find a product once, got 1, 2, 2, 3"
+
+
+def test_the_candidates_of_a_second_stage_differ_by_a_few_in_8_bits_only() -> None:
+    new = replace(REREAD, product_ids=["1", "9", "2", "3"], scores=[0.4, 0.7, 0.9, 0.6])
+    assert difference(new, REREAD) == "'kettle': place 2 must be product 2, got 9"
+    assert golden_differences([REREAD], [new], tolerance=0.02) == []
+    others = replace(REREAD, product_ids=["7", "8", "9", "1"], scores=[0.4, 0.9, 0.6, 0.4])
+    assert golden_differences([REREAD], [others], tolerance=0.02) == ["'kettle': place 3 must be product 3, got 9"]
+    assert difference(replace(REREAD, product_ids=["1", "2", "3", "9"]), REREAD) == ""  # the eleventh was as near
+
+
 def test_near_ties_may_change_places() -> None:
     tied = replace(KETTLES, scores=[0.9, 0.8, 0.7996])
     assert difference(replace(tied, product_ids=["1", "3", "2"]), tied) == ""
