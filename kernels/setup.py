@@ -1,4 +1,7 @@
-"""Builds the modules; instruction sets are chosen where they run, not where they are built."""
+"""Builds the modules; instruction sets are chosen where they run, not where they are built.
+
+GCC and clang, on x86-64 and on ARM (aarch64): a file of another processor's instructions is empty.
+"""
 
 from pathlib import Path
 
@@ -7,21 +10,27 @@ from setuptools import setup
 
 # Sums stay in the order in which they are written: an embedding must not depend on how a loop was unrolled.
 FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math"]
-INDEX = Path("src/index")
+ENCODER, INDEX = Path("src"), Path("src/index")
+
+
+def files(folder: Path, pattern: str) -> list[str]:
+    """Return what of a folder is compiled, or included."""
+    return sorted(str(path) for path in folder.glob(pattern))
+
 
 setup(
     ext_modules=[
         Pybind11Extension(
             "trident_kernels",
-            ["src/module.cpp", "src/avx512.cpp", "src/avx2.cpp", "src/vnni.cpp"],
-            depends=["src/model.h", "src/forward.h"],
+            files(ENCODER, "*.cpp"),
+            depends=files(ENCODER, "*.h"),
             cxx_std=17,
             extra_compile_args=[*FLAGS, "-ffp-contract=fast"],
         ),
         Pybind11Extension(
             "trident_index_kernels",
-            sorted(str(path) for path in INDEX.glob("*.cpp")),
-            depends=sorted(str(path) for path in INDEX.glob("*.h")),
+            files(INDEX, "*.cpp"),
+            depends=[*files(INDEX, "*.h"), str(ENCODER / "target.h")],
             cxx_std=17,
             # A product is rounded before it is added: a graph has the same bytes, a cosine the same bits, everywhere.
             extra_compile_args=[*FLAGS, "-ffp-contract=off", "-pthread"],

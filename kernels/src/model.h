@@ -1,10 +1,6 @@
 // A BERT encoder as the kernels run it, and what each of them offers. See forward.h for the computation.
 #pragma once
 
-#if defined(__clang__) || !defined(__GNUC__) || !defined(__x86_64__)
-#error "trident-kernels needs GCC on x86-64 (it chooses instruction sets by #pragma GCC target): set CC=gcc CXX=g++"
-#endif
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -35,14 +31,17 @@ template <typename T> Aligned<T> aligned(std::size_t count) {
     return Aligned<T>(static_cast<T *>(memory));
 }
 
-// The weights of a product in 8 bits. See vnni.cpp.
+struct Product;
+
+// The weights of a product in 8 bits. See eight_bits.h.
 struct Codes {
-    Aligned<std::int8_t> panels;   // four inputs of each output side by side
+    Aligned<std::int8_t> panels;   // some inputs of each output side by side, as many as an instruction multiplies
     Aligned<std::int32_t> offsets; // what the zero of the inputs adds to each output's sum
     Aligned<float> scales;         // of each output
     Aligned<float> columns;        // that each input is multiplied by, before it is rounded
     float step = 0;                // between the integers of an input that lies between -1 and 1
     int zero = 0;                  // the integer of 0
+    void (*multiply)(const Product &product, const float *x, int tokens, float *y) = nullptr; // y = x W + b
 };
 
 // y = x W + b. The weights lie in panels of so many columns as a kernel computes at a time, row after row, so that they
@@ -119,12 +118,23 @@ struct Kernel {
     Forward forward;
 };
 
+// Makes codes of weights (outputs, inputs), for the panels of a kernel.
+using Pack = Codes (*)(const Product &product, const std::int8_t *weights, const float *scales, const float *columns,
+                       float step, int zero);
+
+#if defined(__x86_64__)
 extern const Kernel kAvx512;
 extern const Kernel kAvx2;
+extern const Pack kVnniPack;
+extern const Pack kAvx2Pack;
+#elif defined(__aarch64__)
+extern const Kernel kNeon;
+extern const Pack kNeonPack;
+#endif
 
-// y = x W + b in 8 bits, and what it needs: weights (outputs, inputs). For processors with AVX-512 VNNI only.
-void multiply_8_bits(const Product &product, const float *x, int tokens, float *y);
-Codes pack_8_bits(const Product &product, const std::int8_t *weights, const float *scales, const float *columns,
-                  float step, int zero);
+// The kernels that this processor runs, the fastest first.
+std::vector<const Kernel *> kernels();
+// What a kernel computes in 8 bits with here; null: this processor cannot.
+Pack eight_bits(const Kernel &kernel);
 
 } // namespace trident

@@ -20,36 +20,21 @@ using Ids = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>
 
 constexpr int kRunTokens = 96; // that go through all layers together: what they leave between layers stays in the cache
 
-std::vector<const Kernel *> kernels() {
-    std::vector<const Kernel *> found;
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-        found.push_back(&kAvx512);
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        found.push_back(&kAvx2);
-    }
-    return found;
-}
-
-bool has_vnni() { return __builtin_cpu_supports("avx512vnni") && kernels().front() == &kAvx512; }
-
 class BertEncoder {
   public:
     BertEncoder(py::dict weights, int heads, float epsilon, bool mean, const std::string &instructions, py::dict codes,
                 bool reranker)
         : weights_(std::move(weights)), codes_(std::move(codes)) {
         for (const Kernel *kernel : kernels()) {
-            if (kernel_ == nullptr && (instructions.empty() || instructions == kernel->name)) {
+            if (kernel_ == nullptr && (instructions.empty() || instructions == kernel->name) &&
+                (codes_.empty() || eight_bits(*kernel) != nullptr)) {
                 kernel_ = kernel;
             }
         }
         if (kernel_ == nullptr) {
-            throw std::invalid_argument("this processor must have " + (instructions.empty() ? "avx2" : instructions));
-        }
-        if (!codes_.empty() && (kernel_ != &kAvx512 || !has_vnni())) {
-            throw std::invalid_argument("8 bits need a processor with AVX-512 VNNI");
+            throw std::invalid_argument("this processor must have " +
+                                        (instructions.empty() ? "a kernel's instructions" : instructions) +
+                                        (codes_.empty() ? "" : ", and compute in 8 bits with them"));
         }
         words_ = get("embeddings.word_embeddings.weight", 2);
         model_.vocabulary = static_cast<int>(words_.shape(0));
@@ -230,7 +215,7 @@ class BertEncoder {
             weights.insert(weights.end(), weight.data(), weight.data() + weight.size());
             scales.insert(scales.end(), scale.data(), scale.data() + outputs);
         }
-        return pack_8_bits(packed, weights.data(), scales.data(), columns.data(), *step.data(), *zero.data());
+        return eight_bits(*kernel_)(packed, weights.data(), scales.data(), columns.data(), *step.data(), *zero.data());
     }
 
     void check(const Ids &ids, const std::vector<int> &lengths) const {
@@ -279,8 +264,17 @@ PYBIND11_MODULE(trident_kernels, module) {
         },
         "Return the instruction sets of this processor that there is a kernel for, the fastest first.");
     module.def(
-        "has_8_bits", [] { return !trident::kernels().empty() && trident::has_vnni(); },
-        "Return whether this processor multiplies in 8 bits.");
+        "instructions_8_bits",
+        [] {
+            std::vector<std::string> names;
+            for (const trident::Kernel *kernel : trident::kernels()) {
+                if (trident::eight_bits(*kernel) != nullptr) {
+                    names.emplace_back(kernel->name);
+                }
+            }
+            return names;
+        },
+        "Return those of instructions() whose kernel computes in 8 bits here, the fastest first.");
     py::class_<BertEncoder>(module, "BertEncoder", "An encoder of transformers' BertModel. Safe from several threads.")
         .def(py::init<py::dict, int, float, bool, const std::string &, py::dict, bool>(), py::arg("weights"),
              py::kw_only(), py::arg("heads"), py::arg("epsilon"), py::arg("mean"), py::arg("instructions") = "",

@@ -25,6 +25,7 @@ from trident.generation.generation import Generation
 from trident_export.graphs.int8_codes import write_codes
 
 VOCABULARY = 90
+IN_8_BITS = trident_kernels.instructions_8_bits() or [""]  # where there is none the tests want a refusal
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def rows_of(lengths: list[int]) -> list[list[int]]:
 
 def refused_here(folder: Path, codes: Path) -> bool:
     """Return whether this processor cannot compute in 8 bits; then it must say so."""
-    if trident_kernels.has_8_bits():
+    if trident_kernels.instructions_8_bits():
         assert kernels_fault(folder, codes) is None
         return False
-    with pytest.raises(ModelError, match="no AVX-512 VNNI"):
+    with pytest.raises(ModelError, match="has neither AVX2 nor ARM's dot product"):
         KernelEncoder.load(folder, TextContract(), codes=codes)
     return True
 
@@ -62,8 +63,11 @@ class RoundedLinear(nn.Linear):
         return (product + self.bias.double()).float()
 
 
+@pytest.mark.parametrize("instructions", IN_8_BITS)
 @pytest.mark.parametrize(("width", "heads", "inner"), [(64, 2, 160), (42, 3, 50), (12, 3, 20)])
-def test_embeddings_are_those_of_a_plain_program(width: int, heads: int, inner: int, tmp_path: Path) -> None:
+def test_embeddings_are_those_of_a_plain_program(
+    width: int, heads: int, inner: int, instructions: str, tmp_path: Path
+) -> None:
     """Widths that fill panels and groups of inputs, and widths that do not; a zero that is not in the middle."""
     torch.manual_seed(0)
     sizes = {"vocab_size": VOCABULARY, "num_hidden_layers": 1, "max_position_embeddings": 80}
@@ -89,7 +93,9 @@ def test_embeddings_are_those_of_a_plain_program(width: int, heads: int, inner: 
     if refused_here(tmp_path, tmp_path / CODES_FILE):
         return
     rows = rows_of([*range(1, 31), 3, 7])
-    found = KernelEncoder.load(tmp_path, TextContract(), codes=tmp_path / CODES_FILE).embed_ids(rows, pad_id=0)
+    kernels = KernelEncoder.load(tmp_path, TextContract(), codes=tmp_path / CODES_FILE, instructions=instructions)
+    assert kernels.instructions == instructions
+    found = kernels.embed_ids(rows, pad_id=0)
     with torch.inference_mode():
         each = [pool(model(torch.tensor([row])).last_hidden_state, torch.ones(1, len(row)), "mean") for row in rows]
         expected = np.asarray(normalize(torch.cat(each)).numpy())
@@ -98,13 +104,14 @@ def test_embeddings_are_those_of_a_plain_program(width: int, heads: int, inner: 
     assert cosines.min() > 0.999  # a number halfway between two integers goes to either
 
 
+@pytest.mark.parametrize("instructions", IN_8_BITS)
 def test_they_embed_as_the_graph_does_and_the_same_in_every_batch(
-    generation: Generation, tiny_merged: Path, codes: Path
+    generation: Generation, tiny_merged: Path, codes: Path, instructions: str
 ) -> None:
     if refused_here(tiny_merged, codes):
         return
     rows = rows_of([*range(1, 33), 3, 7, 7])
-    kernels = KernelEncoder.load(tiny_merged, generation.text_contract(), codes=codes)
+    kernels = KernelEncoder.load(tiny_merged, generation.text_contract(), codes=codes, instructions=instructions)
     together = kernels.embed_ids(rows, pad_id=0)
     graph = OnnxEncoder.load(generation.graph("int8")).embed_ids(rows, pad_id=0)
     assert (together * graph).sum(1).min() > 0.999

@@ -44,9 +44,8 @@ def test_an_export_says_what_its_second_stage_does(two_stages: Generation) -> No
     assert "logits differ from PyTorch by at most" in rows["reranker onnx"]
     assert "and not from batch to batch" in rows["reranker kernels"]
     assert "overlap@10 with float32" in rows["reranker int8"]
-    in_8_bits = (
-        "logits do not differ from batch to batch" if trident_kernels.has_8_bits() else "not made: this processor"
-    )
+    runs = bool(trident_kernels.instructions_8_bits())
+    in_8_bits = "logits do not differ from batch to batch" if runs else "not made: this processor"
     assert in_8_bits in rows["reranker int8 kernels"]
     assert rows["reranking"].startswith("on: NDCG@10 of validation queries ")
     assert "the logit's share 0.4" in rows["reranking"]
@@ -97,8 +96,8 @@ def test_answers_are_those_of_transformers(two_stages: Generation) -> None:
 
 def test_the_kernels_in_8_bits_are_bound_and_near(two_stages: Generation, copy: Generation) -> None:
     """Of their own reranker only; without their file, or where a processor cannot, the graph in 8 bits serves."""
-    if not trident_kernels.has_8_bits():
-        pytest.skip("this processor has no AVX-512 VNNI, which the kernels need for 8 bits")
+    if not trident_kernels.instructions_8_bits():
+        pytest.skip("this processor has neither AVX2 nor ARM's dot product, which the kernels need for 8 bits")
     folder, fingerprint = two_stages.folder / RERANKER_FOLDER, two_stages.manifest.parts["reranker"]
     assert set(two_stages.manifest.parts) >= {"reranker/int8", "reranker/codes/int8"}
     codes, tokenizer = load_scorer(folder, fingerprint=fingerprint, precision="int8", threads=2)

@@ -64,7 +64,7 @@ class KernelEncoder:
             contract: Gives the pooling.
             codes: File of its linear layers in 8 bits, of ``trident_export.graphs.int8_codes``; None: they are float32.
             threads: Rows of a batch run on as many cores, >= 1.
-            instructions: ``avx512`` or ``avx2``; None: the fastest of this processor.
+            instructions: ``avx512``, ``avx2`` or ``neon``; None: the fastest of this processor.
 
         Raises:
             ModelError: If the kernels cannot run it here (``kernels_fault``), or weights are damaged.
@@ -150,9 +150,9 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
     except ImportError as error:
         return f"trident_kernels is not installed ({error}); {REMEDY}"
     if not trident_kernels.instructions():
-        return "this processor has neither AVX-512 nor AVX2 with FMA"
-    if codes is not None and not trident_kernels.has_8_bits():
-        return "this processor has no AVX-512 VNNI, which they need for 8 bits"
+        return "this processor has neither AVX-512 nor AVX2 with FMA, and is not one of ARM in 64 bits"
+    if codes is not None and not trident_kernels.instructions_8_bits():
+        return "this processor has neither AVX2 nor ARM's dot product, which they need for 8 bits"
     for path in (folder / WEIGHTS_FILE, codes):
         if path is not None and not path.is_file():
             return f"{path.parent} has no {path.name}"

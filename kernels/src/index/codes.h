@@ -64,6 +64,8 @@ extern const Dots kPlain;
 #if defined(__x86_64__)
 extern const Dots kAvx2;
 extern const Dots kAvx512;
+#elif defined(__aarch64__)
+extern const Dots kNeon;
 #endif
 
 // The fastest of this processor, and all of them.

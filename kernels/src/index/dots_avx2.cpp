@@ -1,10 +1,11 @@
 // The products of codes.h for processors with AVX2.
 #if defined(__x86_64__)
+#include "../target.h"
 #include "codes.h"
 
 #include <immintrin.h>
 
-#pragma GCC target("avx2")
+TARGET("avx2")
 #define INSTRUCTIONS avx2
 namespace trident_index {
 namespace avx2 {
@@ -30,4 +31,5 @@ inline std::int32_t total(const Sums &sums) {
 namespace trident_index {
 const Dots kAvx2 = {"avx2", avx2::one, avx2::of_labels, avx2::of_range};
 }
+END_TARGET
 #endif

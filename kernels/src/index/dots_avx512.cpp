@@ -1,10 +1,11 @@
 // The products of codes.h for processors with AVX-512BW.
 #if defined(__x86_64__)
+#include "../target.h"
 #include "codes.h"
 
 #include <immintrin.h>
 
-#pragma GCC target("avx512f,avx512bw,avx2")
+TARGET("avx512f,avx512bw,avx2")
 #define INSTRUCTIONS avx512
 namespace trident_index {
 namespace avx512 {
@@ -25,4 +26,5 @@ inline std::int32_t total(const Sums &sums) { return _mm512_reduce_add_epi32(sum
 namespace trident_index {
 const Dots kAvx512 = {"avx512", avx512::one, avx512::of_labels, avx512::of_range};
 }
+END_TARGET
 #endif

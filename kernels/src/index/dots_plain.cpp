@@ -35,6 +35,8 @@ std::vector<const Dots *> all_dots() {
     if (__builtin_cpu_supports("avx2")) {
         found.push_back(&kAvx2);
     }
+#elif defined(__aarch64__)
+    found.push_back(&kNeon);
 #endif
     found.push_back(&kPlain);
     return found;

@@ -187,7 +187,7 @@ def test_what_serves_is_chosen_and_can_be_asked_for(
     assert isinstance(load_encoder(graph, tiny_merged, tokenizer, fingerprint=fingerprint, kernels="off"), OnnxEncoder)
     assert "not on the kernels: they are switched off" in caplog.text
     eight_bits = load_encoder(generation.cpu_graph("int8"), tiny_merged, tokenizer, fingerprint=fingerprint)
-    assert isinstance(eight_bits, KernelEncoder) == trident_kernels.has_8_bits()
+    assert isinstance(eight_bits, KernelEncoder) == bool(trident_kernels.instructions_8_bits())
     half = generation.graph("fp16")
     assert isinstance(load_encoder(half, tiny_merged, tokenizer, fingerprint=fingerprint), OnnxEncoder)
     with pytest.raises(ModelError, match=r"they compute in float32 or 8 bits, model\.fp16\.onnx does not"):
