@@ -2,8 +2,8 @@
 
 ONNX Runtime reads the weights of a lone query at a third of what a core can (``docs/log/``); the kernels fetch them
 ahead, compute no padding, and add up a row's sums in the same order whatever else is in the batch, so that a text has
-the same embedding, to the last bit, in every batch. Which models they run: BERT and RoBERTa with the exact GELU, which
-E5, BGE, GTE and MiniLM are. Others run their graph.
+the same embedding, to the last bit, in every batch. Which models they run says ``kernel_models``: BERT, RoBERTa and
+ModernBERT. Others run their graph.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.encoder.encoder import FINGERPRINT_KEY, balanced_runs
+from trident.encoder.kernel_models import make_encoder, model_fault
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TokenBatch, unpadded
 from trident.errors import ModelError
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
-POSITIONS = "embeddings.position_embeddings.weight"
-ROBERTA = ("roberta", "xlm-roberta")  # whose positions start after the padding id
 REMEDY = "install it: pip install ./kernels"
 
 
@@ -33,19 +32,19 @@ class KernelEncoder:
     """A merged encoder on the kernels of this processor; ``load`` one. Embedding is safe from several threads.
 
     Args:
-        bert: A ``trident_kernels.BertEncoder``.
+        model: A ``trident_kernels.Encoder``.
         folder: Where its weights came from, for errors.
         threads: Rows of a batch are dealt out to.
     """
 
-    def __init__(self, bert: Any, folder: Path, *, threads: int = 1) -> None:
+    def __init__(self, model: Any, folder: Path, *, threads: int = 1) -> None:
         """Keep the encoder; see the class for the arguments."""
-        self._bert = bert
+        self._model = model
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encoder") if threads > 1 else None
         self.folder = folder
         self.threads = threads
-        self.dimension: int = bert.dimension
-        self.instructions: str = bert.instructions
+        self.dimension: int = model.dimension
+        self.instructions: str = model.instructions
 
     @classmethod
     def load(
@@ -74,8 +73,7 @@ class KernelEncoder:
         fault = kernels_fault(folder, codes)
         if fault is not None:
             raise ModelError(f"encoder {folder} cannot run on the kernels: {fault}")
-        import trident_kernels  # here, as safetensors: graphs are served without them
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError  # here: graphs are served without it
         from safetensors.numpy import load_file
 
         config = _config(folder)
@@ -87,19 +85,16 @@ class KernelEncoder:
                 raise ModelError(f"weights {path} cannot be read: {error}") from error
         weights, integers = arrays
         try:
-            if config["model_type"] in ROBERTA and POSITIONS in weights:
-                weights[POSITIONS] = weights[POSITIONS][config["pad_token_id"] + 1 :]
-            bert = trident_kernels.BertEncoder(
+            model = make_encoder(
+                config,
                 weights,
-                heads=config["num_attention_heads"],
-                epsilon=config["layer_norm_eps"],
                 mean=contract.pooling == "mean",
                 instructions=instructions or "",
                 codes=integers,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"encoder {folder} does not fit the kernels: {error}") from error
-        return cls(bert, folder, threads=threads)
+        return cls(model, folder, threads=threads)
 
     def for_lone(self, threads: int) -> KernelEncoder:  # noqa: ARG002 - one thread reads as fast as it computes
         """Return the encoder for who asks alone: this one."""
@@ -137,7 +132,7 @@ class KernelEncoder:
     def _embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         ids = np.array([token for row in rows for token in row], dtype=np.int32)
         try:
-            embeddings: NDArray[np.float32] = self._bert.embed(ids, [len(row) for row in rows])
+            embeddings: NDArray[np.float32] = self._model.embed(ids, [len(row) for row in rows])
         except ValueError as error:
             raise ModelError(f"encoder {self.folder} cannot run {len(rows)} rows: {error}") from error
         return embeddings
@@ -156,17 +151,7 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
     for path in (folder / WEIGHTS_FILE, codes):
         if path is not None and not path.is_file():
             return f"{path.parent} has no {path.name}"
-    config = _config(folder)
-    wanted: dict[str, tuple[object, ...]] = {
-        "model_type": ("bert", *ROBERTA),
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute", None),
-        "is_decoder": (False, None),
-    }
-    for name, values in wanted.items():
-        if config.get(name) not in values:
-            return f"{name} must be {' or '.join(str(value) for value in values if value)}, got {config.get(name)}"
-    return None
+    return model_fault(_config(folder))
 
 
 def codes_fingerprint(codes: Path) -> str | None:
