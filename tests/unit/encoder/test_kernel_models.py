@@ -1,4 +1,4 @@
-"""The shapes that the kernels run: XLM-R and ModernBERT of random configurations, held against PyTorch; others fall back."""
+"""What the kernels run beside BERT: XLM-R and ModernBERT of random configurations, held against PyTorch; fallbacks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def drawn_xlm_roberta(seed: int) -> XLMRobertaConfig:
 
 
 def check_against_pytorch(config: PreTrainedConfig, folder: Path, rows: list[list[int]], *, seed: int = 0) -> None:
-    saved(config, folder, scale=4, seed=seed)
+    saved(config, folder, scale=8, seed=seed)
     assert kernels_fault(folder) is None
     for pooling in ("mean", "cls"):
         contract = TextContract(pooling=pooling)
@@ -141,6 +141,15 @@ def test_a_window_as_far_as_transformers_takes_it(tmp_path: Path) -> None:
         assert np.array_equal(changed, embedding) == (place > 4)
 
 
+def test_the_order_of_tokens_counts(tmp_path: Path) -> None:
+    """Else a rotation that did nothing would be no fault: rows of the same tokens, turned around, lie far apart."""
+    for config in (modernbert(), drawn_xlm_roberta(0)):
+        kernels = KernelEncoder.load(saved(config, tmp_path / config.model_type, scale=16), TextContract())
+        rows = some_rows(30, vocabulary=VOCABULARY)[5:30]
+        found, turned = (kernels.embed_ids(each, pad_id=0) for each in (rows, [row[::-1] for row in rows]))
+        assert np.abs(found - turned).max(axis=1).min() > 1e-2
+
+
 def test_layers_that_do_not_alternate(tmp_path: Path) -> None:
     kinds = ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"]
     check_against_pytorch(modernbert(layer_types=kinds), tmp_path, some_rows(30, vocabulary=VOCABULARY))
@@ -171,7 +180,7 @@ UNKNOWN: dict[str, tuple[PreTrainedConfig, str]] = {
 def test_a_model_with_what_the_kernels_do_not_know_is_served_by_its_graph(
     name: str, generation: Generation, tokenizer: TextTokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The graph is the generation's, of another encoder; which of the two ways is taken depends on the configuration."""
+    """The graph is the generation's, of another encoder: which way is taken depends on the configuration alone."""
     config, fault = UNKNOWN[name]
     config.save_pretrained(tmp_path)
     shutil.copyfile(generation.folder / "encoder" / WEIGHTS_FILE, tmp_path / WEIGHTS_FILE)
