@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import (
     AutoModel,
     ModernBertConfig,
+    ModernBertForSequenceClassification,
     MPNetConfig,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
@@ -23,12 +24,16 @@ from transformers import (
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.graph_files import CODES_FILE
 from trident.encoder.kernel_encoder import KernelEncoder
+from trident.encoder.pairs import PairRow
 from trident.encoder.served_encoder import load_encoder
 from trident.encoder.tokenization import TextTokenizer
 from trident.generation.generation import ENCODER_FOLDER, Generation
+from trident.ranking.pair_scorer import GraphScorer, reranker_fault
 from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig, PrecisionConfig
+from trident_export.graphs.pair_graph import PairGraph, export_pair_graph
 from trident_export.job import ExportOrder
+from trident_export.merge.reranker import load_classifier
 from trident_export.pipeline import export_generation
 from trident_train.recipe import LoraRecipe, TrainRecipe
 from trident_train.run import train
@@ -171,3 +176,21 @@ def test_it_is_served_by_the_kernels_and_finds_what_the_graph_does(named: tuple[
     assert type(searcher.encoder) is type(served)
     hits = searcher.search(["crimson sofa", "navy lamp"])
     assert hits.counts.min() >= 10
+
+
+@pytest.mark.parametrize("pooling", ["mean", pytest.param("cls", marks=pytest.mark.slow)])
+def test_a_reranker_of_modernbert_runs_its_graph(pooling: str, tmp_path: Path) -> None:
+    config = modernbert(128)
+    config.num_labels, config.classifier_pooling = 1, pooling
+    torch.manual_seed(0)
+    ModernBertForSequenceClassification(config).save_pretrained(tmp_path)
+    assert reranker_fault(tmp_path) == "model_type must be bert, got modernbert"
+    classifier = load_classifier(tmp_path)
+    export_pair_graph(PairGraph(classifier).eval(), tmp_path / "model.onnx", fingerprint="0")
+    draw = np.random.default_rng(0)
+    rows = [PairRow(draw.integers(5, 128, size=length).tolist(), 2) for length in (3, 30, 9, 17)]
+    with torch.inference_mode():
+        logits = [float(classifier(input_ids=torch.tensor([row.ids])).logits) for row in rows]
+    found = GraphScorer.load(tmp_path / "model.onnx", fingerprint="0", pad_id=0, kinds=1).score(rows)
+    assert found == pytest.approx(logits, abs=1e-5)
+    assert np.ptp(found) > 1e-3

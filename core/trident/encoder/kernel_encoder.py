@@ -144,6 +144,8 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
         import trident_kernels
     except ImportError as error:
         return f"trident_kernels is not installed ({error}); {REMEDY}"
+    if not hasattr(trident_kernels, "ModernBertEncoder"):
+        return f"trident_kernels is of an earlier version; {REMEDY}"
     if not trident_kernels.instructions():
         return "this processor has neither AVX-512 nor AVX2 with FMA"
     if codes is not None and not trident_kernels.has_8_bits():

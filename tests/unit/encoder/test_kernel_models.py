@@ -193,6 +193,12 @@ def test_a_model_with_what_the_kernels_do_not_know_is_served_by_its_graph(
         load_encoder(graph, tmp_path, tokenizer, fingerprint=fingerprint, kernels="on")
 
 
+def test_kernels_of_an_earlier_version_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(modernbert(), tmp_path)
+    monkeypatch.delattr(trident_kernels, "ModernBertEncoder")
+    assert kernels_fault(tmp_path) == "trident_kernels is of an earlier version; install it: pip install ./kernels"
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
