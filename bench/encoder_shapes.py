@@ -1,7 +1,7 @@
 """Embeds queries by the kernels and by ONNX Runtime's unpadded graph, for models of known shapes and random weights.
 
     python bench/encoder_shapes.py minilm multilingual-e5-small modernbert-base
-    python bench/encoder_shapes.py minilm --precision int8 --rounds 20
+    python bench/encoder_shapes.py modernbert-base --layers 3 --precision int8 --rounds 20
 
 Needs no model: weights are random, which changes no time. Prints one JSON document: milliseconds of processor time on
 one core (user and system) for 1, 9 and 32 queries, medians of rounds in turns, and the smallest cosine between both.
@@ -34,10 +34,10 @@ from trident_export.graphs.unpad import convert_unpadded
 from trident_export.merge.merge import load_backbone
 
 WIDE = {"hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
-SHAPES: dict[str, Callable[[], PreTrainedConfig]] = {
-    "minilm": lambda: BertConfig(num_hidden_layers=6, **WIDE),
-    "multilingual-e5-small": lambda: BertConfig(vocab_size=250_037, num_hidden_layers=12, **WIDE),
-    "modernbert-base": ModernBertConfig,  # 22 layers of 768
+SHAPES: dict[str, Callable[[int | None], PreTrainedConfig]] = {  # by the number of layers; None: all
+    "minilm": lambda layers: BertConfig(num_hidden_layers=layers or 6, **WIDE),
+    "multilingual-e5-small": lambda layers: BertConfig(vocab_size=250_037, num_hidden_layers=layers or 12, **WIDE),
+    "modernbert-base": lambda layers: ModernBertConfig(num_hidden_layers=layers or 22),  # of 768
 }
 QUERIES = (1, 9, 32)
 TOKENS = (4, 13)  # of a query, at least and below
@@ -93,16 +93,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shapes", nargs="+", choices=SHAPES)
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
+    parser.add_argument("--layers", type=int, help="fewer than the shape has, which export sooner")
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
     torch.set_num_threads(1)
     report = {}
     for name in given.shapes:
-        config = SHAPES[name]()
+        config = SHAPES[name](given.layers)
         with tempfile.TemporaryDirectory() as folder:
             ways = encoders(config, given.precision, Path(folder))
             report[name] = {count: measured(ways, queries(count, config.vocab_size), given.rounds) for count in QUERIES}
-    json.dump({"precision": given.precision, "shapes": report}, sys.stdout, indent=2)
+    json.dump({"precision": given.precision, "layers": given.layers, "shapes": report}, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 
