@@ -5,7 +5,7 @@
 // No padding is computed: rows of tokens lie one after the other, and attention looks at each row's own.
 //
 // Sources: Goto and van de Geijn 2008, "Anatomy of High-Performance Matrix Multiplication", for panels and tiles;
-// Devlin et al. 2018, BERT, for the encoder.
+// Devlin et al. 2018, BERT, for the encoder; Warner et al. 2024, ModernBERT; Su et al. 2021, RoFormer, for rotation.
 
 #include <algorithm>
 #include <cstring>
@@ -127,10 +127,11 @@ inline float gelu(float x) {
     return 0.5f * x * (1.0f + scaled * above / below);
 }
 
-// x = norm(x + y); y is as wide as its product's panels.
-void add_and_normalize(const Model &model, const Norm &norm, const float *y, int y_width, int tokens, float *x) {
+// x = x + y, to = norm(x), which may be x; y is as wide as its product's panels.
+void add_and_normalize(const Model &model, const Norm &norm, const float *y, int y_width, int tokens, float *x,
+                       float *to) {
     const int width = model.width, whole = width / LANES * LANES; // what is left over is added one by one
-    for (int token = 0; token < tokens; ++token, x += width, y += y_width) {
+    for (int token = 0; token < tokens; ++token, x += width, to += width, y += y_width) {
         for (int column = 0; column < width; ++column) {
             x[column] += y[column];
         }
@@ -152,15 +153,37 @@ void add_and_normalize(const Model &model, const Norm &norm, const float *y, int
             variance += (x[column] - mean) * (x[column] - mean);
         }
         const float scale = 1.0f / __builtin_sqrtf(variance / static_cast<float>(width) + model.epsilon);
-        for (int column = 0; column < width; ++column) {
-            x[column] = (x[column] - mean) * scale * norm.weight[column] + norm.bias[column];
+        for (int column = 0; column < whole; column += LANES) {
+            store(to + column, (load(x + column) - mean) * scale * load(norm.weight.data() + column) +
+                                   load(norm.bias.data() + column));
+        }
+        for (int column = whole; column < width; ++column) {
+            to[column] = (x[column] - mean) * scale * norm.weight[column] + norm.bias[column];
         }
     }
 }
 
-// context = softmax(Q K' / sqrt(d)) V for each head and the first `asked` of one row's tokens. Keys are turned around
-// first, so that a vector holds the scores of neighbouring tokens.
-void attend(const Model &model, const float *joined, int joined_width, int tokens, int asked, float *keys,
+// Turns the queries and keys of one row's tokens, each pair of a head's halves by its place.
+void rotate(const Model &model, const Rotation &rotation, int joined_width, int tokens, float *joined) {
+    const int half = model.width / model.heads / 2;
+    for (int token = 0; token < tokens; ++token, joined += joined_width) {
+        const float *cosines = rotation.cosines.data() + static_cast<std::size_t>(token) * half;
+        const float *sines = rotation.sines.data() + static_cast<std::size_t>(token) * half;
+        for (int head = 0; head < 2 * model.heads; ++head) { // keys lie behind the queries
+            float *left = joined + head * 2 * half, *right = left + half;
+            for (int part = 0; part < half; ++part) {
+                const float first = left[part], second = right[part];
+                left[part] = first * cosines[part] - second * sines[part];
+                right[part] = second * cosines[part] + first * sines[part];
+            }
+        }
+    }
+}
+
+// context = softmax(Q K' / sqrt(d)) V for each head and the first `asked` of one row's tokens, over those that are no
+// further away than the layer's window. Keys are turned around first, so that a vector holds the scores of neighbouring
+// tokens.
+void attend(const Model &model, int window, const float *joined, int joined_width, int tokens, int asked, float *keys,
             float *scores, float *context) {
     const int width = model.width, head_width = width / model.heads;
     const int across = (tokens + LANES - 1) / LANES * LANES;
@@ -176,26 +199,29 @@ void attend(const Model &model, const float *joined, int joined_width, int token
         const float *values = queries + 2 * width;
         for (int token = 0; token < asked; ++token) {
             const float *query = queries + static_cast<std::size_t>(token) * joined_width;
-            for (int other = 0; other < across; other += LANES) {
+            const int start = window < 0 ? 0 : std::max(token - window, 0);
+            const int end = window < 0 ? tokens : std::min(token + window + 1, tokens);
+            const int whole_start = start / LANES * LANES, whole_end = (end + LANES - 1) / LANES * LANES;
+            for (int other = whole_start; other < whole_end; other += LANES) {
                 Vector sum = {};
                 for (int part = 0; part < head_width; ++part) {
                     sum += query[part] * load(keys + part * across + other);
                 }
                 store(scores + other, sum * scale);
             }
-            float largest = scores[0], total = 0;
-            for (int other = 1; other < tokens; ++other) {
+            float largest = scores[start], total = 0;
+            for (int other = start + 1; other < end; ++other) {
                 largest = std::max(largest, scores[other]);
             }
-            for (int other = 0; other < across; ++other) {
+            for (int other = whole_start; other < whole_end; ++other) {
                 scores[other] = exponential(std::min(scores[other] - largest, 0.0f));
             }
-            for (int other = 0; other < tokens; ++other) {
+            for (int other = start; other < end; ++other) {
                 total += scores[other];
             }
             float *out = context + static_cast<std::size_t>(token) * width + head * head_width;
             std::fill(out, out + head_width, 0.0f);
-            for (int other = 0; other < tokens; ++other) {
+            for (int other = start; other < end; ++other) {
                 const float share = scores[other] / total;
                 const float *value = values + static_cast<std::size_t>(other) * joined_width;
                 for (int part = 0; part < head_width; ++part) {
@@ -259,7 +285,8 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
                                  all * inner_width,
                                  all * model.inner,
                                  across * (width / model.heads),
-                                 across};
+                                 across,
+                                 model.norm_first ? all * width : 0};
     std::size_t needed = 0;
     for (const std::size_t size : sizes) {
         needed += size;
@@ -271,37 +298,48 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
         scratch = aligned<float>(needed);
         held = needed;
     }
-    float *memory[8];
+    float *memory[9];
     float *place = scratch.get();
-    for (int part = 0; part < 8; ++part) {
+    for (int part = 0; part < 9; ++part) {
         memory[part] = place;
         place += sizes[part];
     }
-    auto [x, joined, context, out, inner, dense, keys, scores] = memory;
+    auto [x, joined, context, out, inner, dense, keys, scores, normed] = memory;
+    float *to = model.norm_first ? normed : x; // where layers leave what the next one reads
 
     for (int row = 0, token = 0; row < rows; ++row) {
-        for (int position = 0; position < lengths[row]; ++position, ++token) {
+        for (int position = 0, counted = 0; position < lengths[row]; ++position, ++token) {
             const float *word = model.words + static_cast<std::size_t>(ids[token]) * width;
-            const float *at = model.places.data() + static_cast<std::size_t>(position) * width;
             std::copy(word, word + width, out + static_cast<std::size_t>(token) * width);
-            float *to = x + static_cast<std::size_t>(token) * width;
-            std::copy(at, at + width, to);
+            float *sum = x + static_cast<std::size_t>(token) * width;
+            if (model.places.empty()) {
+                std::fill(sum, sum + width, 0.0f);
+                continue;
+            }
+            const float *at = ids[token] == model.padding
+                                  ? model.at_padding.data()
+                                  : model.places.data() + static_cast<std::size_t>(counted++) * width;
+            std::copy(at, at + width, sum);
             if (all_rows.firsts != nullptr && position >= all_rows.firsts[row]) {
                 for (std::size_t column = 0; column < model.second.size(); ++column) {
-                    to[column] += model.second[column];
+                    sum[column] += model.second[column];
                 }
             }
         }
     }
-    add_and_normalize(model, model.norm, out, width, tokens, x);
+    add_and_normalize(model, model.norm, out, width, tokens, x, x);
     const bool first_only = !model.mean; // of the last layer's tokens only the first of each row is looked at
     for (const Layer &layer : model.layers) {
-        multiply(layer.query_key_value, x, tokens, joined);
+        multiply(layer.query_key_value, &layer == &any ? x : to, tokens, joined);
         const bool cut = first_only && &layer == &model.layers.back();
         for (int row = 0, token = 0; row < rows; token += lengths[row++]) {
             const std::size_t place = cut ? row : token;
-            attend(model, joined + static_cast<std::size_t>(token) * joined_width, joined_width, lengths[row],
-                   cut ? 1 : lengths[row], keys, scores, context + place * width);
+            float *own = joined + static_cast<std::size_t>(token) * joined_width;
+            if (layer.rotation) {
+                rotate(model, *layer.rotation, joined_width, lengths[row], own);
+            }
+            attend(model, layer.window, own, joined_width, lengths[row], cut ? 1 : lengths[row], keys, scores,
+                   context + place * width);
             if (cut) {
                 std::copy_n(x + static_cast<std::size_t>(token) * width, width, x + place * width);
             }
@@ -310,24 +348,27 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
             tokens = rows;
         }
         multiply(layer.attended, context, tokens, out);
-        add_and_normalize(model, layer.attended_norm, out, out_width, tokens, x);
-        multiply(layer.up, x, tokens, inner);
+        add_and_normalize(model, layer.attended_norm, out, out_width, tokens, x, to);
+        multiply(layer.up, to, tokens, inner);
         for (int token = 0; token < tokens; ++token) {
             const float *from = inner + static_cast<std::size_t>(token) * inner_width;
-            float *to = dense + static_cast<std::size_t>(token) * model.inner;
+            float *active = dense + static_cast<std::size_t>(token) * model.inner;
             for (int column = 0; column < model.inner; ++column) {
-                to[column] = gelu(from[column]);
+                active[column] = gelu(from[column]);
+            }
+            for (int column = 0; model.gated && column < model.inner; ++column) {
+                active[column] *= from[model.inner + column];
             }
         }
         multiply(layer.down, dense, tokens, out);
-        add_and_normalize(model, layer.down_norm, out, out_width, tokens, x);
+        add_and_normalize(model, layer.down_norm, out, out_width, tokens, x, to);
     }
     if (model.head) {
-        judge(model, x, rows, joined, output);
+        judge(model, to, rows, joined, output);
         return;
     }
     for (int row = 0, token = 0; row < rows; token += first_only ? 1 : lengths[row], ++row) {
-        pool(model, x + static_cast<std::size_t>(token) * width, lengths[row],
+        pool(model, to + static_cast<std::size_t>(token) * width, lengths[row],
              output + static_cast<std::size_t>(row) * width);
     }
 }

@@ -1,4 +1,4 @@
-// A BERT encoder as the kernels run it, and what each of them offers. See forward.h for the computation.
+// A BERT or ModernBERT encoder as the kernels run it, and what each of them offers. See forward.h for the computation.
 #pragma once
 
 #include <array>
@@ -69,13 +69,21 @@ struct Norm {
     std::vector<float> bias;
 };
 
+// What queries and keys are turned by: cosines and sines, (positions, half a head's width) each.
+struct Rotation {
+    std::vector<float> cosines;
+    std::vector<float> sines;
+};
+
 struct Layer {
     Product query_key_value;
     Product attended;
-    Norm attended_norm;
+    Norm attended_norm; // of what is fed forward
     Product up;
     Product down;
-    Norm down_norm;
+    Norm down_norm;                           // of what the next layer reads, or pooling
+    std::shared_ptr<const Rotation> rotation; // null: places are added to the words
+    int window = -1;                          // tokens on each side that one looks at; -1: all
 };
 
 // What a reranker has on top: the logit is the product of the pooler's tanh and a row of weights.
@@ -93,9 +101,13 @@ struct Model {
     int positions = 0;
     float epsilon = 0;            // of the layer normalisations
     bool mean = true;             // pooling: mean of the tokens, or the first one
+    bool norm_first = false;      // layers add to what was not normalised; the first one reads the embeddings
+    bool gated = false;           // the feed-forward network: GELU of its first half times the second
     const float *words = nullptr; // (vocabulary, D), owned by the caller
-    std::vector<float> places;    // (positions, D), with the embedding of the first token type added
-    std::vector<float> second; // (D), what a token of the second type has more than one of the first; empty: nothing
+    std::vector<float> places;    // (positions, D), with the embedding of the first token type added; empty: none
+    int padding = -1;             // the id of tokens that have a place of their own, and are not counted; -1: none
+    std::vector<float> at_padding; // (D), that place
+    std::vector<float> second;     // (D), what a token of the second type has more than one of the first; empty: nothing
     Norm norm;
     std::vector<Layer> layers;
     std::unique_ptr<Head> head; // null: an encoder

@@ -4,8 +4,11 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model.h"
@@ -20,10 +23,11 @@ using Ids = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>
 
 constexpr int kRunTokens = 96; // that go through all layers together: what they leave between layers stays in the cache
 
-class BertEncoder {
+// What encoders have in common: words, pooling, the kernel, checks and runs.
+class Encoder {
   public:
-    BertEncoder(py::dict weights, int heads, float epsilon, bool mean, const std::string &instructions, py::dict codes,
-                bool reranker)
+    Encoder(py::dict weights, const std::string &words, int heads, float epsilon, bool mean,
+            const std::string &instructions, py::dict codes)
         : weights_(std::move(weights)), codes_(std::move(codes)) {
         for (const Kernel *kernel : kernels()) {
             if (kernel_ == nullptr && (instructions.empty() || instructions == kernel->name) &&
@@ -36,7 +40,7 @@ class BertEncoder {
                                         (instructions.empty() ? "a kernel's instructions" : instructions) +
                                         (codes_.empty() ? "" : ", and compute in 8 bits with them"));
         }
-        words_ = get("embeddings.word_embeddings.weight", 2);
+        words_ = get(words, 2);
         model_.vocabulary = static_cast<int>(words_.shape(0));
         model_.width = static_cast<int>(words_.shape(1));
         model_.words = words_.data();
@@ -47,48 +51,6 @@ class BertEncoder {
         }
         model_.epsilon = epsilon;
         model_.mean = mean;
-        const Array places = get("embeddings.position_embeddings.weight", 2, -1, model_.width);
-        const Array types = get("embeddings.token_type_embeddings.weight", 2, -1, model_.width);
-        model_.positions = static_cast<int>(places.shape(0));
-        model_.places.assign(places.data(), places.data() + places.size());
-        for (std::size_t at = 0; at < model_.places.size(); ++at) {
-            model_.places[at] += types.data()[at % model_.width];
-        }
-        if (reranker && types.shape(0) > 1) {
-            for (int at = 0; at < model_.width; ++at) {
-                model_.second.push_back(types.data()[model_.width + at] - types.data()[at]);
-            }
-        }
-        model_.norm = norm("embeddings.LayerNorm");
-        while (weights_.contains(layer_name(model_.layers.size()) + "attention.self.query.weight")) {
-            const std::string name = layer_name(model_.layers.size());
-            const Array up = get(name + "intermediate.dense.weight", 2, -1, model_.width);
-            model_.inner = static_cast<int>(up.shape(0));
-            const std::string self = name + "attention.self.";
-            Layer layer;
-            layer.query_key_value = product({self + "query", self + "key", self + "value"}, model_.width, model_.width);
-            layer.attended = product({name + "attention.output.dense"}, model_.width, model_.width);
-            layer.attended_norm = norm(name + "attention.output.LayerNorm");
-            layer.up = product({name + "intermediate.dense"}, model_.inner, model_.width);
-            layer.down = product({name + "output.dense"}, model_.width, model_.inner);
-            layer.down_norm = norm(name + "output.LayerNorm");
-            model_.layers.push_back(std::move(layer));
-        }
-        if (model_.layers.empty()) {
-            throw std::invalid_argument("weights must have a layer encoder.layer.0, got none");
-        }
-        if (reranker) {
-            if (mean) {
-                throw std::invalid_argument("a reranker is computed from the first token");
-            }
-            const Array weight = get("classifier.weight", 2, 1, model_.width), bias = get("classifier.bias", 1, 1);
-            model_.head = std::make_unique<Head>();
-            codes_ = py::dict(); // what is on top is small, and decides: it stays in float32
-            model_.head->pooler = product({"pooler.dense"}, model_.width, model_.width);
-            model_.head->weights.assign(weight.data(), weight.data() + model_.width);
-            model_.head->bias = *bias.data();
-        }
-        weights_ = codes_ = py::dict(); // they are packed
     }
 
     py::array_t<float> embed(const Ids &ids, const std::vector<int> &lengths) const {
@@ -120,9 +82,7 @@ class BertEncoder {
     int vocabulary() const { return model_.vocabulary; }
     std::string instructions() const { return kernel_->name; }
 
-  private:
-    static std::string layer_name(std::size_t number) { return "encoder.layer." + std::to_string(number) + "."; }
-
+  protected:
     void run(const std::int32_t *from, const std::vector<int> &lengths, const int *firsts, int width, float *to) const {
         py::gil_scoped_release others_may_run;
         for (std::size_t row = 0; row < lengths.size();) {
@@ -246,12 +206,144 @@ class BertEncoder {
     Model model_;
 };
 
+class BertEncoder : public Encoder {
+  public:
+    BertEncoder(py::dict weights, int heads, float epsilon, bool mean, const std::string &instructions, py::dict codes,
+                bool reranker, int padding)
+        : Encoder(std::move(weights), "embeddings.word_embeddings.weight", heads, epsilon, mean, instructions,
+                  std::move(codes)) {
+        const Array places = get("embeddings.position_embeddings.weight", 2, -1, model_.width);
+        const Array types = get("embeddings.token_type_embeddings.weight", 2, -1, model_.width);
+        const int skipped = padding + 1; // places start behind that of the padding
+        model_.positions = static_cast<int>(places.shape(0)) - skipped;
+        if (padding < -1 || model_.positions < 1) {
+            throw std::invalid_argument("there must be positions behind that of the padding, " +
+                                        std::to_string(padding) + ", got " + std::to_string(places.shape(0)));
+        }
+        model_.places.assign(places.data() + static_cast<std::size_t>(skipped) * model_.width,
+                             places.data() + places.size());
+        for (std::size_t at = 0; at < model_.places.size(); ++at) {
+            model_.places[at] += types.data()[at % model_.width];
+        }
+        model_.padding = padding;
+        for (int at = 0; padding >= 0 && at < model_.width; ++at) {
+            model_.at_padding.push_back(places.data()[static_cast<std::size_t>(padding) * model_.width + at] +
+                                        types.data()[at]);
+        }
+        if (reranker && types.shape(0) > 1) {
+            for (int at = 0; at < model_.width; ++at) {
+                model_.second.push_back(types.data()[model_.width + at] - types.data()[at]);
+            }
+        }
+        model_.norm = norm("embeddings.LayerNorm");
+        while (weights_.contains(layer_name(model_.layers.size()) + "attention.self.query.weight")) {
+            const std::string name = layer_name(model_.layers.size());
+            const Array up = get(name + "intermediate.dense.weight", 2, -1, model_.width);
+            model_.inner = static_cast<int>(up.shape(0));
+            const std::string self = name + "attention.self.";
+            Layer layer;
+            layer.query_key_value = product({self + "query", self + "key", self + "value"}, model_.width, model_.width);
+            layer.attended = product({name + "attention.output.dense"}, model_.width, model_.width);
+            layer.attended_norm = norm(name + "attention.output.LayerNorm");
+            layer.up = product({name + "intermediate.dense"}, model_.inner, model_.width);
+            layer.down = product({name + "output.dense"}, model_.width, model_.inner);
+            layer.down_norm = norm(name + "output.LayerNorm");
+            model_.layers.push_back(std::move(layer));
+        }
+        if (model_.layers.empty()) {
+            throw std::invalid_argument("weights must have a layer encoder.layer.0, got none");
+        }
+        if (reranker) {
+            if (mean) {
+                throw std::invalid_argument("a reranker is computed from the first token");
+            }
+            const Array weight = get("classifier.weight", 2, 1, model_.width), bias = get("classifier.bias", 1, 1);
+            model_.head = std::make_unique<Head>();
+            codes_ = py::dict(); // what is on top is small, and decides: it stays in float32
+            model_.head->pooler = product({"pooler.dense"}, model_.width, model_.width);
+            model_.head->weights.assign(weight.data(), weight.data() + model_.width);
+            model_.head->bias = *bias.data();
+        }
+        weights_ = codes_ = py::dict(); // they are packed
+    }
+
+  private:
+    static std::string layer_name(std::size_t number) { return "encoder.layer." + std::to_string(number) + "."; }
+};
+
+class ModernBertEncoder : public Encoder {
+  public:
+    // windows: of each layer, -1 where a token looks at all; frequencies: of each layer, (half a head's width).
+    ModernBertEncoder(py::dict weights, int heads, float epsilon, bool mean, const std::string &instructions,
+                      py::dict codes, int positions, const std::vector<int> &windows,
+                      const std::vector<Array> &frequencies)
+        : Encoder(std::move(weights), "embeddings.tok_embeddings.weight", heads, epsilon, mean, instructions,
+                  std::move(codes)) {
+        const int width = model_.width, half = width / heads / 2;
+        if (width / heads % 2 != 0) {
+            throw std::invalid_argument("a head must be of an even width, got " + std::to_string(width / heads));
+        }
+        if (windows.empty() || windows.size() != frequencies.size()) {
+            throw std::invalid_argument("every layer must have a window and frequencies, got " +
+                                        std::to_string(windows.size()) + " and " + std::to_string(frequencies.size()));
+        }
+        model_.norm_first = model_.gated = true;
+        model_.positions = positions;
+        model_.norm = norm("embeddings.norm");
+        model_.inner = static_cast<int>(get("layers.0.mlp.Wo.weight", 2, width).shape(1));
+        for (std::size_t number = 0; number < windows.size(); ++number) {
+            const std::string name = "layers." + std::to_string(number) + ".", last = "final_norm";
+            const bool more = number + 1 < windows.size();
+            Layer layer;
+            layer.query_key_value = product({name + "attn.Wqkv"}, 3 * width, width);
+            layer.attended = product({name + "attn.Wo"}, width, width);
+            layer.attended_norm = norm(name + "mlp_norm");
+            layer.up = product({name + "mlp.Wi"}, 2 * model_.inner, width);
+            layer.down = product({name + "mlp.Wo"}, width, model_.inner);
+            layer.down_norm = norm(more ? "layers." + std::to_string(number + 1) + ".attn_norm" : last);
+            layer.rotation = rotation(frequencies[number], half);
+            layer.window = windows[number];
+            model_.layers.push_back(std::move(layer));
+        }
+        weights_ = codes_ = py::dict(); // they are packed
+    }
+
+  private:
+    // The cosines and sines of a layer; layers of equal frequencies share them.
+    std::shared_ptr<const Rotation> rotation(const Array &frequencies, int half) {
+        if (frequencies.ndim() != 1 || frequencies.size() != half) {
+            throw std::invalid_argument("frequencies must be as many as half a head is wide, " + std::to_string(half) +
+                                        ", got " + std::to_string(frequencies.size()));
+        }
+        const std::vector<float> wanted(frequencies.data(), frequencies.data() + half);
+        for (const auto &[known, rotation] : rotations_) {
+            if (known == wanted) {
+                return rotation;
+            }
+        }
+        auto made = std::make_shared<Rotation>();
+        for (int position = 0; position < model_.positions; ++position) {
+            for (const float frequency : wanted) {
+                const double angle = static_cast<float>(position) * frequency; // rounded to float, as PyTorch's is
+                made->cosines.push_back(static_cast<float>(std::cos(angle)));
+                made->sines.push_back(static_cast<float>(std::sin(angle)));
+            }
+        }
+        rotations_.emplace_back(wanted, made);
+        return made;
+    }
+
+    std::vector<std::pair<std::vector<float>, std::shared_ptr<const Rotation>>> rotations_;
+};
+
 } // namespace
 } // namespace trident
 
 PYBIND11_MODULE(trident_kernels, module) {
     using trident::BertEncoder;
-    module.doc() = "A BERT encoder in float32 and 8 bits that computes no padding, as fast as a CPU's caches allow for "
+    using trident::Encoder;
+    using trident::ModernBertEncoder;
+    module.doc() = "BERT and ModernBERT in float32 and 8 bits without padding, as fast as a CPU's caches allow for "
                    "short texts.";
     module.def(
         "instructions",
@@ -275,10 +367,23 @@ PYBIND11_MODULE(trident_kernels, module) {
             return names;
         },
         "Return those of instructions() whose kernel computes in 8 bits here, the fastest first.");
-    py::class_<BertEncoder>(module, "BertEncoder", "An encoder of transformers' BertModel. Safe from several threads.")
-        .def(py::init<py::dict, int, float, bool, const std::string &, py::dict, bool>(), py::arg("weights"),
+    py::class_<Encoder>(module, "Encoder", "What encoders have in common.")
+        .def("embed", &Encoder::embed, py::arg("ids"), py::arg("lengths"),
+             "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the "
+             "other.\n\n"
+             "Raises ValueError for an empty or too long row, or an id outside the vocabulary.")
+        .def("score", &Encoder::score, py::arg("ids"), py::arg("lengths"), py::arg("firsts"),
+             "Return the logits (N,) float32 of N pairs; the first `firsts` tokens of each are of the first type.\n\n"
+             "Raises ValueError as embed does.")
+        .def_property_readonly("dimension", &Encoder::dimension)
+        .def_property_readonly("positions", &Encoder::positions)
+        .def_property_readonly("vocabulary", &Encoder::vocabulary)
+        .def_property_readonly("instructions", &Encoder::instructions);
+    py::class_<BertEncoder, Encoder>(module, "BertEncoder",
+                                     "An encoder of transformers' BertModel. Safe from several threads.")
+        .def(py::init<py::dict, int, float, bool, const std::string &, py::dict, bool, int>(), py::arg("weights"),
              py::kw_only(), py::arg("heads"), py::arg("epsilon"), py::arg("mean"), py::arg("instructions") = "",
-             py::arg("codes") = py::dict(), py::arg("reranker") = false,
+             py::arg("codes") = py::dict(), py::arg("reranker") = false, py::arg("padding") = -1,
              "Pack weights: float32 arrays by the names of BertModel's state; mean pooling, or the first token's.\n\n"
              "codes, where there are any, take the place of each linear layer's weight: NAME.weight int8 (outputs, "
              "inputs),\n"
@@ -286,16 +391,20 @@ PYBIND11_MODULE(trident_kernels, module) {
              "float32 (1)\n"
              "and NAME.zero int32 (1). A reranker has pooler.dense and classifier, of one row, beside BertModel's "
              "names; both are float32 always.\n\n"
-             "Raises ValueError for weights that are missing or do not fit, or a processor without the instructions.")
-        .def("embed", &BertEncoder::embed, py::arg("ids"), py::arg("lengths"),
-             "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the "
-             "other.\n\n"
-             "Raises ValueError for an empty or too long row, or an id outside the vocabulary.")
-        .def("score", &BertEncoder::score, py::arg("ids"), py::arg("lengths"), py::arg("firsts"),
-             "Return the logits (N,) float32 of N pairs; the first `firsts` tokens of each are of the first type.\n\n"
-             "Raises ValueError as embed does.")
-        .def_property_readonly("dimension", &BertEncoder::dimension)
-        .def_property_readonly("positions", &BertEncoder::positions)
-        .def_property_readonly("vocabulary", &BertEncoder::vocabulary)
-        .def_property_readonly("instructions", &BertEncoder::instructions);
+             "padding: the id behind whose position those of texts begin, as in RoBERTa; -1: they begin at 0.\n\n"
+             "Raises ValueError for weights that are missing or do not fit, or a processor without the instructions.");
+    py::class_<ModernBertEncoder, Encoder>(
+        module, "ModernBertEncoder", "An encoder of transformers' ModernBertModel. Safe from several threads.")
+        .def(py::init<py::dict, int, float, bool, const std::string &, py::dict, int, const std::vector<int> &,
+                      const std::vector<trident::Array> &>(),
+             py::arg("weights"), py::kw_only(), py::arg("heads"), py::arg("epsilon"), py::arg("mean"),
+             py::arg("instructions") = "", py::arg("codes") = py::dict(), py::arg("positions"), py::arg("windows"),
+             py::arg("frequencies"),
+             "Pack weights, as BertEncoder does, by the names of ModernBertModel's state; linear layers and norms have "
+             "biases\n"
+             "always, zeros where the model has none.\n\n"
+             "positions: tokens of a text at most; windows, for each layer: tokens on each side that one looks at, -1 "
+             "for all;\n"
+             "frequencies, for each layer: float32 (half a head's width), by which places turn queries and keys.\n\n"
+             "Raises ValueError as BertEncoder does.");
 }

@@ -11,7 +11,7 @@ import torch
 import trident_kernels
 from safetensors.numpy import load_file, save_file
 from torch import nn
-from transformers import AutoModel, BertConfig
+from transformers import AutoModel, BertConfig, ModernBertConfig, PreTrainedConfig
 
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.graph_files import CODES_FILE
@@ -60,18 +60,26 @@ class RoundedLinear(nn.Linear):
         size = smooth.abs().amax(-1, keepdim=True)
         rounded = (torch.round(smooth / size / part["step"]) + part["zero"]).clamp(0, 255) - part["zero"]
         product = rounded @ part["weight"].T * part["scale"] * size * part["step"]
-        return (product + self.bias.double()).float()
+        return (product if self.bias is None else product + self.bias.double()).float()
+
+
+def one_layer(kind: type[PreTrainedConfig], width: int, heads: int, inner: int) -> PreTrainedConfig:
+    sizes = {"vocab_size": VOCABULARY, "num_hidden_layers": 1, "max_position_embeddings": 80, "pad_token_id": 0}
+    return kind(**sizes, hidden_size=width, num_attention_heads=heads, intermediate_size=inner)
 
 
 @pytest.mark.parametrize("instructions", IN_8_BITS)
-@pytest.mark.parametrize(("width", "heads", "inner"), [(64, 2, 160), (42, 3, 50), (12, 3, 20)])
-def test_embeddings_are_those_of_a_plain_program(
-    width: int, heads: int, inner: int, instructions: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(one_layer(BertConfig, *sizes) for sizes in ((64, 2, 160), (42, 3, 50), (12, 3, 20))),
+        *(one_layer(ModernBertConfig, *sizes) for sizes in ((64, 2, 96), (42, 3, 50))),
+    ],
+    ids=lambda config: f"{config.model_type} {config.hidden_size}",
+)
+def test_embeddings_are_those_of_a_plain_program(config: PreTrainedConfig, instructions: str, tmp_path: Path) -> None:
     """Widths that fill panels and groups of inputs, and widths that do not; a zero that is not in the middle."""
     torch.manual_seed(0)
-    sizes = {"vocab_size": VOCABULARY, "num_hidden_layers": 1, "max_position_embeddings": 80}
-    config = BertConfig(**sizes, hidden_size=width, num_attention_heads=heads, intermediate_size=inner)
     model = AutoModel.from_config(config).eval()
     model.save_pretrained(tmp_path)
     generator = np.random.default_rng(1)
@@ -84,7 +92,7 @@ def test_embeddings_are_those_of_a_plain_program(
                 "weight": generator.integers(-128, 128, (layer.out_features, layer.in_features)).astype(np.int8),
                 "scale": generator.uniform(1e-3, 4e-3, layer.out_features).astype(np.float32),
                 "columns": columns.astype(np.float32),
-                "step": np.array([2 / 255], dtype=np.float32),
+                "step": np.array([2.02 / 255], dtype=np.float32),  # a row's largest number is not halfway between two
                 "zero": np.array([120], dtype=np.int32),
             }
             arrays |= {f"{name}.{key}": value for key, value in own.items()}

@@ -9,7 +9,15 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from transformers import AutoModel, BertConfig, DistilBertConfig, MPNetConfig, PreTrainedConfig, XLMRobertaConfig
+from transformers import (
+    AutoModel,
+    BertConfig,
+    DistilBertConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    PreTrainedConfig,
+    XLMRobertaConfig,
+)
 
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.text import TextContract
@@ -33,6 +41,16 @@ ARCHITECTURES = {
     ),
     "mpnet": MPNetConfig(**SMALL, **LAYERS),
     "xlm-roberta": XLMRobertaConfig(**SMALL, **LAYERS, pad_token_id=1),
+    "modernbert": ModernBertConfig(
+        **SMALL,
+        **LAYERS,
+        local_attention=4,
+        pad_token_id=0,
+        bos_token_id=1,
+        cls_token_id=1,
+        eos_token_id=2,
+        sep_token_id=2,
+    ),
 }
 
 
@@ -62,7 +80,7 @@ def products_shapes(path: Path, batch: TokenBatch) -> list[tuple[int, ...]]:
 def test_every_architecture_embeds_the_same_over_its_tokens_alone(name: str, pooling: str, tmp_path: Path) -> None:
     config: PreTrainedConfig = ARCHITECTURES[name]
     torch.manual_seed(0)
-    backbone = AutoModel.from_config(config).eval()
+    backbone = AutoModel.from_config(config, attn_implementation="eager").eval()  # as the export loads it
     contract = TextContract(pooling=pooling)
     source, output = tmp_path / "model.onnx", tmp_path / "model.unpadded.onnx"
     export_onnx(EncoderGraph(backbone, contract).eval(), source, encoder_fingerprint="0")

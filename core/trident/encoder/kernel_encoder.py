@@ -2,14 +2,14 @@
 
 ONNX Runtime reads the weights of a lone query at a third of what a core can (``docs/log/``); the kernels fetch them
 ahead, compute no padding, and add up a row's sums in the same order whatever else is in the batch, so that a text has
-the same embedding, to the last bit, in every batch. Which models they run: BERT and RoBERTa with the exact GELU, which
-E5, BGE, GTE and MiniLM are. Others run their graph.
+the same embedding, to the last bit, in every batch. Which models they run: BERT, RoBERTa and XLM-RoBERTa (E5,
+multilingual E5, BGE, GTE, MiniLM) and ModernBERT, all with the exact GELU. Others run their graph.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,28 +24,41 @@ from trident.errors import ModelError
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
-POSITIONS = "embeddings.position_embeddings.weight"
-ROBERTA = ("roberta", "xlm-roberta")  # whose positions start after the padding id
 REMEDY = "install it: pip install ./kernels"
+Weights = dict[str, NDArray[Any]]
+
+ROBERTA = ("roberta", "xlm-roberta")  # whose positions start after the padding id
+MODERN = "modernbert"
+BERT_VALUES: dict[str, tuple[object, ...]] = {
+    "hidden_act": ("gelu",),
+    "position_embedding_type": ("absolute", None),
+    "is_decoder": (False, None),
+}
+GLOBAL, LOCAL = "full_attention", "sliding_attention"  # kinds of ModernBERT's layers
+BIASED = {  # the biases that ModernBERT's configuration switches on, of each layer
+    "attention_bias": ("attn.Wqkv", "attn.Wo"),
+    "mlp_bias": ("mlp.Wi", "mlp.Wo"),
+    "norm_bias": ("attn_norm", "mlp_norm"),
+}
 
 
 class KernelEncoder:
     """A merged encoder on the kernels of this processor; ``load`` one. Embedding is safe from several threads.
 
     Args:
-        bert: A ``trident_kernels.BertEncoder``.
+        model: A ``trident_kernels.Encoder``.
         folder: Where its weights came from, for errors.
         threads: Rows of a batch are dealt out to.
     """
 
-    def __init__(self, bert: Any, folder: Path, *, threads: int = 1) -> None:
+    def __init__(self, model: Any, folder: Path, *, threads: int = 1) -> None:
         """Keep the encoder; see the class for the arguments."""
-        self._bert = bert
+        self._model = model
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encoder") if threads > 1 else None
         self.folder = folder
         self.threads = threads
-        self.dimension: int = bert.dimension
-        self.instructions: str = bert.instructions
+        self.dimension: int = model.dimension
+        self.instructions: str = model.instructions
 
     @classmethod
     def load(
@@ -74,8 +87,7 @@ class KernelEncoder:
         fault = kernels_fault(folder, codes)
         if fault is not None:
             raise ModelError(f"encoder {folder} cannot run on the kernels: {fault}")
-        import trident_kernels  # here, as safetensors: graphs are served without them
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError  # here: graphs are served without it
         from safetensors.numpy import load_file
 
         config = _config(folder)
@@ -87,19 +99,16 @@ class KernelEncoder:
                 raise ModelError(f"weights {path} cannot be read: {error}") from error
         weights, integers = arrays
         try:
-            if config["model_type"] in ROBERTA and POSITIONS in weights:
-                weights[POSITIONS] = weights[POSITIONS][config["pad_token_id"] + 1 :]
-            bert = trident_kernels.BertEncoder(
+            model = _packed(
+                config,
                 weights,
-                heads=config["num_attention_heads"],
-                epsilon=config["layer_norm_eps"],
                 mean=contract.pooling == "mean",
                 instructions=instructions or "",
                 codes=integers,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"encoder {folder} does not fit the kernels: {error}") from error
-        return cls(bert, folder, threads=threads)
+        return cls(model, folder, threads=threads)
 
     def for_lone(self, threads: int) -> KernelEncoder:  # noqa: ARG002 - one thread reads as fast as it computes
         """Return the encoder for who asks alone: this one."""
@@ -137,7 +146,7 @@ class KernelEncoder:
     def _embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         ids = np.array([token for row in rows for token in row], dtype=np.int32)
         try:
-            embeddings: NDArray[np.float32] = self._bert.embed(ids, [len(row) for row in rows])
+            embeddings: NDArray[np.float32] = self._model.embed(ids, [len(row) for row in rows])
         except ValueError as error:
             raise ModelError(f"encoder {self.folder} cannot run {len(rows)} rows: {error}") from error
         return embeddings
@@ -149,6 +158,8 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
         import trident_kernels
     except ImportError as error:
         return f"trident_kernels is not installed ({error}); {REMEDY}"
+    if not hasattr(trident_kernels, "ModernBertEncoder"):
+        return f"trident_kernels is of an earlier version; {REMEDY}"
     if not trident_kernels.instructions():
         return "this processor has neither AVX-512 nor AVX2 with FMA, and is not one of ARM in 64 bits"
     if codes is not None and not trident_kernels.instructions_8_bits():
@@ -156,17 +167,7 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
     for path in (folder / WEIGHTS_FILE, codes):
         if path is not None and not path.is_file():
             return f"{path.parent} has no {path.name}"
-    config = _config(folder)
-    wanted: dict[str, tuple[object, ...]] = {
-        "model_type": ("bert", *ROBERTA),
-        "hidden_act": ("gelu",),
-        "position_embedding_type": ("absolute", None),
-        "is_decoder": (False, None),
-    }
-    for name, values in wanted.items():
-        if config.get(name) not in values:
-            return f"{name} must be {' or '.join(str(value) for value in values if value)}, got {config.get(name)}"
-    return None
+    return _model_fault(_config(folder))
 
 
 def codes_fingerprint(codes: Path) -> str | None:
@@ -192,3 +193,84 @@ def _config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"model configuration {path} cannot be read: {error}") from error
     return config
+
+
+def _model_fault(config: Mapping[str, Any]) -> str | None:
+    """Return why the kernels cannot run a model of this configuration; None where they can."""
+    fault = _fault(config, {"model_type": ("bert", *ROBERTA, MODERN)})
+    if fault is not None:
+        return fault
+    if config["model_type"] != MODERN:
+        return _fault(config, BERT_VALUES)
+    return _fault(config, {"hidden_activation": ("gelu",)}) or _modernbert_fault(config)
+
+
+def _packed(config: Mapping[str, Any], weights: Weights, *, mean: bool, instructions: str, codes: Weights) -> Any:
+    """Return a ``trident_kernels`` encoder of a model without a fault.
+
+    Args:
+        config: Of the model.
+        weights: By the names of transformers' bare model; missing biases of ModernBERT are added.
+        mean: Pooling: mean of the tokens, or the first one.
+        instructions: Of the kernels; empty: the fastest of this processor.
+        codes: Linear layers in 8 bits, as ``trident_export.graphs.int8_codes`` names them; empty: float32.
+
+    Raises:
+        KeyError: If the configuration lacks a value.
+        ValueError: If weights are missing or do not fit.
+    """
+    import trident_kernels  # here: graphs are served without them
+
+    options = {"mean": mean, "instructions": instructions, "codes": codes, "heads": config["num_attention_heads"]}
+    if config["model_type"] != MODERN:
+        padding = config["pad_token_id"] if config["model_type"] in ROBERTA else -1
+        return trident_kernels.BertEncoder(weights, epsilon=config["layer_norm_eps"], padding=padding, **options)
+    _add_biases(config, weights)
+    kinds = config["layer_types"]
+    frequencies = {kind: _frequencies(config, kind) for kind in set(kinds)}
+    return trident_kernels.ModernBertEncoder(
+        weights,
+        epsilon=config["norm_eps"],
+        positions=config["max_position_embeddings"],
+        windows=[config["local_attention"] // 2 if kind == LOCAL else -1 for kind in kinds],
+        frequencies=[frequencies[kind] for kind in kinds],
+        **options,
+    )
+
+
+def _fault(config: Mapping[str, Any], wanted: Mapping[str, tuple[object, ...]]) -> str | None:
+    for name, values in wanted.items():
+        if config.get(name) not in values:
+            return f"{name} must be {' or '.join(str(value) for value in values if value)}, got {config.get(name)}"
+    return None
+
+
+def _modernbert_fault(config: Mapping[str, Any]) -> str | None:
+    kinds, rotations = config.get("layer_types"), config.get("rope_parameters")
+    if not kinds or not rotations:
+        return "its config.json has no layer_types or no rope_parameters, as transformers writes since version 5"
+    for kind in sorted(set(kinds)):
+        if kind not in (GLOBAL, LOCAL):
+            return f"layer_types must be {GLOBAL} or {LOCAL}, got {kind}"
+        if (fault := _fault(rotations.get(kind) or {}, {"rope_type": ("default",)})) is not None:
+            return f"rope_parameters of {kind}: {fault}"
+    width = config.get("hidden_size", 0) // config.get("num_attention_heads", 1)
+    return f"a head must be of an even width, got {width}" if width % 2 else None
+
+
+def _add_biases(config: Mapping[str, Any], weights: Weights) -> None:
+    """Add zeros for the biases that a ModernBERT has not."""
+    for flag, parts in BIASED.items():
+        if config[flag]:
+            continue
+        names = [f"layers.{number}.{part}" for number in range(config["num_hidden_layers"]) for part in parts]
+        for name in [*names, *(("embeddings.norm", "final_norm") if flag == "norm_bias" else ())]:
+            if f"{name}.weight" in weights:  # the first layer has no attn_norm
+                weights[f"{name}.bias"] = np.zeros(len(weights[f"{name}.weight"]), dtype=np.float32)
+
+
+def _frequencies(config: Mapping[str, Any], kind: str) -> NDArray[np.float32]:
+    """Return what the place of a token is multiplied by for the angle of each pair, (half a head's width)."""
+    width = config["hidden_size"] // config["num_attention_heads"]
+    base = np.float32(config["rope_parameters"][kind]["rope_theta"])
+    return np.float32(1) / base ** (np.arange(0, width, 2, dtype=np.float32) / np.float32(width))

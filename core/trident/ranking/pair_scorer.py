@@ -197,11 +197,11 @@ class _Placed:
 def reranker_fault(folder: Path, codes: Path | None = None) -> str | None:
     """Return why the kernels cannot run a merged reranker here, or its 8-bit form; None where they can."""
     fault = kernels_fault(folder, codes)
-    if fault is None and token_kinds(folder) < 1:
-        fault = "its config.json has no type_vocab_size"
     config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")) if fault is None else {}
     if fault is None and config.get("model_type") != "bert":
         fault = f"model_type must be bert, got {config.get('model_type')}"
+    if fault is None and token_kinds(folder) < 1:
+        fault = "its config.json has no type_vocab_size"
     return fault
 
 

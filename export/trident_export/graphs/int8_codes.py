@@ -1,8 +1,8 @@
 """The integers of the 8-bit graph in the form that the kernels read: a file of arrays by the layers' names.
 
-For each linear layer NAME of a BERT of O outputs and I inputs: ``NAME.weight`` int8 (O, I), the graph's less 128;
-``NAME.scale`` float32 (O); and how its input is rounded: ``NAME.columns`` float32 (I), which it is multiplied by,
-``NAME.step`` float32 (1) and ``NAME.zero`` int32 (1), after it was divided by its largest magnitude.
+For each linear layer NAME of a BERT or ModernBERT, of O outputs and I inputs: ``NAME.weight`` int8 (O, I), the graph's
+less 128; ``NAME.scale`` float32 (O); and how its input is rounded: ``NAME.columns`` float32 (I), which it is multiplied
+by, ``NAME.step`` float32 (1) and ``NAME.zero`` int32 (1), after it was divided by its largest magnitude.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from trident.encoder.kernel_encoder import WEIGHTS_FILE
 from trident.encoder.signed_weights import ZERO
 from trident.errors import ExportError
 
-# The linear layers of a BERT layer in the order of its computation.
-LINEAR = (
-    "attention.self.query",
-    "attention.self.key",
-    "attention.self.value",
-    "attention.output.dense",
-    "intermediate.dense",
-    "output.dense",
-)
+# The linear layers of each layer, by what its name begins with, in the order of its computation.
+LINEAR = {
+    "encoder.layer": (  # BERT
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+        "attention.output.dense",
+        "intermediate.dense",
+        "output.dense",
+    ),
+    "layers": ("attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo"),  # ModernBERT
+}
 MOST_OFF = 0.51  # of a weight's step: rounding takes half of one
 
 
@@ -38,9 +41,9 @@ def write_codes(graph: Path, merged: Path, output: Path, *, prefix: str = "") ->
 
     Args:
         graph: The padded graph that ``quantize_int8`` made.
-        merged: The folder of the float32 model that it came from; a BERT.
+        merged: The folder of the float32 model that it came from; a BERT or ModernBERT.
         output: The file to write.
-        prefix: Of the names of the BERT's weights in that folder; the file has them without it.
+        prefix: Of the names of its weights in that folder; the file has them without it.
 
     Raises:
         ExportError: If the graph's products are not the model's linear layers, one after the other.
@@ -72,10 +75,11 @@ def write_codes(graph: Path, merged: Path, output: Path, *, prefix: str = "") ->
 
 def _linear_layers(weights: dict[str, NDArray[np.float32]]) -> list[str]:
     names = []
-    layer = 0
-    while f"encoder.layer.{layer}.{LINEAR[0]}.weight" in weights:
-        names += [f"encoder.layer.{layer}.{name}" for name in LINEAR]
-        layer += 1
+    for start, linear in LINEAR.items():
+        layer = 0
+        while f"{start}.{layer}.{linear[0]}.weight" in weights:
+            names += [f"{start}.{layer}.{name}" for name in linear]
+            layer += 1
     return names
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+import random_encoders
 import trident_kernels
-from transformers import AutoModel, BertConfig, DistilBertConfig, PreTrainedConfig, RobertaConfig, XLMRobertaConfig
+from random_encoders import by_pytorch, saved
+from transformers import BertConfig, DistilBertConfig, PreTrainedConfig, RobertaConfig, XLMRobertaConfig
 
 from trident.encoder.encoder import OnnxEncoder
 from trident.encoder.kernel_encoder import WEIGHTS_FILE, KernelEncoder, kernels_fault
-from trident.encoder.pooling import normalize, pool
 from trident.encoder.served_encoder import load_encoder
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
@@ -34,34 +34,8 @@ MODELS: dict[str, PreTrainedConfig] = {
 ALL_INSTRUCTIONS = trident_kernels.instructions()
 
 
-def saved(config: PreTrainedConfig, folder: Path, *, scale: float = 8) -> Path:
-    """Save a model whose random weights are large enough for every part of the activations' curves."""
-    torch.manual_seed(0)
-    model = AutoModel.from_config(config).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim == 2 and "embeddings" not in name:
-                weight.mul_(scale)
-            elif "LayerNorm" in name or name.endswith("bias"):
-                weight.add_(torch.randn_like(weight) * 0.1)
-    model.save_pretrained(folder)
-    return folder
-
-
-def some_rows(longest: int, *, lowest: int = 5) -> list[list[int]]:
-    generator = np.random.default_rng(0)
-    lengths = [*range(1, longest + 1), 3, 7, 7]
-    return [generator.integers(lowest, SIZES["vocab_size"], size=length).tolist() for length in lengths]
-
-
-def by_pytorch(folder: Path, rows: list[list[int]], contract: TextContract) -> np.ndarray:
-    model = AutoModel.from_pretrained(folder).eval()
-    with torch.inference_mode():
-        each = [
-            pool(model(torch.tensor([row])).last_hidden_state, torch.ones(1, len(row)), contract.pooling)
-            for row in rows
-        ]
-        return np.asarray(normalize(torch.cat(each)).numpy())
+def some_rows(longest: int) -> list[list[int]]:
+    return random_encoders.some_rows(longest, vocabulary=SIZES["vocab_size"])
 
 
 @pytest.mark.parametrize("instructions", ALL_INSTRUCTIONS)

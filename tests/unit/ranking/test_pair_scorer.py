@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification, ModernBertConfig
 
 from trident.encoder.base_model import find_model
 from trident.encoder.pairs import PairRow, pad_pairs, pair_rows
@@ -129,6 +129,8 @@ def test_what_the_kernels_cannot_run_is_named(folder: Path, tmp_path: Path) -> N
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match=r"cannot run on the kernels: model_type must be bert or .*, got gpt2"):
         KernelScorer.load(tmp_path)
+    ModernBertConfig().save_pretrained(tmp_path)
+    assert reranker_fault(tmp_path) == "model_type must be bert, got modernbert"  # as an encoder they run it
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     with pytest.raises(ModelError, match=r"does not fit the kernels: .*; export again"):
         KernelScorer.load(tmp_path)

@@ -55,13 +55,14 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
     top = recipe.top_layers or layers
     if top > layers:
         raise ConfigError(f"lora.top_layers must be <= {layers}, the layers of the model, got {top}")
+    has_pooler = any(UNREACHED in name for name, _ in model.named_modules())
     config = LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
         target_modules=targets,
         layers_to_transform=None if recipe.top_layers is None else list(range(layers - top, layers)),
-        exclude_modules=rf".*{UNREACHED}.*",
+        exclude_modules=rf".*{UNREACHED}.*" if has_pooler else None,  # PEFT warns where none is excluded
         bias="none",
     )
     adapted = get_peft_model(model, config)
