@@ -19,6 +19,7 @@ from trident.ranking.legs import Nearest, Plan, Ranked, RankedQuery
 from trident.ranking.settings import DENSE, RANKING_FILE, RankingSettings
 from trident.retrieval.products import Lexical, Products
 from trident.retrieval.requests import SearchKnobs
+from trident.stage_times import stage
 
 WORD_FILES = (ARRAYS_FILE, RECORD_FILE, KNOWN_WORDS_FILE, RANKING_FILE)  # of a retriever's folder
 NO_WORDS = LexicalQuery((), {})
@@ -100,7 +101,8 @@ class ProductLegs:
 
     def nearest(self, query: RankedQuery, k: int) -> Nearest:
         """Return the k products nearest to a query among those that it permits."""
-        found = self._products.nearest(query.vector, k, query.ef, query.permitted, threads=query.threads)
+        with stage("dense"):
+            found = self._products.nearest(query.vector, k, query.ef, query.permitted, threads=query.threads)
         return Nearest(found.rows, found.scores, found.way)
 
 
