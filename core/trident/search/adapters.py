@@ -43,9 +43,8 @@ def tensor(request: Any, backend: Any, name: str) -> NDArray[Any] | None:
 
 def knob_tensors(request: Any, backend: Any) -> KnobTensors:
     """Return the optional tensors of a request; as ``tensor``."""
-    return KnobTensors(
-        *(tensor(request, backend, name) for name in (K, EF, MIN_SCORE, OPTIONS)), request_id=request.request_id()
-    )
+    k, ef, min_score, options = (tensor(request, backend, name) for name in (K, EF, MIN_SCORE, OPTIONS))
+    return KnobTensors(k, ef, min_score, options, request.request_id())
 
 
 def retrieve_timed(
