@@ -67,7 +67,7 @@ def hits_and_misses(server: TritonServer) -> tuple[int, int]:
 def check(cached: TritonServer, plain: TritonServer, generation: Any) -> None:
     hits, misses = hits_and_misses(cached)
     requests = len(KNOBS) * len(QUERIES) // ROWS
-    with SearchClient(cached.urls.grpc) as client, SearchClient(plain.urls.grpc) as other:
+    with SearchClient(cached.urls.grpc, timeout_s=300) as client, SearchClient(plain.urls.grpc, timeout_s=300) as other:
         first, again, wanted = answers(client), answers(client), answers(other)
     assert hits_and_misses(cached) == (hits + requests, misses + requests)
     assert again == first  # to the last bit
@@ -130,7 +130,7 @@ def test_a_client_is_answered_after_a_request_for_titles_alone(servers: tuple[An
     _, cached, _ = servers
     for protocol in ("grpc", "http"):
         ask(cached, protocol, f"ebony rake by {protocol}", ("title",))
-        with SearchClient(getattr(cached.urls, protocol), protocol=protocol) as client:  # type: ignore[arg-type]
+        with SearchClient(getattr(cached.urls, protocol), protocol=protocol, timeout_s=300) as client:  # type: ignore[arg-type]
             assert len(client.search(f"ebony rake by {protocol}", k=3).hits) == 3
 
 
@@ -157,7 +157,7 @@ def test_an_answer_of_the_cache_is_not_given_another_request_s_times(
 def test_a_refusal_is_not_cached(servers: tuple[Any, TritonServer, TritonServer]) -> None:
     _, cached, _ = servers
     hits, _ = hits_and_misses(cached)
-    with SearchClient(cached.urls.grpc) as client:
+    with SearchClient(cached.urls.grpc, timeout_s=300) as client:
         for _ in range(3):
             with pytest.raises(InvalidRequestError, match=r"^options has no key 'colour' in this generation"):
                 client.search("ebony novel", options={"colour": "red"})
