@@ -39,8 +39,7 @@ class FusedSearch:
         """Return how a query is ranked where there is more to it than its vector; None: there is not."""
         if self._words is None or self._lexical is None:
             return None
-        with stage("lexical"):  # its words, and who has them
-            return self._words.plan(knob, self._lexical)
+        return self._words.plan(knob, self._lexical)
 
     def fused(
         self, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], plans: Plans, *, threads: int = 1

@@ -79,7 +79,8 @@ class Words:
         if knob.page is not None and knob.page.effect is not None:  # merchandisers' synonyms
             text = " ".join([text, *knob.page.effect.added])
         runs_lexical = mode == "lexical" or settings.weight != 0
-        query = lexical.query(text) if runs_lexical else LexicalQuery((), lexical.codes(text))
+        with stage("lexical"):
+            query = lexical.query(text) if runs_lexical else LexicalQuery((), lexical.codes(text))
         if not (runs_lexical or query.codes or knob.ranking.explain):
             return None
         weight = 1.0 if mode == "lexical" else settings.weight
