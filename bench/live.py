@@ -28,16 +28,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes
-from trident.data.catalogue import read_catalogue
+from trident.data.catalogue import Catalogue, read_catalogue
 from trident.data.pairs import read_pairs
 from trident.generation.generation import find_generation
 from trident.index.exact_search import exact_search, recall
 from trident.index.growing import GrowingVectors
 from trident.index.index import IndexConfig, Neighbours, VectorIndex
 from trident.journal.folder import LiveFolder
+from trident.live.base import CatalogueBase
+from trident.live.known import Knowledge
 from trident.live.merging import Searched, nearest
 from trident.live.operations import Product
 from trident.live.snapshot import Change, Growth, Snapshot
@@ -57,29 +60,10 @@ PHASE_S = 15.0
 UPDATES_A_SECOND, OF_A_REQUEST = 1000, 100
 
 
-class Rows:
-    """N products whose ids are their rows."""
-
-    def __init__(self, count: int) -> None:
-        """Without attributes."""
-        self.columns, self._count = Attributes.none(count), count
-
-    def __len__(self) -> int:
-        """Return N."""
-        return self._count
-
-    def row(self, product: str) -> int | None:
-        """Return the row of a product."""
-        return int(product)
-
-    def title(self, row: int) -> str:
-        """Return the title of a row."""
-        return f"{row}"
-
-
 def replaced(count: int, rows: NDArray[np.int64]) -> Snapshot:
     """Return a snapshot in which rows of N have another title, and the vectors 0, 1, … in the tail."""
-    growth = Growth(Rows(count), 0)
+    ids = [str(row) for row in range(count)]
+    growth = Growth(CatalogueBase(Catalogue(ids, ids, pa.table({})), Attributes.none(count), Knowledge()), 0)
     new = Product(title="another", attributes={})
     return growth.advance([Change(str(row), new, place) for place, row in enumerate(rows.tolist())], 1)
 

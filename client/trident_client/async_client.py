@@ -92,6 +92,7 @@ class AsyncSearchClient(AsyncCatalogueCalls):
         mode: Mode | None = None,
         explain: bool = False,
         spelling: bool = True,
+        timings: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query; arguments and errors are those of ``SearchClient.search``."""
@@ -113,6 +114,7 @@ class AsyncSearchClient(AsyncCatalogueCalls):
             mode=mode,
             explain=explain,
             spelling=spelling,
+            timings=timings,
             options=options,
         )
         request = search_requests([query], wanted)[0]
@@ -128,10 +130,20 @@ class AsyncSearchClient(AsyncCatalogueCalls):
         mode: Mode | None = None,
         explain: bool = False,
         spelling: bool = True,
+        timings: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
-        wanted = Wanted(k=k, ef=ef, min_score=min_score, mode=mode, explain=explain, spelling=spelling, options=options)
+        wanted = Wanted(
+            k=k,
+            ef=ef,
+            min_score=min_score,
+            mode=mode,
+            explain=explain,
+            spelling=spelling,
+            timings=timings,
+            options=options,
+        )
         requests = search_requests(queries, wanted)
         return [result for each in requests for result in read_results(each, await self._transport.infer(each))]
 

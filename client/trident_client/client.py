@@ -108,6 +108,7 @@ class SearchClient(CatalogueCalls):
         mode: Mode | None = None,
         explain: bool = False,
         spelling: bool = True,
+        timings: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> SearchResult:
         """Return the products found for a query, or for what stands instead of one.
@@ -133,6 +134,7 @@ class SearchClient(CatalogueCalls):
                 the generation chose. ``score`` is the cosine in all of them.
             explain: Whether each hit says what decided its place, in ``Hit.explain``.
             spelling: Whether words that the catalogue lacks are corrected; the result names what was searched instead.
+            timings: Whether the result says how long the server's stages took, in ``timings_ms``.
             options: What the generation in service knows beyond these, by name; an unknown name is refused.
 
         Raises:
@@ -161,6 +163,7 @@ class SearchClient(CatalogueCalls):
             mode=mode,
             explain=explain,
             spelling=spelling,
+            timings=timings,
             options=options,
         )
         request = search_requests([query], wanted)[0]
@@ -176,10 +179,20 @@ class SearchClient(CatalogueCalls):
         mode: Mode | None = None,
         explain: bool = False,
         spelling: bool = True,
+        timings: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> list[SearchResult]:
         """Return the results of several queries in their order, sent 64 at a time; else as ``search``."""
-        wanted = Wanted(k=k, ef=ef, min_score=min_score, mode=mode, explain=explain, spelling=spelling, options=options)
+        wanted = Wanted(
+            k=k,
+            ef=ef,
+            min_score=min_score,
+            mode=mode,
+            explain=explain,
+            spelling=spelling,
+            timings=timings,
+            options=options,
+        )
         requests = search_requests(queries, wanted)
         return [result for each in requests for result in read_results(each, self._transport.infer(each))]
 

@@ -99,6 +99,7 @@ class Wanted:
     mode: Mode | None = None
     explain: bool = False
     spelling: bool = True
+    timings: bool = False
     options: Mapping[str, Any] | None = None
 
     def all_options(self) -> Any:
@@ -108,7 +109,8 @@ class Wanted:
             InvalidRequestError: If something is given both ways.
         """
         named = {name: getattr(self, name) for name in NAMED_OPTIONS}
-        named |= {"offset": self.offset or None, "mode": self.mode, "explain": self.explain or None}
+        named |= {"offset": self.offset or None, "mode": self.mode}
+        named |= {name: getattr(self, name) or None for name in ("explain", "timings")}
         unless_true = {name: None if getattr(self, name) else False for name in ("rules", "spelling")}
         return options_of(self.options, {**named, **unless_true})
 

@@ -63,6 +63,17 @@ class SearchResult:
         total: int | None = self.details.get("total")
         return total
 
+    @property
+    def timings_ms(self) -> Mapping[str, float] | None:
+        """Milliseconds that the stages of the answer's batch took; None: not asked for, or the answer is of the cache.
+
+        What the server keeps in its response cache has the times, and the id, of the request that was worked on.
+        """
+        if self.details.get("timings_of") != self.id.rpartition("-")[0]:
+            return None
+        timings: Mapping[str, float] | None = self.details.get("timings_ms")
+        return timings
+
 
 @dataclass(frozen=True)
 class Suggestion:

@@ -36,6 +36,7 @@ class SearchForm(Form):
     mode: Literal["hybrid", "dense", "lexical"] | None = None
     explain: bool = False
     spelling: bool = True
+    timings: bool = False
     options: dict[str, Any] | None = None
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
+from trident.data.pairs import Pairs
 from trident.errors import ConfigError, GenerationError, VectorIndexError
 from trident.generation.generation import Generation
 from trident.lexical.files import ARRAYS_FILE, RECORD_FILE, read_lexical_record, save_lexical
@@ -21,6 +23,7 @@ from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig, LexicalOptions, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
+from trident_export.stages.lexical import _weakness
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,22 @@ def test_the_manifest_says_how_words_take_part(exported: tuple[Generation, dict[
     assert served.words.settings.weight == 0.5
     assert served.words.lexical.config.analyzer.language == "german"
     assert {f"lexical/{name}" for name in (ARRAYS_FILE, RECORD_FILE, RANKING_FILE)} < set(generation.manifest.parts)
+
+
+def test_weak_queries_are_named_the_weakest_first(exported: tuple[Generation, dict[str, str]]) -> None:
+    served = Searcher.load(exported[0])
+    queries = [answer.query for answer in exported[0].golden() if not answer.options]
+    hits = served.search(queries)
+    weakest = np.argsort(hits.scores.max(axis=1), kind="stable").tolist()
+    found = [hits.product_ids[row, 0].decode() for row in range(len(queries))]
+    products = ["nowhere" if row in weakest[:5] else found[row] for row in range(len(queries))]  # five find nothing
+    labels = np.ones(len(queries), dtype=np.int8)
+    bound, seen = _weakness(served, Pairs(queries, queries, labels, labels.astype(np.float32), products))
+    assert bound is not None
+    assert seen["queries"] == len(queries) >= 10
+    assert seen["weak_queries"][:5] == [queries[row] for row in weakest[:5]]
+    assert len(seen["weak_queries"]) == seen["weak"]
+    assert exported[0].manifest.ranking["chosen"]["weak"].get("weak_queries", []) == []  # too few validation queries
 
 
 def test_golden_answers_stand_both_ways(exported: tuple[Generation, dict[str, str]]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from trident_gateway import GatewayConfig, create_app
 
@@ -15,7 +16,14 @@ from trident_gateway import GatewayConfig, create_app
 @contextmanager
 def running(config: GatewayConfig) -> Iterator[int]:
     """Yield the port of a gateway."""
-    server = uvicorn.Server(uvicorn.Config(create_app(config), port=0, log_level="error", access_log=False))
+    with serving(create_app(config)) as port:
+        yield port
+
+
+@contextmanager
+def serving(app: FastAPI) -> Iterator[int]:
+    """Yield the port of a gateway that was made already."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

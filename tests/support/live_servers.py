@@ -1,4 +1,4 @@
-"""``trident serve --live`` in a process of its own, which starts a tritonserver that died again."""
+"""A live catalogue: what tests ask it, and ``trident serve --live``, which starts a tritonserver that died again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from pathlib import Path
 
 from trident.generation.state import ServingFolder
 from trident.server.server import free_ports
+from trident_client import SearchClient
 
 STOP_S = 60
+TITLE = "Alba kettle red"
+
+
+def found(client: SearchClient, query: str, k: int = 300) -> dict[str, str]:
+    """Return the titles of what a search finds, by id."""
+    return {hit.product_id: hit.title for hit in client.search(query, k=k).hits}
 
 
 @contextmanager

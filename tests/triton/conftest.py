@@ -16,6 +16,7 @@ import pytest
 
 from trident.generation.generation import Generation, find_generation, generation_by_id, list_generations
 from trident.generation.state import ServingFolder
+from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, retire
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
@@ -175,6 +176,23 @@ def server(own: Pair) -> Iterator[TritonServer]:
     options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
     with serve(own.a, own.folder, options) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def live(own: Pair) -> Iterator[TritonServer]:
+    """Return a server with a live catalogue that starts with generation a; its promotions need no gate."""
+    http_port, grpc_port, metrics_port = free_ports(3)
+    options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, live=True)
+    with serve(own.a, own.folder, options) as started:
+        yield started
+
+
+@pytest.fixture(params=["grpc", "http"])
+def client(live: TritonServer, own: Pair, request: pytest.FixtureRequest) -> Iterator[SearchClient]:
+    """Return a client of the live catalogue, over each protocol, that may write."""
+    url = live.urls.grpc if request.param == "grpc" else live.urls.http
+    with SearchClient(url, protocol=request.param, write_key=LiveFolder.of(own.folder).key(), timeout_s=60) as made:
+        yield made
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
+from programs import found, needs
 from prometheus_client.parser import text_string_to_metric_families
 
 from trident.server.server import TritonServer
@@ -77,10 +77,14 @@ def test_python_reads_every_answer_strictly(answers: list[str]) -> None:
         assert set(outputs["product_id"][count:]) <= {""}
 
 
-@pytest.mark.parametrize(("program", "arguments"), [("node", ("-e", NODE)), ("jq", (JQ,))])
+@pytest.mark.parametrize(
+    ("program", "arguments"),
+    [
+        pytest.param("node", ("-e", NODE), marks=needs("node", found("node"), "nodejs")),
+        pytest.param("jq", (JQ,), marks=needs("jq", found("jq"), "jq")),
+    ],
+)
 def test_other_parsers_read_every_answer(answers: list[str], program: str, arguments: tuple[str, ...]) -> None:
-    if shutil.which(program) is None:
-        pytest.skip(f"no {program} on the path: another parser of JSON than Python's was not tried")
     done = subprocess.run(
         [program, *arguments], input="\n".join(answers), capture_output=True, text=True, check=True, timeout=60
     )

@@ -67,7 +67,7 @@ def hits_and_misses(server: TritonServer) -> tuple[int, int]:
 def check(cached: TritonServer, plain: TritonServer, generation: Any) -> None:
     hits, misses = hits_and_misses(cached)
     requests = len(KNOBS) * len(QUERIES) // ROWS
-    with SearchClient(cached.urls.grpc) as client, SearchClient(plain.urls.grpc) as other:
+    with SearchClient(cached.urls.grpc, timeout_s=300) as client, SearchClient(plain.urls.grpc, timeout_s=300) as other:
         first, again, wanted = answers(client), answers(client), answers(other)
     assert hits_and_misses(cached) == (hits + requests, misses + requests)
     assert again == first  # to the last bit
@@ -130,14 +130,34 @@ def test_a_client_is_answered_after_a_request_for_titles_alone(servers: tuple[An
     _, cached, _ = servers
     for protocol in ("grpc", "http"):
         ask(cached, protocol, f"ebony rake by {protocol}", ("title",))
-        with SearchClient(getattr(cached.urls, protocol), protocol=protocol) as client:  # type: ignore[arg-type]
+        with SearchClient(getattr(cached.urls, protocol), protocol=protocol, timeout_s=300) as client:  # type: ignore[arg-type]
             assert len(client.search(f"ebony rake by {protocol}", k=3).hits) == 3
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_an_answer_of_the_cache_is_not_given_another_request_s_times(
+    servers: tuple[Any, TritonServer, TritonServer], protocol: str
+) -> None:
+    _, cached, plain = servers
+    query = f"navy laptop by {protocol}"
+    for server, of_cache in ((cached, True), (plain, False)):
+        with SearchClient(f"{protocol}://{getattr(server.urls, protocol)}", timeout_s=60) as client:
+            untold = client.search(query)
+            assert untold.timings_ms is None
+            assert "timings_ms" not in untold.details
+            first, again = client.search(query, timings=True), client.search(query, timings=True)
+        assert first.timings_ms is not None
+        assert {"tokenize", "encode", "dense", "rest"} <= first.timings_ms.keys()
+        assert first.timings_ms["encode"] > 0
+        assert (again.timings_ms is None) == of_cache
+        assert (again.details == first.details) == of_cache  # what the cache kept, and whose it is
+        assert again.hits == first.hits
 
 
 def test_a_refusal_is_not_cached(servers: tuple[Any, TritonServer, TritonServer]) -> None:
     _, cached, _ = servers
     hits, _ = hits_and_misses(cached)
-    with SearchClient(cached.urls.grpc) as client:
+    with SearchClient(cached.urls.grpc, timeout_s=300) as client:
         for _ in range(3):
             with pytest.raises(InvalidRequestError, match=r"^options has no key 'colour' in this generation"):
                 client.search("ebony novel", options={"colour": "red"})

@@ -118,39 +118,28 @@ def test_whatever_is_asked_every_way_gives_the_same_answer(tiny_server: TritonSe
 
         check()
     assert len(answers) > 20
-    lines = by_command(f"http://{tiny_server.urls.http}", "\n".join(answers), "-k", "4", "--no-spelling")
+    url = f"http://{tiny_server.urls.http}"
+    lines = rows_of(by_command(url, "\n".join(answers), "-k", "4", "--no-spelling"))
     assert [row["query"] for row in lines] == list(answers)
     for row in lines:
         found = [(hit["product_id"], hit["score"], hit["title"]) for hit in row["hits"]]
         assert same(found, answers[row["query"]]), row["query"]
 
 
-def by_command(url: str, text: str, *options: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "trident", "search", "-", "--url", url, "--timeout", "60", *options],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def by_command(url: str, text: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trident", "search", "-", "--url", url, "--timeout", "60", *options]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=300)
+
+
+def rows_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_the_command_line_answers_each_line(tiny_server: TritonServer) -> None:
     for url in (tiny_server.urls.grpc, f"http://{tiny_server.urls.http}"):
-        done = subprocess.run(
-            [sys.executable, "-m", "trident", "search", "-", "-k", "3", "--url", url],
-            input="\n".join(["navy sofa", "", "ivory [bold]lamp"]),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-        rows = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [(row["line"], row["query"], len(row["hits"])) for row in rows] == [
+        done = by_command(url, "\n".join(["navy sofa", "", "ivory [bold]lamp"]), "-k", "3")
+        assert [(row["line"], row["query"], len(row["hits"])) for row in rows_of(done)] == [
             (1, "navy sofa", 3),
             (3, "ivory [bold]lamp", 3),
         ]
@@ -158,14 +147,7 @@ def test_the_command_line_answers_each_line(tiny_server: TritonServer) -> None:
 
 
 def test_a_line_that_the_server_refuses_is_named(tiny_server: TritonServer) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "trident", "search", "-", "--url", tiny_server.urls.grpc],
-        input="x" * 10_001,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = by_command(tiny_server.urls.grpc, "x" * 10_001)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "query must have at most 10,000 bytes, got 10,001 (line 1 of standard input; 0 queries" in line

@@ -25,9 +25,9 @@ from trident_client import SearchClient
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
 OF_PROMETHEUS = {"up", "ALERTS"}
-# Of a live catalogue; tests/triton/test_live.py has a server with one.
+# Of a live catalogue; tests/triton/test_live_operation.py has a server with one.
 LIVE = {value.name for value in vars(catalogue_metrics).values() if isinstance(value, MetricInfo)}
-# Counted where a generation has one; tests/triton/test_rerank.py has a server with it.
+# Counted where a generation has one; tests/triton/test_reranking.py has a server with it.
 OF_A_SECOND_STAGE = {
     info.name
     for info in (

@@ -6,7 +6,6 @@ import ast
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from gateways import running
+from programs import found, needs
 
 from trident.server.server import TritonServer
 from trident_client import SearchClient
@@ -41,8 +41,16 @@ def best(tiny_server: TritonServer) -> list[str]:
         return [hit.product_id for hit in client.search(QUERY, k=5).hits]
 
 
-def run(*command: str | Path) -> str:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=120)
+def run(*command: str | Path, **environment: str) -> str:
+    done = subprocess.run(
+        [*map(str, command)],
+        env=os.environ | environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -77,7 +85,7 @@ def test_curl(gateway: str, tiny_server: TritonServer, best: list[str]) -> None:
     assert {each["name"] for each in json.loads(said[5])["outputs"]} == {"title", "count"}
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="no node on PATH (Debian: apt-get install nodejs)")
+@needs("node", found("node"), "nodejs")
 def test_javascript(gateway: str, best: list[str]) -> None:
     assert ids(run("node", EXAMPLES / "fetch.mjs", gateway, QUERY)) == best
     done = subprocess.run(["node", EXAMPLES / "fetch.mjs", gateway, ""], capture_output=True, text=True, check=False)
@@ -85,9 +93,7 @@ def test_javascript(gateway: str, best: list[str]) -> None:
     assert "query must not be empty" in done.stderr
 
 
-@pytest.mark.skipif(
-    shutil.which("java") is None, reason="no java on PATH (Debian: apt-get install default-jdk-headless)"
-)
+@needs("java", found("java"), "default-jdk-headless")
 def test_java(gateway: str, best: list[str]) -> None:
     found = json.loads(run("java", EXAMPLES / "Search.java", gateway, QUERY))
     assert [hit["product_id"] for hit in found["hits"]] == best
@@ -131,15 +137,5 @@ def test_the_notebook_goes_from_pairs_to_search(tmp_path: Path, tiny_data: Path,
         "RECIPE": recipe,
         "QUERY": QUERY,
     }
-    environment = os.environ | {f"TRIDENT_{name}": str(value) for name, value in given.items()}
-    done = subprocess.run(
-        [python, "-c", RUN_NOTEBOOK, str(NOTEBOOK)],
-        env=environment | {"JUPYTER_PLATFORM_DIRS": "1"},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(ids(done.stdout.strip())) == 5
+    environment = {f"TRIDENT_{name}": str(value) for name, value in given.items()} | {"JUPYTER_PLATFORM_DIRS": "1"}
+    assert len(ids(run(python, "-c", RUN_NOTEBOOK, NOTEBOOK, **environment).strip())) == 5

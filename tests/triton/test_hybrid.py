@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -144,6 +145,20 @@ def test_an_answer_says_how_it_came_about(server: TritonServer) -> None:
             client.search("navy sofa", options={"mode": "sparse"})
         for text in ('"navy" -sofa', "navy:sofa", "(navy) AND NOT sofa*", "\\navy/sofa"):
             assert client.search(text, k=3).hits
+
+
+def test_each_stage_is_timed_where_somebody_asks(server: TritonServer) -> None:
+    with SearchClient(server.urls.grpc, timeout_s=60) as client:
+        timings = client.search("navy sofaa", filter={"brand": "Alba"}, mode="hybrid", timings=True).timings_ms
+    assert timings is not None
+    assert set(timings) == {"spelling", "tokenize", "encode", "lexical", "dense", "fuse", "page", "rest"}
+    assert list(timings)[-1] == "rest"
+    assert min(timings.values()) >= 0
+    command = [sys.executable, "-m", "trident", "search", "navy sofa", "--timings", "--url", server.urls.grpc]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    assert re.search(
+        r"stages: spelling [\d.]+ ms, tokenize [\d.]+ ms, .*rest [\d.]+ ms", " ".join(shown.stderr.split())
+    )
 
 
 def test_the_command_line_asks_alike(server: TritonServer) -> None:

@@ -52,8 +52,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(60):
         kind, made_of = KINDS[number % 8], MADE_OF[number // 8 % 8]
         pairs += [
-            f"{made_of} {kind} {number},p{number},{made_of} {kind},E",
-            f"{made_of} {kind} {number},q{number},hat,I",
+            f"{made_of} {kind} {number},p{number},{made_of} {kind},1",
+            f"{made_of} {kind} {number},q{number},hat,0",
         ]
     (folder / "pairs.csv").write_text("\n".join(pairs) + "\n", encoding="utf-8")
     model = write_random_model(folder / "model", SHAPE)

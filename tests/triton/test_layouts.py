@@ -49,6 +49,9 @@ def test_three_stages_answer_what_one_process_answers(
             with pytest.raises(InvalidRequestError, match="is answered by the variant cpu alone: this one searches"):
                 stages.search("navy sofa", **asked)
         assert stages.search("navy sofa", mode="dense", spelling=False).hits
+        timings = stages.search("navy sofa", timings=True).timings_ms  # of the retriever, which sees vectors
+        assert timings is not None
+        assert list(timings) == ["dense", "rest"]
         for side in ("query", "product"):
             vectors = [client.embed(queries, side=side) for client in (stages, one)]
             np.testing.assert_allclose(*vectors, atol=1e-5)

@@ -10,7 +10,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,20 +20,19 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from gateways import running
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from programs import BROWSERS, found, needs
 
 from trident.generation.generation import find_generation
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
+from trident_client import SearchClient
 from trident_export.config import ExportConfig, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
 from trident_gateway import GatewayConfig
 
-NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason=f"no browser on PATH: one of {', '.join(NAMES)} (Debian: apt-get install chromium)"
-)
+CHROMIUM = os.environ.get("CHROMIUM") or found(*BROWSERS)
+pytestmark = needs("browser", CHROMIUM, "chromium")
 SIZES = {"phone": {"width": 390, "height": 844}, "desk": {"width": 1440, "height": 900}}
 PICTURES = os.environ.get("TRIDENT_PICTURES")
 KEY = "a-key-of-some-length"
@@ -150,12 +148,40 @@ def test_it_searches_as_one_types_and_shows_the_newest_answer_only(opened: Open)
     assert len(titles(page)) == 10
     assert re.search(r"^10 products\.$", page.inner_text("#status"))
     assert re.search(
-        r"ms in all, server [\d.]+ ms, gateway and network [\d.]+ ms.*generation", page.inner_text("#timing")
+        r"ms in all, server [\d.]+ ms, (\w+ [\d.]+ ms, )+rest [\d.]+ ms, gateway and network [\d.]+ ms.*generation",
+        page.inner_text("#timing"),
     )
     assert page.url.endswith("#q=navy%20sofa")
     page.fill("#query", "")
     expect(page.locator("#status")).to_have_text("Type to search.")
     assert titles(page) == []
+
+
+def test_stages_are_timed_while_the_box_is_ticked(opened: Open) -> None:
+    page = opened()
+    search(page, "navy sofa")
+    timing = page.locator("#timing")
+    expect(timing).to_contain_text(re.compile(r"tokenize [\d.]+ ms, encode [\d.]+ ms, .*dense [\d.]+ ms"))
+    with page.expect_request("**/search") as asked:
+        page.uncheck("#timings")
+    assert "timings" not in (asked.value.post_data or "")
+    expect(timing).to_contain_text(re.compile(r"server [\d.]+ ms, gateway and network [\d.]+ ms"))
+
+
+def test_times_of_another_request_are_not_shown(opened: Open, server: TritonServer) -> None:
+    """As the cache answers: what it kept, and whose times these are."""
+    page = opened()
+    with SearchClient(server.urls.grpc, timeout_s=60) as client:
+        kept = client.search("navy sofa", timings=True).details
+
+    def of_cache(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, json={**reply.json(), "details": kept})
+
+    page.route("**/search", of_cache)
+    search(page, "navy sofa")
+    expect(page.locator("#timing")).to_contain_text(re.compile(r"server [\d.]+ ms, from the server.s cache, gateway"))
+    expect(page.locator("#timing")).not_to_contain_text("encode")
 
 
 def test_products_are_text_with_scores_attributes_and_pictures(opened: Open) -> None:

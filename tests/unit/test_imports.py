@@ -111,7 +111,7 @@ def test_an_import_in_the_direction_passes(name, file, source):
 FLOORS: dict[str, tuple[tuple[str, ...], ...]] = {
     "trident": (
         ("errors",),
-        ("config", "progress", "pages", "background", "rights"),
+        ("config", "progress", "pages", "background", "rights", "stage_times"),
         ("data",),
         ("attributes",),
         ("encoder",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from json import JSONDecodeError, loads
 from pathlib import Path
@@ -16,7 +16,7 @@ from trident.commands.output import compact, need, print_json, print_table, say
 from trident.commands.search_lines import answer_lines
 from trident.errors import ConfigError, ServerError
 
-SHOWN = ("attributes", "facets", "probability", "explain", "corrected", "weak")  # of the details, in tables or words
+SHOWN = ("attributes", "facets", "probability", "explain", "corrected", "weak", "timings_ms", "timings_of")  # elsewhere
 PARTS = ("fused", "bm25", "dense_rank", "lexical_rank")  # of an explanation, beside the cosine
 OF_RERANKER = ("logit", "mixed")  # of an explanation where a second stage put products in order
 LINES = "-"  # instead of a query
@@ -74,6 +74,7 @@ def command(
     spelling: Annotated[
         bool, typer.Option("--spelling/--no-spelling", help="Correct words that the catalogue lacks.")
     ] = True,
+    timings: Annotated[bool, typer.Option("--timings", help="Show how long the server's stages took.")] = False,
     options: Annotated[
         str | None, typer.Option(metavar="JSON", help="What the generation knows beyond these: one JSON object.")
     ] = None,
@@ -108,7 +109,7 @@ def command(
                 "rerank": rerank,
                 "rerank_budget_ms": rerank_budget,
             }
-            ranked = {"mode": mode, "explain": explain, "spelling": spelling}
+            ranked = {"mode": mode, "explain": explain, "spelling": spelling, "timings": timings}
             if query == LINES:
                 given = {name: value for name, value in narrow.items() if value or (value == 0 and name != "offset")}
                 every = {**(more or {}), **given, **({} if rules else {"rules": False})}
@@ -129,10 +130,18 @@ def command(
         print_table(_facet_table(name, counts))
     if result.weak:
         say("hardly an answer like this one holds what was looked for", style="yellow")
+    if timings:
+        say(f"stages: {_stages(result.timings_ms)}", style="dim")
     details = {name: value for name, value in result.details.items() if name not in SHOWN}
     if details:
         say(f"details: {compact(details)}", style="dim")
     say(f"{len(result.hits)} products, generation {result.generation} (version {result.model_version})", style="dim")
+
+
+def _stages(timings_ms: Mapping[str, float] | None) -> str:
+    if timings_ms is None:
+        return "none of this search, whose answer is of the response cache"
+    return ", ".join(f"{name} {value:.2f} ms" for name, value in timings_ms.items())
 
 
 def _hit_table(query: str, result: Any, fields: list[str]) -> Table:

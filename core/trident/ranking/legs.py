@@ -16,6 +16,7 @@ from trident.attributes.attributes import Rows
 from trident.lexical.index import LexicalQuery
 from trident.lexical.postings import Sums
 from trident.ranking.fusion import Candidates, Fused, fuse, fuse_ranks, united
+from trident.stage_times import stage
 
 DEEPEST = 1000  # products of a leg where a page lies beyond the fixed depth
 WORDS_ALONE = "lexical"  # the way of a query whose vector is not searched
@@ -166,7 +167,8 @@ class Ranker:
             depth: Products that are wanted, >= 1.
             found: What the dense leg found to its fixed depth; None: it is asked.
         """
-        sums = self._legs.sums(query.plan.query) if query.plan.runs_lexical else None
+        with stage("lexical"):
+            sums = self._legs.sums(query.plan.query) if query.plan.runs_lexical else None
         first = self._fused(query, self._depth, sums, found)
         if depth <= len(first.rows) or self._depth >= DEEPEST:
             return first
@@ -192,7 +194,8 @@ class Ranker:
         dense = found
         if dense is None:
             dense = self._legs.nearest(query, depth) if plan.runs_dense else NOTHING
-        lexical = NO_ROWS if sums is None else sums.best(depth, query.permitted)
+        with stage("lexical"):
+            lexical = NO_ROWS if sums is None else sums.best(depth, query.permitted)
         if plan.query.codes:
             codes = _permitted(plan.query.codes, query.permitted)
             lexical = np.concatenate([lexical, codes[~np.isin(codes, lexical)]])

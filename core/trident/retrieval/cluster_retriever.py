@@ -21,6 +21,7 @@ from trident.cluster.points import point_id
 from trident.cluster.store import Store, collection_of, golden_of
 from trident.errors import DataError, StoreError
 from trident.generation.generation import Identity
+from trident.generation.own_index import check_encoder
 from trident.index.exact_search import check_unit_rows
 from trident.index.files import read_index_record
 from trident.ranking.calibration import Calibration
@@ -30,9 +31,10 @@ from trident.retrieval.fused import FusedSearch
 from trident.retrieval.live_retriever import merged
 from trident.retrieval.options import LIKE
 from trident.retrieval.requests import SearchKnobs
-from trident.retrieval.retriever import NOTHING_TO_SAY, Hits, Retriever, check_encoder, noted
+from trident.retrieval.retriever import NOTHING_TO_SAY, Hits, Retriever, noted
 from trident.retrieval.tensors import EMPTY_SCORE
 from trident.retrieval.words import Words
+from trident.stage_times import stage
 
 
 class ClusterRetriever(Retriever):
@@ -176,7 +178,9 @@ class ClusterRetriever(Retriever):
             rows = np.flatnonzero((is_golden == of_export) & ~is_ranked)
             if len(rows):
                 asked = [knobs[row] for row in rows]
-                parts.append((rows, noted(self._by_engine(embeddings[rows], asked, of_export), asked, self.words)))
+                with stage("dense"):  # filters, facets and all: the engine's work
+                    hits = self._by_engine(embeddings[rows], asked, of_export)
+                parts.append((rows, noted(hits, asked, self.words)))
         return merged(parts, knobs)
 
     def _is_ranked(self, knob: SearchKnobs) -> bool:

@@ -12,6 +12,7 @@ from trident.retrieval.pages import PageAnswer, PageSearch
 from trident.retrieval.products import Products
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.words import ProductLegs, Words, ranked_details, ranked_query
+from trident.stage_times import stage
 
 Plans = Sequence[Plan | None]
 
@@ -65,7 +66,8 @@ class FusedSearch:
         answers = {}
         for row, plan in chosen.items():
             query = ranked_query(plan, embeddings[row : row + 1], knobs[row], threads=threads)
-            ranked = self.ranker.ranked(query, knobs[row].k, found.get(row))
+            with stage("fuse"):
+                ranked = self.ranker.ranked(query, knobs[row].k, found.get(row))
             shown = ranked.take(np.arange(min(knobs[row].k, len(ranked.rows))))
             answers[row] = PageAnswer(shown.rows, shown.scores, ranked_details(shown, knobs[row]), shown.way)
         return answers
@@ -78,7 +80,8 @@ class FusedSearch:
             return {}
         assert self._words is not None
         depths, efs = [self._words.settings.depth] * len(rows), [knobs[row].ef for row in rows]
-        found, ways = self.products.nearest_each(embeddings[rows], depths, efs, threads=threads)
+        with stage("dense"):
+            found, ways = self.products.nearest_each(embeddings[rows], depths, efs, threads=threads)
         return {
             row: Nearest(found.rows[line, :count], found.scores[line, :count], ways[line])
             for line, (row, count) in enumerate(zip(rows, found.count.tolist(), strict=True))

@@ -28,6 +28,7 @@ from trident.rules.effects import Effect
 
 FIELDS, OFFSET, LIKE, MIN_PROBABILITY = "fields", "offset", "like", "min_probability"
 RERANK, RERANK_BUDGET = "rerank", "rerank_budget_ms"
+TIMINGS = "timings"
 RERANK_MAX = 200  # candidates
 SHOWN = 60  # characters of what cannot be read
 
@@ -53,6 +54,7 @@ class SearchOptions:
     mode: Mode | None = None  # what ranks; None: what the generation chose
     explain: bool = False  # whether the parts of each product's place stand in the details
     spelling: bool = True  # whether words that the catalogue lacks are corrected
+    timings: bool = False  # whether the details say how long the stages took
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -75,7 +77,7 @@ class SearchOptions:
 
 # Keys that are no page's: knobs of the search have their names.
 OF_RANKING = (MIN_PROBABILITY, RERANK, RERANK_BUDGET, "rules")
-RANKING_KEYS = (*OF_RANKING, "mode", "explain", "spelling")  # the last of them are those of ``RankingKnobs``
+RANKING_KEYS = (*OF_RANKING, TIMINGS, "mode", "explain", "spelling")  # the last three are those of ``RankingKnobs``
 NO_OPTIONS = SearchOptions()
 
 T = TypeVar("T")

@@ -19,6 +19,7 @@ from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.ruled import Ruled
 from trident.retrieval.tensors import K_MAX
 from trident.retrieval.words import ranked_details, ranked_query
+from trident.stage_times import stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,10 @@ class PageSearch:
 
     def answer(self, query: PageQuery, *, threads: int = 1) -> PageAnswer:
         """Return the products of a page."""
+        with stage("page"):
+            return self._answer(query, threads)
+
+    def _answer(self, query: PageQuery, threads: int) -> PageAnswer:
         page, knobs = query.page, query.knobs
         ruled = Ruled.of(page, self._products, query.own_row)
         permitted = self._permitted(page)
@@ -128,13 +133,16 @@ class PageSearch:
         knobs, products = query.knobs, self._products
         if query.plan is not None and self._ranker is not None:
             of_both = ranked_query(query.plan, query.vector, knobs, permitted, threads=threads)
-            ranked = self._ranker.ranked(of_both, depth)
+            with stage("fuse"):
+                ranked = self._ranker.ranked(of_both, depth)
             return ranked.take(np.arange(min(depth, len(ranked.rows))))
         more = query.own_row >= 0  # it is found too, and left out
         base = max(knobs.k, knobs.ef or products.ef)
-        found = products.nearest(query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
+        with stage("dense"):
+            found = products.nearest(query.vector, min(depth, base) + more, knobs.ef, permitted, threads=threads)
         if depth > base and len(found.rows) >= base:
-            deep = products.nearest(query.vector, K_MAX + more, knobs.ef, permitted, threads=threads)
+            with stage("dense"):
+                deep = products.nearest(query.vector, K_MAX + more, knobs.ef, permitted, threads=threads)
             rest = ~np.isin(deep.rows, found.rows)
             rows, scores = np.append(found.rows, deep.rows[rest]), np.append(found.scores, deep.scores[rest])
         else:

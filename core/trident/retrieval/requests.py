@@ -41,6 +41,7 @@ class SearchKnobs:
     rules: bool = True  # whether merchandisers' rules hold
     text: str = ""  # what was typed, where that is known
     corrected: str | None = None  # the same with words of the catalogue; None: as it was typed
+    timed_for: str | None = None  # id of the request that asks how long the stages took; None: it does not ask
 
     @property
     def is_words(self) -> bool:
@@ -154,6 +155,7 @@ class KnobTensors:
     ef: NDArray[np.int64] | None = None
     min_score: NDArray[np.float32] | None = None
     options: NDArray[np.object_] | None = None
+    request_id: str = ""  # which is no tensor
 
 
 def read_knobs(tensors: KnobTensors, count: int, attributes: Attributes = NO_ATTRIBUTES) -> list[SearchKnobs]:
@@ -170,9 +172,15 @@ def read_knobs(tensors: KnobTensors, count: int, attributes: Attributes = NO_ATT
     pages = [read_page(each, attributes) if each.narrows else None for each in options]
     knobs = [_knobs(*row) for row in zip(*columns, pages, map(RankingKnobs.of, options), strict=True)]
     return [
-        each if said == NO_OPTIONS else replace(each, **{name: getattr(said, name) for name in OF_RANKING})
+        each if said == NO_OPTIONS else _with_options(each, said, tensors.request_id)
         for each, said in zip(knobs, options, strict=True)
     ]
+
+
+def _with_options(knob: SearchKnobs, said: SearchOptions, request_id: str) -> SearchKnobs:
+    """Return knobs with those options of the query that are no page's."""
+    timed_for = request_id if said.timings else None
+    return replace(knob, timed_for=timed_for, **{name: getattr(said, name) for name in OF_RANKING})
 
 
 def _knobs(

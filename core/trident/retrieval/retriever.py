@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
-from trident.errors import DataError, GenerationError, VectorIndexError
-from trident.generation.generation import IDENTITY_FILE, Identity
+from trident.errors import DataError, GenerationError
+from trident.generation.generation import Identity
+from trident.generation.own_index import check_encoder
 from trident.index.exact_search import check_unit_rows
-from trident.index.files import index_encoder
 from trident.index.index import VectorIndex
 from trident.ranking.calibration import DECIMALS, DENSE, Calibration
 from trident.ranking.legs import Plan
@@ -28,6 +28,7 @@ from trident.retrieval.products import GenerationProducts, Products
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.tensors import COUNT, DETAILS, EMPTY_SCORE, PRODUCT_ID, SCORE, TITLE
 from trident.retrieval.words import Words
+from trident.stage_times import stage
 
 NOTHING_TO_SAY = b"{}"  # of an answer, in its details
 PROBABILITY = "probability"  # in details: of each product
@@ -337,9 +338,10 @@ def _together(
 
 
 def _nearest(products: Products, embeddings: NDArray[np.float32], knobs: Sequence[SearchKnobs], threads: int) -> Hits:
-    found, ways = products.nearest_each(
-        embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
-    )
+    with stage("dense"):
+        found, ways = products.nearest_each(
+            embeddings, [knob.k for knob in knobs], [knob.ef for knob in knobs], threads=threads
+        )
     rows, scores, (ids, titles) = found.rows, found.scores, products.texts(found.rows)
     if any(knob.min_score is not None for knob in knobs):
         lowest = np.array(
@@ -374,27 +376,3 @@ def _said(products: Products, details: dict[str, Any]) -> bytes:
     if products.number is not None:
         details = {"sequence": products.number, **details}
     return json.dumps(details, separators=(",", ":"), ensure_ascii=False).encode() if details else NOTHING_TO_SAY
-
-
-def check_encoder(folder: Path, identity: Identity) -> None:
-    """Raise if the index of a version folder is of another encoder, and say of which generation each side is."""
-    found = index_encoder(folder)
-    if found != identity.encoder_fingerprint:
-        raise VectorIndexError(
-            f"generation {identity.id} (serial {identity.serial}, encoder {identity.encoder_fingerprint[:12]}) must "
-            f"have an index of its own encoder, got one of encoder {found[:12]}, that of "
-            f"{_loaded_with(folder, found)} ({folder}): export again"
-        )
-
-
-def _loaded_with(folder: Path, encoder_fingerprint: str) -> str:
-    """Name the generations of the other version folders that have an encoder."""
-    names = []
-    for path in sorted(folder.parent.glob(f"*/{IDENTITY_FILE}")):
-        try:
-            other = Identity.load(path.parent)
-        except GenerationError:  # damaged: it is not what is refused here
-            continue
-        if path.parent != folder and other.encoder_fingerprint == encoder_fingerprint:
-            names.append(f"generation {other.id} (serial {other.serial})")
-    return " and ".join(names) or "no generation loaded here"

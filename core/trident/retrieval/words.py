@@ -19,6 +19,7 @@ from trident.ranking.legs import Nearest, Plan, Ranked, RankedQuery
 from trident.ranking.settings import DENSE, RANKING_FILE, RankingSettings
 from trident.retrieval.products import Lexical, Products
 from trident.retrieval.requests import SearchKnobs
+from trident.stage_times import stage
 
 WORD_FILES = (ARRAYS_FILE, RECORD_FILE, KNOWN_WORDS_FILE, RANKING_FILE)  # of a retriever's folder
 NO_WORDS = LexicalQuery((), {})
@@ -78,7 +79,8 @@ class Words:
         if knob.page is not None and knob.page.effect is not None:  # merchandisers' synonyms
             text = " ".join([text, *knob.page.effect.added])
         runs_lexical = mode == "lexical" or settings.weight != 0
-        query = lexical.query(text) if runs_lexical else LexicalQuery((), lexical.codes(text))
+        with stage("lexical"):
+            query = lexical.query(text) if runs_lexical else LexicalQuery((), lexical.codes(text))
         if not (runs_lexical or query.codes or knob.ranking.explain):
             return None
         weight = 1.0 if mode == "lexical" else settings.weight
@@ -100,7 +102,8 @@ class ProductLegs:
 
     def nearest(self, query: RankedQuery, k: int) -> Nearest:
         """Return the k products nearest to a query among those that it permits."""
-        found = self._products.nearest(query.vector, k, query.ef, query.permitted, threads=query.threads)
+        with stage("dense"):
+            found = self._products.nearest(query.vector, k, query.ef, query.permitted, threads=query.threads)
         return Nearest(found.rows, found.scores, found.way)
 
 

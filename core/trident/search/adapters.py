@@ -1,14 +1,21 @@
-"""What the adapters of the served models share: reading Triton's requests, and refusing one in one line."""
+"""What the adapters of the served models share: reading Triton's requests, timing them, refusing one in one line."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from trident.errors import DeadlineError, ModelError, OverloadError, StoreAwayError, StoreError, TridentError
-from trident.retrieval.requests import KnobTensors
+from trident.retrieval.requests import KnobTensors, SearchKnobs
 from trident.retrieval.tensors import COUNT, DETAILS, EF, MIN_SCORE, OPTIONS, PRODUCT_ID, SCORE, TITLE, K
+from trident.search.timing import is_timed, timed
+from trident.stage_times import measured
+
+if TYPE_CHECKING:  # tokenizer and encoder have no use for an index
+    from trident.retrieval.retriever import Hits, Retriever
 
 FOUND = frozenset({PRODUCT_ID, SCORE, TITLE, COUNT, DETAILS})  # outputs for which products are searched
 INVALID, OVERLOADED, EXPIRED, INTERNAL, AWAY = "invalid", "overloaded", "expired", "internal", "away"
@@ -36,7 +43,21 @@ def tensor(request: Any, backend: Any, name: str) -> NDArray[Any] | None:
 
 def knob_tensors(request: Any, backend: Any) -> KnobTensors:
     """Return the optional tensors of a request; as ``tensor``."""
-    return KnobTensors(*(tensor(request, backend, name) for name in (K, EF, MIN_SCORE, OPTIONS)))
+    k, ef, min_score, options = (tensor(request, backend, name) for name in (K, EF, MIN_SCORE, OPTIONS))
+    return KnobTensors(k, ef, min_score, options, request.request_id())
+
+
+def retrieve_timed(
+    retriever: Retriever,
+    embeddings: NDArray[np.float32],
+    knobs: Sequence[SearchKnobs],
+    *,
+    threads: int = 1,
+    of_base: Sequence[bool] | None = None,
+) -> Hits:
+    """Return what ``retriever.retrieve`` returns, with the times of its own stages where they are asked for."""
+    with measured(is_asked=is_timed(knobs)) as times:
+        return timed(retriever.retrieve(embeddings, knobs, threads=threads, of_base=of_base), knobs, times)
 
 
 def reason_of(error: TridentError) -> str:

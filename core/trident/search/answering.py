@@ -13,6 +13,8 @@ from trident.errors import StoreAwayError, TridentError
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import Hits
 from trident.search.searcher import Searcher
+from trident.search.timing import is_timed, timed
+from trident.stage_times import StageTimes, measured, stage
 
 
 @dataclass(frozen=True)
@@ -75,15 +77,23 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
     """
     if not requests:  # all were rejected
         return []
+    with measured(is_asked=is_timed(knob for asked in requests for knob in asked.knobs)) as times:
+        return _answers(searcher, requests, watch, threads, times)
+
+
+def _answers(
+    searcher: Searcher, requests: Sequence[Asked], watch: Watch, threads: int, times: StageTimes | None
+) -> list[Answer]:
     second = searcher.second_stage
     since = None if second is None else second.reranker.now()  # budgets count from here
     ends = np.cumsum([len(asked.texts) for asked in requests]).tolist()
     places = [slice(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     spelled = searcher.retriever.spelled
-    requests = [
-        replace(asked, knobs=spelled(asked.knobs, of_base=not asked.is_live)) if asked.wants_products else asked
-        for asked in requests
-    ]
+    with stage("spelling"):
+        requests = [
+            replace(asked, knobs=spelled(asked.knobs, of_base=not asked.is_live)) if asked.wants_products else asked
+            for asked in requests
+        ]
     embeddings = _embedded(searcher, [text for asked in requests for text in _meant(searcher, asked)])  # (B, D)
     searched = [row for row, asked in enumerate(requests) if asked.wants_products]
     found: dict[int, Hits] = {}
@@ -96,7 +106,9 @@ def answer_together(searcher: Searcher, requests: Sequence[Asked], watch: Watch,
         watch(joined, knobs, hits, [requests[row].is_live for row in searched for _ in requests[row].knobs])
         if second is not None:
             queries = [text for row in searched for text, _ in requests[row].texts]
-            hits = second.reranked(queries, knobs, hits, since=since, whole=of_base)
+            with stage("rerank"):
+                hits = second.reranked(queries, knobs, hits, since=since, whole=of_base)
+        hits = timed(hits, knobs, times)
         start = 0
         for row in searched:
             wanted = requests[row].knobs

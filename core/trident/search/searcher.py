@@ -32,6 +32,7 @@ from trident.retrieval.options import RankingKnobs, SearchOptions, read_options
 from trident.retrieval.requests import SearchKnobs, with_texts
 from trident.retrieval.retriever import Hits, Retriever
 from trident.search.second_stage import RERANKED, SecondStage, check_rerank
+from trident.stage_times import stage
 
 BY_VECTORS = '{"mode":"dense","spelling":false}'  # options of a golden query that every variant answers alike
 FIRST_STAGE_BY_VECTORS = '{"mode":"dense","rerank":0,"spelling":false}'  # the same where there is a second stage
@@ -129,7 +130,10 @@ class Searcher:
 
     def embed_each(self, texts: Sequence[tuple[str, Side]]) -> NDArray[np.float32]:
         """Return the embeddings (N, D), unit length, of N raw texts, each of its own side."""
-        return self.encoder.embed_ids(self.tokenizer.token_ids_each(texts), pad_id=self.tokenizer.pad_id)
+        with stage("tokenize"):
+            token_ids = self.tokenizer.token_ids_each(texts)
+        with stage("encode"):
+            return self.encoder.embed_ids(token_ids, pad_id=self.tokenizer.pad_id)
 
     def search(self, queries: Sequence[str], knobs: Sequence[SearchKnobs] | None = None, *, threads: int = 1) -> Hits:
         """Return the products of each query, each by its own knobs; None: the defaults.

@@ -218,7 +218,8 @@ def _weakness(served: Searcher, pairs: Pairs) -> tuple[float | None, dict[str, A
     cosines = hits.scores.max(axis=1)
     bound, seen = choose_weak(cosines, np.array(is_good))
     if bound is not None:
-        seen["weak_queries"] = [query for query, best in zip(queries, cosines.tolist(), strict=True) if best < bound]
+        weakest = np.argsort(cosines, kind="stable").tolist()
+        seen["weak_queries"] = [queries[row] for row in weakest if cosines[row] < bound]
     return bound, seen
 
 

@@ -20,6 +20,7 @@ function form(attributes, counts) {
   if (filter) options.filter = filter;
   if (state.like) options.like = state.like.product_id;
   if (!state.spelling) options.spelling = false;
+  if (at("timings").checked) options.timings = true;
   const query = state.like ? "" : at("query").value.trim();
   return { query, k: Number(at("k").value), ...(Object.keys(options).length ? { options } : {}) };
 }
@@ -107,11 +108,18 @@ function present(own, beside) {
   facets.show(own.facets ?? own.details.facets ?? {});
 }
 
-function timing({ times, details, generation }) {
+// Of this answer; one that the server had in its cache has the times of the request that it was made for.
+function stages({ id, details }, ms) {
+  if (!details.timings_ms) return [];
+  if (details.timings_of !== id.slice(0, id.lastIndexOf("-"))) return ["from the server’s cache"];
+  return Object.entries(details.timings_ms).map(([name, value]) => `${name} ${ms(value)}`);
+}
+
+function timing(answer) {
+  const { times, details, generation } = answer;
   const ms = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
-  const stages = Object.entries(details.timings_ms ?? {}).map(([name, value]) => `${name} ${ms(value)}`);
   const way = details.way ? [`way ${details.way}`] : [];
-  return [`${ms(times.whole)} in all`, `server ${ms(times.triton)}`, ...stages, `gateway and network ${ms(times.way)}`, ...way, `generation ${generation}`].join(", ");
+  return [`${ms(times.whole)} in all`, `server ${ms(times.triton)}`, ...stages(answer, ms), `gateway and network ${ms(times.way)}`, ...way, `generation ${generation}`].join(", ");
 }
 
 function notes(details) {
@@ -195,7 +203,7 @@ at("form").addEventListener("submit", (event) => {
   searchNow();
   if (state.suggests) at("products").focus();
 });
-for (const id of ["k", "compare"]) at(id).addEventListener("change", searchNow);
+for (const id of ["k", "timings", "compare"]) at(id).addEventListener("change", searchNow);
 document.addEventListener("keydown", walk);
 at("key-form").addEventListener("submit", (event) => {
   event.preventDefault();

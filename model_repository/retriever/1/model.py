@@ -10,7 +10,7 @@ from trident.generation.golden import GOLDEN_REQUEST
 from trident.retrieval.opened import open_retriever
 from trident.retrieval.requests import read_knobs
 from trident.retrieval.tensors import EMBEDDING, GENERATION
-from trident.search.adapters import knob_tensors, tensor
+from trident.search.adapters import knob_tensors, retrieve_timed, tensor
 from trident.search.model_parameters import start_model
 from trident.watch.failures import FailureWatch
 from trident.watch.watching import QueryWatch, SearchWatch
@@ -48,7 +48,7 @@ class TritonPythonModel:
         if not knobs:
             return answers
         joined, golden = np.concatenate(embeddings), [not each for each in live]
-        hits = self.retriever.retrieve(joined, knobs, threads=self.threads, of_base=golden)
+        hits = retrieve_timed(self.retriever, joined, knobs, threads=self.threads, of_base=golden)
         self.watch.answered(joined, knobs, hits, live)
         return [
             self.response(request, hits.rows(*place)) if isinstance(place, tuple) else place

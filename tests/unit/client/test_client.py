@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -217,6 +217,18 @@ def test_what_decided_the_order_stands_in_the_hits(client: SearchClient, server:
     server.details = '{"explain": [{}, 7]}'
     with pytest.raises(UnexpectedAnswerError, match=r"^explain of an answer must be one object a product, got "):
         client.search("sofa", explain=True)
+
+
+def test_times_are_those_of_this_search_or_none(client: SearchClient, server: Answers) -> None:
+    result = client.search("sofa")
+    assert result.timings_ms is None
+    timed = {"timings_ms": {"encode": 2.5, "rest": 0.1}, "timings_of": result.id.removesuffix("-0")}
+    assert replace(result, details=timed).timings_ms == {"encode": 2.5, "rest": 0.1}
+    server.details = json.dumps(timed)  # which a cache kept of the first
+    again = client.search("sofa", timings=True)
+    assert b'{"timings":true}' in server.bodies[1]
+    assert again.details == timed
+    assert again.timings_ms is None
 
 
 @pytest.mark.parametrize("attributes", ["[{}]", '["x"]', "{}", "7"])

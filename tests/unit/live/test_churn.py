@@ -6,14 +6,18 @@ Over real titles: ``bench/live.py churn``.
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from trident.attributes.attributes import Attributes
+from trident.data.catalogue import Catalogue
 from trident.index.exact_search import Neighbours, exact_search, recall
 from trident.index.growing import GrowingVectors
 from trident.index.index import IndexConfig, VectorIndex
 from trident.index.kernels import kernels
 from trident.index.ways import Cuts
+from trident.live.base import CatalogueBase
+from trident.live.known import Knowledge
 from trident.live.merging import Searched, nearest
 from trident.live.operations import Product
 from trident.live.snapshot import Change, Growth
@@ -22,22 +26,6 @@ DIMENSION, K, QUERIES = 64, 10, 1000
 EF = 96
 GRAPH = Cuts(exact_up_to=0, graph_from=0.1)  # the graph is walked: what compares everything misses nothing
 WITHIN = 0.002
-
-
-class Rows:
-    """Products whose ids are their rows."""
-
-    def __init__(self, count: int) -> None:
-        self.columns, self._count = Attributes.none(count), count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def row(self, product: str) -> int | None:
-        return int(product)
-
-    def title(self, row: int) -> str:
-        return f"{row}"
 
 
 def build(vectors):
@@ -56,7 +44,8 @@ def in_bunches(draw, count):
 def live_recall(index, now, tail, queries):
     """Return the recall of a catalogue whose products of ``tail`` have other vectors than in the index."""
     new = Product(title="another", attributes={})
-    growth = Growth(Rows(len(now)), 0)
+    ids = [str(row) for row in range(len(now))]
+    growth = Growth(CatalogueBase(Catalogue(ids, ids, pa.table({})), Attributes.none(len(now)), Knowledge()), 0)
     snapshot = growth.advance([Change(str(row), new, place) for place, row in enumerate(tail.tolist())], 1)
     vectors = GrowingVectors(np.ascontiguousarray(now[tail]))
     vectors.prepare(len(tail))

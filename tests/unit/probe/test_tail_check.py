@@ -1,6 +1,6 @@
 """The check of a live catalogue beside the golden queries: who is behind, and who differs, is named.
 
-That a product which was written is found is asked of a real server in tests/triton/test_live.py.
+That a product which was written is found is asked of a real server in tests/triton/test_live_operation.py.
 """
 
 from __future__ import annotations

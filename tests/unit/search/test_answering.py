@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,24 @@ def test_what_was_searched_is_watched_at_once(searcher: Searcher) -> None:
     assert hits.counts.tolist() == [[3], [7], [0]]
     answer_together(searcher, REQUESTS[1:2], lambda *seen_now: seen.append(seen_now))
     assert len(seen) == 1  # nothing was searched
+
+
+def test_who_asks_is_told_how_long_the_stages_of_the_batch_took(searcher: Searcher) -> None:
+    timed = [SearchKnobs(k=3, timed_for="of-the-client"), SearchKnobs(k=7)]
+    requests = [replace(REQUESTS[0], knobs=timed), *REQUESTS[1:]]
+    plain, told = answer_together(searcher, REQUESTS, nobody), answer_together(searcher, requests, nobody)
+    assert told[0].hits is not None
+    assert plain[0].hits is not None
+    assert told[0].hits.product_ids.tolist() == plain[0].hits.product_ids.tolist()
+    details = json.loads(told[0].hits.details[0, 0])
+    assert details.pop("timings_of") == "of-the-client"
+    timings = details.pop("timings_ms")
+    assert next(iter(timings)) == "spelling"
+    assert {"tokenize", "encode", "dense"} <= timings.keys()
+    assert timings["encode"] > 0
+    assert list(timings)[-1] == "rest"
+    assert details == json.loads(plain[0].hits.details[0, 0])
+    assert told[0].hits.details[1, 0] == plain[0].hits.details[1, 0]  # whose query does not ask
 
 
 def test_parts_of_two_generations_are_refused(tiny_generations: Path, tmp_path: Path) -> None:
