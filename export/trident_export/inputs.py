@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from trident.attributes.inference import infer, require_columns
 from trident.data.catalogue import Catalogue, read_catalogue
@@ -13,24 +13,15 @@ from trident.data.pairs import Pairs, read_pairs
 from trident.encoder.base_model import find_model
 from trident.generation.generation import TEST_PAIRS_FILE
 from trident.lexical.logged_queries import BlockList, read_queries, suggested_queries
-from trident.lexical.suggestions import Suggested
 from trident.live.known import position_of
 from trident.quality.gate import check_reason
 from trident_export.catalogue.taken import read_record
-from trident_export.job import ExportOrder
+from trident_export.job import AskedQueries, ExportOrder
 from trident_export.judge.served_queries import served_queries
 from trident_export.run_folder import base_model_of, require_run, require_stage
 from trident_export.stages.gate import require_comparable
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class AskedQueries:
-    """What people asked often enough to be suggested, and what no suggestion holds."""
-
-    queries: list[Suggested] = field(default_factory=list)
-    blocked: BlockList = field(default_factory=BlockList)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from trident.lexical.phrases import catalogue_phrases
 from trident.lexical.suggestions import SUGGESTIONS_FILE, Suggestions, first_of, write_suggestions
-from trident_export.inputs import AskedQueries
-from trident_export.job import ExportJob
+from trident_export.job import AskedQueries, ExportJob
 
 SHOWN = 3
 
