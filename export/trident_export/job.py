@@ -11,6 +11,8 @@ from trident.data.catalogue import Catalogue
 from trident.data.pairs import Pairs
 from trident.generation.generation import ENCODER_FOLDER
 from trident.generation.holds import Position
+from trident.lexical.logged_queries import BlockList
+from trident.lexical.suggestions import Suggested
 from trident_export.config import ExportConfig
 from trident_export.progress_rows import Stages
 
@@ -32,6 +34,14 @@ class ExportOrder:
     queries: Path | None = None  # what people asked, for suggestions: a query log, or a table with counts
     block_list: Path | None = None  # what no suggestion holds
     force: str | None = None  # why a refusal of the gate is overruled, kept in the manifest; None: it is not
+
+
+@dataclass(frozen=True)
+class AskedQueries:
+    """What people asked often enough to be suggested, and what no suggestion holds."""
+
+    queries: list[Suggested] = field(default_factory=list)
+    blocked: BlockList = field(default_factory=BlockList)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def export_generation(
         for made in (job.merged, job.parts):
             made.mkdir(parents=True)
         export_attributes(job)
-        export_suggestions(job)
+        export_suggestions(job, read.asked)
         if position is not None:
             save_known(known_at(output, position), job.parts / KNOWN_FILE)
         encoder = export_encoder(job)

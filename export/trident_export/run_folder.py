@@ -10,6 +10,7 @@ from trident.generation.generation import TEST_PAIRS_FILE
 
 BASE_FILE = "base.json"
 RECIPE_FILE = "recipe.json"
+ADAPTER_FOLDER = "adapter"
 
 
 def require_run(run: Path) -> None:
@@ -23,6 +24,20 @@ def require_run(run: Path) -> None:
     for name in (BASE_FILE, TEST_PAIRS_FILE):
         if not (run / name).is_file():
             raise ModelError(f"{run} is no run folder: it has no {name}; make one with trident train")
+
+
+def base_model_of(run: Path) -> str | None:
+    """Return the base model that a run's adapters belong to; None where the run has whole weights of its own.
+
+    Raises:
+        ModelError: If what the run says of it cannot be read.
+    """
+    if not (run / ADAPTER_FOLDER).is_dir():
+        return None
+    try:
+        return str(json.loads((run / BASE_FILE).read_text(encoding="utf-8"))["base_model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{run} is no run folder: {BASE_FILE} cannot be read ({error}); train one") from error
 
 
 def require_stage(run: Path, wanted: str, what: str) -> None:

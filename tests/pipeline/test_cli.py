@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +30,7 @@ PROGRESS = ("pairs: ", "starting generation ")
 SEVERAL = """
 import json, os, sys, tempfile, traceback
 from trident.__main__ import main
+SLOW = ("torch", "transformers", "onnx", "sklearn", "scipy", "matplotlib", "peft", "accelerate")
 outcomes, own = [], [os.dup(1), os.dup(2)]
 for arguments in json.load(sys.stdin):
     streams = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]
@@ -46,7 +48,7 @@ for arguments in json.load(sys.stdin):
     for descriptor, stream in enumerate(own, start=1):
         os.dup2(stream, descriptor)
     told = [os.pread(each.fileno(), 1 << 20, 0).decode() for each in streams]
-    outcomes.append([[status, *told], [name for name in ("torch", "transformers", "onnx") if name in sys.modules]])
+    outcomes.append([[status, *told], [name for name in SLOW if name in sys.modules]])
 json.dump(outcomes, sys.stdout)
 """
 BARE = """
@@ -77,7 +79,7 @@ def run(*arguments: str | Path, program: tuple[str, ...] = ("-m", "trident")) ->
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
@@ -205,16 +207,21 @@ def test_refusals_are_one_line_and_leave_nothing(
     (tmp_path / "file").write_text("x")
     (tmp_path / "graded.csv").write_text("query,product_id,product_title,relevance_label\nsofa,1,red sofa,3\n")
     (tmp_path / "untitled.csv").write_text("product_id,product_title\n1,sofa\n2,\n")
+    coloured = tmp_path / "coloured.csv"
+    coloured.write_text("product_id,product_title,colour\n1,sofa,red\n")
     (tmp_path / "model").mkdir()
+    lost = tmp_path / "lost"
+    shutil.copytree(trained[0], lost)
+    (lost / "base.json").write_text('{"base_model": "/no/such/model", "weights_fingerprint": ""}')
     train, evaluate = ("train", recipe, "--out", out), ("evaluate", trained[0], "--pairs")
     export = ("export", trained[0], "--out", out, "--catalogue")
     expected: list[tuple[tuple[str | Path, ...], int, str]] = [
         # What is there cannot be used: status 1.
         ((*train, "--set", "data.pairs=none.csv"), 1, "file none.csv does not exist"),
         ((*train, "--set", f"data.pairs={tmp_path}/graded.csv"), 1, "relevance_label must be 0 or 1, got 3 in row 1"),
-        ((*train, "--set", f"base_model={tmp_path}/none"), 1, "is neither a folder nor pypi:PACKAGE, and the hub"),
+        ((*train, "--set", f"base_model={tmp_path}/none"), 1, "is neither a folder nor pypi:PACKAGE, and no name"),
         ((*train, "--set", "base_model=pypi:shop-nowhere"), 1, "is not installed: run pip install shop-nowhere"),
-                (("train", recipe, "--out", trained[0]), 1, "exists already: choose another --out, or add --overwrite"),
+        (("train", recipe, "--out", trained[0]), 1, "exists already: choose another --out, or add --overwrite"),
         (("train", recipe, "--out", tmp_path / "file" / "run"), 1, "file is a file; name another place"),
         ((*evaluate, "none.csv"), 1, "file none.csv does not exist"),
         ((*evaluate, products), 1, "column 'query' is missing in"),
@@ -244,6 +251,23 @@ def test_refusals_are_one_line_and_leave_nothing(
         (("cross-validate", recipe, "--out", tmp_path / "file" / "x"), 1, "file is a file; name another place"),
         ((*export, products, "--vectors", tmp_path / "model"), 1, "model holds no embeddings: "),
         (("report", tmp_path / "model"), 1, "is no run folder: it has no"),
+        (("compare", trained[0], "--plot", "x.gif"), 2, "--plot writes .svg or .png, got x.gif"),
+        (("evaluate", "none/of/it", "--pairs", pairs), 1, "is neither a folder nor pypi:PACKAGE, and no name of a hub"),
+        ((*export, products, "--attribute", "colour=keyword"), 1, "has no such column, found none"),
+        ((*export, coloured, "--attribute", "colour=number"), 1, "--attribute colour=number takes a number, got"),
+        ((*export, products, "--queries", "none.csv"), 1, "file none.csv does not exist"),
+        ((*export, products, "--block-list", "none.txt"), 1, "block list none.txt cannot be read: No such file"),
+        ((*export, products, "--holds", "3"), 1, "--holds must be left out where there is no log, got 3"),
+        ((*export, products, "--reranker", trained[0]), 1, "the run of --reranker must be that of stage 'reranker'"),
+        (("export", lost, "--catalogue", products, "--out", out), 1, "base model '/no/such/model' is neither a folder"),
+        (("compare-serving", "a", "b", "--queries", "none.csv"), 1, "file none.csv does not exist"),
+        (("promote", "a", "--generations", tmp_path / "none"), 1, "is ready on HTTP port 8000: start one with"),
+        (("promote", "a", "--set", "gate.foo=3"), 2, "unknown key 'gate.foo'"),
+        (("engine", tmp_path / "none", "--library", "tensorrt_rtx"), 1, "is no generation: it has no manifest.json"),
+        (("bench", "--queries", "none.csv"), 1, "file none.csv does not exist"),
+        (("tune", "--queries", pairs, "--generations", tmp_path / "none"), 1, "holds no generation: make one with"),
+        (("rules", "check", "none.toml"), 1, "rules none.toml do not exist"),
+        (("cluster", "load", "--generations", tmp_path / "none"), 1, "holds no generation: make one with"),
         (("push", trained[0]), 2, "--to"),
         ((*export, products, "--set", "index.eff=3"), 2, "unknown key 'index.eff' (did you mean 'ef'?)"),
         ((*export, products, "--set", "recall_target=2"), 2, "recall_target must be in (0, 1], got 2"),
@@ -257,7 +281,7 @@ def test_refusals_are_one_line_and_leave_nothing(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -270,7 +294,9 @@ def test_refusals_are_one_line_and_leave_nothing(
         except AssertionError as error:
             wrong.append(f"{' '.join(map(str, arguments))}\n{outcome}\n{error}")
     assert not wrong, "\n\n".join(wrong)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "graded.csv", "model", "untitled.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("coloured.csv", "file", "graded.csv", "lost", "model", "untitled.csv")
+    ]
     assert [path.name for path in trained[0].parent.iterdir()] == ["tiny"]
 
 

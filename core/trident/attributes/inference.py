@@ -94,6 +94,18 @@ def check_asked(asked: Mapping[str, str], option: str) -> None:
             )
 
 
+def require_columns(table: pa.Table, asked: Mapping[str, str], where: object) -> None:
+    """Raise unless a catalogue has every column that is asked for.
+
+    Raises:
+        DataError: Naming the first that is missing.
+    """
+    for name in asked:
+        if name not in table.column_names:
+            hint, there = nearest(name, table.column_names), ", ".join(table.column_names) or "none"
+            raise DataError(f"--attribute {name}={asked[name]}: {where} has no such column{hint}, found {there}")
+
+
 def infer(table: pa.Table, asked: Mapping[str, str], where: object) -> Inferred:
     """Return the columns of a catalogue, each of the type that its values have or that it is asked to have.
 
@@ -105,10 +117,7 @@ def infer(table: pa.Table, asked: Mapping[str, str], where: object) -> Inferred:
     Raises:
         DataError: If a column that is asked for is not there, or a value of it is of another type.
     """
-    for name in asked:
-        if name not in table.column_names:
-            hint, there = nearest(name, table.column_names), ", ".join(table.column_names) or "none"
-            raise DataError(f"--attribute {name}={asked[name]}: {where} has no such column{hint}, found {there}")
+    require_columns(table, asked, where)
     columns: list[TypedColumn] = []
     left_out: dict[str, str] = {}
     for field, values in zip(table.schema, table.columns, strict=True):

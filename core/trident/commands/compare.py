@@ -25,9 +25,8 @@ def command(
 ) -> None:
     """Compare runs: quality with random, BM25 and pretrained beside it, and what each cost."""
     compare = need("train", "trident_train.report.compare")
-    pictures = need("train", "trident_train.report.comparison_plot")
     if plot is not None:
-        pictures.require_plot_suffix(plot)
+        compare.require_plot_suffix(plot)
         require_writable(plot)
     limit = None
     if memory_limit is not None:
@@ -36,7 +35,7 @@ def command(
         runs, memory_limit_bytes=limit, progress=lambda name: say(f"measuring the largest batch of {name}")
     )
     if plot is not None:
-        pictures.save_plot(comparison, plot)
+        need("train", "trident_train.report.comparison_plot").save_plot(comparison, plot)
         say(f"wrote {plot}")
     table = to_table(comparison)
     if json:

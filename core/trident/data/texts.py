@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+FEW_ROWS = 48  # a lone query's 10: slices take 4 microseconds, Arrow's call 11 (docs/log/serving.md, 2026-11-30)
 BLOCK_ROWS = 65_536  # texts that are Python strings at a time
 KIND = pa.large_string()  # 64-bit offsets: one run of more than 2 GiB
 
@@ -105,7 +106,7 @@ class Texts(Sequence[str]):
     def bytes_at(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
         """Return the UTF-8 of rows, an object array of their shape; empty for row -1, which is none."""
         places = rows.ravel()
-        if places.min(initial=0) >= 0:  # no gaps, as nearly always: Arrow makes the objects
+        if len(places) > FEW_ROWS and places.min(initial=0) >= 0:  # no gaps, as nearly always: Arrow makes the objects
             taken = self._binary.take(pa.array(places))
             return np.asarray(taken.to_numpy(zero_copy_only=False)).reshape(rows.shape)
         ends = self._offsets[places + 1]  # of row -1: the first offset

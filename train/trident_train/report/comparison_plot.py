@@ -7,23 +7,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trident.errors import ConfigError, TridentError
+from trident.errors import TridentError
 from trident.rights import path_error
-from trident_train.report.compare import ComparedArm, Comparison
+from trident_train.report.compare import ComparedArm, Comparison, require_plot_suffix
 from trident_train.report.drawing import INK, MUTED, PALETTE, drawing_style, to_png, to_svg
 
-SUFFIXES = (".svg", ".png")
 METHOD_COLOURS = {"lora": "trained", "full": "violet", "none": "pretrained"}
-
-
-def require_plot_suffix(path: Path) -> None:
-    """Refuse a file that is neither SVG nor PNG.
-
-    Raises:
-        ConfigError: Naming the file.
-    """
-    if path.suffix not in SUFFIXES:
-        raise ConfigError(f"--plot writes {' or '.join(SUFFIXES)}, got {path}")
 
 
 def save_plot(comparison: Comparison, path: Path) -> None:

@@ -1,0 +1,61 @@
+"""A model in training embeds on the kernels what PyTorch embeds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from trident.encoder.base_model import find_model
+from trident_train.model import encoder as encoder_module
+from trident_train.model.arms import arm_of
+from trident_train.model.encoder import Encoder
+from trident_train.model.kernel_twin import kernel_twin
+from trident_train.recipe import LoraRecipe, TrainRecipe
+
+TITLES = ["Alba sofa red", "Borex lamp", "Cimar rake green, for gardens", "Alba sofa red", "x"] * 8
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_many_texts_are_embedded_by_the_kernels_as_by_pytorch(
+    tiny_recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch, method: str, pooling: str
+) -> None:
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        method=method,  # type: ignore[arg-type]
+        lora=LoraRecipe(rank=4, targets=("all-linear",)),
+        text=dataclasses.replace(tiny_recipe.text, pooling=pooling),  # type: ignore[arg-type]
+    )
+    plain = Encoder.load(find_model(recipe.base_model), recipe.text)
+    encoder = Encoder(arm_of(plain.model, recipe), plain.tokenizer)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for weight in encoder.model.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.05)
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    expected = encoder.embed(TITLES, "product")
+    made = []
+
+    def noted(*given: object) -> object:
+        made.append(kernel_twin(*given))  # type: ignore[arg-type]
+        return made[-1]
+
+    monkeypatch.setattr(encoder_module, "FEWEST_TEXTS", 2)
+    monkeypatch.setattr(encoder_module, "kernel_twin", noted)
+    counted: list[int] = []
+    found = encoder.embed(TITLES, "product", progress=counted.append)
+    assert made[0] is not None
+    assert sum(counted) == len(set(TITLES))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.array_equal(found, expected)  # by another sum
+    assert all(torch.equal(value, encoder.model.state_dict()[name]) for name, value in before.items())
+
+
+def test_what_the_kernels_do_not_run_is_left_to_pytorch(tiny_recipe: TrainRecipe) -> None:
+    model = Encoder.load(find_model(tiny_recipe.base_model), tiny_recipe.text).model
+    model.config.hidden_act = "relu"
+    assert kernel_twin(model, tiny_recipe.text) is None
