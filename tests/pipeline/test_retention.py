@@ -102,3 +102,18 @@ def test_the_list_marks_what_is_damaged(five: list[Generation], tmp_path: Path, 
     wrong = run_warm("generations", "--generations", tmp_path, "--prune")
     assert wrong.returncode == 2
     assert "--prune and --keep N go together, got only one of them" in wrong.stderr
+
+
+@pytest.mark.parametrize("command", [("generations",), ("rules", "show"), ("cluster", "status")])
+def test_a_folder_that_is_not_there_is_refused(run_warm, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """It is not taken for an empty one."""
+    absent = tmp_path / "generation"
+    done = run_warm(*command, "--generations", absent)
+    rule = "--generations must be a folder of generations"
+    assert (done.returncode, done.stderr) == (1, f"trident: {rule}, got {absent} (no such folder)\n")
+    absent.write_text("")
+    done = run_warm(*command, "--generations", absent)
+    assert (done.returncode, done.stderr) == (1, f"trident: {rule}, got {absent} (a file)\n")
+    absent.unlink()
+    absent.mkdir()
+    assert run_warm(*command, "--generations", absent).returncode == 0

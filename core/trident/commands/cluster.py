@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from trident.commands.options import require_folder
 from trident.commands.output import messages, need, print_json, print_table, say
 from trident.errors import ConfigError
 from trident.progress import progress_bar
@@ -51,6 +52,7 @@ def load(
 @app.command()
 def status(generations: Generations = DEFAULT_GENERATIONS, json: Json = False) -> None:
     """List the generations whose products are in a store, and how far each is there."""
+    require_folder(generations)
     rows: list[dict[str, Any]] = need("cluster", "trident.cluster.filling").overview(generations)
     if json:
         print_json({"generations": rows})

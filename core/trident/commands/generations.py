@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from trident.commands.options import require_folder
 from trident.commands.output import need, print_json, print_table, say
 from trident.errors import ConfigError
 
@@ -23,6 +24,7 @@ def command(
     """List the generations of a folder; with --prune remove old ones, never one that serves or served before."""
     if prune != (keep is not None):
         raise ConfigError("--prune and --keep N go together, got only one of them")
+    require_folder(generations)
     removed = []
     if keep is not None:
         removed = need("serve", "trident.promotion.retention").prune(generations, keep=keep)

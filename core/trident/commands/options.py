@@ -11,6 +11,7 @@ import typer
 
 from trident.commands.output import need
 from trident.data.reading import COMMAND, Options, Reading, parse_columns
+from trident.errors import GenerationError
 
 if TYPE_CHECKING:
     from trident.data.labels import LabelRule
@@ -39,6 +40,17 @@ Count = Annotated[int, typer.Option(help="Queries to draw at most.")]
 Mix = Annotated[str, typer.Option(help="distinct, zipf (popular ones often) or log (as in the file).")]
 Out = Annotated[Path | None, typer.Option(help="Write the whole report as JSON.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the whole report as one JSON document.")]
+
+
+def require_folder(generations: Path) -> None:
+    """Check that a folder of generations is there, where a command only looks.
+
+    Raises:
+        GenerationError: If it is not.
+    """
+    if not generations.is_dir():
+        what = "a file" if generations.exists() else "no such folder"
+        raise GenerationError(f"--generations must be a folder of generations, got {generations} ({what})")
 
 
 def end_with_server() -> None:

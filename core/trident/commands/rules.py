@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trident.commands.options import require_folder
 from trident.commands.output import need, print_json, say
 from trident.errors import DataError
 
@@ -70,6 +71,7 @@ def apply(file: File, generations: Generations = Path("generations"), json: Json
 @app.command()
 def show(generations: Generations = Path("generations"), json: Json = False) -> None:
     """Say which rules hold."""
+    require_folder(generations)
     published = need("serve", "trident.rules.published")
     found = published.read_published(published.published_path(generations))
     if json:
