@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,6 +28,7 @@ from trident_train.recipe import (
     TrainRecipe,
 )
 from trident_train.report.card import build_upload
+from trident_train.report.compare import compare_runs
 from trident_train.report.run_folder import load_run
 from trident_train.reranker.model import load_classifier, reranker_arm
 from trident_train.run import train
@@ -69,6 +71,21 @@ def test_a_reranker_is_judged_beside_its_first_stage(run: Path) -> None:
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     losses = [line["loss"] for line in lines if line["kind"] == "step"]
     assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_rerankers_are_compared_beside_their_first_stage(run: Path, tmp_path: Path) -> None:
+    other, third = tmp_path / "other", tmp_path / "third"
+    shutil.copytree(run, other)
+    shutil.copytree(run, third)
+    recipe = json.loads((third / "recipe.json").read_text("utf-8"))
+    recipe["reranker"]["first_stage"] = "generations/0123456789abcdef"
+    (third / "recipe.json").write_text(json.dumps(recipe), "utf-8")
+    shared = compare_runs([run, other]).sources[""]
+    assert [arm.name for arm in shared] == ["random", "BM25", "first stage", "lora (lora)", "other (lora)"]
+    names = [arm.name for arm in compare_runs([run, other, third]).sources[""]]
+    assert names[2:4] == ["first stage (lora, other)", "first stage (third)"]
+    with pytest.raises(ConfigError, match=r"--memory-limit measures steps of encoders, got lora, other, rerankers"):
+        compare_runs([run, other], memory_limit_bytes=1 << 30)
 
 
 def test_a_run_has_the_files_of_every_run(run: Path, tiny_model: Path) -> None:

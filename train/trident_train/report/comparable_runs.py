@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import ConfigError, DataError
+from trident_train.report.report import PRETRAINED, before_arm
 from trident_train.report.results import Table, read_report, read_test_split
 from trident_train.report.run_files import BASE_FILE, RECIPE_FILE, read_json
-
-PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True)
 class ComparedRun:
     """A run that was read for comparison.
 
-    ``base`` tells pretrained models apart: equal weights under an equal text contract, judged on the same hardware.
+    ``base`` tells apart what was there before: equal weights under an equal text contract, judged on the same hardware;
+    of rerankers their first stage.
     """
 
     name: str
@@ -26,6 +26,11 @@ class ComparedRun:
     report: Table
     recipe: Table
     base: str
+
+    @property
+    def before(self) -> str:
+        """The arm that was there before training."""
+        return before_arm(self.report)
 
     @property
     def trained_arm(self) -> str:
@@ -69,6 +74,8 @@ def _read_run(folder: Path) -> ComparedRun:
     environment = report["environment"]
     judged_on = [read_json(folder / BASE_FILE)["weights_fingerprint"], recipe["text"]]
     judged_on += [environment["device"], environment["precision"]]
+    if before_arm(report) != PRETRAINED:
+        judged_on = [before_arm(report), recipe["reranker"].get("first_stage") or judged_on]
     return ComparedRun(folder.resolve().name, folder, report, recipe, json.dumps(judged_on, sort_keys=True))
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from trident.config import from_table
 from trident.errors import ConfigError, DataError
 from trident_train.recipe import TrainRecipe
-from trident_train.report.comparable_runs import PRETRAINED, ComparedRun, read_comparable
+from trident_train.report.comparable_runs import ComparedRun, read_comparable
+from trident_train.report.report import PRETRAINED
 from trident_train.report.results import Table
 from trident_train.report.run_files import RECIPE_FILE
 
@@ -121,7 +122,7 @@ def compare_runs(
         progress: Called with the name of the run that is measured.
 
     Raises:
-        ConfigError: If there is no run, or two have the same name.
+        ConfigError: If there is no run, two have the same name, or memory of a reranker is to be measured.
         ModelError: If a folder is no run.
         DataError: If the runs have other test splits, or disagree about random, BM25 or the same base model.
     """
@@ -130,6 +131,8 @@ def compare_runs(
     sources = {name: (*_shared_arms(runs, name), *(_own_arm(run, name) for run in runs)) for name in names}
     largest: dict[str, int] = {}
     if memory_limit_bytes is not None:
+        if rerankers := [run.name for run in runs if run.before != PRETRAINED]:
+            raise ConfigError(f"--memory-limit measures steps of encoders, got {', '.join(rerankers)}, rerankers")
         for run in runs:
             if run.report["trained"] is not None:
                 progress(run.name)
@@ -143,14 +146,16 @@ def _shared_arms(runs: Sequence[ComparedRun], data: str) -> list[ComparedArm]:
     groups: dict[str, list[ComparedRun]] = {}
     for run in runs:
         groups.setdefault(run.base, []).append(run)
-    bases = [group[0].report["base_model"] for group in groups.values()]
-    for group in groups.values():
-        base = group[0].report["base_model"]
-        name = PRETRAINED if len(groups) == 1 else f"{PRETRAINED} {base}"
-        if bases.count(base) > 1:  # one base model read in several ways
+    names = [_name_before(group[0], alone=len(groups) == 1) for group in groups.values()]
+    for group, name in zip(groups.values(), names, strict=True):
+        if names.count(name) > 1:  # one base model read in several ways, or several first stages
             name += f" ({', '.join(run.name for run in group)})"
-        arms.append(_agreed(group, data, PRETRAINED, name=name))
+        arms.append(_agreed(group, data, group[0].before, name=name))
     return arms
+
+
+def _name_before(run: ComparedRun, *, alone: bool) -> str:
+    return run.before if alone or run.before != PRETRAINED else f"{PRETRAINED} {run.report['base_model']}"
 
 
 def _agreed(runs: Sequence[ComparedRun], data: str, arm: str, *, name: str) -> ComparedArm:
