@@ -75,6 +75,7 @@ class ServerRecord:
     started_at: str  # ISO 8601, UTC
     tuning: Tuning = UNTUNED  # what its configuration has in place of a generation's
     live: bool = False  # whether the catalogue is live
+    tls: bool = False  # whether gRPC has it
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,9 @@
-"""Triton's model control over HTTP, with the key of the restricted protocols; the standard library only."""
+"""Triton's model control, with the key of the restricted protocols.
+
+Over HTTP, by the standard library, but loads, which go over gRPC where it can be had: a load that is asked for over
+HTTP keeps most other HTTP connections of the server waiting until it is done (tritonserver 2.51,
+``findings/triton-http-load-holds-others.sh``), which takes seconds where the index is large.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,10 @@ from typing import Any
 
 from trident.errors import ServerError
 
-KEY_HEADER = "trident-key"  # gRPC: triton-grpc-protocol-trident-key
+KEY_HEADER = "trident-key"
+KEY_METADATA = f"triton-grpc-protocol-{KEY_HEADER}"
+LOAD_METHOD = "/inference.GRPCInferenceService/RepositoryModelLoad"
+MODEL_NAME = b"\x12"  # the tag of RepositoryModelLoadRequest.model_name in protobuf: field 2, a string
 RESTRICTED = "model-repository,shared-memory,trace,logging"  # protocols that need the key
 REPLY_TIMEOUT_S = 10.0
 LOAD_TIMEOUT_S = 600.0  # a large index is read, a large engine put on the GPU
@@ -35,10 +43,12 @@ class ModelControl:
     Args:
         url: ``host:port`` of its HTTP.
         key: Of the restricted protocols; None sends none.
+        grpc: ``host:port`` of its gRPC, for loads; None where that has TLS, or is not known: then over HTTP.
     """
 
     url: str
     key: str | None = None
+    grpc: str | None = None
 
     def load(self, model: str) -> None:
         """Load what the repository holds of a model: new versions come, missing ones go, others stay as they are.
@@ -46,7 +56,10 @@ class ModelControl:
         Raises:
             ServerError: If the server refuses; its reason is in the message.
         """
-        self._post(f"/v2/repository/models/{model}/load", {}, timeout_s=LOAD_TIMEOUT_S)
+        if self.grpc is None:
+            self._post(f"/v2/repository/models/{model}/load", {}, timeout_s=LOAD_TIMEOUT_S)
+        else:
+            self._load_by_grpc(model, self.grpc)
 
     def unload(self, model: str) -> None:
         """Unload every version of a model; one that is not loaded is left alone.
@@ -94,6 +107,23 @@ class ModelControl:
             if time.monotonic() > deadline:
                 raise ServerError(f"version {version} of model '{model}' was not ready within {timeout_s:g} s")
             time.sleep(POLL_S)
+
+    def _load_by_grpc(self, model: str, url: str) -> None:
+        import grpc  # only who loads models needs it
+
+        name = model.encode()
+        assert len(name) < 128, "a length of more bytes"
+        request = MODEL_NAME + bytes([len(name)]) + name
+        metadata = () if self.key is None else ((KEY_METADATA, self.key),)
+        with grpc.insecure_channel(url, options=(("grpc.enable_http_proxy", 0),)) as channel:
+            call = channel.unary_unary(LOAD_METHOD)
+            try:
+                call(request, metadata=metadata, timeout=LOAD_TIMEOUT_S)
+            except grpc.RpcError as error:
+                status, said = error.code(), reason_in(str(error.details()).encode())
+                raise ServerError(
+                    f"tritonserver at {url} refused to load model '{model}' ({status.name}): {said}"
+                ) from error
 
     def _post(self, path: str, body: dict[str, Any], *, timeout_s: float = REPLY_TIMEOUT_S) -> Any:
         headers = {} if self.key is None else {KEY_HEADER: self.key}

@@ -70,5 +70,5 @@ def find_running(generations: Path, http_port: int) -> RunningServer:
         generations=generations,
         folder=folder,
         record=record,
-        control=ModelControl(url=record.http, key=folder.key()),
+        control=ModelControl(url=record.http, key=folder.key(), grpc=None if record.tls else record.grpc),
     )

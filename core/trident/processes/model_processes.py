@@ -154,15 +154,19 @@ class ModelProcesses:
         self._folder.write_processes(ProcessRecord(died=self._died, down=len(self._down)))
 
 
-def load_again(folder: ServingFolder, url: str, key: tuple[str, int]) -> bool:
+def load_again(folder: ServingFolder, control: ModelControl, key: tuple[str, int]) -> bool:
     """Give a model new processes, and return whether its version is loaded at all; call it under the folder's lock.
+
+    Args:
+        folder: Of the server.
+        control: Of the server, with the key of its folder.
+        key: Model and version.
 
     Raises:
         ServerError: If the server does not answer, or cannot load it.
         OSError: If the time of a file cannot be set.
     """
     model, version = key
-    control = ModelControl(url=url, key=folder.key())
     if version not in control.loaded(model):
         return False
     (folder.models / model / str(version) / LOAD_AGAIN).touch()

@@ -218,13 +218,13 @@ def start_serving(server: TritonServer, folder: ServingFolder, generation: Gener
         undo.callback(server.stop)
         server.start()
         for model in (*further_models(folder.models), *ensembles_in(folder.models)[len(ENSEMBLES) :]):
-            ModelControl(url=server.urls.http, key=folder.key()).load(model)
+            control_of(server, folder).load(model)
         prove(server, generation, options)
         state = folder.state()
         if state is None or state.serving != generation.id:
             folder.write_state(generation.id, None if state is None else state.serving)
         if options.live:  # once it is known which generation serves
-            start_writer(ModelControl(url=server.urls.http, key=folder.key()))
+            start_writer(control_of(server, folder))
         announce(folder, server, options)
         if options.live and not options.follow:
             say_who_leads(folder.path.parents[1], folder)
@@ -303,6 +303,12 @@ def urls_of(folder: ServingFolder, options: ServeOptions) -> ServerUrls:
     return TritonServer(server_config(folder, options, key="")).urls
 
 
+def control_of(server: TritonServer, folder: ServingFolder) -> ModelControl:
+    """Return what loads models of a server: over gRPC, but where that has TLS."""
+    urls = server.urls
+    return ModelControl(url=urls.http, key=folder.key(), grpc=urls.grpc if server.config.tls is None else None)
+
+
 def announce(folder: ServingFolder, server: TritonServer, options: ServeOptions) -> None:
     """Write where a server that is ready listens."""
     urls = server.urls
@@ -316,6 +322,7 @@ def announce(folder: ServingFolder, server: TritonServer, options: ServeOptions)
             cache=options.cache,
             tuning=options.tuning,
             live=options.live,
+            tls=options.tls is not None,
             supervisor_pid=os.getpid(),
             tritonserver_pid=server.pid,
             started_at=now(),

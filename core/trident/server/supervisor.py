@@ -17,7 +17,7 @@ from trident.generation.state import ServingFolder
 from trident.processes.model_processes import ModelProcesses, load_again
 from trident.processes.orphans import adopts_orphans, reap_orphans
 from trident.server.server import TritonServer
-from trident.server.serving import ServeOptions, prove, start_serving
+from trident.server.serving import ServeOptions, control_of, prove, start_serving
 from trident.server.tritonserver import error_lines
 
 LOG_LINES = 1000
@@ -136,7 +136,7 @@ def _mend(
         except ServerError:
             return
         report(f"a process of version {key[1]} of model '{key[0]}' died; loading the model again")
-        if not load_again(folder, server.urls.http, key):
+        if not load_again(folder, control_of(server, folder), key):
             processes.was_none(key)
             return
         state = folder.state()
