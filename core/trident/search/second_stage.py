@@ -131,7 +131,9 @@ class SecondStage:
         return Hits(made.product_ids, made.scores, made.titles, made.counts, made.details, hits.ways, hits.weak)
 
     def decided(self, query: str, hits: Hits, details: Mapping[str, Any]) -> list[float]:
-        """Return what put the first row of reranked hits in order, in the unit of a cosine; none where trees did.
+        """Return what put the first row of reranked hits in order, in the unit of a cosine.
+
+        Where trees did, whose steps have no unit, it is places, far enough apart that none may be another's.
 
         Args:
             query: As its pairs were read.
@@ -141,9 +143,9 @@ class SecondStage:
         Raises:
             ModelError: If a pair cannot be scored.
         """
-        if self.trees is not None:  # whose steps have no unit
-            return []
         count = int(hits.counts[0, 0])
+        if self.trees is not None:
+            return [APART * (count - place) for place in range(count)]
         scored, parts = min(count, int(details[RERANKED])), details.get(EXPLAIN, [])
         titles = [title.decode() for title in hits.titles[0, :scored]]
         (logits,) = self.reranker.score([Task(details.get("corrected", query), titles)])

@@ -23,7 +23,7 @@ from trident.errors import DataError
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
 from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
-from trident.ranking.reranking import Reranker
+from trident.ranking.reranking import Reranker, Task
 from trident.ranking.trees import FEATURES
 from trident.retrieval.options import Page, RankingKnobs
 from trident.retrieval.requests import SearchKnobs
@@ -148,6 +148,23 @@ class Cheapest:
     def score(self, features: np.ndarray) -> np.ndarray:
         assert features.shape[1] == len(FEATURES) + 1
         return -features[:, -1].astype(np.float32)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5])
+def test_what_decided_an_order_does_not_rise(retriever: Retriever, stage: SecondStage, weight: float) -> None:
+    """As golden answers keep it: of what was scored both stages' scores, behind it the first stage's, far apart."""
+    both = replace(stage, weight=weight)
+    hits = asked(retriever, both, [SearchKnobs(k=20)])
+    details = json.loads(hits.details[0, 0])
+    decided = both.decided(TEXTS[0], hits, details)
+    assert len(decided) == 20
+    assert decided == sorted(decided, reverse=True)
+    assert decided[RERANK - 1] - decided[RERANK] > 5
+    logits = both.reranker.score([Task(TEXTS[0], [title.decode() for title in hits.titles[0, :RERANK]])])[0]
+    scores = weight * logits + (1 - weight) * 20 * hits.scores[0, :RERANK]
+    assert decided[:RERANK] == pytest.approx(scores / 20, abs=1e-5)
+    by_trees = replace(both, trees=Undecided()).decided(TEXTS[0], hits, details)  # type: ignore[arg-type]
+    assert min(-np.diff(by_trees)) > 1, "trees' steps have no unit: no place may be another's"
 
 
 def test_trees_see_attributes_that_nobody_asked_for(retriever: Retriever, stage: SecondStage) -> None:
