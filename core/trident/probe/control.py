@@ -20,6 +20,7 @@ KEY_HEADER = "trident-key"
 KEY_METADATA = f"triton-grpc-protocol-{KEY_HEADER}"
 LOAD_METHOD = "/inference.GRPCInferenceService/RepositoryModelLoad"
 MODEL_NAME = b"\x12"  # the tag of RepositoryModelLoadRequest.model_name in protobuf: field 2, a string
+NO_KEY = "is restricted"  # in what gRPC says of a protocol without its key, as unavailable
 RESTRICTED = "model-repository,shared-memory,trace,logging"  # protocols that need the key
 REPLY_TIMEOUT_S = 10.0
 LOAD_TIMEOUT_S = 600.0  # a large index is read, a large engine put on the GPU
@@ -111,6 +112,7 @@ class ModelControl:
     def _load_by_grpc(self, model: str, url: str) -> None:
         import grpc  # only who loads models needs it
 
+        away = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
         name = model.encode()
         assert len(name) < 128, "a length of more bytes"
         request = MODEL_NAME + bytes([len(name)]) + name
@@ -121,6 +123,8 @@ class ModelControl:
                 call(request, metadata=metadata, timeout=LOAD_TIMEOUT_S)
             except grpc.RpcError as error:
                 status, said = error.code(), reason_in(str(error.details()).encode())
+                if status in away and NO_KEY not in said:
+                    raise ServerError(f"tritonserver at {url} does not answer: {said}") from error
                 raise ServerError(
                     f"tritonserver at {url} refused to load model '{model}' ({status.name}): {said}"
                 ) from error
