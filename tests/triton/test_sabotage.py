@@ -121,7 +121,7 @@ def test_index_of_another_encoder(server: TritonServer, own: Any, b: Generation)
     assert "model_repository/retriever/1/index" in refusal(server, own, b.id)
     hide(b)
     message = refusal(server, own, b.id)
-    assert message.startswith(f"generation {b.id} cannot be loaded: tritonserver at {server.urls.http} refused ")
+    assert message.startswith(f"generation {b.id} cannot be loaded: tritonserver at {server.urls.grpc} refused ")
     assert "At:" not in message
     encoders = [generation.manifest.encoder_fingerprint[:12] for generation in (own.a, b)]
     assert (
