@@ -294,9 +294,8 @@ def test_refusals_are_one_line_and_leave_nothing(
         except AssertionError as error:
             wrong.append(f"{' '.join(map(str, arguments))}\n{outcome}\n{error}")
     assert not wrong, "\n\n".join(wrong)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("coloured.csv", "file", "graded.csv", "lost", "model", "untitled.csv")
-    ]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["coloured.csv", "file", "graded.csv", "lost", "model", "untitled.csv"]
     assert [path.name for path in trained[0].parent.iterdir()] == ["tiny"]
 
 

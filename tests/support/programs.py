@@ -28,6 +28,20 @@ def needs(kind: str, program: str | None, package: str) -> pytest.MarkDecorator:
         RuntimeError: If it is not there, and its tests must run.
     """
     reason = f"no {kind} on PATH (Debian: apt-get install {package})"
-    if program is None and kind in os.environ.get(MUST_RUN, "").split():
-        raise RuntimeError(f"{reason}, and {MUST_RUN} names it")
+    if program is None:
+        allow_skip(kind, reason)
     return pytest.mark.skipif(program is None, reason=reason)
+
+
+def allow_skip(kind: str, reason: str) -> None:
+    """Raise where tests that would be skipped must run.
+
+    Args:
+        kind: What is missing.
+        reason: Of the skip.
+
+    Raises:
+        RuntimeError: If ``MUST_RUN`` names it.
+    """
+    if kind in os.environ.get(MUST_RUN, "").split():
+        raise RuntimeError(f"{reason}, and {MUST_RUN} names {kind}")

@@ -15,6 +15,7 @@ import pytest
 import trident_index_kernels
 import trident_kernels
 from numpy.typing import NDArray
+from programs import MUST_RUN, allow_skip
 
 from trident.index.codes import encode
 
@@ -72,7 +73,9 @@ def compiler(name: str) -> Compiler:
     needed = dict.fromkeys([*command, *(["qemu-aarch64", f"{ARM}-g++"] if arm else [])])  # clang links by the latter's
     missing = [each for each in needed if shutil.which(each) is None]
     if missing:
-        pytest.skip(f"{' and '.join(missing)} missing: {PACKAGES}")
+        reason = f"{' and '.join(missing)} missing: {PACKAGES}"
+        allow_skip("compilers", reason)
+        pytest.skip(reason)
     if not arm:
         if platform.machine() != "x86_64":
             pytest.skip("this processor is not of x86-64")
@@ -232,5 +235,9 @@ def test_the_index_has_the_same_bytes(
 
 def test_a_skip_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, "PATH", "")
+    monkeypatch.delenv(MUST_RUN, raising=False)
     with pytest.raises(pytest.skip.Exception, match=f"{ARM}-g\\+\\+ and qemu-aarch64 missing: on Debian"):
+        compiler("arm")
+    monkeypatch.setenv(MUST_RUN, "browser compilers")
+    with pytest.raises(RuntimeError, match=r"missing: on Debian .*TRIDENT_MUST_RUN names compilers"):
         compiler("arm")
