@@ -32,7 +32,7 @@ STEEPEST = 500.0  # log-odds of any score: the probability of one beyond them is
 NARROWEST = 1e-9  # of the unit interval's ends, below the distance of the two largest cosines in 32 bits
 DECIMALS = 6  # of a probability in an answer
 
-Kind = Literal["platt", "beta"]
+Kind = Literal["platt", "beta", "bent"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,16 @@ class ScoreMap:
     """The map of one stage: ``log(p / (1 - p)) = first * f(score) + second * g(score) + offset``.
 
     ``platt``: f is the score, there is no g. ``beta``, of cosines: with x = (1 + score) / 2, f is log x and g is
-    -log(1 - x).
+    -log(1 - x). ``bent``, of scores without bounds: the same of x = 1 / (1 + exp(-(score - centre) / width)), so that
+    log-odds rise by ``first / width`` a score far below the centre and by ``second / width`` far above it.
     """
 
     kind: Kind
     first: float
     second: float = 0.0
     offset: float
+    centre: float = 0.0
+    width: float = 1.0
 
     def __post_init__(self) -> None:
         """Check that a higher score means a higher probability, everywhere.
@@ -54,8 +57,12 @@ class ScoreMap:
         Raises:
             ConfigError: If it does not.
         """
-        numbers = (self.first, self.second, self.offset)
-        rising = min(self.first, self.second) >= 0 and (self.first > 0 or (self.kind == "beta" and self.second > 0))
+        numbers = (self.first, self.second, self.offset, self.centre, self.width)
+        rising = min(self.first, self.second) >= 0 and self.width > 0
+        if self.kind == "bent":
+            rising = rising and min(self.first, self.second) > 0
+        else:
+            rising = rising and (self.first > 0 or (self.kind == "beta" and self.second > 0))
         if not (rising and np.isfinite(numbers).all() and (np.diff(self.log_odds(self._grid())) > 0).all()):
             got = f"{self.kind} with {self.first:g}, {self.second:g} and {self.offset:g}"
             raise ConfigError(f"a calibration must be strictly monotone, a higher score the likelier, got {got}")
@@ -71,7 +78,10 @@ class ScoreMap:
         values = np.asarray(scores, dtype=np.float64)
         if self.kind == "platt":
             return self.first * values + self.offset
-        low, high = beta_features(values)
+        if self.kind == "bent":
+            low, high = bent_features((values - self.centre) / self.width)
+        else:
+            low, high = beta_features(values)
         odds: NDArray[np.float64] = self.first * low + self.second * high + self.offset
         return odds
 
@@ -104,6 +114,11 @@ def beta_features(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     """Return log x and -log(1 - x) of cosines, x being the cosine moved into 0 to 1."""
     unit = np.clip((1.0 + scores) / 2.0, NARROWEST, 1.0 - NARROWEST)
     return np.log(unit), -np.log1p(-unit)
+
+
+def bent_features(scaled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return log x and -log(1 - x) of x = 1 / (1 + exp(-score)), of scores that were moved and scaled."""
+    return -np.logaddexp(0.0, -scaled), np.logaddexp(0.0, scaled)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from trident.config import from_table
 from trident.errors import ConfigError, DataError
-from trident.ranking.calibration import Kind, ScoreMap, beta_features
+from trident.ranking.calibration import Kind, ScoreMap, bent_features, beta_features
 
 FEWEST_QUERIES = 15  # fewer say nothing of queries to come
 FEWEST_OF_A_CLASS = 20
@@ -50,6 +50,8 @@ def fit_map(
 
 def _fit(kind: Kind, scores: NDArray[np.float32], labels: NDArray[np.int8]) -> ScoreMap:
     values = scores.astype(np.float64)
+    if kind == "bent":
+        return _bent(values, labels)
     columns = [values] if kind == "platt" else list(beta_features(values))
     used = list(range(len(columns)))
     while used:
@@ -64,6 +66,20 @@ def _fit(kind: Kind, scores: NDArray[np.float32], labels: NDArray[np.int8]) -> S
                 raise DataError(str(error)) from error
         used = [column for column in used if column not in falling]
     raise DataError("a calibration needs relevant candidates that score higher than others, got the opposite")
+
+
+def _bent(values: NDArray[np.float64], labels: NDArray[np.int8]) -> ScoreMap:
+    """Return the map that bends where Platt's says one half, in the unit of its log-odds; Platt's if a side would fall."""
+    straight = _fit("platt", values.astype(np.float32), labels)
+    centre, width = -straight.offset / straight.first, 1.0 / straight.first
+    weights, offset = _regression(np.stack(bent_features((values - centre) / width), axis=1), labels)
+    if min(weights) < SMALLEST:
+        return straight
+    table = {"kind": "bent", "first": weights[0], "second": weights[1], "offset": offset}
+    try:
+        return from_table(ScoreMap, {**table, "centre": centre, "width": width}, where="as fitted")
+    except ConfigError as error:
+        raise DataError(str(error)) from error
 
 
 def _regression(columns: NDArray[np.float64], labels: NDArray[np.int8]) -> tuple[list[float], float]:

@@ -40,7 +40,7 @@ def export_calibration(
             judged[TREES] = (trees.validation, trees.held_out)
         for stage, (validation, held_out) in judged.items():
             try:
-                kinds: tuple[Kind, ...] = ("platt", "beta") if stage == DENSE else ("platt",)
+                kinds: tuple[Kind, ...] = ("platt", "beta") if stage == DENSE else ("platt", "bent")
                 fitted = fit_map(validation.scores, validation.labels, validation.queries, kinds=kinds)
                 measured[stage] = reliability(held_out, fitted.probability(held_out.scores))
             except DataError as error:

@@ -16,6 +16,7 @@ from trident.ranking.fitting import fit_map
 
 PLATT = ScoreMap(kind="platt", first=9.0, offset=-4.0)
 BETA = ScoreMap(kind="beta", first=8.0, second=1.5, offset=-1.0)
+BENT = ScoreMap(kind="bent", first=1.6, second=0.4, offset=0.3, centre=0.4, width=0.1)
 
 
 def drawn(true: ScoreMap, count: int = 6000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,7 +35,7 @@ def test_the_chances_that_labels_were_drawn_with_are_found(true: ScoreMap) -> No
     assert np.abs(fitted.probability(points) - true.probability(points)).max() < 0.05
 
 
-@pytest.mark.parametrize("one", [PLATT, BETA])
+@pytest.mark.parametrize("one", [PLATT, BETA, BENT])
 def test_a_threshold_on_probabilities_is_one_on_scores(one: ScoreMap) -> None:
     for probability in (0.0, 0.02, 0.3, 0.5, 0.9, 1.0):
         score = np.float32(one.score_at(probability))
@@ -47,7 +48,26 @@ def test_a_threshold_on_probabilities_is_one_on_scores(one: ScoreMap) -> None:
     assert one.score_at(1.0) > 1.0
 
 
-@pytest.mark.parametrize("one", [PLATT, BETA])
+def test_where_chances_bend_a_map_with_a_bend_is_found() -> None:
+    scores, labels, queries = drawn(BENT)
+    points = np.linspace(-0.1, 0.9, 41)
+    errors = {
+        kinds: np.abs(
+            fit_map(scores, labels, queries, kinds=kinds).probability(points) - BENT.probability(points)
+        ).max()
+        for kinds in (("platt",), ("platt", "bent"))
+    }
+    assert errors["platt", "bent"] < 0.04 < 0.06 < errors[("platt",)]
+
+
+def test_logits_far_away_keep_their_order() -> None:
+    scores = np.array([-40.0, -20.0, -3.0, 0.4, 3.0, 20.0, 40.0])
+    assert (np.diff(BENT.log_odds(scores)) > 0).all()
+    assert BENT.log_odds(np.array([2.0, 3.0])) == pytest.approx([0.4 * 16 + 0.3, 0.4 * 26 + 0.3], abs=1e-5)
+    assert BENT.log_odds(np.array([-2.0])) == pytest.approx([-1.6 * 24 + 0.3], abs=1e-5)
+
+
+@pytest.mark.parametrize("one", [PLATT, BETA, BENT])
 def test_neighbouring_cosines_keep_their_order(one: ScoreMap) -> None:
     scores = np.float32(0.7) + np.arange(100, dtype=np.float32) * np.float32(2**-24)
     assert (np.diff(one.probability(np.unique(scores))) > 0).all()
@@ -62,6 +82,8 @@ def test_neighbouring_cosines_keep_their_order(one: ScoreMap) -> None:
         {"kind": "beta", "first": 2.0, "second": -0.5, "offset": 0.0},
         {"kind": "platt", "first": float("nan"), "offset": 0.0},
         {"kind": "platt", "first": 1e-30, "offset": 1.0},
+        {"kind": "bent", "first": 1.0, "offset": 0.0},  # flat above its centre
+        {"kind": "bent", "first": 1.0, "second": 1.0, "offset": 0.0, "width": 0.0},
     ],
 )
 def test_a_map_that_is_not_monotone_is_refused(numbers: dict[str, float]) -> None:
@@ -80,7 +102,7 @@ def test_too_little_to_fit_is_refused() -> None:
         fit_map(scores, labels, queries, kinds=("platt",))
 
 
-@pytest.mark.parametrize("kinds", [("platt",), ("beta",)])
+@pytest.mark.parametrize("kinds", [("platt",), ("beta",), ("bent",)])
 def test_scores_that_mean_the_opposite_are_refused(kinds: tuple) -> None:
     scores, labels, queries = drawn(PLATT)
     with pytest.raises(DataError, match="needs relevant candidates that score higher than others, got the opposite"):

@@ -124,7 +124,7 @@ def classifier_quality(
     """
     try:
         fitted, judged = _numbered(*validation), _numbered(*test)
-        chances = fit_map(fitted.scores, fitted.labels, fitted.queries, kinds=("platt",))
+        chances = fit_map(fitted.scores, fitted.labels, fitted.queries, kinds=("platt", "bent"))
     except DataError as error:
         return ClassifierQuality(arm=arm, brier=None, reason=str(error), data=data)
     brier = reliability(judged, chances.probability(judged.scores)).brier
