@@ -69,7 +69,7 @@ def _fit(kind: Kind, scores: NDArray[np.float32], labels: NDArray[np.int8]) -> S
 
 
 def _bent(values: NDArray[np.float64], labels: NDArray[np.int8]) -> ScoreMap:
-    """Return the map that bends where Platt's says one half, in the unit of its log-odds; Platt's if a side would fall."""
+    """Return a map with a bend where Platt's says one half; Platt's own where one of its sides would fall."""
     straight = _fit("platt", values.astype(np.float32), labels)
     centre, width = -straight.offset / straight.first, 1.0 / straight.first
     weights, offset = _regression(np.stack(bent_features((values - centre) / width), axis=1), labels)
