@@ -8,20 +8,21 @@
 them, and asks queries of the catalogue: recall@10 against exact search, that of an index built anew over the same
 products, and the median time of one query. Where the tail is full it is compacted, as a server does. ``beside`` finds
 how many searches a second a server answers and how many titles it embeds, then searches at 0.4 of the first, in turns
-alone and beside upserts at a fifth of the second and 1,000 updates a second. ``fresh`` has several clients at a time
-upsert a product and look for it at once, so that both instances answer. A server writes beside the generations. Prints
-JSON.
+alone and beside upserts at a fifth of the second and 1,000 updates a second, sent by another process. ``fresh`` has
+several clients at a time upsert a product and look for it at once, so that both instances answer. A server writes
+beside the generations. Prints JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -266,55 +267,68 @@ class Load:
             list(pool.map(ask, [due[start::SEARCHERS] for start in range(SEARCHERS)]))
         return ms
 
-    def beside(self, rate: float, upserts: float, seconds: float) -> tuple[list[float], list[float], dict[str, int]]:
-        """Return the milliseconds of searches, and of single upserts, beside upserts and updates in bulk."""
-        end, counts = time.monotonic() + seconds, {"upserts": 0, "updates": 0, "late": 0}
-        single: list[float] = []
 
-        def paced(period: float, write: Callable[[SearchClient], None]) -> None:
-            at = time.monotonic()
-            with SearchClient(self.url, write_key=self.key, timeout_s=60) as client:
-                while at < end:
-                    time.sleep(max(0.0, at - time.monotonic()))
-                    counts["late"] += time.monotonic() > at + period
-                    write(client)
-                    at += period
+def written(load: Load, upserts: float, seconds: float) -> tuple[list[float], dict[str, int], int]:
+    """Upsert and update in bulk, and one at a time; runs in a process of its own, as those who write do.
 
-        def bulk(client: SearchClient) -> None:
-            self.upsert(client, OF_A_REQUEST)
-            counts["upserts"] += OF_A_REQUEST
+    Args:
+        load: The server, and what is written.
+        upserts: Titles a second.
+        seconds: How long.
 
-        def update(client: SearchClient) -> None:
-            draw = np.random.default_rng(counts["updates"])
-            chosen = draw.choice(len(self.ids), OF_A_REQUEST, replace=False).tolist()
-            client.update([{"id": self.ids[row], "attributes": {"brand": f"b{counts['updates']}"}} for row in chosen])
-            counts["updates"] += OF_A_REQUEST
+    Returns:
+        Milliseconds of single upserts, how much was written, and the titles that were taken.
+    """
+    end, counts = time.monotonic() + seconds, {"upserts": 0, "updates": 0, "late": 0}
+    single: list[float] = []
 
-        def one(client: SearchClient) -> None:
-            started = time.perf_counter()
-            client.upsert([{"id": "single", "title": f"{self.titles[len(single)]} alone {self.taken}"}])
-            single.append(1000 * (time.perf_counter() - started))
+    def paced(period: float, write: Callable[[SearchClient], None]) -> None:
+        at = time.monotonic()
+        with SearchClient(load.url, write_key=load.key, timeout_s=60) as client:
+            while at < end:
+                time.sleep(max(0.0, at - time.monotonic()))
+                counts["late"] += time.monotonic() > at + period
+                write(client)
+                at += period
 
-        with ThreadPoolExecutor(3) as pool:
-            writes = [
-                pool.submit(paced, OF_A_REQUEST / upserts, bulk),
-                pool.submit(paced, OF_A_REQUEST / UPDATES_A_SECOND, update),
-                pool.submit(paced, 0.25, one),
-            ]
-            ms = self.searched(rate, seconds)
-            for write in writes:
-                write.result()
-        return ms, single, counts
+    def bulk(client: SearchClient) -> None:
+        load.upsert(client, OF_A_REQUEST)
+        counts["upserts"] += OF_A_REQUEST
+
+    def update(client: SearchClient) -> None:
+        draw = np.random.default_rng(counts["updates"])
+        chosen = draw.choice(len(load.ids), OF_A_REQUEST, replace=False).tolist()
+        client.update([{"id": load.ids[row], "attributes": {"brand": f"b{counts['updates']}"}} for row in chosen])
+        counts["updates"] += OF_A_REQUEST
+
+    def one(client: SearchClient) -> None:
+        started = time.perf_counter()
+        client.upsert([{"id": "single", "title": f"{load.titles[len(single)]} alone {load.taken}"}])
+        single.append(1000 * (time.perf_counter() - started))
+
+    with ThreadPoolExecutor(3) as pool:
+        writes = [
+            pool.submit(paced, OF_A_REQUEST / upserts, bulk),
+            pool.submit(paced, OF_A_REQUEST / UPDATES_A_SECOND, update),
+            pool.submit(paced, 0.25, one),
+        ]
+        for write in writes:
+            write.result()
+    return single, counts, load.taken
 
 
 def beside(generations: Path, queries: Path, titles: Path, rounds: int) -> dict[str, Any]:
     """Return what searches take alone and beside writes, in turns, and what single upserts take beside bulk."""
     generation = find_generation(generations)
-    with serve(generation, generations, options()) as server:
+    with (
+        serve(generation, generations, options()) as server,
+        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as writer,
+    ):
         asked = [*dict.fromkeys(read_pairs(queries).queries)]
         catalogue = read_catalogue(titles)
         key = LiveFolder.of(generations).key()
-        load = Load(server.urls.grpc, key, asked, catalogue.titles, catalogue.product_ids[:5000])
+        load = Load(server.urls.grpc, key, asked, list(catalogue.titles), list(catalogue.product_ids[:5000]))
+        writer.submit(len, "").result()  # imports what it needs
         load.capacity(3.0)  # warms
         capacity, embedded = load.capacity(8.0), load.embedded(1000)
         rate, upserts = LOAD * capacity, embedded / 5
@@ -325,7 +339,9 @@ def beside(generations: Path, queries: Path, titles: Path, rounds: int) -> dict[
         for number in range(rounds):
             for writes in (False, True) if number % 2 else (True, False):
                 if writes:
-                    ms, own, counts = load.beside(rate, upserts, PHASE_S)
+                    writing = writer.submit(written, load, upserts, PHASE_S)
+                    ms = load.searched(rate, PHASE_S)
+                    own, counts, load.taken = writing.result()
                     loaded, single = loaded + ms, single + own
                     each.append({"beside": figures(ms), **counts})
                 else:

@@ -5,6 +5,7 @@ Nothing of it is on a disk: it is made of the titles again when a process starts
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterable
 
@@ -15,9 +16,13 @@ from trident.lexical.analyzer import is_code
 from trident.lexical.index import CODE_ROWS, EXACT, MOST_TOKENS, LexicalIndex, LexicalQuery
 from trident.lexical.postings import Sums, idf
 
+FIRST_TITLES = 1024
+
 
 class TailWords:
     """Words of titles that have places, 0 and on; a place is added once.
+
+    A title is read once, too: where places get other numbers, what was read of it stays (``renumbered``).
 
     Args:
         index: Over N rows; place p stands for row N + p.
@@ -29,8 +34,10 @@ class TailWords:
         self.end = 0  # places that were looked at
         self.words: Counter[str] = Counter()  # of letters, by how many titles have them
         self._numbers: dict[str, int] = {}  # tokens that the index does not have
-        self._places: dict[int, list[int]] = {}
-        self._scores: dict[int, list[float]] = {}
+        self._titles: dict[int, list[int]] = {}  # by token: which of the titles that were read have it
+        self._scores: dict[int, list[float]] = {}  # what it is worth there
+        self._read = 0  # titles
+        self._place_of = np.full(FIRST_TITLES, -1, dtype=np.int64)  # of a title; -1: it has none any more
 
     def add(self, titles: Iterable[bytes | None]) -> None:
         """Add the titles of the next places; None: nothing is found there."""
@@ -44,13 +51,32 @@ class TailWords:
         known = self.index.vocabulary.find(token)
         return known if known >= 0 else self._numbers.get(token, -1)
 
-    def places(self, token: int) -> NDArray[np.int64]:
-        """Return the places that have a token, ascending."""
-        return np.array(self._places.get(token, ()), dtype=np.int64)
+    def found(self, token: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the places that have a token, ascending, and what it is worth at each."""
+        scores = np.array(self._scores.get(token, ()), dtype=np.float32)
+        titles = np.array(self._titles.get(token, ())[: len(scores)], dtype=np.int64)
+        known = titles < self._read  # others were read for a later numbering
+        places = self._place_of[titles[known]]
+        there = places >= 0
+        return places[there], scores[known][there]
 
-    def scores(self, token: int) -> NDArray[np.float32]:
-        """Return what a token is worth at each of its places."""
-        return np.array(self._scores.get(token, ()), dtype=np.float32)
+    def renumbered(self, kept: NDArray[np.int64]) -> TailWords:
+        """Return the words of the same titles where some places have become 0 and on, and the others are none any more.
+
+        Args:
+            kept: The places, ascending. This one takes no further titles.
+        """
+        made = copy.copy(self)
+        new_place = np.full(max(self.end, int(kept.max(initial=-1)) + 1) + 1, -1, dtype=np.int64)  # the last one: of -1
+        new_place[kept] = np.arange(len(kept))
+        made._place_of = new_place[self._place_of]
+        made.end = int(np.searchsorted(kept, self.end))
+        return made
+
+    @property
+    def is_mostly_gone(self) -> bool:
+        """Whether most of the titles that were read have no place any more: then it is time to begin anew."""
+        return self._read > FIRST_TITLES and 2 * np.count_nonzero(self._place_of[: self._read] >= 0) < self._read
 
     def _add(self, place: int, title: str) -> None:
         tokens = self.index.analyzer.tokens(title)
@@ -64,9 +90,13 @@ class TailWords:
             if number < 0:
                 number = self._numbers.setdefault(token, len(self.index.vocabulary) + len(self._numbers))
             times *= weight
-            self._places.setdefault(number, []).append(place)
+            self._titles.setdefault(number, []).append(self._read)
             self._scores.setdefault(number, []).append(idf(postings.count, frequency) * times / (norm + times))
         self.words.update(set(self.index.analyzer.words(title)))
+        if self._read == len(self._place_of):
+            self._place_of = np.concatenate([self._place_of, np.full(self._read, -1, dtype=np.int64)])
+        self._place_of[self._read] = place
+        self._read += 1
 
 
 class LiveLexical:
@@ -111,7 +141,7 @@ class LiveLexical:
             scores[living] = of_base.scores[living]
             touched.append(living)
         for token in query.tokens:
-            places, values = self._tail.places(token), self._tail.scores(token)
+            places, values = self._tail.found(token)
             there = places < len(self._alive)
             there[there] = self._alive[places[there]]
             rows = (count + places[there]).astype(np.int32)
@@ -120,7 +150,7 @@ class LiveLexical:
         return Sums(scores, touched)
 
     def _living(self, token: int) -> NDArray[np.int64]:
-        places = self._tail.places(token)
+        places, _ = self._tail.found(token)
         places = places[places < len(self._alive)]
         living: NDArray[np.int64] = places[self._alive[places]]
         return living

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -53,12 +53,16 @@ class Places:
         ids: (C,) bytes, of a product of the tail.
         titles: (C,) bytes, likewise.
         rows: (C,) of the vector file, likewise.
+        numbering: The same for those whose places have the same numbers.
+        before: Another numbering, and those of its places that are the first ones here, ascending; None: none.
     """
 
     columns: ChangedColumns
     ids: NDArray[np.object_]
     titles: NDArray[np.object_]
     rows: NDArray[np.int64]
+    numbering: object = field(default_factory=object)
+    before: tuple[object, NDArray[np.int64]] | None = None
 
     @classmethod
     def of(cls, columns: ChangedColumns, capacity: int = FIRST_PLACES) -> Places:
@@ -69,11 +73,13 @@ class Places:
 
     def grown(self) -> Places:
         """Return twice as many, with those that are there."""
-        return self._copied(self.columns, np.arange(len(self.rows)), 2 * len(self.rows))
+        made = self._copied(self.columns, np.arange(len(self.rows)), 2 * len(self.rows))
+        return replace(made, numbering=self.numbering, before=self.before)
 
     def taken(self, places: NDArray[np.int64]) -> Places:
         """Return some of the places, with room for as many."""
-        return self._copied(self.columns.take(places), places, max(FIRST_PLACES, 2 * len(places)))
+        made = self._copied(self.columns.take(places), places, max(FIRST_PLACES, 2 * len(places)))
+        return replace(made, before=(self.numbering, places))
 
     def _copied(self, columns: ChangedColumns, places: NDArray[np.int64], capacity: int) -> Places:
         made = Places.of(columns, capacity)

@@ -29,7 +29,7 @@ from trident.live.changed import SnapshotAttributes
 from trident.live.follower import Follower
 from trident.live.merging import Answerable, Searched, nearest, nearest_exactly
 from trident.live.preparing import vector_file
-from trident.live.snapshot import Places, Snapshot
+from trident.live.snapshot import Snapshot
 from trident.live.vectors import Embed
 from trident.retrieval.products import Found, Lexical, Way
 from trident.retrieval.requests import SearchKnobs
@@ -160,6 +160,8 @@ class SnapshotProducts:
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (R, D) of rows."""
         snapshot = self.snapshot
+        if not len(snapshot.alive):  # no row is of the tail
+            return self._searched.index.vectors(rows)
         in_tail = rows >= snapshot.base_count
         vectors = np.empty((len(rows), self._searched.index.dimension), dtype=np.float32)
         vectors[~in_tail] = self._searched.index.vectors(rows[~in_tail])
@@ -186,6 +188,8 @@ class SnapshotProducts:
     def texts(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
         """Return ids and titles of rows, of their shape; empty for row -1, which is none."""
         snapshot, base = self.snapshot, self._base
+        if not len(snapshot.alive):  # no row is of the tail
+            return base.product_ids.bytes_at(rows), base.titles.bytes_at(rows)
         in_tail = rows >= snapshot.base_count
         base_rows = np.where(in_tail, -1, rows)
         ids, titles = base.product_ids.bytes_at(base_rows), base.titles.bytes_at(base_rows)
@@ -205,7 +209,7 @@ class FollowedWords:
     def __init__(self, index: LexicalIndex) -> None:
         """Begin with none."""
         self._tail = TailWords(index)
-        self._places: Places | None = None
+        self._numbering: object = None
         self._lock = threading.Lock()
 
     @property
@@ -213,11 +217,18 @@ class FollowedWords:
         """How many titles of the tail have each word of letters."""
         return self._tail.words
 
-    def at(self, snapshot: Snapshot) -> LiveLexical:
+    def at(self, snapshot: Snapshot) -> Lexical:
         """Return the words of a snapshot."""
+        if snapshot.kept is None and not len(snapshot.alive):
+            return self._tail.index
         with self._lock:
-            if snapshot.places is not self._places:  # they were moved
-                self._tail, self._places = TailWords(self._tail.index), snapshot.places
+            if snapshot.places.numbering is not self._numbering:  # places were moved
+                known, kept = snapshot.places.before or (None, None)
+                if kept is None or known is not self._numbering or self._tail.is_mostly_gone:
+                    self._tail = TailWords(self._tail.index)
+                else:
+                    self._tail = self._tail.renumbered(kept)
+                self._numbering = snapshot.places.numbering
             tail, end = self._tail, len(snapshot.alive)
             if tail.end < end:
                 tail.add(snapshot.places.titles[tail.end : end].tolist())
@@ -239,12 +250,13 @@ class LiveRetriever(Retriever):
         self.product_ids, self.titles = base.product_ids, base.titles
         self.base, self.follower = base, follower
         self._tail = None if base.words is None else FollowedWords(base.words.lexical)
+        self._latest: SnapshotProducts | None = None
 
     def for_lone(self, threads: int) -> LiveRetriever:
         """Return the same retriever, whose flat search, where it has one, runs on other threads."""
         lone = copy.copy(self)
         lone.base = self.base.for_lone(threads)
-        lone.index = lone.base.index
+        lone.index, lone._latest = lone.base.index, None
         return lone
 
     def products(self) -> SnapshotProducts:
@@ -253,9 +265,13 @@ class LiveRetriever(Retriever):
             snapshot = self.follower.catch_up()
         except (LiveError, OSError):  # the follower's thread says so; searches go on
             snapshot = self.follower.snapshot
+        latest = self._latest
+        if latest is not None and latest.snapshot is snapshot:
+            return latest
         searched = Searched(snapshot, self.index, self.follower.vectors.searched)
         lexical = None if self._tail is None else self._tail.at(snapshot)
-        return SnapshotProducts(searched, self.base, lexical)
+        self._latest = SnapshotProducts(searched, self.base, lexical)
+        return self._latest
 
     def spelled(self, knobs: Sequence[SearchKnobs], *, of_base: bool = False) -> list[SearchKnobs]:
         """Return knobs that say what their texts mean; the words of what came since are right too."""

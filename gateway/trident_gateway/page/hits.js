@@ -31,7 +31,9 @@ export const gone = (from, to) => {
 function picture(hit) {
   const where = hit.attributes?.[PICTURE];
   if (typeof where !== "string" || !/^https?:\/\//.test(where)) return element("span");
-  return element("img", { src: where, alt: "", loading: "lazy", referrerPolicy: "no-referrer" });
+  const image = element("img", { src: where, alt: "", loading: "lazy", referrerPolicy: "no-referrer" });
+  image.addEventListener("error", () => image.classList.add("broken")); // its place is given up
+  return image;
 }
 
 function score(hit, probability) {

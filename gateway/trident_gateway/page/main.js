@@ -79,6 +79,7 @@ function clear(words) {
   at("status").classList.remove("down");
   at("status").textContent = words;
   at("timing").textContent = "";
+  at("stages").hidden = true;
   at("notes").replaceChildren();
   at("own-hits").replaceChildren();
   at("other-hits").replaceChildren();
@@ -95,6 +96,7 @@ function present(own, beside) {
   at("status").classList.remove("down");
   at("status").textContent = own.hits.length ? `${count(own.hits.length, "product")}${total}${like}${both}.` : "No products found.";
   at("timing").textContent = [["", own], ["the other: ", other]].filter(([, each]) => each).map(([name, each]) => name + timing(each)).join("; ");
+  drawStages(own);
   at("notes").replaceChildren(...notes(own.details), ...(failure ? [element("p", { className: "note" }, `The other server: ${failure}`)] : []));
   at("columns").classList.toggle("two", Boolean(other));
   at("other").hidden = !other;
@@ -106,6 +108,22 @@ function present(own, beside) {
     show(at("other-hits"), other, { moved: movements(own.hits, other.hits) });
   }
   facets.show(own.facets ?? own.details.facets ?? {});
+}
+
+// Where the time went, as a bar: each stage, the rest of the server, gateway and network; the words above say the same.
+function drawStages({ times, details }) {
+  const parts = Object.entries(details.timings_ms ?? {});
+  const inStages = parts.reduce((sum, [, value]) => sum + value, 0);
+  at("stages").hidden = !at("timings").checked || !parts.length || !(times.triton >= inStages);
+  if (at("stages").hidden) return;
+  const drawn = [...parts, ["the server's rest", times.triton - inStages], ["gateway and network", times.way]];
+  at("stages").replaceChildren(
+    ...drawn.map(([name, value]) => {
+      const part = element("span", { title: `${name}: ${value.toFixed(1)} ms` });
+      part.style.flexGrow = Math.max(0, value);
+      return part;
+    }),
+  );
 }
 
 // Of this answer; one that the server had in its cache has the times of the request that it was made for.

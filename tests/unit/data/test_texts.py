@@ -119,3 +119,11 @@ def test_rows_are_found_by_text():
     assert [rows.row(text) for text in texts] == [0, 1, 2, 3, 4]
     assert [rows.row(text) for text in ("c", "B", "gr", "b\0")] == [None] * 4
     assert RowsByText(Texts.of([])).row("a") is None
+
+
+def test_rows_are_found_where_many_hashes_are_equal(monkeypatch):
+    monkeypatch.setattr("trident.data.texts.HASH_BITS", 3)
+    texts = [f"product {number}" for number in range(200)]
+    rows = RowsByText(Texts.of(texts))
+    assert [rows.row(text) for text in texts] == [*range(200)]
+    assert rows.row("product 200") is None

@@ -78,3 +78,33 @@ def test_a_score_is_made_with_the_index_s_statistics(lexical: LexicalIndex, titl
 
 def test_words_of_what_came_are_counted(tail: TailWords) -> None:
     assert (tail.words["zeppelin"], tail.words["sony"], tail.end) == (2, 2, 5)
+
+
+def test_places_with_other_numbers_keep_their_words(tail: TailWords, lexical: LexicalIndex) -> None:
+    before, count = live(tail), lexical.count
+    kept = np.array([0, 2, 4, 6])  # 1 had no title, 3 is gone, 6 came later and was not looked at
+    moved = tail.renumbered(kept)
+    assert moved.end == 3
+    moved.add([b"Zeppelin red"])
+    words = live(moved, dead=(), end=4)
+    assert sorted(found(words, "zeppelin")) == [count + 1, count + 2, count + 3]
+    assert words.codes("zz9001q") == {count: EXACT, count + 2: EXACT}
+    anew = TailWords(lexical)
+    anew.add([*(CAME[place] for place in kept[:3]), b"Zeppelin red"])
+    for text in ("sony headphones red", "zeppelin lamp", "zz-9001q"):
+        again = live(anew, dead=(), end=4)
+        np.testing.assert_array_equal(
+            words.sums(words.query(text)).scores[count:], again.sums(again.query(text)).scores[count:]
+        )
+    assert found(before, "zeppelin") == [count + 2, count + 4]  # who still asks the older numbers
+
+
+def test_titles_of_which_most_are_gone_are_told(lexical: LexicalIndex) -> None:
+    made = TailWords(lexical)
+    made.add([b"Zeppelin lamp"] * 1500)
+    assert not made.renumbered(np.arange(750)).is_mostly_gone
+    assert made.renumbered(np.arange(700)).is_mostly_gone
+    assert found(live(made.renumbered(np.array([3, 1400])), dead=(), end=2), "zeppelin") == [
+        lexical.count,
+        lexical.count + 1,
+    ]
