@@ -162,10 +162,15 @@ def test_stages_are_timed_while_the_box_is_ticked(opened: Open) -> None:
     search(page, "navy sofa")
     timing = page.locator("#timing")
     expect(timing).to_contain_text(re.compile(r"tokenize [\d.]+ ms, encode [\d.]+ ms, .*dense [\d.]+ ms"))
+    expect(page.locator("#stages")).to_be_visible()
+    drawn = page.eval_on_selector_all("#stages span", "parts => parts.map(part => part.title)")
+    assert {"tokenize", "encode", "dense"} <= {each.partition(":")[0] for each in drawn}
+    assert drawn[-1].startswith("gateway and network: ")
     with page.expect_request("**/search") as asked:
         page.uncheck("#timings")
     assert "timings" not in (asked.value.post_data or "")
     expect(timing).to_contain_text(re.compile(r"server [\d.]+ ms, gateway and network [\d.]+ ms"))
+    expect(page.locator("#stages")).to_be_hidden()
 
 
 def test_times_of_another_request_are_not_shown(opened: Open, server: TritonServer) -> None:
@@ -182,6 +187,7 @@ def test_times_of_another_request_are_not_shown(opened: Open, server: TritonServ
     search(page, "navy sofa")
     expect(page.locator("#timing")).to_contain_text(re.compile(r"server [\d.]+ ms, from the server.s cache, gateway"))
     expect(page.locator("#timing")).not_to_contain_text("encode")
+    expect(page.locator("#stages")).to_be_hidden()
 
 
 def test_products_are_text_with_scores_attributes_and_pictures(opened: Open) -> None:

@@ -110,13 +110,17 @@ function present(own, beside) {
   facets.show(own.facets ?? own.details.facets ?? {});
 }
 
+// Milliseconds of the stages of this answer; none of one that the server had in its cache, whose times are another's.
+const isOwn = ({ id, details }) => details.timings_of === id.slice(0, id.lastIndexOf("-"));
+const stageTimes = (answer) => (answer.details.timings_ms && isOwn(answer) ? Object.entries(answer.details.timings_ms) : []);
+
 // Where the time went, as a bar: each stage, the rest of the server, gateway and network; the words above say the same.
-function drawStages({ times, details }) {
-  const parts = Object.entries(details.timings_ms ?? {});
+function drawStages(answer) {
+  const { times } = answer;
+  const parts = stageTimes(answer);
   const inStages = parts.reduce((sum, [, value]) => sum + value, 0);
-  at("stages").hidden = !at("timings").checked || !parts.length || !(times.triton >= inStages);
-  if (at("stages").hidden) return;
-  const drawn = [...parts, ["the server's rest", times.triton - inStages], ["gateway and network", times.way]];
+  at("stages").hidden = !parts.length || !(times.triton >= inStages);
+  const drawn = [...parts, ["the server’s rest", times.triton - inStages], ["gateway and network", times.way]];
   at("stages").replaceChildren(
     ...drawn.map(([name, value]) => {
       const part = element("span", { title: `${name}: ${value.toFixed(1)} ms` });
@@ -126,11 +130,9 @@ function drawStages({ times, details }) {
   );
 }
 
-// Of this answer; one that the server had in its cache has the times of the request that it was made for.
-function stages({ id, details }, ms) {
-  if (!details.timings_ms) return [];
-  if (details.timings_of !== id.slice(0, id.lastIndexOf("-"))) return ["from the server’s cache"];
-  return Object.entries(details.timings_ms).map(([name, value]) => `${name} ${ms(value)}`);
+function stages(answer, ms) {
+  if (answer.details.timings_ms && !isOwn(answer)) return ["from the server’s cache"];
+  return stageTimes(answer).map(([name, value]) => `${name} ${ms(value)}`);
 }
 
 function timing(answer) {
