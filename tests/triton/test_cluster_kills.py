@@ -23,6 +23,7 @@ from trident.generation.generation import Generation
 from trident.generation.state import ServingFolder
 from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.server.supervisor import RestartPolicy
 from trident_client import ClientError, SearchClient
 
 Row = tuple[str, str | None, float | None]  # title, brand, stock
@@ -30,6 +31,7 @@ Whole = Callable[[SearchClient], dict[str, Row]]
 ACTIONS, VICTIMS = ("loading", "upserting", "promoting"), ("server", "engine", "who acts")
 LATEST_S = 1.5  # of a kill, behind the beginning of what is killed
 READY_S = 400.0
+POLICY = RestartPolicy()
 AGAIN_S = 300.0  # in which what was refused meanwhile is done again
 PROMOTION = """
 import sys
@@ -67,6 +69,7 @@ class Kills:
         self.own, self.stand_in, self.whole = own, stand_in, whole
         self.draw, self.written = random.Random(seed), dict[str, Row | None]()
         self.http_port, self.url, self.pid = 0, "", 0
+        self.deaths: list[float] = []  # of the server
         self.bases: dict[str, dict[str, Row]] = {}
 
     def run(self, points: list[tuple[str, str]]) -> None:
@@ -85,19 +88,28 @@ class Kills:
     def kill(self, action: str, victim: str) -> None:
         """Kill somebody at some moment of an action, and bring back what the next start brings back."""
         moment = self.draw.random() * LATEST_S
+        of_server = victim == "server" or (victim == "who acts" and action == "upserting")
+        if of_server:
+            self.until_it_may_die()
         acting = self.begin(action, own_process=victim == "who acts")
         time.sleep(moment)
         if victim == "engine":
             self.stand_in.kill()
-        elif victim == "server" or action == "upserting":
+        elif of_server:
             os.kill(self.pid, 9)
+            self.deaths.append(time.monotonic())
         else:
             acting.kill()
         acting.end()
         if victim == "engine":
             self.stand_in.start()
-        elif victim == "server" or action == "upserting":
+        elif of_server:
             self.pid = pid_of_another(self.state, self.pid, within_s=READY_S)
+
+    def until_it_may_die(self) -> None:
+        """Wait until the server's supervisor would not give up after one more death."""
+        while sum(at > time.monotonic() - POLICY.window_s - 1 for at in self.deaths) >= POLICY.deaths - 1:
+            time.sleep(1)
 
     def begin(self, action: str, *, own_process: bool) -> Acting:
         other = self.own.other(self.serving())

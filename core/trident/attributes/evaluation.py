@@ -27,6 +27,8 @@ def passing_rows(node: Node, attributes: Attributes) -> Rows:
             return np.arange(attributes.count, dtype=np.uint32)
         case All((one,)):
             return passing_rows(one, attributes)
+        case All(nodes) if any(_holds_all(each, attributes) for each in nodes):
+            return passing_rows(All(tuple(each for each in nodes if not _holds_all(each, attributes))), attributes)
         case All(nodes):
             first, *others = sorted(nodes, key=lambda each: largest(each, attributes))
             if largest(first, attributes) <= NARROW * attributes.count:
@@ -41,9 +43,9 @@ def passing_rows(node: Node, attributes: Attributes) -> Rows:
         case AnyNode(nodes) if largest(node, attributes) <= NARROW * attributes.count:
             return _union([passing_rows(each, attributes) for each in nodes], attributes.count)
         case InRange(field):
-            low, high = _ranks(node, attributes)
-            if high - low == attributes.count:
+            if _holds_all(node, attributes):
                 return np.arange(attributes.count, dtype=np.uint32)
+            low, high = _ranks(node, attributes)
             if high - low <= FEW * attributes.count:
                 return np.sort(attributes.numbers_of(field.name).order[low:high])
         case Missing(field) if field.type != "number":
@@ -89,6 +91,14 @@ def _ranks(node: InRange, attributes: Attributes) -> tuple[int, int]:
     low = np.searchsorted(values, node.low, side="left" if node.low_included else "right")
     high = np.searchsorted(values, node.high, side="right" if node.high_included else "left")
     return int(low), max(int(low), int(high))
+
+
+def _holds_all(node: Node, attributes: Attributes) -> bool:
+    """Return whether a range has the numbers of all products, none of which is missing."""
+    if not isinstance(node, InRange):
+        return False
+    low, high = _ranks(node, attributes)
+    return high - low == attributes.count
 
 
 def _union(found: list[Rows], count: int) -> Rows:

@@ -20,7 +20,7 @@ class Members:
 
     def __init__(self, label_of_row: NDArray[np.int64]) -> None:
         """Sort the rows by label."""
-        self.label_of_row = label_of_row
+        self.label_of_row = np.asarray(label_of_row)  # a mapped file's own type takes rows slowly
         self.rows_by_label = np.argsort(label_of_row, kind="stable")  # (N,), ascending within a label
         self.sizes = np.bincount(label_of_row)  # (U,) rows a label
         self.starts = np.cumsum(self.sizes) - self.sizes  # (U,) where a label starts in rows_by_label

@@ -133,7 +133,7 @@ class GrowingVectors:
         """Return the best of some rows of a segment, as places among them, and their cosines."""
         depth = min(k + SPARE, len(rows))
         count = len(segment.vectors)
-        permitted = None if len(rows) == count else PermittedLabels(rows.astype(np.uint32), count)
+        permitted = None if len(rows) == count else PermittedLabels(count, named=rows.astype(np.uint32))
         labels, cosines = segment.by_comparing(queries, depth, permitted, gather=True, threads=1)
         return np.searchsorted(rows, labels), cosines
 

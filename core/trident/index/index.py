@@ -330,7 +330,7 @@ class VectorIndex:
 
     def _asked(self, k: int, ef: int | None, which: Permitted | None, place: int) -> _Asked:
         labels = None if which is None else which.in_labels(self._members.label_of_row, self.unique_count)
-        way = self._way(ef, self.unique_count if labels is None else len(labels.labels))
+        way = self._way(ef, self.unique_count if labels is None else labels.size)
         depth = min(k, self.unique_count)
         deep = min(max(k, self.ef if ef is None else ef), self.unique_count) if way == "graph" else 0
         return _Asked(way, depth, deep, place)
@@ -339,7 +339,7 @@ class VectorIndex:
         """Return how a query with this ``ef`` and filter is searched; a walk that fails gives way to comparing."""
         if permitted is None:
             return self._way(ef, self.unique_count)
-        return self._way(ef, len(permitted.in_labels(self._members.label_of_row, self.unique_count).labels))
+        return self._way(ef, permitted.in_labels(self._members.label_of_row, self.unique_count).size)
 
     def _way(self, ef: int | None, permitted: int) -> Way:
         if not self.has_graph:

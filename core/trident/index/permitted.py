@@ -14,18 +14,38 @@ WORD = 64  # bits of a bitmap's numbers
 SORTED_SHARE = 64  # of fewer than this part of the rows, labels are sorted; of more, they are marked
 
 
-@dataclass(frozen=True, eq=False)
 class PermittedLabels:
-    """The different vectors that permitted products have: ``labels`` ascending, of ``count`` that there are."""
+    """The different vectors that permitted products have: named, or marked where they are many.
 
-    labels: NDArray[np.uint32]
-    count: int
+    Args:
+        count: Of labels that there are.
+        named: (L,) uint32, ascending; or
+        marks: (count,) whether each label is permitted.
+    """
+
+    def __init__(
+        self, count: int, *, named: NDArray[np.uint32] | None = None, marks: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Keep what is given; the rest is made when it is first needed."""
+        self.count, self._named, self._marks = count, named, marks
+        self.size = int(np.count_nonzero(marks)) if named is None else len(named)
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint32]:
+        """The labels (L,), ascending."""
+        if self._named is not None:
+            return np.ascontiguousarray(self._named)
+        assert self._marks is not None
+        return np.flatnonzero(self._marks).astype(np.uint32)
 
     @cached_property
     def bitmap(self) -> NDArray[np.uint64]:
-        """A bit for each of all labels, made when it is first needed."""
+        """A bit for each of all labels."""
         is_there = np.zeros(-(-self.count // WORD) * WORD, dtype=np.uint8)
-        is_there[self.labels] = 1
+        if self._marks is not None:
+            is_there[: self.count] = self._marks
+        else:
+            is_there[self.labels] = 1
         return np.packbits(is_there, bitorder="little").view(np.uint64)
 
 
@@ -75,8 +95,10 @@ class Permitted:
                 f"permitted rows must be below {len(label_of_row):,} as the index has, got {self.rows[-1]}: "
                 "the filter must be of the same generation"
             )
-        labels = self.rows if label_count == len(label_of_row) else _labels(label_of_row[self.rows], label_count)
-        made = PermittedLabels(np.ascontiguousarray(labels), label_count)
+        if label_count == len(label_of_row):
+            made = PermittedLabels(label_count, named=self.rows)
+        else:
+            made = _labels(label_of_row[self.rows], label_count)
         self._made[id(label_of_row)] = (label_of_row, made)
         return made
 
@@ -88,9 +110,9 @@ class Permitted:
         return np.asarray(self.rows[place] == rows, dtype=np.bool_)
 
 
-def _labels(labels: NDArray[np.int64], count: int) -> NDArray[np.uint32]:
+def _labels(labels: NDArray[np.int64], count: int) -> PermittedLabels:
     if len(labels) * SORTED_SHARE < count:
-        return np.unique(labels).astype(np.uint32)
-    is_there = np.zeros(count, dtype=np.bool_)
-    is_there[labels] = True
-    return np.flatnonzero(is_there).astype(np.uint32)
+        return PermittedLabels(count, named=np.unique(labels).astype(np.uint32))
+    marks = np.zeros(count, dtype=np.bool_)
+    marks[labels] = True
+    return PermittedLabels(count, marks=marks)

@@ -70,7 +70,7 @@ class NearestLabels:
         if self.kernel is None:
             return self._by_numpy(queries, depth, permitted)
         count = len(self.vectors)
-        there = count if permitted is None else len(permitted.labels)
+        there = count if permitted is None else permitted.size
         labels, cosines, found = self.kernel.search(
             queries,
             depth=depth,

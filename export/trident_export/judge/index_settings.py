@@ -83,8 +83,9 @@ def cheapest(depths: list[Depth], target: float) -> Depth | None:
 def measure_cuts(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Cuts:
     """Return where the ways take over from each other on this machine; queries (Q, D) are real ones.
 
-    Times are processor seconds of queries that come alone, as a lone client's do. Filters leave products at random, and
-    products that lie together, as those of a brand do: of the graph, the worse of both counts.
+    Times are processor seconds of queries that come alone, as a lone client's do, with what is made of a filter's rows
+    for each. Filters leave products at random, and products that lie together, as those of a brand do: of the graph,
+    the worse of both counts.
     """
     queries, count = queries[:FILTERED_QUERIES], index.unique_count
     all_ms = _ms(lambda query: index.search_exactly(query, k), queries)
@@ -94,7 +95,7 @@ def measure_cuts(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Cu
     for share in SHARES:
         slower, worst = False, 1.0
         for permitted in (_at_random(index, share), _together(index, share)):
-            search = partial(index.search, k=k, permitted=permitted)
+            search = partial(_filtered, index, k, permitted.rows)
             index.cuts = Cuts(exact_up_to=count, gathered_up_to=1.0)
             gathered_ms = _ms(search, queries)
             index.cuts = Cuts(exact_up_to=count, gathered_up_to=0.0)
@@ -110,6 +111,10 @@ def measure_cuts(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Cu
         elif graph_from == NEVER:
             graph_from = share
     return Cuts(exact_up_to=max(EXACT_UP_TO, most), gathered_up_to=gathered, graph_from=graph_from)
+
+
+def _filtered(index: VectorIndex, k: int, rows: NDArray[np.uint32], queries: NDArray[np.float32]) -> Neighbours:
+    return index.search(queries, k, permitted=Permitted(rows))
 
 
 def plot(depths: list[Depth], taken: Depth | None) -> str:
