@@ -209,7 +209,7 @@ def projecting(folder: LiveFolder, generation: Generation) -> Iterator[Projectio
     """
     base = CatalogueBase.of(generation)
     after = folder.start_of(generation.holds, generation.id)
-    require_fitting(folder, base, generation.id, after, folder.last())
+    require_fitting(folder, base.schema, generation.id, after, folder.last())
     projection = Projection(folder, generation, base, vector_file(folder, generation), embedder(generation))
     try:
         yield projection
@@ -244,7 +244,8 @@ def opened_before(folder: LiveFolder, generations: Path, serving: ServingFolder)
         if store_of(generation) is None:
             return None
         base = CatalogueBase.of(generation)
-        require_fitting(folder, base, generation.id, folder.start_of(generation.holds, generation.id), folder.last())
+        after = folder.start_of(generation.holds, generation.id)
+        require_fitting(folder, base.schema, generation.id, after, folder.last())
         return Projection(folder, generation, base, vector_file(folder, generation), embedder(generation))
     except TridentError as error:  # it was pruned, or never loaded
         logger.info("nothing is written for generation %s any more: %s", state.previous, error)
