@@ -30,7 +30,7 @@ from trident.generation.holds import Position
 from trident.generation.staging import write_text
 from trident.journal.disk import RealDisk
 from trident.journal.lineage import Lineage
-from trident.journal.segments import SegmentName, lineage_of, read_segment
+from trident.journal.segments import SegmentName, present_lineage, read_segment
 
 LIVE_FOLDER = ".live"
 KEY_VARIABLE = "TRIDENT_WRITE_KEY"
@@ -100,9 +100,7 @@ class LiveFolder:
         Raises:
             LogError: If it cannot be read.
         """
-        disk = RealDisk()
-        names = SegmentName.all(disk, self.log)
-        return lineage_of(disk, self.log, names[-1]) if names else None
+        return present_lineage(RealDisk(), self.log)
 
     def last(self) -> int:
         """Return the last number of the log, 0 where there is none, without recovering anything.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from trident.errors import LiveError, LogError
+from trident.errors import FullError, LiveError, LogError
 from trident.generation.holds import Position
 from trident.journal.backup import back_up
 from trident.journal.cursor import LogCursor
+from trident.journal.disk import File, RealDisk
 from trident.journal.folder import LiveFolder
 from trident.journal.frames import GROUP, encode
 from trident.journal.log import Log
@@ -121,6 +123,35 @@ def test_a_segment_that_is_missing_is_refused(tmp_path):
     paths[4].unlink()
     with pytest.raises(LogError, match=r"is damaged: number 5 must follow, 0+6-000001\.log begins with 6"):
         Log.open(folder.log)
+
+
+class FullDisk(RealDisk):
+    """A disk on which half a header finds room."""
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        if create:
+            path.write_bytes(b"TLOG")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().open(path)
+
+
+def test_a_segment_that_was_begun_on_a_full_disk_is_no_damage(tmp_path):
+    """What frees space, compaction and retention, asks which log it is."""
+    folder, log = begin(tmp_path, 3, segment_bytes=1)
+    log.disk = FullDisk()
+    with pytest.raises(FullError, match=r"cannot grow \(No space left on device\); free some space"):
+        log.append([b'{"id":"4"}'])
+    assert sorted(folder.log.glob("*.log"))[-1].read_bytes() == b"TLOG"
+    assert folder.lineage() == log.lineage
+    assert (folder.start_of(log.lineage.position(2), "g"), folder.last()) == (2, 3)
+    assert [number for number, _ in LogCursor(folder.log, 0).advance(3)] == [1, 2, 3]
+    log.disk = RealDisk()
+    assert log.append([b'{"id":"4"}']) == 4
+    other = LiveFolder(tmp_path / "other")
+    other.make()
+    with pytest.raises(FullError, match="cannot grow"):
+        Log.open(other.log, disk=FullDisk())
+    assert other.lineage() is None
 
 
 def test_a_segment_of_a_later_format_is_refused(tmp_path, monkeypatch):
