@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,3 +213,31 @@ def test_what_a_power_cut_left_of_the_published_number_says_nothing(tmp_path):
     assert published.promised() == Position(log="", epoch=0, branch=log.lineage.epochs[-1].branch, number=2)
     folder.published.write_bytes(b"\1" * 24)
     assert Published(folder.published).promised() is None
+
+
+class KilledError(Exception):
+    """The writer's process has ended."""
+
+
+class Stores:
+    """Words of which so many more can be stored."""
+
+    def __init__(self, words: Any, left: int) -> None:
+        self.words, self.left = words, left
+
+    def __setitem__(self, place: int, value: int) -> None:
+        if not self.left:
+            raise KilledError
+        self.left -= 1
+        self.words[place] = value
+
+
+@pytest.mark.parametrize("stores", range(6))
+def test_a_writer_that_stands_still_or_ends_between_two_words_hides_no_number(tmp_path, stores):
+    folder, log = begin(tmp_path, 2)
+    branch = log.lineage.epochs[-1].branch
+    published = Published(folder.published)
+    published._words = Stores(published._words, stores)
+    with pytest.raises(KilledError):
+        published.write(3, log.lineage)
+    assert Published(folder.published).read() in ((2, branch), (3, branch))
