@@ -105,6 +105,25 @@ def test_a_backup_holds_what_was_published_and_no_more(tmp_path):
         back_up(LiveFolder(tmp_path / "nothing"), tmp_path / "other")
 
 
+def test_a_backup_of_a_log_with_a_hole_is_none(tmp_path):
+    folder, _ = begin(tmp_path / "live", 9, segment_bytes=1)
+    path = sorted(folder.log.glob("*.log"))[4]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(LogError, match=r"must go to number 9, got 4: what follows is damaged; .*backup is no backup"):
+        back_up(folder, tmp_path / "backup")
+
+
+def test_a_backup_goes_to_the_number_that_a_log_begins_behind(tmp_path):
+    """All before it was cut off: nothing on the disk needs it any more."""
+    folder, log = begin(tmp_path / "live", 5)
+    log._roll()
+    sorted(folder.log.glob("*.log"))[0].unlink()
+    assert back_up(folder, tmp_path / "backup") == 5
+    assert Log.open(tmp_path / "backup").last == 5
+
+
 def test_damage_with_a_whole_group_behind_it_is_refused_with_its_place(tmp_path):
     folder, log = begin(tmp_path, 3)
     log.close()
