@@ -20,7 +20,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,7 +120,11 @@ class LiveFolder:
 
     def log_bytes(self) -> int:
         """Return how large the log is on the disk."""
-        return sum(path.stat().st_size for path in self.log.iterdir() if path.is_file()) if self.log.is_dir() else 0
+        total = 0
+        for path in self.log.iterdir() if self.log.is_dir() else ():
+            with suppress(FileNotFoundError):  # retention has just removed it
+                total += path.stat().st_size
+        return total
 
     def start_of(self, holds: Position | None, generation: str) -> int:
         """Return the number that a generation goes to, as this log counts.
