@@ -45,6 +45,7 @@ REFUSALS: dict[str, tuple[int, grpc.StatusCode, str]] = {
     "stopped": (500, grpc.StatusCode.INTERNAL, "UNAVAILABLE: said so"),
     "follows": (500, grpc.StatusCode.INTERNAL, "FOLLOWS: said so"),
     "unknown": (500, grpc.StatusCode.INTERNAL, "UNKNOWN_OUTCOME: said so"),
+    "gave up": (499, grpc.StatusCode.CANCELLED, "in ensemble 'search', DEADLINE_EXCEEDED: it had passed"),
     "broken": (500, grpc.StatusCode.INTERNAL, "the stub process is not healthy"),
 }
 
