@@ -201,7 +201,8 @@ class HttpLink:
         """Return the answer to a request."""
         body, own = http_body(request, deadline.unix_ms() if tells_deadline else None)
         path = f"/v2/models/{request.model}/infer"
-        reply = self._good(self._pool.ask("POST", path, {**headers, **own}, body, deadline))
+        asked = self._pool.ask("POST", path, {**headers, **own}, body, deadline, may_repeat=request.may_repeat)
+        reply = self._good(asked)
         return read_http(request, reply.body, reply.headers.get(HEADER_LENGTH), self._endpoint.url)
 
     def server_info(self, model: str, deadline: Deadline) -> ServerInfo:
