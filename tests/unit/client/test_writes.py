@@ -66,3 +66,22 @@ def test_a_key_that_is_no_header_is_refused(triton: Any, form: Any) -> None:
     with pytest.raises(InvalidRequestError, match=r"write_key must be a line of ASCII"):
         form.asked(triton, WRITE, write_key="a\nb")
     assert triton.seen == []
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("delete", "B01", r"^delete takes a list of ids, got 'B01'$"),
+        ("delete", {"id": "B01"}, r"^delete takes a list of ids, got \{'id': 'B01'\}$"),
+        ("delete", [5], r"^delete takes mappings with an id, got 5 in place 1$"),
+        ("upsert", ["B01"], r"^upsert takes mappings with an id, got 'B01' in place 1$"),
+        ("upsert", {"id": "a", "title": "A"}, r"^upsert takes a list of mappings, got one: \{'id': 'a'"),
+        ("update", [{"id": "a"}, None], r"^update takes mappings with an id, got None in place 2$"),
+    ],
+)
+def test_what_is_no_list_of_products_is_refused_before_it_is_sent(
+    triton: Any, form: Any, name: str, given: Any, message: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        form.asked(triton, (name, (given,)), write_key="secret")
+    assert triton.seen == []
