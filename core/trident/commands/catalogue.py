@@ -106,14 +106,12 @@ def sync(
     """Make the catalogue equal to a dump; what was touched since the dump was made is left alone."""
     if not 0 <= max_loss <= 1:
         raise ConfigError(f"--max-loss must be 0 to 1, got {max_loss:g}")
-    syncing, operations = need("serve", "trident.live.syncing"), need("serve", "trident.live.operations")
+    syncing = need("serve", "trident.live.syncing")
     with _client(url, protocol, generations, write_key, timeout) as client:
-        dump = {
-            row["id"]: operations.Product(title=row["title"], attributes=row["attributes"])
-            for row in _rows(client, file, title=True)
-        }
+        given = list(_rows(client, file, title=True))
         generation = client.catalogue_stats()["generation"]
         state, ids = need("serve", "trident.live.preparing").read_state(generations, generation)
+        dump = syncing.dump_of(given, state.base.schema)
         rows = syncing.operations_to(state, ids, dump, holds=holds, largest_loss=max_loss)
         _write(client, rows, json, unknown_is_error=False)
 
