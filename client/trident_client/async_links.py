@@ -21,6 +21,7 @@ from trident_client.wire import HEADER_LENGTH, error_text, grpc_call, http_body,
 
 GRPC_LIBRARY, HTTP_LIBRARY = "tritonclient.grpc.aio", "aiohttp"  # imported by who needs them
 TRIES = 3  # aiohttp itself drops connections that it sees closed
+LOOP_TURNS = 2  # in which the event loop sees which were closed, before what is sent once is sent
 NO_HTTP = "Expected HTTP/"  # what aiohttp's parser says of a port that speaks something else
 
 
@@ -112,7 +113,11 @@ class AsyncHttpLink:
         """Return the answer to a request."""
         body, own = http_body(request, deadline.unix_ms() if tells_deadline else None)
         path = f"/v2/models/{request.model}/infer"
-        reply = self._good(await self._ask("POST", path, deadline, {**headers, **own}, body))
+        if not request.may_repeat:
+            for _ in range(LOOP_TURNS):
+                await asyncio.sleep(0)
+        tries = TRIES if request.may_repeat else 1
+        reply = self._good(await self._ask("POST", path, deadline, {**headers, **own}, body, tries=tries))
         return read_http(request, reply.body, reply.headers.get(HEADER_LENGTH), self._endpoint.url)
 
     async def server_info(self, model: str, deadline: Deadline) -> ServerInfo:
@@ -136,9 +141,11 @@ class AsyncHttpLink:
         deadline: Deadline,
         headers: dict[str, str] | None = None,
         body: bytes | None = None,
+        *,
+        tries: int = TRIES,
     ) -> Reply:
         """Return a reply; where a connection was closed while nobody used it, the request goes out again."""
-        for _ in range(TRIES):
+        for _ in range(tries):
             try:
                 return await asyncio.wait_for(self._exchange(method, path, headers or {}, body), deadline.left_s())
             except self._aiohttp.ServerDisconnectedError as error:

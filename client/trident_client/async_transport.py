@@ -19,7 +19,7 @@ from trident_client.hedge import ask_twice
 from trident_client.requests import Request
 from trident_client.results import ServerInfo
 from trident_client.spans import Spans
-from trident_client.transport import CLOCK_AHEAD, CLOSED, pause_before_repeat, seconds_left
+from trident_client.transport import CLOCK_AHEAD, CLOSED, is_far_ahead, pause_before_repeat, seconds_left
 
 GRACE_S = 0.25  # what a library may take to notice its own deadline
 Found = TypeVar("Found")
@@ -77,7 +77,7 @@ class AsyncTransport:
             return await self._once(request, deadline, headers, tells_deadline=tells)
         except ServerGaveUpError:
             left_s = seconds_left(deadline)
-            if left_s is None or not tells:
+            if left_s is None or not tells or not is_far_ahead(self._endpoint, left_s):
                 raise
             if self._tells_deadline:  # else another task has said so
                 log.warning(CLOCK_AHEAD, self._endpoint.url, left_s)

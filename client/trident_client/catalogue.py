@@ -229,16 +229,31 @@ class AsyncCatalogueCalls:
 
 
 def _upserts(products: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    return ({**product, "op": "upsert"} for product in products)
+    return _operations("upsert", products)
 
 
 def _updates(changes: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    return ({**change, "op": "update"} for change in changes)
+    return _operations("update", changes)
 
 
 def _deletes(ids: Iterable[str | Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    rows = ({"id": each} if isinstance(each, str) else each for each in ids)
-    return ({**row, "op": "delete"} for row in rows)
+    if isinstance(ids, str | Mapping):  # else its letters, or its keys, were ids
+        raise InvalidRequestError(f"delete takes a list of ids, got {ids!r:.60}")
+    return _operations("delete", ({"id": each} if isinstance(each, str) else each for each in ids))
+
+
+def _operations(action: str, rows: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield operations of one kind.
+
+    Raises:
+        InvalidRequestError: If one is no mapping.
+    """
+    if isinstance(rows, Mapping):
+        raise InvalidRequestError(f"{action} takes a list of mappings, got one: {dict(rows)!r:.60}")
+    for place, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping):
+            raise InvalidRequestError(f"{action} takes mappings with an id, got {row!r:.60} in place {place}")
+        yield {**row, "op": action}
 
 
 def _one(text: str) -> np.ndarray[Any, np.dtype[np.object_]]:

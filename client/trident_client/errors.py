@@ -145,7 +145,8 @@ def translate(error: InferenceServerException, url: str, timeout_s: float | None
 
 def translate_status(status: str, said: str, url: str, timeout_s: float | None) -> ClientError:
     """Return the client's error for a status of gRPC or HTTP other than success, and what was said with it."""
-    text = PREFIX.sub("", _first_line(said))
+    line = _first_line(said)
+    text = PREFIX.sub("", line)
     for mark, kind in CATALOGUE.items():
         if text.startswith(mark):
             return kind(text.removeprefix(mark))
@@ -156,7 +157,8 @@ def translate_status(status: str, said: str, url: str, timeout_s: float | None) 
         return ServerGaveUpError(str(timed_out(url, timeout_s)))
     if any(mark in text for mark in OTHER_CONTRACT):
         return UnexpectedAnswerError(f"the server at {url} serves another contract than this client's: {text}")
-    if status == "UNAVAILABLE" and not any(mark in text for mark in NOT_LOADED):
+    is_of_server = text != line or any(mark in text for mark in NOT_LOADED)  # gRPC itself knows no ensembles
+    if status == "UNAVAILABLE" and not is_of_server:
         return _unreachable_by_grpc(url, text)
     kind = STATUSES.get(status, UnexpectedAnswerError)
     if any(mark in text for mark in NOT_LOADED):

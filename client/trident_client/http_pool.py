@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import selectors
 import socket
 import ssl
 from collections import deque
@@ -52,8 +53,25 @@ class HttpPool:
         self._closed = False
         self._idle: deque[HTTPConnection] = deque()  # its pop and append need no lock, which a fork could leave held
 
-    def ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, deadline: Deadline) -> Reply:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        deadline: Deadline,
+        *,
+        may_repeat: bool = True,
+    ) -> Reply:
         """Return the reply to a request.
+
+        Args:
+            method: Of HTTP.
+            path: Behind that of the endpoint.
+            headers: Beside those of the endpoint's behaviour.
+            body: None: there is none.
+            deadline: Until which it is waited for.
+            may_repeat: Whether it may be sent again where a connection ends that was kept: the server may have got it.
 
         Raises:
             OSError: If the server cannot be reached, TimeoutError if the deadline passes.
@@ -66,11 +84,15 @@ class HttpPool:
                 connection, is_new = self._idle.pop(), False
             except IndexError:
                 connection, is_new = self._new(deadline), True
+            timed: Any = connection.sock
+            if not may_repeat and not is_new and timed.has_ended():
+                connection.close()
+                continue
             try:
                 reply, is_kept = self._exchange(connection, method, path, headers, body, deadline)
             except (ConnectionResetError, BrokenPipeError):
                 connection.close()
-                if is_new:
+                if is_new or not may_repeat:
                     raise
                 continue  # it was closed while nobody used it: another one
             except BaseException:
@@ -148,6 +170,12 @@ class _TimedSocket:
     def limit(self) -> None:
         """Let the next wait end at the deadline."""
         self._connected.settimeout(self.deadline.left_s())
+
+    def has_ended(self) -> bool:
+        """Return whether something came while nobody asked: the end, or what makes the connection of no use."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connected, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def sendall(self, data: bytes) -> None:
         """Hold data back: http.client hands over headers and body one after the other, which are sent as one."""

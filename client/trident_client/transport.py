@@ -23,6 +23,7 @@ from trident_client.spans import Spans
 from trident_client.wire import HEADER_LENGTH, error_text, grpc_call, http_body, read_grpc, read_http
 
 CLOSED = "the client was closed: make a new one"
+AHEAD_SHARE = 0.1  # of timeout_s: who gives up with less to go is late, or a little ahead, as any clock may be
 CLOCK_AHEAD = "the clock of the server at %s is %.1f s or more ahead of this machine's: it is told no deadline any more"
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Transport:
             return self._once(request, deadline, headers, tells_deadline=tells)
         except ServerGaveUpError:
             left_s = seconds_left(deadline)
-            if left_s is None or not tells:
+            if left_s is None or not tells or not is_far_ahead(self._endpoint, left_s):
                 raise
             if self._tells_deadline:  # else another thread has said so
                 log.warning(CLOCK_AHEAD, self._endpoint.url, left_s)
@@ -200,7 +201,8 @@ class HttpLink:
         """Return the answer to a request."""
         body, own = http_body(request, deadline.unix_ms() if tells_deadline else None)
         path = f"/v2/models/{request.model}/infer"
-        reply = self._good(self._pool.ask("POST", path, {**headers, **own}, body, deadline))
+        asked = self._pool.ask("POST", path, {**headers, **own}, body, deadline, may_repeat=request.may_repeat)
+        reply = self._good(asked)
         return read_http(request, reply.body, reply.headers.get(HEADER_LENGTH), self._endpoint.url)
 
     def server_info(self, model: str, deadline: Deadline) -> ServerInfo:
@@ -235,6 +237,11 @@ def seconds_left(deadline: Deadline) -> float | None:
         return deadline.left_s()
     except TimeoutError:
         return None
+
+
+def is_far_ahead(endpoint: Endpoint, left_s: float) -> bool:
+    """Return whether a server that gave up when so much time was left must have a clock that is ahead."""
+    return endpoint.timeout_s is None or left_s > AHEAD_SHARE * endpoint.timeout_s
 
 
 def pause_before_repeat(endpoint: Endpoint, error: ClientError, repeats: int, deadline: Deadline) -> float | None:

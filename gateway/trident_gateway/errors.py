@@ -45,5 +45,6 @@ def refusal(
 
 def of_client(error: ClientError) -> JSONResponse:
     """Return the reply for an error of the client inside."""
-    status, kind, headers = MEANINGS.get(type(error), (502, "server_error", {}))
+    known = (MEANINGS[kind] for kind in type(error).__mro__ if kind in MEANINGS)
+    status, kind, headers = next(known, (502, "server_error", {}))
     return refusal(status, str(error), kind, headers)

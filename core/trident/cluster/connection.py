@@ -43,13 +43,11 @@ class Connection:
             timeout=store.timeout_s,  # type: ignore[arg-type]  # its HTTP takes fractions
             check_compatibility=False,
         )
-        version = self.ask("its version", lambda client: client.info().version)
-        found = re.match(r"(\d+)\.(\d+)", version)
-        if found is None or (int(found[1]), int(found[2])) < OLDEST:
-            raise StoreError(
-                f"the store {store.address} must be Qdrant {OLDEST[0]}.{OLDEST[1]} or later, got {version}: an older "
-                "one writes late records over new ones"
-            )
+        try:
+            self._require_version()
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self, what: str, call: Callable[[QdrantClient], T]) -> T:
         """Return what the engine answers.
@@ -78,6 +76,15 @@ class Connection:
             if error.status_code in BUSY:
                 raise StoreAwayError(f"{where} cannot answer {what} now: {error.status_code} {said}") from error
             raise StoreError(f"{where} refuses {what}: {error.status_code} {said}") from error
+
+    def _require_version(self) -> None:
+        version = self.ask("its version", lambda client: client.info().version)
+        found = re.match(r"(\d+)\.(\d+)", version)
+        if found is None or (int(found[1]), int(found[2])) < OLDEST:
+            raise StoreError(
+                f"the store {self.store.address} must be Qdrant {OLDEST[0]}.{OLDEST[1]} or later, got {version}: an "
+                "older one writes late records over new ones"
+            )
 
     def has(self, collection: str) -> bool:
         """Return whether there is a collection, by its own name."""

@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from trident.commands.output import need, print_json, say
 from trident.commands.promote import unload
 from trident.errors import ConfigError, DataError, LiveError, ServerError
+
+if TYPE_CHECKING:
+    from trident.generation.generation import Generation
+    from trident.promotion.promotion import Gate
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,7 +85,7 @@ def delete(
     """Take products out of the catalogue."""
     if (ids is None or not ids) == (file is None):
         raise ConfigError("delete takes ids or --file FILE, one of both")
-    lines = ids or (file.read_text(encoding="utf-8").splitlines() if file is not None else [])
+    lines = ids or (_lines(file) if file is not None else [])
     rows = ({"op": "delete", "id": line.strip()} for line in lines if line.strip())
     with _client(url, protocol, generations, write_key, timeout) as client:
         _write(client, rows, json)
@@ -102,14 +106,12 @@ def sync(
     """Make the catalogue equal to a dump; what was touched since the dump was made is left alone."""
     if not 0 <= max_loss <= 1:
         raise ConfigError(f"--max-loss must be 0 to 1, got {max_loss:g}")
-    syncing, operations = need("serve", "trident.live.syncing"), need("serve", "trident.live.operations")
+    syncing = need("serve", "trident.live.syncing")
     with _client(url, protocol, generations, write_key, timeout) as client:
-        dump = {
-            row["id"]: operations.Product(title=row["title"], attributes=row["attributes"])
-            for row in _rows(client, file, title=True)
-        }
+        given = list(_rows(client, file, title=True))
         generation = client.catalogue_stats()["generation"]
         state, ids = need("serve", "trident.live.preparing").read_state(generations, generation)
+        dump = syncing.dump_of(given, state.base.schema)
         rows = syncing.operations_to(state, ids, dump, holds=holds, largest_loss=max_loss)
         _write(client, rows, json, unknown_is_error=False)
 
@@ -214,17 +216,31 @@ def compact(
 
 def _promote_compacted(generations: Path, http_port: int, began: str, made: str) -> None:
     """Promote a compacted generation, unless another one serves meanwhile: that would undo its promotion."""
-    now = need("serve", "trident.probe.running").find_running(generations, http_port).serving().id
-    if now != began:
-        raise LiveError(
-            f"generation {made} was made of {began} and is not promoted: {now} serves meanwhile; compact again"
-        )
+    _require_serving(need("serve", "trident.probe.running").find_running(generations, http_port).serving(), began, made)
     promotion, gating = need("serve", "trident.promotion.promotion"), need("serve", "trident.promotion.gating")
-    gate = gating.gate_of(generations, http_port, overrides=[], force=None)
+    gate = _only_over(gating.gate_of(generations, http_port, overrides=[], force=None), began, made)
     promotion.promote(generations, http_port, made, promotion.PromoteOptions(gate=gate), report=say)
     compactions = need("serve", "trident.live.compactions").Compactions
     compactions().succeeded(need("serve", "trident.journal.folder").LiveFolder.of(generations))
     say(f"generation {made} serves; trident promote or rollback go back")
+
+
+def _require_serving(serving: Generation, began: str, made: str) -> None:
+    """Raise unless a generation that serves is the one that another was made of."""
+    if serving.id != began:
+        raise LiveError(
+            f"generation {made} was made of {began} and is not promoted: {serving.id} serves meanwhile; compact again"
+        )
+
+
+def _only_over(gate: Gate, began: str, made: str) -> Gate:
+    """Return a gate that looks again: another promotion may end between a look and this one, which holds the lock."""
+
+    def over(candidate: Generation, serving: Generation) -> str | None:
+        _require_serving(serving, began, made)
+        return gate(candidate, serving)
+
+    return over
 
 
 @app.command()
@@ -240,6 +256,16 @@ def backup(
         print_json({"number": last, "folder": str(folder)})
     else:
         say(f"copied the log up to number {last:,} to {folder}; to restore, put it in the place of {live.log}")
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a text file."""
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise DataError(f"--file {file} must be a file with an id a line, got none") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"--file {file} must be text in UTF-8, got other bytes ({error})") from error
 
 
 @contextmanager
@@ -309,7 +335,7 @@ def _rows(client: Any, file: Path, *, title: bool) -> Iterator[dict[str, Any]]:
 
 
 def _json_rows(*, title: bool) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(sys.stdin, start=1):
+    for number, line in enumerate(_standard_input(), start=1):
         if not line.strip():
             continue
         try:
@@ -325,3 +351,10 @@ def _json_rows(*, title: bool) -> Iterator[dict[str, Any]]:
         if "version" in row:
             made["version"] = row.pop("version")
         yield made | {"attributes": row}
+
+
+def _standard_input() -> Iterator[str]:
+    try:
+        yield from sys.stdin
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input must be text in UTF-8, got other bytes ({error.reason})") from error

@@ -8,8 +8,7 @@ from pathlib import Path
 from trident.errors import LogError
 from trident.journal.disk import Disk, RealDisk
 from trident.journal.frames import decode
-from trident.journal.lineage import Lineage
-from trident.journal.segments import REMEDY, SegmentName, groups, lineage_of
+from trident.journal.segments import REMEDY, SegmentName, groups
 
 CHUNK = 1 << 20  # bytes that are read at once, unless a frame is larger
 
@@ -29,15 +28,6 @@ class LogCursor:
         self._disk = disk or RealDisk()
         self._segment: SegmentName | None = None
         self._offset, self._following = 0, 0  # where a frame begins, and its first number
-
-    def lineage(self) -> Lineage | None:
-        """Return the log's present lineage; None where there is no log.
-
-        Raises:
-            LogError: If it cannot be read.
-        """
-        names = SegmentName.all(self._disk, self.folder)
-        return lineage_of(self._disk, self.folder, names[-1]) if names else None
 
     def advance(self, upto: int) -> Iterator[tuple[int, bytes]]:
         """Yield number and record of everything behind the place up to a number, and stand there.

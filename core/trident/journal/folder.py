@@ -20,7 +20,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from trident.generation.holds import Position
 from trident.generation.staging import write_text
 from trident.journal.disk import RealDisk
 from trident.journal.lineage import Lineage
-from trident.journal.segments import SegmentName, lineage_of, read_segment
+from trident.journal.segments import SegmentName, present_lineage, read_segment
 
 LIVE_FOLDER = ".live"
 KEY_VARIABLE = "TRIDENT_WRITE_KEY"
@@ -100,9 +100,7 @@ class LiveFolder:
         Raises:
             LogError: If it cannot be read.
         """
-        disk = RealDisk()
-        names = SegmentName.all(disk, self.log)
-        return lineage_of(disk, self.log, names[-1]) if names else None
+        return present_lineage(RealDisk(), self.log)
 
     def last(self) -> int:
         """Return the last number of the log, 0 where there is none, without recovering anything.
@@ -122,7 +120,11 @@ class LiveFolder:
 
     def log_bytes(self) -> int:
         """Return how large the log is on the disk."""
-        return sum(path.stat().st_size for path in self.log.iterdir() if path.is_file()) if self.log.is_dir() else 0
+        total = 0
+        for path in self.log.iterdir() if self.log.is_dir() else ():
+            with suppress(FileNotFoundError):  # retention has just removed it
+                total += path.stat().st_size
+        return total
 
     def start_of(self, holds: Position | None, generation: str) -> int:
         """Return the number that a generation goes to, as this log counts.

@@ -10,7 +10,8 @@ import numpy as np
 from trident.generation.holds import Position
 from trident.journal.lineage import Lineage
 
-WORDS = 3  # number, branch, and both of them mixed: the proof that they belong together
+RECORD = 3  # words: number, branch, and both of them mixed: the proof that they belong together
+WORDS = 2 * RECORD  # it stands there twice: while one is written, or its writer stands still, the other is whole
 MIXED = 0x5DEECE66D5DEECE6
 TRIES = 100
 
@@ -32,11 +33,12 @@ class Published:
     def read(self) -> tuple[int, str] | None:
         """Return number and branch; None where nothing was published, or a power cut left something else."""
         for attempt in range(TRIES):
-            number, branch, mixed = self._words.tolist()
-            if mixed == number ^ branch ^ MIXED:
-                return number, f"{branch:016x}"
+            words = self._words.tolist()
+            for number, branch, mixed in (words[:RECORD], words[RECORD:]):
+                if mixed == number ^ branch ^ MIXED:
+                    return number, f"{branch:016x}"
             if attempt > 10:
-                time.sleep(1e-5)  # the writer is between two words
+                time.sleep(1e-5)  # the writer went from one to the other meanwhile
         return None
 
     def promised(self) -> Position | None:
@@ -47,6 +49,7 @@ class Published:
     def write(self, number: int, lineage: Lineage) -> None:
         """Publish a number; it must be durable."""
         branch = int(lineage.epochs[-1].branch, 16)
-        self._words[1] = branch
-        self._words[0] = number
-        self._words[2] = number ^ branch ^ MIXED
+        for first in (0, RECORD):
+            self._words[first + 1] = branch
+            self._words[first] = number
+            self._words[first + 2] = number ^ branch ^ MIXED

@@ -98,20 +98,28 @@ def groups(data: bytes, path: Path, offset: int, following: int) -> list[Frame]:
     return found
 
 
-def lineage_of(disk: Disk, folder: Path, name: SegmentName) -> Lineage:
-    """Return the lineage that a segment begins with.
+def present_lineage(disk: Disk, folder: Path) -> Lineage | None:
+    """Return the lineage that a log has now; None where there is no log.
+
+    The last segment may have been begun and no more, at this moment or on a full disk: then it is that of the one
+    before, as after a recovery.
 
     Raises:
         LogError: If it cannot be read.
     """
-    file = disk.open(folder / str(name))
-    try:
-        frame = decode(file.read(0, 1 << 16))
-    finally:
-        file.close()
-    if frame is None:
-        raise LogError(f"{folder / str(name)} is damaged at byte 0; {REMEDY}")
-    return _lineage(folder / str(name), frame)
+    names = SegmentName.all(disk, folder)
+    for name in reversed(names[-2:]):
+        path = folder / str(name)
+        file = disk.open(path)
+        try:
+            frame = decode(file.read(0, 1 << 16))
+        finally:
+            file.close()
+        if frame is not None:
+            return _lineage(path, frame)
+    if names and names[-1].first > 1:
+        raise LogError(f"{folder / str(names[-1])} is damaged at byte 0; {REMEDY}")
+    return None
 
 
 def _lineage(path: Path, frame: Frame) -> Lineage:

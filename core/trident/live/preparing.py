@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from trident.attributes.schema import Schema
 from trident.cluster.store import store_of
 from trident.errors import DataError, LogError
 from trident.generation.generation import MANIFEST_FILE, Generation, generation_by_id
@@ -77,7 +78,7 @@ def replay(folder: LiveFolder, generation: Generation, *, report: Callable[[str]
     after = folder.start_of(generation.holds, generation.id)
     last = folder.last()
     base = CatalogueBase.of(generation)
-    require_fitting(folder, base, generation.id, after, last)
+    require_fitting(folder, base.schema, generation.id, after, last)
     embed = embedder(generation)
     follower = Follower(folder, base, after, vector_file(folder, generation), embed)
     if last > after:
@@ -128,13 +129,24 @@ def _embed(titles: list[str], vectors: VectorFile, embed: Embed, number: int, *,
             report(f"embedded {done:,} of {len(missing):,} titles, about {time_text(left_s)} left")
 
 
-def require_fitting(folder: LiveFolder, base: CatalogueBase, generation: str, after: int, last: int) -> None:
-    """Raise for the first record whose attributes a generation does not have, or has of another type."""
+def require_fitting(folder: LiveFolder, schema: Schema, generation: str, after: int, last: int) -> None:
+    """Raise for the first record whose attributes a generation does not have, or has of another type.
+
+    Args:
+        folder: Of the live catalogue.
+        schema: Of the generation.
+        generation: Its id.
+        after: The number behind which records are looked at.
+        last: The last one that is.
+
+    Raises:
+        LogError: Naming the record.
+    """
     for number, record in LogCursor(folder.log, after).advance(last):
         product, entry = decode_record(number, record)
         if isinstance(entry, Product):
             try:
-                base.schema.check(entry.attributes, f"operation {number:,} on '{product}'")
+                schema.check(entry.attributes, f"operation {number:,} on '{product}'")
             except DataError as error:
                 raise LogError(
                     f"the log does not fit the attributes of generation {generation}: {error}; export with them, or "

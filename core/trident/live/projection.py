@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Projection:
         folder: Of the live catalogue.
         generation: Whose products are in a store.
         base: Of the generation.
-        vectors: Beside its index.
+        vectors: Beside its index; closed with this, and where this cannot be made.
         embed: Its encoder.
 
     Raises:
@@ -61,14 +61,15 @@ class Projection:
         assert store is not None, f"generation {generation.id} is in its own files"
         self._folder, self._generation, self._base = folder, generation, base
         self._vectors, self._embed = vectors, embed
-        self._index = VectorIndex.load(generation.version_folder(CATALOGUE_MODEL))
-        self.collection = Collection(
-            Connection(store.patient(WRITE_TIMEOUT_S)),
-            collection_of(generation.id),
-            base.schema,
-            self._index.dimension,
-        )
-        self._state()
+        with ExitStack() as undo:
+            undo.callback(vectors.close)
+            self._index = VectorIndex.load(generation.version_folder(CATALOGUE_MODEL))
+            connection = Connection(store.patient(WRITE_TIMEOUT_S))
+            undo.callback(connection.close)
+            name, dimension = collection_of(generation.id), self._index.dimension
+            self.collection = Collection(connection, name, base.schema, dimension)
+            self._state()
+            undo.pop_all()
 
     def catch_up(self, upto: int, progress: Callable[[int], None] = lambda _: None) -> None:
         """Write what the collection lacks up to a number of the log.
@@ -209,8 +210,9 @@ def projecting(folder: LiveFolder, generation: Generation) -> Iterator[Projectio
     """
     base = CatalogueBase.of(generation)
     after = folder.start_of(generation.holds, generation.id)
-    require_fitting(folder, base, generation.id, after, folder.last())
-    projection = Projection(folder, generation, base, vector_file(folder, generation), embedder(generation))
+    require_fitting(folder, base.schema, generation.id, after, folder.last())
+    embed = embedder(generation)
+    projection = Projection(folder, generation, base, vector_file(folder, generation), embed)
     try:
         yield projection
     finally:
@@ -244,8 +246,10 @@ def opened_before(folder: LiveFolder, generations: Path, serving: ServingFolder)
         if store_of(generation) is None:
             return None
         base = CatalogueBase.of(generation)
-        require_fitting(folder, base, generation.id, folder.start_of(generation.holds, generation.id), folder.last())
-        return Projection(folder, generation, base, vector_file(folder, generation), embedder(generation))
+        after = folder.start_of(generation.holds, generation.id)
+        require_fitting(folder, base.schema, generation.id, after, folder.last())
+        embed = embedder(generation)
+        return Projection(folder, generation, base, vector_file(folder, generation), embed)
     except TridentError as error:  # it was pruned, or never loaded
         logger.info("nothing is written for generation %s any more: %s", state.previous, error)
         return None

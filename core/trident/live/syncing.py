@@ -5,9 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from trident.attributes.schema import Schema
 from trident.errors import DataError
 from trident.live.operations import Product
 from trident.live.state import State
+
+
+def dump_of(rows: Iterable[Mapping[str, Any]], schema: Schema) -> dict[str, Product]:
+    """Return the products of a dump by id, as the catalogue keeps them: what is missing or blank is left out.
+
+    Args:
+        rows: Each with ``id``, ``title`` and ``attributes``.
+        schema: Of the catalogue.
+
+    Raises:
+        DataError: For an id that is no text, or an attribute that the catalogue does not have so.
+    """
+    dump: dict[str, Product] = {}
+    for row in rows:
+        product = row["id"]
+        if not isinstance(product, str):
+            raise DataError(f"product_id must be text, got {product!r:.60}: its products would all be others")
+        checked = schema.check(row["attributes"], f"product '{product}'")
+        attributes = {name: value for name, value in checked.items() if value is not None}
+        dump[product] = Product(title=row["title"], attributes=attributes)
+    return dump
 
 
 def operations_to(

@@ -53,11 +53,11 @@ class VectorFile:
         self._places: dict[bytes, int] = {}
         self._used = 0
         header = MAGIC + f" {fingerprint} {dimension} {capacity}".encode()
-        with self._locked():
-            if os.pread(self._descriptor, len(header), 0) != header:
-                os.ftruncate(self._descriptor, 0)
-                os.ftruncate(self._descriptor, HEADER_BYTES + self._room * self._row.itemsize)
-                self._write(0, header)
+        try:
+            self._begin(header)
+        except OSError as error:
+            self.close()
+            raise FullError(f"{path} cannot be begun ({error.strerror or error}); free some space") from error
         self._rows = np.memmap(path, dtype=self._row, mode="r", offset=HEADER_BYTES, shape=(self._room,))
         self.vectors: NDArray[np.float32] = self._rows["vector"]  # (C, D), rows lie apart
         self.searched = GrowingVectors(self.vectors)
@@ -102,8 +102,18 @@ class VectorFile:
         return sum(hash_of(title) not in self._places for title in titles)
 
     def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._descriptor)
+        """Let go of the file; a second time is none."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _begin(self, header: bytes) -> None:
+        """Empty the file where it does not begin with a header, and write that."""
+        with self._locked():
+            if os.pread(self._descriptor, len(header), 0) != header:
+                os.ftruncate(self._descriptor, 0)
+                os.ftruncate(self._descriptor, HEADER_BYTES + self._room * self._row.itemsize)
+                self._write(0, header)
 
     def _require_room(self, more: int, limit: int) -> None:
         if self._used + more > limit:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,7 +133,11 @@ class Writer:
         self.counts: Counter[str] = Counter()
         self.answered: Counter[Action] = Counter()  # operations
         self.seconds: Counter[Action] = Counter()  # that they took until they were answered
-        self._now = self._take_over(self._wanted())
+        try:
+            self._now = self._take_over(self._wanted())
+        except BaseException:
+            self.log.close()
+            raise
         self._thread = threading.Thread(target=self._run, name="catalogue writer", daemon=True)
         self._thread.start()
 
@@ -189,6 +194,7 @@ class Writer:
         for request in (*self._small, *self._large):
             request.answer(self._told(request, StoppedError("nothing was written: the server stops; try again")))
         self.log.close()
+        self._now.close()
 
     def _run(self) -> None:
         while True:
@@ -345,11 +351,16 @@ class Writer:
         state = State(base, after)
         for number, record in LogCursor(self.folder.log, after).advance(self.log.last):
             state.apply(number, *decode_record(number, record))
-        now = Serving(generation, after, base, state, vector_file(self.folder, generation), embedder(generation))
-        if store_of(generation) is not None:
-            from trident.live.projection import Projection, opened_before  # a store's client is an extra
-
+        with ExitStack() as undo:  # whoever cannot take over leaves no file open: each write tries again
             vectors = vector_file(self.folder, generation)
-            now.projection = Projection(self.folder, generation, base, vectors, now.embed)
-            now.before = opened_before(self.folder, self._generations, self._serving_folder)
+            undo.callback(vectors.close)
+            now = Serving(generation, after, base, state, vectors, embedder(generation))
+            if store_of(generation) is not None:
+                from trident.live.projection import Projection, opened_before  # a store's client is an extra
+
+                own = vector_file(self.folder, generation)
+                now.projection = Projection(self.folder, generation, base, own, now.embed)
+                undo.callback(now.projection.close)
+                now.before = opened_before(self.folder, self._generations, self._serving_folder)
+            undo.pop_all()
         return now

@@ -10,11 +10,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from trident.attributes.schema import SCHEMA_FILE, Schema
 from trident.cluster.store import store_of
 from trident.errors import GenerationError, ServerError, TridentError
 from trident.generation.generation import Generation
 from trident.journal.folder import LiveFolder
-from trident.live.preparing import replay
+from trident.live.known import CATALOGUE_MODEL
+from trident.live.preparing import replay, require_fitting
 from trident.probe.control import LOAD_TIMEOUT_S, POLL_S
 from trident.probe.golden_check import GoldenReport, check_golden, fault_of
 from trident.probe.running import RunningServer
@@ -97,25 +99,36 @@ def switch(running: RunningServer, serving: Generation, candidate: Generation) -
 
 
 @contextmanager
-def _brought_up(running: RunningServer, candidate: Generation) -> Iterator[Callable[[], None]]:
+def _brought_up(running: RunningServer, candidate: Generation) -> Iterator[Callable[[], object]]:
     """Make what a candidate lacks of the log while writes go on, and yield what makes the rest while they wait.
+
+    What came meanwhile is held against the candidate's attributes too: it was written over those of what serves.
 
     Raises:
         LiveError: If the log does not fit it.
         StoreError: If the store that has its products is away, or has others.
     """
-    live = LiveFolder.of(running.generations)
     if not running.record.live:
         yield lambda: None
-    elif store_of(candidate) is None:
+        return
+    live = LiveFolder.of(running.generations)
+    schema, checked = Schema.load(candidate.version_folder(CATALOGUE_MODEL) / SCHEMA_FILE), live.last()
+
+    def fitting_end() -> int:
+        """Return the log's last number, if what came behind the check fits too."""
+        last = live.last()
+        require_fitting(live, schema, candidate.id, checked, last)
+        return last
+
+    if store_of(candidate) is None:
         replay(live, candidate, report=log.info)
-        yield lambda: None  # instances make it themselves
+        yield fitting_end  # instances make the rest themselves
     else:
         from trident.live.projection import projecting  # a store's client is an extra
 
         with projecting(live, candidate) as projection:
             projection.catch_up(live.last())
-            yield lambda: projection.catch_up(live.last())
+            yield lambda: projection.catch_up(fitting_end())
 
 
 def load_components(running: RunningServer, generation: Generation) -> None:

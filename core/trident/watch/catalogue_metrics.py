@@ -92,7 +92,7 @@ class CatalogueMetrics:
         self._metrics.show(FOLLOWS, float(writer is None))
         try:
             stats = self._service.stats()
-        except TridentError:  # a state that cannot be read: counting goes on
+        except (TridentError, OSError):  # a state that cannot be read: counting goes on
             stats = {}
         for info, name in ((NUMBER, "number"), (TAIL, "tail"), (TAIL_LIMIT, "tail_limit"), (LOG_BYTES, "log_bytes")):
             if name in stats:

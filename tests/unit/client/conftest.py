@@ -45,15 +45,18 @@ REFUSALS: dict[str, tuple[int, grpc.StatusCode, str]] = {
     "stopped": (500, grpc.StatusCode.INTERNAL, "UNAVAILABLE: said so"),
     "follows": (500, grpc.StatusCode.INTERNAL, "FOLLOWS: said so"),
     "unknown": (500, grpc.StatusCode.INTERNAL, "UNKNOWN_OUTCOME: said so"),
+    "gave up": (499, grpc.StatusCode.CANCELLED, "in ensemble 'search', DEADLINE_EXCEEDED: it had passed"),
     "broken": (500, grpc.StatusCode.INTERNAL, "the stub process is not healthy"),
 }
+ENDS = ("hangs up", "leaves")  # over HTTP: instead of an answer, or behind it without a word
 
 
 @dataclass
 class SmallTriton:
     """A server of both protocols: a search for a text finds one product whose title is that text.
 
-    ``orders`` are what it does with the next requests: a name of REFUSALS, seconds to wait before an answer, or None;
+    ``orders`` are what it does with the next requests: a name of REFUSALS or ENDS, seconds to wait before an answer,
+    or None;
     ``details`` what its searches say beside the product, ``count`` 0 where they find none.
     """
 
@@ -150,7 +153,10 @@ def web_handler(triton: SmallTriton) -> type[http.server.BaseHTTPRequestHandler]
                 start += size
             headers = {name.lower(): value for name, value in self.headers.items()} | {"path": self.path}
             order = triton.take(headers, request.get("id", ""), given)
-            if order is not None:
+            self.close_connection = order in ENDS
+            if order == "hangs up":
+                return
+            if order in REFUSALS:
                 status, _, said = REFUSALS[order]
                 self.reply(status, json.dumps({"error": said}).encode())
                 return

@@ -19,7 +19,14 @@ import pytest
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 import trident_client
-from trident_client import Hit, InvalidRequestError, SearchClient, SearchResult, UnexpectedAnswerError
+from trident_client import (
+    Hit,
+    InvalidRequestError,
+    RequestTimeoutError,
+    SearchClient,
+    SearchResult,
+    UnexpectedAnswerError,
+)
 from trident_client.answers import Answer, read_results
 from trident_client.requests import Wanted, search_requests
 
@@ -41,6 +48,7 @@ class Answers:
     details: str = "{}"
     bodies: list[bytes] = field(default_factory=list)
     ahead_s: float = 0.0  # of its clock
+    slow_s: float = 0.0  # until it looks at that
 
     def answer(self, request: dict[str, Any]) -> tuple[bytes, bytes]:
         """Return what an ensemble answers, the header and the tensors; in a search, row n finds n products of 3."""
@@ -89,6 +97,7 @@ def server() -> Iterator[Answers]:
             request = json.loads(body[:header])
             start, tensors = answers.answer(request)
             deadline_ms = request.get("parameters", {}).get("deadline_unix_ms", math.inf)
+            time.sleep(answers.slow_s)
             expired = (time.time() + answers.ahead_s) * 1000 > deadline_ms
             if expired:
                 start, tensors = b'{"error": "in ensemble \'search\', DEADLINE_EXCEEDED: it had passed"}', b""
@@ -299,6 +308,17 @@ def test_a_server_whose_clock_is_ahead_is_told_no_deadline(server: Answers, capl
     assert re.search(
         rf"the clock of the server at {server.url} is (20\.0|1\d\.\d) s or more ahead of this", caplog.text
     )
+
+
+def test_a_server_that_gives_up_a_little_early_is_told_deadlines_all_the_same(server: Answers) -> None:
+    """Clocks differ, and what is late is given up at the deadline: neither says that a clock cannot be trusted."""
+    server.slow_s, server.ahead_s = 1.9, 0.15
+    with SearchClient(server.url, protocol="http", timeout_s=2.0) as client:
+        with pytest.raises(RequestTimeoutError, match=r"^no answer from .* within 2 s"):
+            client.search("sofa")
+        server.slow_s = 0.0
+        assert client.search("sofa").generation == "g1"
+    assert ["deadline_unix_ms" in request.get("parameters", {}) for request in server.requests] == [True, True]
 
 
 def test_long_lists_are_sent_in_parts_and_come_back_in_order(client: SearchClient, server: Answers) -> None:

@@ -197,6 +197,12 @@ def test_statuses_of_http(status: int, body: dict[str, str], kind: type[ClientEr
             r"no server answers at h:1: start",
         ),
         (
+            "UNAVAILABLE",
+            "in ensemble 'search', the store http://s:6333 is away: a search was not answered",
+            ServerUnavailableError,
+            "^the server at h:1 is not ready to search: the store http://s:6333 is away",
+        ),
+        (
             "CANCELLED",
             "in ensemble 'search', DEADLINE_EXCEEDED: the request's deadline_unix_ms had passed 0.2 s",
             ServerGaveUpError,

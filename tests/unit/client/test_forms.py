@@ -128,33 +128,6 @@ def test_what_does_not_pass_is_asked_once(triton: Any, form: Any, order: Any, ki
     assert len(triton.seen) == 1
 
 
-WRITE = ("upsert", ([{"id": "a", "title": "A"}, {"id": "b", "title": "B"}],))
-
-
-def test_what_is_written_comes_back_and_carries_the_key(triton: Any, form: Any) -> None:
-    behaviour = Behaviour(headers={"X-Shop": "one"})
-    written, stats = form.asked(triton, WRITE, ("catalogue_stats", ()), write_key="secret", behaviour=behaviour)
-    assert (written.number, written.done, written.stale) == (3, 1, ("b",))
-    assert stats["number"] == 3
-    assert [each["headers"]["trident-write-key"] for each in triton.seen] == ["secret", "secret"]
-    assert [each["headers"]["x-shop"] for each in triton.seen] == ["one", "one"]
-
-
-def test_what_is_written_is_sent_once(triton: Any, form: Any) -> None:
-    triton.orders.append("loading")
-    with pytest.raises(ServerUnavailableError):
-        form.asked(triton, WRITE, write_key="secret", behaviour=Behaviour(retries=5, hedge_after_s=0.01))
-    triton.orders.append(0.3)
-    form.asked(triton, WRITE, write_key="secret", behaviour=Behaviour(hedge_after_s=0.01))
-    assert len(triton.seen) == 2
-
-
-def test_a_key_that_is_no_header_is_refused(triton: Any, form: Any) -> None:
-    with pytest.raises(InvalidRequestError, match=r"write_key must be a line of ASCII"):
-        form.asked(triton, WRITE, write_key="a\nb")
-    assert triton.seen == []
-
-
 def test_repeats_end_with_the_deadline(triton: Any, form: Any) -> None:
     triton.orders.extend(["overloaded"] * 50)
     start = time.monotonic()

@@ -174,6 +174,12 @@ def test_the_server_s_errors_have_statuses(
     assert said["error"]["code"] == status
 
 
+def test_a_server_that_gave_up_is_a_timeout(gateway: int, triton: Any) -> None:
+    triton.orders.extend(["gave up"] * 2)  # the first as by a clock that is ahead
+    status, said, _ = ask(gateway, "/search", {"query": "sofa"})
+    assert (status, said["error"]["type"]) == (504, "timeout_error")
+
+
 def test_a_slow_server_is_a_timeout(triton: Any) -> None:
     triton.orders.append(1.0)
     with running(GatewayConfig(url=f"http://127.0.0.1:{triton.ports['http']}", timeout_s=0.3)) as port:

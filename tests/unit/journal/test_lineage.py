@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from trident.errors import LiveError, LogError
+from trident.errors import FullError, LiveError, LogError
 from trident.generation.holds import Position
 from trident.journal.backup import back_up
 from trident.journal.cursor import LogCursor
+from trident.journal.disk import File, RealDisk
 from trident.journal.folder import LiveFolder
 from trident.journal.frames import GROUP, encode
 from trident.journal.log import Log
@@ -102,6 +105,25 @@ def test_a_backup_holds_what_was_published_and_no_more(tmp_path):
         back_up(LiveFolder(tmp_path / "nothing"), tmp_path / "other")
 
 
+def test_a_backup_of_a_log_with_a_hole_is_none(tmp_path):
+    folder, _ = begin(tmp_path / "live", 9, segment_bytes=1)
+    path = sorted(folder.log.glob("*.log"))[4]
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(LogError, match=r"must go to number 9, got 4: what follows is damaged; .*backup is no backup"):
+        back_up(folder, tmp_path / "backup")
+
+
+def test_a_backup_goes_to_the_number_that_a_log_begins_behind(tmp_path):
+    """All before it was cut off: nothing on the disk needs it any more."""
+    folder, log = begin(tmp_path / "live", 5)
+    log._roll()
+    sorted(folder.log.glob("*.log"))[0].unlink()
+    assert back_up(folder, tmp_path / "backup") == 5
+    assert Log.open(tmp_path / "backup").last == 5
+
+
 def test_damage_with_a_whole_group_behind_it_is_refused_with_its_place(tmp_path):
     folder, log = begin(tmp_path, 3)
     log.close()
@@ -121,6 +143,35 @@ def test_a_segment_that_is_missing_is_refused(tmp_path):
     paths[4].unlink()
     with pytest.raises(LogError, match=r"is damaged: number 5 must follow, 0+6-000001\.log begins with 6"):
         Log.open(folder.log)
+
+
+class FullDisk(RealDisk):
+    """A disk on which half a header finds room."""
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        if create:
+            path.write_bytes(b"TLOG")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().open(path)
+
+
+def test_a_segment_that_was_begun_on_a_full_disk_is_no_damage(tmp_path):
+    """What frees space, compaction and retention, asks which log it is."""
+    folder, log = begin(tmp_path, 3, segment_bytes=1)
+    log.disk = FullDisk()
+    with pytest.raises(FullError, match=r"cannot grow \(No space left on device\); free some space"):
+        log.append([b'{"id":"4"}'])
+    assert sorted(folder.log.glob("*.log"))[-1].read_bytes() == b"TLOG"
+    assert folder.lineage() == log.lineage
+    assert (folder.start_of(log.lineage.position(2), "g"), folder.last()) == (2, 3)
+    assert [number for number, _ in LogCursor(folder.log, 0).advance(3)] == [1, 2, 3]
+    log.disk = RealDisk()
+    assert log.append([b'{"id":"4"}']) == 4
+    other = LiveFolder(tmp_path / "other")
+    other.make()
+    with pytest.raises(FullError, match="cannot grow"):
+        Log.open(other.log, disk=FullDisk())
+    assert other.lineage() is None
 
 
 def test_a_segment_of_a_later_format_is_refused(tmp_path, monkeypatch):
@@ -181,3 +232,31 @@ def test_what_a_power_cut_left_of_the_published_number_says_nothing(tmp_path):
     assert published.promised() == Position(log="", epoch=0, branch=log.lineage.epochs[-1].branch, number=2)
     folder.published.write_bytes(b"\1" * 24)
     assert Published(folder.published).promised() is None
+
+
+class KilledError(Exception):
+    """The writer's process has ended."""
+
+
+class Stores:
+    """Words of which so many more can be stored."""
+
+    def __init__(self, words: Any, left: int) -> None:
+        self.words, self.left = words, left
+
+    def __setitem__(self, place: int, value: int) -> None:
+        if not self.left:
+            raise KilledError
+        self.left -= 1
+        self.words[place] = value
+
+
+@pytest.mark.parametrize("stores", range(6))
+def test_a_writer_that_stands_still_or_ends_between_two_words_hides_no_number(tmp_path, stores):
+    folder, log = begin(tmp_path, 2)
+    branch = log.lineage.epochs[-1].branch
+    published = Published(folder.published)
+    published._words = Stores(published._words, stores)
+    with pytest.raises(KilledError):
+        published.write(3, log.lineage)
+    assert Published(folder.published).read() in ((2, branch), (3, branch))

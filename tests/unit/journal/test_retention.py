@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -114,3 +115,29 @@ def test_vectors_of_generations_that_are_gone_go_too(tmp_path, log):
         folder.vectors("f" * 64, name).touch()
     cut_log(tmp_path)
     assert [path.name.rpartition("-")[2] for path in (folder.path / "vectors").iterdir()] == [kept]
+
+
+def test_the_size_of_a_log_that_is_being_cut_is_told(tmp_path):
+    """The thread that hands over metrics asks for it every second, and would end with an error."""
+    folder, ending = LiveFolder.of(tmp_path), threading.Event()
+    folder.make()
+    folder.log.mkdir()
+    paths = [folder.log / f"{number}.log" for number in range(40)]
+
+    def come_and_go() -> None:
+        while not ending.is_set():
+            for path in paths:
+                path.write_bytes(b"1234")
+            for path in paths:
+                path.unlink()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        sizes = [folder.log_bytes() for _ in range(2000)]
+    finally:
+        ending.set()
+        thread.join()
+    assert max(sizes) <= 4 * len(paths)
+    paths[0].write_bytes(b"1234")
+    assert folder.log_bytes() == 4

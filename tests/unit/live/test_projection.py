@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -155,6 +156,21 @@ def test_while_the_engine_is_away_nothing_is_written(
     stand_in.start()
     assert send(writer, {"op": "delete", "id": "0001"}) == Written(1, ["done"])
     assert "0001" not in found(reader, embed, "Alba kettle blue")[0]
+
+
+def test_a_writer_that_cannot_reach_the_engine_leaves_no_files_open(stored: Path, stand_in: Any) -> None:
+    """Each write after a promotion tries to go over to it again."""
+    stand_in.kill()
+    try:
+        opened = []
+        for _ in range(6):
+            with pytest.raises(StoreAwayError, match="is away: its version was not answered"):
+                begin(stored)
+            gc.collect()
+            opened.append(len(list(Path("/proc/self/fd").iterdir())))
+        assert opened[-1] <= opened[0]
+    finally:
+        stand_in.start()
 
 
 def test_what_the_engine_did_not_confirm_is_there_when_it_is_back(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from trident.attributes.schema import Field, Schema
 from trident.errors import DataError
 from trident.live.operations import Entry, Product, Tombstone
 from trident.live.state import State
-from trident.live.syncing import operations_to
+from trident.live.syncing import dump_of, operations_to
 
 
 class Products(dict[str, Entry]):
@@ -55,6 +56,22 @@ def test_half_a_dump_deletes_nothing(state):
         DataError, match=r"6 of 8 products are not in the dump, more than --max-loss 0.1 of them: nothing"
     ):
         operations(state, {"a": named("newer a"), "c": named("title c")}, 3, 0.1)
+
+
+def test_what_a_dump_says_is_missing_is_no_difference(state):
+    """As lines of JSON say it: else each night wrote the same products again."""
+    kinds = {"price": "number", "brand": "keyword", "tags": "list"}
+    schema = Schema(fields=tuple(Field(name=name, type=kind) for name, kind in kinds.items()))
+    missing = {"price": None, "brand": " ", "tags": []}
+    rows = [{"id": name, "title": f"title {name}", "attributes": missing} for name in "cdefgh"]
+    rows.append({"id": "a", "title": "newer a", "attributes": {"price": 5, "tags": ["x", "x"]}})
+    dump = dump_of(rows, schema)
+    assert dump["a"] == named("newer a", price=5.0, tags=["x"])
+    assert [row["id"] for row in operations(state, dump, 3)] == ["a", "new"]
+    with pytest.raises(DataError, match=r"^product 'c': the catalogue has no field 'prise' \(did you mean 'price'\?\)"):
+        dump_of([{"id": "c", "title": "c", "attributes": {"prise": 5}}], schema)
+    with pytest.raises(DataError, match=r"^product_id must be text, got 5: its products would all be others$"):
+        dump_of([{"id": 5, "title": "c", "attributes": {}}], schema)
 
 
 @pytest.mark.parametrize("holds", [-1, 4])

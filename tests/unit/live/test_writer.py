@@ -16,7 +16,7 @@ import pytest
 from trident.attributes.schema import Field, Schema
 from trident.errors import DataError, FullError, LogError, StoppedError, TridentError
 from trident.generation.generation import find_generation
-from trident.generation.state import ServingFolder
+from trident.generation.state import ServerRecord, ServingFolder, now
 from trident.journal.folder import LiveFolder
 from trident.live import writer as writer_module
 from trident.live.base import CatalogueBase
@@ -24,6 +24,9 @@ from trident.live.known import load_known
 from trident.live.operations import Product, Tombstone, read_operations
 from trident.live.preparing import read_state, recover, replay
 from trident.live.writer import Request, Writer, Written
+from trident.probe.control import ModelControl
+from trident.probe.running import RunningServer
+from trident.promotion.switching import _brought_up
 from trident.retrieval.live_retriever import live_retriever
 from trident.retrieval.options import SearchOptions, read_page
 from trident.retrieval.requests import SearchKnobs
@@ -141,6 +144,21 @@ def test_a_log_that_does_not_fit_a_generations_attributes_is_refused_before_it_s
     words = r"the log does not fit the attributes of generation \w+: operation 1 on '0003': the catalogue has no field"
     with pytest.raises(LogError, match=words):
         replay(LiveFolder.of(generations), generation, report=lambda _: None)
+
+
+def test_what_is_written_while_a_candidate_is_loaded_must_fit_it_too(writer, generations, generation):
+    """It is written over the attributes of what serves; else the candidate would serve, and could not be started."""
+    send(writer, *upserts(1)).wait()
+    urls = {"http": "h:1", "grpc": "h:2", "metrics": "", "variant": "cpu", "plans": "", "started_at": now()}
+    record = ServerRecord(**urls, cache=False, live=True, supervisor_pid=1, tritonserver_pid=1)
+    folder, control = ServingFolder.of(generations, 8000), ModelControl(url="h:1", key="")
+    running = RunningServer(generations=generations, folder=folder, record=record, control=control)
+    with _brought_up(running, generation) as make_the_rest:
+        make_the_rest()
+        send(writer, {"op": "update", "id": "0003", "attributes": {"price": 2}}).wait()
+        words = r"the log does not fit the attributes of generation \w+: operation 2 on '0003': the catalogue has no"
+        with pytest.raises(LogError, match=words):
+            make_the_rest()
 
 
 def test_a_search_sees_what_was_written_and_its_attributes(writer, generations, monkeypatch):
