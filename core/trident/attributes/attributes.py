@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -228,6 +229,13 @@ class Attributes:
     def none(cls, count: int) -> Attributes:
         """Return those of N products that have none."""
         return cls(Schema(), None, count)
+
+    @cached_property
+    def all_rows(self) -> Rows:
+        """The rows of all products, ascending, (N,); made when it is first needed, not to be written to."""
+        rows = np.arange(self.count, dtype=np.uint32)
+        rows.flags.writeable = False
+        return rows
 
     def require_count(self, count: int, where: str) -> None:
         """Raise unless they are of so many products.

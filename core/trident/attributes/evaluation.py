@@ -24,7 +24,7 @@ def passing_rows(node: Node, attributes: Attributes) -> Rows:
     """Return the rows of the products that pass, ascending."""
     match node:
         case All(()):
-            return np.arange(attributes.count, dtype=np.uint32)
+            return attributes.all_rows
         case All((one,)):
             return passing_rows(one, attributes)
         case All(nodes) if any(_holds_all(each, attributes) for each in nodes):
@@ -44,7 +44,7 @@ def passing_rows(node: Node, attributes: Attributes) -> Rows:
             return _union([passing_rows(each, attributes) for each in nodes], attributes.count)
         case InRange(field):
             if _holds_all(node, attributes):
-                return np.arange(attributes.count, dtype=np.uint32)
+                return attributes.all_rows
             low, high = _ranks(node, attributes)
             if high - low <= FEW * attributes.count:
                 return np.sort(attributes.numbers_of(field.name).order[low:high])

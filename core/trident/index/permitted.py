@@ -28,7 +28,11 @@ class PermittedLabels:
     ) -> None:
         """Keep what is given; the rest is made when it is first needed."""
         self.count, self._named, self._marks = count, named, marks
-        self.size = int(np.count_nonzero(marks)) if named is None else len(named)
+        if named is not None:
+            self.size = len(named)
+        else:
+            assert marks is not None
+            self.size = int(np.count_nonzero(marks))
 
     @cached_property
     def labels(self) -> NDArray[np.uint32]:
