@@ -349,7 +349,9 @@ class VectorIndex:
     def _find(self, queries: NDArray[np.float32], asked: _Asked, which: Permitted | None, threads: int) -> Found:
         permitted = None if which is None else which.in_labels(self._members.label_of_row, self.unique_count)
         if asked.way == "graph":
-            return self._nearest.by_graph(queries, asked.depth, asked.ef, permitted, threads=threads)
+            there = self.unique_count if permitted is None else permitted.size
+            gather = self.cuts.exact_way(there, self.unique_count) == "gathered"
+            return self._nearest.by_graph(queries, asked.depth, asked.ef, permitted, gather=gather, threads=threads)
         return self._nearest.by_comparing(
             queries, asked.depth, permitted, gather=asked.way == "gathered", threads=self._exact_threads
         )

@@ -17,8 +17,8 @@ from trident.index.kernels import kernels
 from trident.index.permitted import PermittedLabels
 
 DEVIATIONS = 4.0  # of what rounding does to a cosine, which candidates of a walk are given
-COMPARED_SHARE = 4  # a filtered walk compares at most this part of the vectors, then all permitted are compared
-LEAST_COMPARED = 2**13
+COMPARED_EACH = 60  # vectors that a filtered walk compares at most for each of ef; then all permitted are compared
+LEAST_COMPARED = 2**11
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # labels and cosines (B, depth), padded with -1 and NaN
 
@@ -54,7 +54,14 @@ class NearestLabels:
         return labels, cosines
 
     def by_graph(
-        self, queries: NDArray[np.float32], depth: int, ef: int, permitted: PermittedLabels | None, *, threads: int
+        self,
+        queries: NDArray[np.float32],
+        depth: int,
+        ef: int,
+        permitted: PermittedLabels | None,
+        *,
+        gather: bool,
+        threads: int,
     ) -> Found:
         """Return about the same by a walk of ``ef`` permitted candidates, the best of which are compared in full.
 
@@ -65,6 +72,7 @@ class NearestLabels:
             depth: >= 1.
             ef: >= 1, raised to the labels that are answered.
             permitted: None: all.
+            gather: How they are compared then; as for ``by_comparing``.
             threads: Queries are dealt out to.
         """
         if self.kernel is None:
@@ -75,7 +83,7 @@ class NearestLabels:
             queries,
             depth=depth,
             ef=max(ef, depth),
-            most=count if permitted is None else max(LEAST_COMPARED, count // COMPARED_SHARE),
+            most=count if permitted is None else max(LEAST_COMPARED, COMPARED_EACH * max(ef, depth)),
             # What was lost lies anyhow to the query: a bound, the whole of it, would let in ten times as many.
             doubt=min(1.0, DEVIATIONS / self.vectors.shape[1] ** 0.5),
             bitmap=None if permitted is None else permitted.bitmap,
@@ -85,7 +93,6 @@ class NearestLabels:
         if len(missed):
             if permitted is None:
                 logger.warning("the graph reaches fewer than %d vectors: exact search instead", depth)
-            gather = there < count // COMPARED_SHARE
             labels[missed], cosines[missed] = self.by_comparing(
                 queries[missed], depth, permitted, gather=gather, threads=threads
             )

@@ -22,7 +22,7 @@ class Cuts:
 
     exact_up_to: int = 50_000  # vectors; of so many all are compared where a query permits all
     gathered_up_to: float = 0.25  # share of the vectors; up to it the permitted are gathered, above all are compared
-    graph_from: float = 0.1  # share of the vectors; from it on the graph, where there are more than exact_up_to
+    graph_from: float = 0.5  # share of the vectors; from it on the graph, where there are more than exact_up_to
 
     def __post_init__(self) -> None:
         """Check the ranges."""

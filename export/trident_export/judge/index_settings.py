@@ -23,6 +23,7 @@ TIMED_QUERIES = 16  # one after the other: together they would share what each r
 EXACT_UP_TO = 50_000  # vectors, always: recall 1 is worth more than the time
 WORTH = 2.0  # times the graph's time that comparing all may take: it misses nothing
 NEVER = 1.01  # a share that no filter leaves
+BESIDE_EXACT, BESIDE_EXACT_MS = 1.3, 0.3  # of exact search's time, and beyond it: what a walk may take at worst
 WORDS = 3  # of a title, that make a query
 MADE_QUERIES = 500
 
@@ -84,8 +85,8 @@ def measure_cuts(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Cu
     """Return where the ways take over from each other on this machine; queries (Q, D) are real ones.
 
     Times are processor seconds of queries that come alone, as a lone client's do, with what is made of a filter's rows
-    for each. Filters leave products at random, and products that lie together, as those of a brand do: of the graph,
-    the worse of both counts.
+    for each. Filters leave products at random, products that lie together, as those of a brand do, and products that
+    lie away from the queries, where a walk gives up: of the graph, the worst of them counts.
     """
     queries, count = queries[:FILTERED_QUERIES], index.unique_count
     all_ms = _ms(lambda query: index.search_exactly(query, k), queries)
@@ -94,16 +95,17 @@ def measure_cuts(index: VectorIndex, queries: NDArray[np.float32], k: int) -> Cu
     gathered, graph_from = 0.0, NEVER
     for share in SHARES:
         slower, worst = False, 1.0
-        for permitted in (_at_random(index, share), _together(index, share)):
+        away = -queries.mean(axis=0, keepdims=True)
+        for permitted in (_at_random(index, share), _together(index, share), _nearest(index, away, share)):
             search = partial(_filtered, index, k, permitted.rows)
             index.cuts = Cuts(exact_up_to=count, gathered_up_to=1.0)
             gathered_ms = _ms(search, queries)
             index.cuts = Cuts(exact_up_to=count, gathered_up_to=0.0)
             masked_ms, exact = _ms(search, queries), search(queries)
-            index.cuts = Cuts(exact_up_to=0, graph_from=0.0)
+            index.cuts = Cuts(exact_up_to=0, gathered_up_to=gathered, graph_from=0.0)
             walked_ms = _ms(search, queries)
             worst = min(worst, recall(search(queries), exact))
-            slower |= walked_ms > min(gathered_ms, masked_ms)
+            slower |= walked_ms > BESIDE_EXACT * min(gathered_ms, masked_ms) + BESIDE_EXACT_MS
             if gathered_ms < masked_ms:
                 gathered = share
         if slower or worst < FILTERED_RECALL:
@@ -163,6 +165,11 @@ def _at_random(index: VectorIndex, share: float) -> Permitted:
 
 def _together(index: VectorIndex, share: float) -> Permitted:
     """Return the products nearest to one that is drawn."""
-    middle = index.vectors(np.random.default_rng(0).integers(0, index.count, 1))
+    return _nearest(index, index.vectors(np.random.default_rng(0).integers(0, index.count, 1)), share)
+
+
+def _nearest(index: VectorIndex, direction: NDArray[np.float32], share: float) -> Permitted:
+    """Return the products nearest to a direction (1, D), of any length."""
+    middle = (direction / max(float(np.linalg.norm(direction)), 1e-9)).astype(np.float32)
     size = max(1, int(share * index.count))
     return Permitted(np.sort(index.search_exactly(middle, size).rows[0]).astype(np.uint32))

@@ -140,7 +140,7 @@ def test_a_walk_that_would_compare_too_many_is_ended(vectors, queries, monkeypat
     index = built(vectors)
     index.cuts = WALKED
     monkeypatch.setattr("trident.index.search_ways.LEAST_COMPARED", 1)
-    monkeypatch.setattr("trident.index.search_ways.COMPARED_SHARE", 1000)
+    monkeypatch.setattr("trident.index.search_ways.COMPARED_EACH", 1)
     permitted = at_random(len(vectors), 0.3)
     assert_same(index.search(queries, 10, permitted=permitted), truth(vectors, queries, 10, permitted))
 
