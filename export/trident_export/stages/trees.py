@@ -165,16 +165,20 @@ def _table(stages: Stages) -> _Table:
 
 
 def _fit(table: _Table) -> Any:
-    """Return the booster fitted on a table."""
+    """Return the booster fitted on the judged rows of a table.
+
+    The others are left out: with a weight of 0 they would stay opponents (findings/lightgbm-weight-zero.sh).
+    """
     lightgbm = load_lightgbm()
     generator = np.random.default_rng(0)
-    features = np.where(generator.random(table.features.shape) < MISSING, np.nan, table.features)
     judged = table.labels >= 0
+    features = table.features[judged]
+    features = np.where(generator.random(features.shape) < MISSING, np.nan, features)
+    sizes = [int(each.sum()) for each in np.split(judged, np.cumsum(table.sizes)[:-1])]
     data = lightgbm.Dataset(
         features,
-        label=np.where(judged, table.labels, 0),
-        weight=judged.astype(np.float64),
-        group=table.sizes,
+        label=table.labels[judged],
+        group=[size for size in sizes if size],
         feature_name=table.names,
     )
     return lightgbm.train(SETTINGS, data, num_boost_round=ROUNDS)
