@@ -7,7 +7,7 @@
 # A plain SearchParameters with sel, which the 8-bit index alone obeys, is refused, so that following the error leads to
 # the parameters that ignore it. An index that turns its vectors first ("RR,Flat", and so OPQ and PCA) ignores sel in
 # SearchParametersPreTransform the same way, and obeys the plain parameters. A service that adds rescoring to a filtered
-# index shows what is out of stock or of other shops. Remedy: the filter belongs into the parameters of the index below,
+# index shows what is out of stock. Remedy: the filter belongs into the parameters of the index below,
 # base_index_params and index_params.
 #
 # Software: faiss-cpu 1.15.1.
