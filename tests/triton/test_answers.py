@@ -48,6 +48,20 @@ def post(
         connection.close()
 
 
+@pytest.mark.parametrize("model", ["search", "embed"])
+def test_a_request_whose_id_is_no_text_is_refused_in_a_sentence(tiny_server: TritonServer, model: str) -> None:
+    """Triton takes any bytes between quotation marks; others of its batch would be lost with it."""
+    named = {"search": {"query": "navy sofa"}, "embed": {"text": "navy sofa", "side": "query"}}[model]
+    inputs = [{"name": name, "shape": [1, 1], "datatype": "BYTES", "data": [value]} for name, value in named.items()]
+    body = json.dumps({"id": "ID", "inputs": inputs}).encode().replace(b'"ID"', b'"\xff\xfe"')
+    connection = http.client.HTTPConnection(tiny_server.urls.http, timeout=20)
+    connection.request("POST", f"/v2/models/{model}/infer", body)
+    answer = connection.getresponse()
+    status, said = answer.status, answer.read().decode(errors="replace")
+    connection.close()
+    assert (status, "id" in said, "UTF-8" in said) == (400, True, True), said
+
+
 def no_number(constant: str) -> float:
     raise ValueError(f"{constant} is no JSON")
 

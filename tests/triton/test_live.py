@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import re
 import time
 import urllib.request
@@ -107,6 +109,21 @@ def test_nobody_writes_without_the_key(live, client, key):
     ):
         other.delete(["a0001"])
     assert client.catalogue_stats()["number"] == number
+
+
+@pytest.mark.parametrize("model", ["search", "catalogue"])
+def test_a_key_that_is_no_text_is_refused_in_a_sentence(live, model):
+    """It is forwarded to every model: others of a search's batch would be lost with it."""
+    named = {"search": {"query": TITLE}, "catalogue": {"action": "stats"}}[model]
+    shape = {"search": [1, 1], "catalogue": [1]}[model]
+    inputs = [{"name": name, "shape": shape, "datatype": "BYTES", "data": [value]} for name, value in named.items()]
+    connection = http.client.HTTPConnection(live.urls.http, timeout=20)
+    headers = {"trident-write-key": b"\xff\xfe"}
+    connection.request("POST", f"/v2/models/{model}/infer", json.dumps({"inputs": inputs}), headers)
+    answer = connection.getresponse()
+    status, said = answer.status, answer.read().decode(errors="replace")
+    connection.close()
+    assert (status, "UTF-8" in said) == (400, True), said
 
 
 def test_pages_are_those_of_the_catalogue_as_it_is(client, live):

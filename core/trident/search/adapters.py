@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.errors import DeadlineError, ModelError, OverloadError, StoreAwayError, StoreError, TridentError
+from trident.errors import DataError, DeadlineError, ModelError, OverloadError, StoreAwayError, StoreError, TridentError
 from trident.retrieval.requests import KnobTensors, SearchKnobs
 from trident.retrieval.tensors import COUNT, DETAILS, EF, MIN_SCORE, OPTIONS, PRODUCT_ID, SCORE, TITLE, K
 from trident.search.timing import is_timed, timed
@@ -41,10 +41,34 @@ def tensor(request: Any, backend: Any, name: str) -> NDArray[Any] | None:
     return None if found is None else found.as_numpy()
 
 
+def id_of(request: Any) -> str:
+    """Return the id of one of Triton's requests.
+
+    Raises:
+        DataError: If it is no text: Triton takes any bytes over HTTP, and an error of Python's would end the batch.
+    """
+    try:
+        return str(request.request_id())
+    except UnicodeDecodeError as error:
+        raise DataError(f"the id of a request must be text in UTF-8, got other bytes ({error.reason})") from error
+
+
+def parameters_of(request: Any) -> str:
+    """Return the parameters of one of Triton's requests, a JSON object, with the headers that it was told to forward.
+
+    Raises:
+        DataError: If something in them is no text, as ``id_of``.
+    """
+    try:
+        return str(request.parameters())
+    except UnicodeDecodeError as error:
+        raise DataError(f"parameters and headers must be text in UTF-8, got other bytes ({error.reason})") from error
+
+
 def knob_tensors(request: Any, backend: Any) -> KnobTensors:
-    """Return the optional tensors of a request; as ``tensor``."""
+    """Return the optional tensors of a request; as ``tensor`` and ``id_of``."""
     k, ef, min_score, options = (tensor(request, backend, name) for name in (K, EF, MIN_SCORE, OPTIONS))
-    return KnobTensors(k, ef, min_score, options, request.request_id())
+    return KnobTensors(k, ef, min_score, options, id_of(request))
 
 
 def retrieve_timed(

@@ -12,6 +12,7 @@ from trident.encoder.tokenization import unpadded
 from trident.errors import ModelError, OverloadError, TridentError
 from trident.generation.golden import GOLDEN_REQUEST
 from trident.retrieval.tensors import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from trident.search.adapters import id_of, parameters_of
 from trident.search.admission import Admission
 from trident.search.deadline import check_deadline
 
@@ -87,11 +88,12 @@ class RequestEncoder:
 
 def _read(request: Any, backend: Any) -> Request | TridentError:
     try:
-        check_deadline(request.parameters())
+        check_deadline(parameters_of(request))
+        is_live = id_of(request) != GOLDEN_REQUEST
     except TridentError as error:
         return error
     return (
         backend.get_input_tensor_by_name(request, INPUT_IDS).as_numpy(),
         backend.get_input_tensor_by_name(request, ATTENTION_MASK).as_numpy(),
-        request.request_id() != GOLDEN_REQUEST,
+        is_live,
     )

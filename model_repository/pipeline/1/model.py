@@ -13,7 +13,7 @@ from trident.generation.generation import Identity
 from trident.retrieval.live_retriever import asks_base
 from trident.retrieval.requests import read_asked, read_knobs, with_texts
 from trident.retrieval.tensors import EMBEDDING, GENERATION, SIDE, TEXT
-from trident.search.adapters import FOUND, knob_tensors, tensor
+from trident.search.adapters import FOUND, id_of, knob_tensors, parameters_of, tensor
 from trident.search.admission import Admission
 from trident.search.answering import Answer, Asked, answer_each
 from trident.search.deadline import check_deadline
@@ -63,9 +63,10 @@ class TritonPythonModel:
         return responses
 
     def read(self, request):
-        is_live = not asks_base(request.request_id())
+        is_live = True
         try:
-            check_deadline(request.parameters())
+            is_live = not asks_base(id_of(request))
+            check_deadline(parameters_of(request))
             raw, attributes = tensor(request, pb_utils, TEXT), self.instance.searcher.retriever.attributes
             knobs = read_knobs(knob_tensors(request, pb_utils), len(raw), attributes)
             texts = read_asked(raw, tensor(request, pb_utils, SIDE), knobs)

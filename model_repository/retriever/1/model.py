@@ -10,7 +10,7 @@ from trident.generation.golden import GOLDEN_REQUEST
 from trident.retrieval.opened import open_retriever
 from trident.retrieval.requests import read_knobs
 from trident.retrieval.tensors import EMBEDDING, GENERATION
-from trident.search.adapters import knob_tensors, retrieve_timed, tensor
+from trident.search.adapters import id_of, knob_tensors, retrieve_timed, tensor
 from trident.search.model_parameters import start_model
 from trident.watch.failures import FailureWatch
 from trident.watch.watching import QueryWatch, SearchWatch
@@ -35,16 +35,16 @@ class TritonPythonModel:
     def execute(self, requests):
         answers, embeddings, knobs, live = [], [], [], []
         for request in requests:
-            embedding, is_live = tensor(request, pb_utils, EMBEDDING), request.request_id() != GOLDEN_REQUEST  # (B, D)
+            embedding, is_live = tensor(request, pb_utils, EMBEDDING), True  # (B, D)
             try:
+                is_live = id_of(request) != GOLDEN_REQUEST
                 wanted = read_knobs(knob_tensors(request, pb_utils), len(embedding), self.retriever.attributes)
                 self.retriever.check(embedding, wanted)
             except TridentError as error:
                 answers.append(self.failure_watch.refusal(error, is_live=is_live))
                 continue
             answers.append((len(knobs), len(knobs) + len(wanted), max(knob.k for knob in wanted)))
-            embeddings.append(embedding)
-            knobs, live = knobs + wanted, live + [is_live] * len(wanted)
+            embeddings, knobs, live = [*embeddings, embedding], knobs + wanted, live + [is_live] * len(wanted)
         if not knobs:
             return answers
         joined, golden = np.concatenate(embeddings), [not each for each in live]

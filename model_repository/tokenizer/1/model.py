@@ -12,7 +12,7 @@ from trident.generation.generation import Identity
 from trident.generation.golden import GOLDEN_REQUEST
 from trident.retrieval.requests import read_asked
 from trident.retrieval.tensors import ATTENTION_MASK, GENERATION, INPUT_IDS, SIDE, TEXT
-from trident.search.adapters import tensor
+from trident.search.adapters import id_of, tensor
 from trident.search.model_parameters import start_model
 from trident.watch.failures import FailureWatch
 from trident.watch.watching import QueryWatch
@@ -44,10 +44,12 @@ class TritonPythonModel:
         ]
 
     def read(self, request):
+        is_live = True
         try:
+            is_live = id_of(request) != GOLDEN_REQUEST
             return read_asked(tensor(request, pb_utils, TEXT), tensor(request, pb_utils, SIDE))
         except TridentError as error:
-            return self.failure_watch.refusal(error, is_live=request.request_id() != GOLDEN_REQUEST)
+            return self.failure_watch.refusal(error, is_live=is_live)
 
     def response(self, request, asked, rows):
         fits = all(side == "query" for _, side in asked) and max(map(len, rows)) <= self.query_length

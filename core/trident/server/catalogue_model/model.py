@@ -7,7 +7,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from trident.errors import TridentError
-from trident.search.adapters import tensor
+from trident.search.adapters import parameters_of, tensor
 from trident.search.catalogue_service import CatalogueService, status_of
 from trident.search.model_parameters import start_model
 from trident.watch.catalogue_metrics import CatalogueMetrics
@@ -29,7 +29,12 @@ class TritonPythonModel:
         for request in requests:
             sender = request.get_response_sender()
             asked = [tensor(request, pb_utils, name) for name in ("action", "operations")]
-            self.service.take(*asked, request.parameters(), lambda answer, sender=sender: self.send(sender, answer))
+            try:
+                told = parameters_of(request)
+            except TridentError as error:
+                self.send(sender, error)
+            else:
+                self.service.take(*asked, told, lambda answer, sender=sender: self.send(sender, answer))
 
     def send(self, sender, answer):
         if isinstance(answer, TridentError):
