@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +135,16 @@ def test_a_server_that_is_killed_while_it_is_asked(tiny_generations: Path) -> No
 def test_a_promotion_in_the_middle_of_lists(server: TritonServer, own: Any, port: int) -> None:
     """No list loses a query; vectors of two encoders are never handed out as one."""
 
-    def there_and_back() -> None:
-        for generation in (own.b, own.a):
-            promote(own.folder, port, generation.id, PromoteOptions(), report=lambda _: None)
+    def is_over(each: Seen) -> bool:
+        return any(result.generation == own.b.id for results in each.answers for result in results)
 
-    for question in (("search_many", TEXTS), ("embed", TEXTS)):
-        seen = while_asked(server.urls, question, there_and_back, until=lambda _: True, retries=10)  # of overloads
+    for question, target, until in (
+        (("search_many", TEXTS), own.b, is_over),
+        (("embed", TEXTS), own.a, lambda _: True),
+    ):
+        options = PromoteOptions()
+        act = partial(promote, own.folder, port, target.id, options, report=lambda _: None)
+        seen = while_asked(server.urls, question, act, until=until, retries=10)  # of overloads
         for form, each in seen.items():
             assert each.answers, form
             assert all(len(found) == len(TEXTS) for found in each.answers), form
