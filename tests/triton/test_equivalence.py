@@ -16,7 +16,7 @@ from trident.encoder.text import TextContract
 from trident.generation.generation import find_generation
 from trident.index.exact_search import exact_search
 from trident.server.server import ModelStatistics, TritonServer
-from trident_client import SearchClient
+from trident_client import Behaviour, SearchClient
 from trident_train.model.encoder import Encoder
 
 CLIENTS = 24
@@ -52,12 +52,16 @@ def test_requests_of_mixed_lengths_batch(sample_server: TritonServer, queries: l
     before = settled(sample_server)
     cycle = itertools.cycle(queries)
     mixed = [" ".join(itertools.islice(cycle, 1 + number % 4)) for number in range(CLIENTS * 40)]
-    with SearchClient(sample_server.urls.grpc, timeout_s=60) as client, ThreadPoolExecutor(CLIENTS) as pool:
+    patient = Behaviour(retries=20)  # of those that others on this machine make wait too long
+    with (
+        SearchClient(sample_server.urls.grpc, timeout_s=60, behaviour=patient) as client,
+        ThreadPoolExecutor(CLIENTS) as pool,
+    ):
         results = list(pool.map(client.search, mixed))
     after = settled(sample_server)
     assert len(results) == len(mixed)
     mean_batch = (after.inferences - before.inferences) / (after.executions - before.executions)
-    assert after.inferences - before.inferences == len(mixed)
+    assert after.inferences - before.inferences >= len(mixed)
     assert mean_batch >= 4
 
 

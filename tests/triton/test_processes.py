@@ -152,13 +152,21 @@ def test_a_model_gets_new_processes(tiny_generations: Path, tmp_path: Path, vari
 
 def told(served: Served) -> tuple[object, list[ModelProcess], str]:
     """Return what the server says of its processes, those that are there, and its log."""
-    return served.folder.processes(), served.models(), served.log.read_text()
+    models = [] if served.folder.server() is None else served.models()
+    return served.folder.processes(), models, served.log.read_text()
 
 
-def is_mended(served: Served, deaths: int) -> bool:
-    """Return whether so many processes have died, and others are there instead."""
-    record = served.folder.processes()
-    return (record.died, record.down, len(served.models())) == (deaths, 0, 3)
+def is_mended(served: Served, dead: list[ModelProcess]) -> bool:
+    """Return whether others are there instead of processes that died, and the server knows it."""
+    if served.folder.server() is None:  # it is just being started again
+        return False
+    there = served.models()
+    is_same = sorted(each.model for each in there) == sorted(each.model for each in dead)
+    return (
+        is_same
+        and not {each.pid for each in there} & {each.pid for each in dead}
+        and not served.folder.processes().down
+    )
 
 
 def test_it_is_mended_without_a_health_port_and_again_and_again(tiny_generations: Path, tmp_path: Path) -> None:
@@ -171,12 +179,11 @@ def test_it_is_mended_without_a_health_port_and_again_and_again(tiny_generations
             assert sorted(each.model for each in dead) == ["pipeline", "pipeline", "suggester"]
             for each in dead:  # both instances at once: nobody answers until the model is loaded again
                 os.kill(each.pid, signal.SIGKILL)
-            wait_for(lambda deaths=3 * number: is_mended(served, deaths), lambda: told(served))
-            assert len(served.models()) == len(dead)
-            with SearchClient(f"127.0.0.1:{served.ports[1]}", timeout_s=10) as client:
+            wait_for(lambda dead=dead: is_mended(served, dead), lambda: told(served))
+            with SearchClient(f"127.0.0.1:{served.ports[1]}", timeout_s=60) as client:
                 assert client.search("navy sofa").hits
-        assert served.folder.processes().died == 6
-        assert served.folder.processes().down == 0
+            # The suggester's may have come back with the pipeline before its death was seen: Triton reloads dependents.
+            assert 2 * number <= served.folder.processes().died <= 3 * number, told(served)
 
 
 def test_a_model_that_cannot_be_loaded_again_takes_the_server_with_it(tiny_generations: Path, tmp_path: Path) -> None:
