@@ -52,7 +52,7 @@ def test_requests_of_mixed_lengths_batch(sample_server: TritonServer, queries: l
     before = settled(sample_server)
     cycle = itertools.cycle(queries)
     mixed = [" ".join(itertools.islice(cycle, 1 + number % 4)) for number in range(CLIENTS * 40)]
-    patient = Behaviour(retries=20)  # of those that others on this machine make wait too long
+    patient = Behaviour(retries=10)  # of those that others on this machine make wait too long
     with (
         SearchClient(sample_server.urls.grpc, timeout_s=60, behaviour=patient) as client,
         ThreadPoolExecutor(CLIENTS) as pool,
