@@ -146,4 +146,4 @@ def _add_errors(app: FastAPI) -> None:
 def _sentence(errors: Sequence[Any]) -> str:
     """Return what is wrong with a request's body in one line; never what was sent, which may be long or private."""
     said = [f"{'.'.join(map(str, each['loc'][1:])) or 'the body'}: {each['msg']}" for each in errors[:SHOWN]]
-    return "; ".join(said)[:300]
+    return " ".join("; ".join(said).splitlines())[:300]  # a key may have line breaks
