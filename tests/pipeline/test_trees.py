@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from trident_export.stages import trees
-
-pytest.importorskip("lightgbm")
 
 
 def table(labels: np.ndarray, sizes: list[int]) -> trees._Table:
