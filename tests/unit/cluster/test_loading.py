@@ -15,7 +15,7 @@ from trident.cluster import loading
 from trident.cluster.asking import Wanted, in_order
 from trident.cluster.collection import Collection, StoredState
 from trident.cluster.connection import Connection
-from trident.cluster.loading import ProductFiles, Sample, load, load_golden
+from trident.cluster.loading import ProductFiles, Sample, load, load_golden, sample_recall
 from trident.cluster.points import StoredProduct, gone_point, point_of
 from trident.errors import StoreAwayError, StoreError
 
@@ -128,6 +128,15 @@ def test_recall_below_its_bound_is_refused(
     state = collection.state()
     assert state is not None
     assert not state.complete
+
+
+def test_recall_of_what_has_other_vectors_is_low(collection: Collection, files: ProductFiles) -> None:
+    collection.create()
+    for row in range(90):
+        vector = files.index.vectors(np.array([(row + 45) % 90]))[0]
+        collection.write([point_of(files.stored(row, 7), vector, collection.keys)], 7)
+    found = sample_recall(collection, files)
+    assert found.lowest < loading.RECALL, found  # under filters: without one the same cosines are there
 
 
 def test_late_writes_change_nothing(collection: Collection, files: ProductFiles) -> None:
