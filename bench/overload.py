@@ -2,13 +2,15 @@
 
     make peers && sudo apt-get install wrk  # Locust, in .venv-peers; wrk, of Debian or Ubuntu
     python bench/overload.py --queries pairs.csv --generations generations  # extra bench
+    python bench/overload.py … --options '{"rerank": 20, "rerank_budget_ms": 15}'  # of each search
 
 perf_analyzer ends at the first request that fails. So wrk asks here, by HTTP, since it takes little of the cores that
 the server runs on: first as many users as keep the server busy, which tells its best throughput, then many users who
 ask twice as much together. Their queries come by Poisson, whether others were answered or not: there are as many users
 as can wait at a time. wrk looks through all of them at each step, so that more would take the server's cores. Locust
 asks twenty times a second beside them, to tell how long answers and rejections take. Prints JSON: searches a second,
-percentiles, CPU time, memory, and how soon a lone query is answered afterwards.
+percentiles, CPU time, memory, and how soon a lone query is answered afterwards. Answers whose second stage the budget
+cut short are told apart, as the server marks them: ``cut``.
 """
 
 from __future__ import annotations
@@ -40,19 +42,18 @@ PROBES = 20  # users of Locust's, each once a second
 PERCENTILES = ("50%", "95%", "99%", "100%")
 
 
-def ask(served: Served, queries: list[str], *, users: int, rate: float, seconds: float) -> dict[str, Any]:
+def ask(served: Served, asked: list[dict[str, Any]], *, users: int, rate: float, seconds: float) -> dict[str, Any]:
     """Return what wrk and Locust saw, and the server's CPU time and memory meanwhile; rate 0: as fast as they can."""
     with tempfile.TemporaryDirectory() as scratch:
-        bodies, texts, prefix = (Path(scratch) / name for name in ("bodies", "queries.json", "locust"))
-        bodies.write_text("\n".join(json.dumps(_body(query)) for query in queries) + "\n", encoding="utf-8")
-        texts.write_text(json.dumps(queries), encoding="utf-8")
+        bodies, prefix = Path(scratch) / "bodies", Path(scratch) / "locust"
+        bodies.write_text("\n".join(json.dumps(body) for body in asked) + "\n", encoding="utf-8")
         url = f"http://{served.http}"
         load = ["wrk", "--threads", "1", "--connections", str(users), "--duration", f"{round(seconds)}s"]
         load += ["--timeout", "60s", "--script", str(HERE / "overload.lua"), url]
         probe = [str(LOCUST), "--locustfile", str(HERE / "overload_users.py"), "--headless", "--only-summary"]
         probe += ["--users", str(PROBES), "--spawn-rate", str(PROBES), "--run-time", f"{round(seconds)}s"]
         probe += ["--host", url, "--csv", str(prefix), "--exit-code-on-error", "0"]
-        variables = {"OVERLOAD_BODIES": bodies, "OVERLOAD_RATE": rate, "OVERLOAD_QUERIES": texts}
+        variables = {"OVERLOAD_BODIES": bodies, "OVERLOAD_RATE": rate}
         environment = os.environ | {name: str(value) for name, value in variables.items()}
         before, generators = tree_usage(served.pid), _children_s()
         with (
@@ -70,9 +71,11 @@ def ask(served: Served, queries: list[str], *, users: int, rate: float, seconds:
         with prefix.with_name("locust_stats.csv").open(newline="", encoding="utf-8") as file:
             rows = {row["Name"]: row for row in csv.DictReader(file) if row["Name"] != "Aggregated"}
     seen = {name: int(row["Request Count"]) for name, row in rows.items()}
-    accepted, rejected = (counted[name] + seen.get(name, 0) for name in ("accepted", "rejected"))
+    accepted = counted["accepted"] + seen.get("accepted", 0) + seen.get("cut", 0)
+    rejected = counted["rejected"] + seen.get("rejected", 0)
     return {
         "users": users,
+        "locust_saw": seen,
         "accepted_per_s": round(accepted / counted["seconds"], 1),
         "rejected_per_s": round(rejected / counted["seconds"], 1),
         "failed": counted["other"] + counted["broken"],
@@ -100,8 +103,10 @@ def recovery_s(served: Served) -> float:
             return time.monotonic() - begun
 
 
-def _body(query: str) -> dict[str, Any]:
-    return {"inputs": [{"name": "query", "datatype": "BYTES", "shape": [1, 1], "data": [query]}]}
+def _body(query: str, options: str) -> dict[str, Any]:
+    given = {"query": query, **({"options": options} if options else {})}
+    inputs = [{"name": name, "datatype": "BYTES", "shape": [1, 1], "data": [text]} for name, text in given.items()]
+    return {"inputs": inputs}
 
 
 def _children_s() -> float:
@@ -119,6 +124,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=32, help="who keep the server busy, for its best throughput")
     parser.add_argument("--factor", type=float, default=2.0, help="offered, to the best throughput")
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--options", default="", help="of each search, a JSON object")
     options = parser.parse_args()
     if not LOCUST.is_file():
         sys.exit("overload: .venv-peers has no locust: make peers")
@@ -126,7 +132,7 @@ def main() -> None:
         sys.exit("overload: no wrk on PATH: apt-get install wrk")
     try:
         generation = find_generation(options.generations, options.generation)
-        queries = draw_queries(options.queries, count=10_000)
+        queries = [_body(query, options.options) for query in draw_queries(options.queries, count=10_000)]
         with started(options.generations, generation.id, ()) as served:
             ask(served, queries, users=options.users, rate=0.0, seconds=5.0)
             best = ask(served, queries, users=options.users, rate=0.0, seconds=options.seconds / 3)
