@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -17,25 +18,46 @@ constexpr std::size_t kGrowth = 8; // a round adds at most an eighth of what is 
 constexpr float kApart = 1.08f;
 const Permitted kAll;
 
-// Links vectors that no other one links to, since each thought them reached through others, to the nearest of their own
-// links that has room: a walk would never meet them.
+// Links vectors that no other one links to, since each thought them reached through others: a walk would never meet them.
+// The nearest of their own links that has room leads to them; or else the first, from their own links on, that has a link
+// to where others lead as well, and which it gives up.
 void link_the_lost(std::vector<std::uint32_t> &rows, std::size_t width, std::size_t most,
                    const std::vector<std::uint32_t> &order) {
-    std::vector<bool> is_linked(order.size());
+    std::vector<std::uint32_t> leading(order.size()); // how many link to each
     for (const std::uint32_t link : rows) {
         if (link != kNone) {
-            is_linked[link] = true;
+            ++leading[link];
         }
     }
-    for (const std::uint32_t label : order) {
-        const std::uint32_t *own = rows.data() + label * width;
-        for (std::size_t at = 0; at < most && own[at] != kNone && !is_linked[label]; ++at) {
-            std::uint32_t *other = rows.data() + own[at] * width;
-            std::uint32_t *free = std::find(other, other + most, kNone);
-            if (free != other + most) {
-                *free = label;
-                is_linked[label] = true;
+    const auto link_from = [&](std::uint32_t from, std::uint32_t label, bool may_give_up) {
+        std::uint32_t *other = rows.data() + from * width;
+        std::uint32_t *place = std::find(other, other + most, kNone);
+        if (place == other + most) {
+            const auto is_spare = [&](std::uint32_t link) { return leading[link] > 1; };
+            const auto last = std::find_if(std::make_reverse_iterator(place), std::make_reverse_iterator(other), is_spare);
+            if (!may_give_up || last == std::make_reverse_iterator(other)) {
+                return false;
             }
+            place = &*last;
+            --leading[*place];
+        }
+        *place = label;
+        ++leading[label];
+        return true;
+    };
+    for (const std::uint32_t label : order) {
+        if (leading[label] != 0) {
+            continue;
+        }
+        const std::uint32_t *own = rows.data() + label * width;
+        std::vector<std::uint32_t> near(own, std::find(own, own + most, kNone));
+        if (std::any_of(near.begin(), near.end(), [&](std::uint32_t from) { return link_from(from, label, false); })) {
+            continue;
+        }
+        for (std::size_t at = 0; at < near.size() && !link_from(near[at], label, true); ++at) {
+            const std::uint32_t *further = rows.data() + near[at] * width;
+            std::copy_if(further, std::find(further, further + most, kNone), std::back_inserter(near),
+                         [&](std::uint32_t link) { return std::find(near.begin(), near.end(), link) == near.end(); });
         }
     }
 }
