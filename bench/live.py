@@ -218,6 +218,7 @@ class Load:
     titles: list[str]
     ids: list[str]
     taken: int = 0  # titles, so that each upsert has a new one
+    rejected: int = 0  # searches that came at a rate: they have no time
 
     def capacity(self, seconds: float) -> float:
         """Return how many searches a second are answered where each client asks as soon as it has its answer."""
@@ -250,21 +251,22 @@ class Load:
         client.upsert([{"id": f"bulk-{n % 2000}", "title": f"{self.titles[n % len(self.titles)]} {n}"} for n in taken])
 
     def searched(self, rate: float, seconds: float) -> list[float]:
-        """Return the milliseconds of searches that arrive at a rate, each from the moment at which it was due."""
+        """Return the milliseconds of searches that come at a rate, from when each was due; rejected ones have none."""
         begins = time.monotonic() + 0.2
         due = begins + np.cumsum(np.random.default_rng(0).exponential(1 / rate, int(rate * seconds)))
         ms: list[float] = []
 
-        def ask(own: NDArray[np.float64]) -> None:
+        def ask(start: int) -> None:
             with SearchClient(self.url, timeout_s=60) as client:
-                for number, at in enumerate(own.tolist()):
+                for number, at in enumerate(due[start::SEARCHERS].tolist()):
                     time.sleep(max(0.0, at - time.monotonic()))
-                    with suppress(ServerOverloadedError):  # late is late
-                        client.search(self.queries[(number * 37) % len(self.queries)], k=K)
-                    ms.append(1000 * (time.monotonic() - at))
+                    with suppress(ServerOverloadedError):
+                        client.search(self.queries[(start + number * SEARCHERS) % len(self.queries)], k=K)
+                        ms.append(1000 * (time.monotonic() - at))
 
         with ThreadPoolExecutor(SEARCHERS) as pool:
-            list(pool.map(ask, [due[start::SEARCHERS] for start in range(SEARCHERS)]))
+            list(pool.map(ask, range(SEARCHERS)))
+        self.rejected += len(due) - len(ms)
         return ms
 
 
@@ -357,6 +359,7 @@ def beside(generations: Path, queries: Path, titles: Path, rounds: int) -> dict[
         "alone": figures(alone),
         "beside": figures(loaded),
         "p99_ratio": figures(loaded)["p99_ms"] / figures(alone)["p99_ms"],
+        "rejected": load.rejected,
         "single_upsert": figures(single),
         "rounds": each,
     }

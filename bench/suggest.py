@@ -45,13 +45,14 @@ def with_typo(text: str, draw: random.Random) -> str:
     """Return a text with one typo behind its first letter."""
     if len(text) < 4:
         return text
-    place, letter = draw.randint(1, len(text) - 1), draw.choice(LETTERS)
+    place, other = draw.randint(1, len(text) - 1), draw.randint(2, len(text) - 1)
+    letter = draw.choice(LETTERS.replace(text[place], ""))
     return draw.choice(
         (
             text[:place] + text[place + 1 :],
             text[:place] + letter + text[place:],
             text[:place] + letter + text[place + 1 :],
-            text[: place - 1] + text[place] + text[place - 1] + text[place + 1 :],
+            text[: other - 1] + text[other] + text[other - 1] + text[other + 1 :],
         )
     )
 

@@ -7,14 +7,17 @@ Every stage proves itself or the whole export is refused; the generation appears
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from trident.config import to_table
+from trident.data.formats import parts_of
 from trident.encoder.base_model import file_sha256
 from trident.encoder.served_encoder import load_encoder
 from trident.generation.durable import put_in_place
@@ -182,5 +185,13 @@ def _parents(order: ExportOrder) -> dict[str, str]:
         **({} if order.reranker is None else {"reranker": order.reranker.name}),
         "base_model": base["base_model"],
         "base_weights": base["weights_fingerprint"],
-        "catalogue": f"{order.catalogue.name} sha256:{file_sha256(order.catalogue)}",
+        "catalogue": f"{order.catalogue.resolve().name} sha256:{_table_sha256(order.catalogue)}",
     }
+
+
+def _table_sha256(path: Path) -> str:
+    """Return the SHA-256 of a table's file, or of the names and hashes of its parts, hexadecimal."""
+    if path.is_file():
+        return file_sha256(path)
+    parts = "".join(f"{part.relative_to(path)}:{file_sha256(part)}\n" for part in parts_of(path))
+    return hashlib.sha256(parts.encode("utf-8", "surrogateescape")).hexdigest()

@@ -65,6 +65,23 @@ def served(generation: Generation, model: str) -> Path:
     return generation.version_folder(model)
 
 
+def test_a_catalogue_may_be_a_folder_of_parts(
+    generation: Generation, tiny_run: Path, tiny_data: Path, tmp_path
+) -> None:
+    """The parts of one table make the generation that the table makes; its manifest names them by all their bytes."""
+    header, *rows = (tiny_data / "products.csv").read_text().splitlines(keepends=True)
+    folder = tmp_path / "products"
+    folder.mkdir()
+    for name, part in (("a.csv", rows[:50]), ("b.csv", rows[50:])):
+        (folder / name).write_text("".join([header, *part]))
+    made = export(tiny_run, folder, tmp_path / "generations")
+    assert made.manifest.parts["catalogue"] == generation.manifest.parts["catalogue"]
+    both = "".join(
+        f"{name}:{hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n" for name in ("a.csv", "b.csv")
+    )
+    assert made.manifest.parents["catalogue"] == f"products sha256:{hashlib.sha256(both.encode()).hexdigest()}"
+
+
 def test_the_generation_is_whole(generation: Generation, tiny_run: Path) -> None:
     generation.verify_files()
     manifest = generation.manifest

@@ -15,12 +15,14 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
 from trident.encoder.encoder import FINGERPRINT_KEY
-from trident.encoder.pairs import pair_rows
+from trident.encoder.pairs import PairRow, pair_rows
 from trident.errors import ConfigError, DataError, GenerationError, ModelError
 from trident.generation.generation import IDENTITY_FILE, RERANKER_FOLDER, Generation, Identity
+from trident.quality.latency import SAMPLES, WARM_UP, latency_in_turns
 from trident.ranking.calibration import DENSE
 from trident.ranking.mixing import mixed
 from trident.ranking.pair_scorer import PAIR_CODES_FILE, GraphScorer, KernelScorer, load_scorer
+from trident.ranking.reranking import Reranker
 from trident.ranking.trees import TREES_FILE
 from trident.retrieval.requests import SearchKnobs
 from trident.search.searcher import FIRST_STAGE_BY_VECTORS, Searcher
@@ -92,6 +94,29 @@ def test_answers_are_those_of_transformers(two_stages: Generation) -> None:
         order = np.argsort(-both, kind="stable")
         assert found.titles[row].tolist() == [titles[place].encode() for place in order]
         assert json.loads(found.details[row, 0])["reranked"] == 12
+
+
+def test_a_second_stage_takes_its_time_though_its_pairs_were_scored_before(two_stages: Generation) -> None:
+    """The gate and compare-serving have asked the same queries before they time them."""
+    searcher = Searcher.load(two_stages)
+    assert searcher.second_stage is not None
+    reranker = searcher.second_stage.reranker
+    scorer, tokenizer = reranker.parts()
+    scored: list[int] = []
+
+    class Counted:
+        def score(self, rows: list[PairRow]) -> np.ndarray:
+            scored.append(len(rows))
+            return scorer.score(rows)
+
+    counted = Reranker(Counted(), tokenizer, cache=reranker.cache)
+    searcher = replace(searcher, second_stage=replace(searcher.second_stage, reranker=counted))
+    queries = [answer.query for answer in two_stages.golden()][:3]
+    searcher.search(queries)
+    assert reranker.cache.misses
+    scored.clear()
+    latency_in_turns({"one": searcher}, queries)
+    assert scored == [12] * (WARM_UP + SAMPLES)
 
 
 def test_the_kernels_in_8_bits_are_bound_and_near(two_stages: Generation, copy: Generation) -> None:

@@ -116,7 +116,7 @@ def read_impressions(log: Path) -> list[Impression]:
     shown: dict[str, tuple[str, ...]] = {}
     for file in files:
         try:
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = file.read_text(encoding="utf-8", errors="replace").split("\n")  # a query may hold other breaks
         except OSError as error:
             raise DataError(f"{file} cannot be read: {error}") from error
         for line in lines:

@@ -232,7 +232,7 @@ class ServingFolder:
         if not self.history_path.is_file():
             return []
         rows = []
-        for line in self.history_path.read_text(encoding="utf-8").splitlines():
+        for line in self.history_path.read_text(encoding="utf-8").split("\n"):
             try:
                 rows.append(from_table(HistoryEvent, json.loads(line), where=str(self.history_path)))
             except (json.JSONDecodeError, ConfigError):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,19 +188,15 @@ class LexicalIndex:
         A model number that no title has counts where a title's begins so, else where its parts stand. One that is part
         of a longer one that was found is passed over.
         """
-        worth: dict[int, int] = {}
-        taken: list[str] = []
-        for code, is_word in self.analyzer.codes(text).items():
-            if any(code in longer for longer in taken):
-                continue
-            rows, value = self._code_rows(code, is_word=is_word)
-            if len(rows):
-                taken.append(code)
-                for row in rows.tolist():
-                    worth[row] = worth.get(row, 0) + value
-        return worth
+        return worth_of_codes(self.analyzer.codes(text), self.code_rows)
 
-    def _code_rows(self, code: str, *, is_word: bool) -> tuple[NDArray[np.int32], int]:
+    def code_rows(self, code: str, is_word: bool) -> tuple[NDArray[np.int32], int]:
+        """Return the rows that have a model number, and what it is worth there; none where too many have it.
+
+        Args:
+            code: One of ``Analyzer.codes``.
+            is_word: Whether it was typed as one word.
+        """
         none = np.zeros(0, dtype=np.int32)
         number = self.vocabulary.find(code)
         if number >= 0:
@@ -221,6 +218,29 @@ class LexicalIndex:
 
     def _is_rare(self, number: int) -> bool:
         return self.postings.frequency(number) <= CODE_ROWS
+
+
+def worth_of_codes(
+    codes: Mapping[str, bool], rows_of: Callable[[str, bool], tuple[NDArray[Any], int]]
+) -> dict[int, int]:
+    """Return the rows that have model numbers, and what these are worth there together.
+
+    Args:
+        codes: The longest first, and whether each was typed as one word. One that is part of a longer one that was
+            found is passed over.
+        rows_of: Finds the rows of one, and what it is worth there.
+    """
+    worth: dict[int, int] = {}
+    taken: list[str] = []
+    for code, is_word in codes.items():
+        if any(code in longer for longer in taken):
+            continue
+        rows, value = rows_of(code, is_word)
+        if len(rows):
+            taken.append(code)
+            for row in rows.tolist():
+                worth[row] = worth.get(row, 0) + value
+    return worth
 
 
 def field_texts(attributes: Attributes, name: str) -> Iterator[str]:

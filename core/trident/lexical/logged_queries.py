@@ -98,7 +98,7 @@ def suggested_queries(counts: Counter[str], *, min_count: int = MIN_COUNT) -> It
 def _hours(log: Path) -> Iterator[tuple[str, str]]:
     """Yield the queries of a log that found something, each with its hour; a line that was cut off is left out."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")  # a query may hold other line breaks
     except OSError as error:
         raise DataError(f"query log {log} cannot be read: {error.strerror}") from error
     for number, line in enumerate(lines, start=1):

@@ -7,7 +7,7 @@ is left alone, and so is a word of under four letters.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -50,17 +50,23 @@ class Spelling:
         self._starts = np.searchsorted(lengths, np.arange(LONGEST + MOST + 2)).tolist()
         self._of_word = lru_cache(REMEMBERED)(self._nearest)
 
-    def corrected(self, text: str, more: Mapping[str, int] = NO_COUNTS) -> str | None:
+    def corrected(
+        self, text: str, more: Mapping[str, int] = NO_COUNTS, forms: Container[str] = frozenset()
+    ) -> str | None:
         """Return a text with its unknown words corrected; None where nothing is.
 
         Args:
             text: What was typed.
             more: Words that came since the index was made, by how many titles have them.
+            forms: The stems of these: another form of such a word is right too.
         """
+        stem = self._index.analyzer.stem
         wrong: dict[str, str] = {}
         for word in list(dict.fromkeys(self._index.analyzer.words(text)))[:WORDS]:
-            better = None if word in more else self._of_word(word)
-            if better is None and more and word not in more and self._is_wrong(word):
+            if word in more or (more and stem(word) in forms):
+                continue
+            better = self._of_word(word)
+            if better is None and more and self._is_wrong(word):
                 better = _best(word, list(more), list(more.values()), _most(word))
             if better is not None:
                 wrong[word] = better

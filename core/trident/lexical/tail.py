@@ -12,8 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.lexical.analyzer import is_code
-from trident.lexical.index import CODE_ROWS, EXACT, MOST_TOKENS, LexicalIndex, LexicalQuery
+from trident.lexical.index import CODE_ROWS, EXACT, MOST_TOKENS, LexicalIndex, LexicalQuery, worth_of_codes
 from trident.lexical.postings import Sums, idf
 
 FIRST_TITLES = 1024
@@ -33,6 +32,7 @@ class TailWords:
         self.index = index
         self.end = 0  # places that were looked at
         self.words: Counter[str] = Counter()  # of letters, by how many titles have them
+        self.forms: set[str] = set()  # the stems of these
         self._numbers: dict[str, int] = {}  # tokens that the index does not have
         self._titles: dict[int, list[int]] = {}  # by token: which of the titles that were read have it
         self._scores: dict[int, list[float]] = {}  # what it is worth there
@@ -92,7 +92,9 @@ class TailWords:
             times *= weight
             self._titles.setdefault(number, []).append(self._read)
             self._scores.setdefault(number, []).append(idf(postings.count, frequency) * times / (norm + times))
-        self.words.update(set(self.index.analyzer.words(title)))
+        words = set(self.index.analyzer.words(title))
+        self.words.update(words)
+        self.forms.update(map(self.index.analyzer.stem, words))
         if self._read == len(self._place_of):
             self._place_of = np.concatenate([self._place_of, np.full(self._read, -1, dtype=np.int64)])
         self._place_of[self._read] = place
@@ -119,16 +121,22 @@ class LiveLexical:
         return LexicalQuery(tokens, self.codes(text))
 
     def codes(self, text: str) -> dict[int, int]:
-        """Return the rows that have model numbers of a text, and what each is worth there."""
-        index, count = self._tail.index, len(self._gone)
-        worth = {row: value for row, value in index.codes(text).items() if not self._gone[row]}
-        for code in index.analyzer.codes(text):
-            number = self._tail.number(code) if is_code(code) else -1
-            if number < 0 or (number < len(index.vocabulary) and index.postings.frequency(number) > CODE_ROWS):
-                continue
-            for place in self._living(number).tolist():
-                worth[count + place] = max(worth.get(count + place, 0), EXACT)
-        return worth
+        """Return the rows that have model numbers of a text, and what each is worth there; as of one index over all."""
+        return worth_of_codes(self._tail.index.analyzer.codes(text), self._code_rows)
+
+    def _code_rows(self, code: str, is_word: bool) -> tuple[NDArray[np.int64], int]:
+        index, number = self._tail.index, self._tail.number(code)
+        rows, value = index.code_rows(code, is_word)
+        of_base = rows[~self._gone[rows]].astype(np.int64)
+        came = self._living(number) if number >= 0 else of_base[:0]
+        if not len(came):
+            return of_base, value
+        if number >= len(index.vocabulary):  # what only begins so counts where nobody has all of it
+            of_base = of_base[:0]
+        elif index.postings.frequency(number) > CODE_ROWS:
+            return of_base[:0], EXACT
+        together = np.concatenate([of_base, len(self._gone) + came])
+        return (together if len(together) <= CODE_ROWS else together[:0]), EXACT
 
     def sums(self, query: LexicalQuery) -> Sums:
         """Return BM25 of every row; 0 of one that holds no product."""

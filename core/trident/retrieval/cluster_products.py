@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -111,6 +111,11 @@ class StoreChanges:
     def words(self) -> Mapping[str, int]:
         """How many of the titles that came have each word of letters."""
         return {} if self._tail is None else self._tail.words
+
+    @property
+    def forms(self) -> Container[str]:
+        """The stems of these words."""
+        return frozenset() if self._tail is None else self._tail.forms
 
     def latest(self, ask: Callable[[], StoredState]) -> tuple[Snapshot, Lexical | None, StoredState]:
         """Return the products as a collection has them, their words, and how far it is.

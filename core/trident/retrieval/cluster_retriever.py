@@ -137,7 +137,7 @@ class ClusterRetriever(Retriever):
             return super().spelled(knobs)
         if any(knob.is_words and knob.ranking.spelling for knob in knobs):
             self._now()
-        return [words.spelled(knob, self._changes.words) for knob in knobs]
+        return [words.spelled(knob, self._changes.words, self._changes.forms) for knob in knobs]
 
     def retrieve(
         self,

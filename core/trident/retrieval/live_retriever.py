@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -217,6 +217,11 @@ class FollowedWords:
         """How many titles of the tail have each word of letters."""
         return self._tail.words
 
+    @property
+    def forms(self) -> Container[str]:
+        """The stems of these words."""
+        return self._tail.forms
+
     def at(self, snapshot: Snapshot) -> Lexical:
         """Return the words of a snapshot."""
         if snapshot.kept is None and not len(snapshot.alive):
@@ -279,7 +284,7 @@ class LiveRetriever(Retriever):
             return self.base.spelled(knobs)
         if self.words.settings.spelling:
             self.products()  # the tail's words are those of the published number
-        return [self.words.spelled(knob, self._tail.words) for knob in knobs]
+        return [self.words.spelled(knob, self._tail.words, self._tail.forms) for knob in knobs]
 
     def retrieve(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,19 @@ class Words:
         lexical = load_lexical(folder, folder / CATALOGUE_FILE)
         return cls(lexical, Spelling(lexical, load_known(folder)), RankingSettings.load(folder))
 
-    def spelled(self, knob: SearchKnobs, more: Mapping[str, int] = NO_COUNTS) -> SearchKnobs:
+    def spelled(
+        self, knob: SearchKnobs, more: Mapping[str, int] = NO_COUNTS, forms: Container[str] = frozenset()
+    ) -> SearchKnobs:
         """Return knobs that say what their text means, where words of it are corrected.
 
         Args:
             knob: Of a query.
             more: Words of products that came since, by how many have them.
+            forms: The stems of these.
         """
         if not (self.settings.spelling and knob.ranking.spelling and knob.is_words):
             return knob
-        found = self.spelling.corrected(knob.text, more)
+        found = self.spelling.corrected(knob.text, more, forms)
         return knob if found is None else replace(knob, corrected=found)
 
     def text_for(self, leg: str, knob: SearchKnobs) -> str:

@@ -100,9 +100,10 @@ def export_trees(job: ExportJob, found: FoundBoth, second: ExportedReranker | No
         trees = Trees.load(job.parts, sha256=file_sha256(path))
         scored = _split(trees.score(tables[1].features), tables[1].sizes)
         of_held_out = dict(zip(tables[1].queries, scored, strict=True))
+        both = [_of_all(trees, each, scores) for each, scores in zip(stages, (crossed, of_held_out), strict=True)]
         changes = []
-        for each, scores in zip(stages, (crossed, of_held_out), strict=True):
-            orders = {query: _in_first_order(own, _ranks(scores.get(query))) for query, own in each.mixed.items()}
+        for each, scores in zip(stages, both, strict=True):
+            orders = {query: _in_first_order(own, _ranks(scores[query])) for query, own in each.mixed.items()}
             changes.append(change_of(each.found.ndcg(orders), each.found.ndcg(each.mixed)))
         (chosen, held_out), kept = changes, changes[0].low > 0
         gains = dict(zip(tables[0].names, booster.feature_importance("gain").tolist(), strict=True))
@@ -119,8 +120,8 @@ def export_trees(job: ExportJob, found: FoundBoth, second: ExportedReranker | No
         notes.path = path
     quality = {"change": to_table(held_out), "validation_change": to_table(chosen), "importances": shares}
     judged = [
-        each.found.judged_logits({query: _in_first_order(own, scores.get(query)) for query, own in each.mixed.items()})
-        for each, scores in zip(stages, (crossed, of_held_out), strict=True)
+        each.found.judged_logits({query: _in_first_order(own, scores[query]) for query, own in each.mixed.items()})
+        for each, scores in zip(stages, both, strict=True)
     ]
     return ExportedTrees({"trees": file_sha256(path)}, judged[0], judged[1], {"trees": quality})
 
@@ -201,23 +202,34 @@ def _crossed(table: _Table) -> dict[str, NDArray[np.float32]]:
     return found
 
 
+def _of_all(trees: Trees, stages: Stages, scores: Logits) -> Logits:
+    """Return the scores of all queries' candidates, in the order of the stages before, as they are served.
+
+    Args:
+        trees: Fitted without the queries that have no scores: these find no relevant product, and teach nothing.
+        stages: What the stages before say.
+        scores: Of the others.
+    """
+    found = dict(scores)
+    for query, own in stages.mixed.items():
+        if query not in found:
+            found[query] = trees.score(stages.features(query, reranked_order(own, len(own))))
+    return found
+
+
 def _split(scores: NDArray[np.float32], sizes: list[int]) -> list[NDArray[np.float32]]:
-    return np.split(scores, np.cumsum(sizes)[:-1])
+    return np.split(scores, np.cumsum(sizes)[:-1]) if sizes else []
 
 
-def _ranks(scores: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+def _ranks(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return minus the place of each score; equal ones keep the order of the stage before."""
-    if scores is None:
-        return None
     ranks = np.empty_like(scores)
     ranks[np.argsort(-scores, kind="stable")] = -np.arange(len(scores), dtype=np.float32)
     return ranks
 
 
-def _in_first_order(logits: NDArray[np.float32], scores: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """Return scores of trees, which are in the reranker's order, in the first stage's; logits where there are none."""
-    if scores is None:
-        return logits
+def _in_first_order(logits: NDArray[np.float32], scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return scores of trees, which are in the reranker's order, in the first stage's."""
     back = np.empty_like(scores)
     back[reranked_order(logits, len(logits))] = scores
     return back

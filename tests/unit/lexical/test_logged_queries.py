@@ -24,6 +24,15 @@ def test_a_query_counts_once_an_hour(tmp_path: Path) -> None:
     assert read_queries(log) == {"usb hub": 2, "lamp": 1}
 
 
+def test_a_query_may_hold_what_ends_a_line_elsewhere(tmp_path: Path) -> None:
+    """Only a line feed ends a line of a log: what people type must neither cut one nor look like another file."""
+    log = tmp_path / "queries.jsonl"
+    typed = ["lamp\u20285\u2028red", "sofa\x85blue", "desk\u2029[]\u2029"]
+    rows = [{"time": "2026-11-30T05:00:00.000+00:00", "query": query, "shown": ["1"]} for query in typed]
+    log.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    assert read_queries(log) == {"lamp 5 red": 1, "sofa blue": 1, "desk []": 1}
+
+
 def test_the_logs_of_a_folder_of_generations_are_read_together(tmp_path: Path) -> None:
     for port, name, hour in ((8000, "queries.jsonl.1", 4), (8000, "queries.jsonl", 5), (9000, "queries.jsonl", 5)):
         folder = tmp_path / ".serving" / str(port)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from trident.lexical.index import EXACT, LexicalIndex
+from trident.lexical.index import CODE_ROWS, EXACT, LexicalConfig, LexicalIndex
+from trident.lexical.spelling import Spelling
 from trident.lexical.tail import LiveLexical, TailWords
 
 CAME = [b"Sony ZZ-9001Q headphones red", None, b"Zeppelin lamp", b"Sony headphones", b"Zeppelin ZZ-9001Q"]
@@ -64,6 +65,38 @@ def test_model_numbers_of_what_came_stand_in_front(tail: TailWords, lexical: Lex
     code = titles[7].split()[1]
     assert live(tail).codes(code) == {7: EXACT}
     assert live(tail, gone=[7]).codes(code) == {}
+
+
+def test_model_numbers_are_worth_what_an_index_over_all_says() -> None:
+    """Numbers that many share are a kind, longer ones count before their parts, and those of one title add up."""
+    base = ["Sony WH-1000XM4 black", "Acme Q7-550 lamp", *(f"phone15 case {row}" for row in range(30)), "AB-99C7 case"]
+    came = [
+        *(f"phone15 cover {row}" for row in range(30)),
+        *(f"tab900x cover {row}" for row in range(CODE_ROWS + 1)),
+        "stand for 1000XM4",
+        "Q7550 bulb and AB99C7 box",
+        "AB99C7B box",
+    ]
+    index = LexicalIndex.build(base, LexicalConfig())
+    tail = TailWords(index)
+    tail.add([title.encode() for title in came])
+    words, anew = live(tail, dead=(), end=len(came)), LexicalIndex.build(base + came, LexicalConfig())
+    assert words.codes("phone15 case") == words.codes("tab900x") == {}
+    assert words.codes("wh 1000xm4") == {0: EXACT}
+    assert words.codes("Q7-550 or AB-99C7")[len(base) + len(came) - 2] == 2 * EXACT
+    for query in ("phone15 case", "tab900x", "wh 1000xm4", "1000xm4", "Q7-550 or AB-99C7", "ab99c7", "q7 550"):
+        assert words.codes(query) == anew.codes(query), query
+    half = live(tail, gone=range(2, 12), dead=(), end=len(came))  # 50 are left
+    assert len(half.codes("phone15")) == CODE_ROWS
+
+
+def test_another_form_of_a_word_that_came_is_right(lexical: LexicalIndex) -> None:
+    tail = TailWords(lexical)
+    tail.add([b"Zeppelin tumbler"])
+    spelling = Spelling(LexicalIndex.build(["rumblers red", "bumblers"], LexicalConfig()))
+    assert spelling.corrected("tumblers", {"tumbler": 1}) is not None
+    assert spelling.corrected("tumblers", tail.words, tail.forms) is None
+    assert spelling.corrected("tumblerz", tail.words, tail.forms) is not None
 
 
 def test_a_score_is_made_with_the_index_s_statistics(lexical: LexicalIndex, titles: Sequence[str]) -> None:
