@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,7 @@ class LexicalRecord:
     catalogue: str  # sample of the catalogue's file, see trident.encoder.file_sample
     bytes: int  # of the arrays
     sample: str  # of them
+    stems: str = ""  # hash of those of its words: releases of Snowball differ in them; empty: not noted then
 
 
 def save_lexical(index: LexicalIndex, folder: Path, catalogue: Path) -> None:
@@ -59,6 +62,7 @@ def save_lexical(index: LexicalIndex, folder: Path, catalogue: Path) -> None:
         catalogue=sample_sha256(catalogue),
         bytes=path.stat().st_size,
         sample=sample_sha256(path),
+        stems=_stems(index),
     )
     text = json.dumps(to_table(record), indent=2, sort_keys=True)
     (folder / RECORD_FILE).write_text(text + "\n", encoding="utf-8")
@@ -68,7 +72,8 @@ def load_lexical(folder: Path, catalogue: Path) -> LexicalIndex:
     """Return what ``save_lexical`` wrote, mapped, held against its record and the catalogue.
 
     Raises:
-        VectorIndexError: If a file is missing, cut off or changed, made by another analyzer, or of another catalogue.
+        VectorIndexError: If a file is missing, cut off or changed, made by another analyzer or by a PyStemmer that
+            stems its words otherwise, or of another catalogue.
     """
     record = read_lexical_record(folder)
     path = folder / ARRAYS_FILE
@@ -83,7 +88,13 @@ def load_lexical(folder: Path, catalogue: Path) -> LexicalIndex:
     postings = Postings(arrays["rows"], arrays["scores"], arrays["starts"], record.count, record.mean_length)
     tokens, words = Vocabulary.read(arrays, "tokens"), Vocabulary.read(arrays, "words")
     _check(path, postings, tokens)
-    return LexicalIndex(record.config, tokens, postings, words, arrays["word_counts"])
+    index = LexicalIndex(record.config, tokens, postings, words, arrays["word_counts"])
+    if record.stems and record.stems != _stems(index):
+        raise VectorIndexError(
+            f"lexical index {path} must have the stems that PyStemmer {version('pystemmer')} gives its words, "
+            f"got those of another version, which queries would miss; {REMEDY}, or install that version"
+        )
+    return index
 
 
 def read_lexical_record(folder: Path) -> LexicalRecord:
@@ -105,6 +116,11 @@ def read_lexical_record(folder: Path) -> LexicalRecord:
     except (ValueError, ConfigError) as error:
         raise VectorIndexError(f"lexical index {path} is damaged: {error}; {REMEDY}") from error
     return record
+
+
+def _stems(index: LexicalIndex) -> str:
+    """Return a hash of the stems of an index's words, by the stemmer that is installed."""
+    return hashlib.sha256("\n".join(map(index.analyzer.stem, index.words.all())).encode()).hexdigest()
 
 
 def _check(path: Path, postings: Postings, tokens: Vocabulary) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import Stemmer
 
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.encoder.file_sample import sample_sha256
 from trident.errors import GenerationError, VectorIndexError
 from trident.lexical.files import ARRAYS_FILE, RECORD_FILE, load_lexical, save_lexical
-from trident.lexical.index import LexicalIndex
+from trident.lexical.index import LexicalConfig, LexicalIndex
 from trident.lexical.postings import Postings
 
 
@@ -98,6 +100,29 @@ def test_damage_is_refused_in_a_line(folder: Path, sabotage: Callable[[Path], No
     sabotage(folder)
     with pytest.raises(VectorIndexError, match=line):
         load_lexical(folder, folder / CATALOGUE_FILE)
+
+
+def test_words_that_are_stemmed_otherwise_are_refused(tmp_path: Path) -> None:
+    titles = ["a generously wide chair", "a chair"]
+    catalogue = tmp_path / CATALOGUE_FILE
+    catalogue_of(titles).save(catalogue)
+    index = LexicalIndex.build(titles, LexicalConfig())
+    save_lexical(index, tmp_path, catalogue)
+    assert load_lexical(tmp_path, catalogue).count == 2
+    stems = Stemmer.Stemmer("porter").stemWords(index.words.all())  # as another release of PyStemmer has other stems
+    assert "gener" in stems
+    assert index.analyzer.stem("generously") == "generous"
+    rewritten(stems=hashlib.sha256("\n".join(stems).encode()).hexdigest())(tmp_path)
+    line = r"must have the stems that PyStemmer [\d.]+ gives its words, got those of another version.*; export again"
+    with pytest.raises(VectorIndexError, match=line):
+        load_lexical(tmp_path, catalogue)
+
+
+def test_an_index_that_does_not_tell_its_stems_is_taken(folder: Path, lexical: LexicalIndex) -> None:
+    table = json.loads((folder / RECORD_FILE).read_text("utf-8"))
+    del table["stems"]
+    (folder / RECORD_FILE).write_text(json.dumps(table), "utf-8")
+    assert load_lexical(folder, folder / CATALOGUE_FILE).count == lexical.count
 
 
 def test_arrays_that_are_none_are_refused(folder: Path) -> None:
