@@ -78,7 +78,7 @@ class FrozenLayers:
         if kind not in SPLIT:
             logger.info("all layers are run in every step: lora.top_layers saves those below for %s", ", ".join(SPLIT))
             return None
-        bare = model.get_base_model() if isinstance(model, PeftModel) else model
+        bare: Any = model.get_base_model() if isinstance(model, PeftModel) else model
         kernels = kernel_twin(model, contract, layers=range(count))
         lower, upper = _part(bare, range(count)), _part(bare, range(count, len(bare.encoder.layer)))
         return cls(count, lower, upper, kernels, pad_id)
