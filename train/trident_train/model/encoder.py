@@ -117,11 +117,10 @@ class Encoder:
         with torch.inference_mode():
             for start in range(0, len(mine), batch_size):
                 chosen = [rows[number] for number in mine[start : start + batch_size]]
-                states = None if frozen is None else frozen.states(chosen, keep=True)
                 if twin is None:
                     parts.append(self.forward(chosen).cpu().numpy())
-                elif states is not None:
-                    parts.append(twin.embed_states(states))
+                elif frozen is not None:
+                    parts.append(twin.embed_states(frozen.states(chosen, keep=True)))
                 else:
                     parts.append(twin.embed_ids(chosen, pad_id=self.tokenizer.pad_id))
                 if progress is not None:

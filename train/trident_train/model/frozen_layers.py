@@ -109,8 +109,12 @@ class FrozenLayers:
         return [self.kept[key] if key in self.kept else found[key] for key in keys]
 
     def forward(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return the last hidden state (B, L, D) of B rows of token ids and their mask (B, L); gradients flow."""
-        states = self.states(rows)
+        """Return the last hidden state (B, L, D) of B rows of token ids and their mask (B, L); gradients flow.
+
+        Training keeps nothing more: ``keep`` was called before it, so that a run that goes on has what it had. Judging,
+        which is without gradients, keeps what it runs.
+        """
+        states = self.states(rows, keep=not torch.is_grad_enabled())
         longest = max(map(len, states))
         given = np.zeros((len(states), longest, states[0].shape[1]), dtype=np.float32)  # (B, L, D)
         mask = np.zeros((len(states), longest), dtype=np.int64)  # (B, L)
