@@ -64,8 +64,8 @@ class Shape:
     width: int
 
     @classmethod
-    def of(cls, model: torch.nn.Module) -> Shape:
-        """Return the shape of a transformers model, with adapters or without."""
+    def of(cls, model: torch.nn.Module, layers: int) -> Shape:
+        """Return the shape of a transformers model of so many layers, with adapters or without."""
         linear = [module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
         weights = [module.weight for module in linear if module.weight.shape[0] > 0 and _is_of_a_layer(module, model)]
         trained = sum(weight.numel() for weight in weights if weight.requires_grad)
@@ -74,7 +74,7 @@ class Shape:
         return cls(
             linear_weights=total,
             trained_share=trained / total,
-            layers=config.num_hidden_layers,
+            layers=layers,
             width=config.hidden_size,
         )
 
@@ -155,7 +155,9 @@ def measure(recipe: TrainRecipe, steps: int, texts: int) -> dict[str, Any]:
             groups += groups_of(rows)
             own += sum(map(len, rows))
         take_step(training, batch, taken)
-    shape = Shape.of(training.encoder.model)
+    frozen, layers = training.encoder.frozen, int(training.encoder.model.config.num_hidden_layers)
+    trained = training.encoder.model if frozen is None else frozen.upper  # what a step runs
+    shape = Shape.of(trained, layers if frozen is None else layers - frozen.count)
     tokens = sum(rows * length for rows, length in groups)
     precision = training.accelerator.mixed_precision
     peaks = {name: peak(PRECISIONS[name]) for name in dict.fromkeys(("no", precision))}

@@ -307,7 +307,7 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
     auto [x, joined, context, out, inner, dense, keys, scores, normed] = memory;
     float *to = model.norm_first ? normed : x; // where layers leave what the next one reads
 
-    for (int row = 0, token = 0; row < rows; ++row) {
+    for (int row = 0, token = 0; all_rows.states == nullptr && row < rows; ++row) {
         for (int position = 0, counted = 0; position < lengths[row]; ++position, ++token) {
             const float *word = model.words + static_cast<std::size_t>(ids[token]) * width;
             std::copy(word, word + width, out + static_cast<std::size_t>(token) * width);
@@ -327,8 +327,12 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
             }
         }
     }
-    add_and_normalize(model, model.norm, out, width, tokens, x, x);
-    const bool first_only = !model.mean; // of the last layer's tokens only the first of each row is looked at
+    if (all_rows.states != nullptr) {
+        std::copy_n(all_rows.states, all * width, x);
+    } else {
+        add_and_normalize(model, model.norm, out, width, tokens, x, x);
+    }
+    const bool first_only = all_rows.pooled && !model.mean; // of the last layer's tokens only the first of each row is looked at
     for (const Layer &layer : model.layers) {
         multiply(layer.query_key_value, &layer == &any ? x : to, tokens, joined);
         const bool cut = first_only && &layer == &model.layers.back();
@@ -365,6 +369,10 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
     }
     if (model.head) {
         judge(model, to, rows, joined, output);
+        return;
+    }
+    if (!all_rows.pooled) {
+        std::copy_n(to, all * width, output);
         return;
     }
     for (int row = 0, token = 0; row < rows; token += first_only ? 1 : lengths[row], ++row) {

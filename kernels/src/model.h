@@ -119,9 +119,11 @@ struct Rows {
     const int *lengths;
     const int *firsts; // tokens of the first type in each row; null: all
     int count;
+    const float *states = nullptr; // (tokens, D), what the layers read instead of the ids' embeddings; null: the ids
+    bool pooled = true;            // false: what the last layer leaves of each token is wanted
 };
 
-// Writes the embeddings (count, D), unit length, or with a head the logits (count).
+// Writes the embeddings (count, D), unit length, or with a head the logits (count); not pooled: (tokens, D).
 using Forward = void (*)(const Model &model, const Rows &rows, float *output);
 
 struct Kernel {

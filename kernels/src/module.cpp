@@ -63,6 +63,31 @@ class Encoder {
         return embeddings;
     }
 
+    py::array_t<float> states(const Ids &ids, const std::vector<int> &lengths) const {
+        check_splits();
+        check(ids, lengths);
+        py::array_t<float> states({ids.size(), py::ssize_t{model_.width}});
+        run(ids.data(), lengths, nullptr, model_.width, states.mutable_data(), nullptr, false);
+        return states;
+    }
+
+    py::array_t<float> embed_states(const Array &states, const std::vector<int> &lengths) const {
+        check_splits();
+        const py::ssize_t tokens = tokens_of(lengths);
+        if (states.ndim() != 2 || states.shape(0) != tokens || states.shape(1) != model_.width) {
+            std::string got;
+            for (py::ssize_t axis = 0; axis < states.ndim(); ++axis) {
+                got += (axis > 0 ? ", " : "") + std::to_string(states.shape(axis));
+            }
+            throw std::invalid_argument("states must be (" + std::to_string(tokens) + ", " +
+                                        std::to_string(model_.width) + "), by the lengths and the width, got (" + got +
+                                        ")");
+        }
+        py::array_t<float> embeddings({static_cast<py::ssize_t>(lengths.size()), py::ssize_t{model_.width}});
+        run(nullptr, lengths, nullptr, model_.width, embeddings.mutable_data(), states.data());
+        return embeddings;
+    }
+
     py::array_t<float> score(const Ids &ids, const std::vector<int> &lengths, const std::vector<int> &firsts) const {
         if (!model_.head) {
             throw std::invalid_argument("an encoder has no logits: embed texts");
@@ -83,7 +108,9 @@ class Encoder {
     std::string instructions() const { return kernel_->name; }
 
   protected:
-    void run(const std::int32_t *from, const std::vector<int> &lengths, const int *firsts, int width, float *to) const {
+    // Writes `width` numbers of each row, or of each token where rows are not pooled.
+    void run(const std::int32_t *from, const std::vector<int> &lengths, const int *firsts, int width, float *to,
+             const float *states = nullptr, bool pooled = true) const {
         py::gil_scoped_release others_may_run;
         for (std::size_t row = 0; row < lengths.size();) {
             std::size_t end = row;
@@ -92,10 +119,11 @@ class Encoder {
                 tokens += lengths[end++];
             }
             const Rows rows = {from, lengths.data() + row, firsts == nullptr ? nullptr : firsts + row,
-                               static_cast<int>(end - row)};
+                               static_cast<int>(end - row), states, pooled};
             kernel_->forward(model_, rows, to);
-            from += tokens;
-            to += (end - row) * static_cast<std::size_t>(width);
+            from = from == nullptr ? nullptr : from + tokens;
+            states = states == nullptr ? nullptr : states + static_cast<std::size_t>(tokens) * model_.width;
+            to += (pooled ? end - row : static_cast<std::size_t>(tokens)) * width;
             row = end;
         }
     }
@@ -178,7 +206,15 @@ class Encoder {
         return eight_bits(*kernel_)(packed, weights.data(), scales.data(), columns.data(), *step.data(), *zero.data());
     }
 
-    void check(const Ids &ids, const std::vector<int> &lengths) const {
+    // Layers that normalise first read two things of each token, of which states are one.
+    void check_splits() const {
+        if (model_.norm_first || model_.head) {
+            throw std::invalid_argument(std::string("states are those of a BERT encoder, got a ") +
+                                        (model_.head ? "reranker" : "ModernBERT"));
+        }
+    }
+
+    py::ssize_t tokens_of(const std::vector<int> &lengths) const {
         py::ssize_t tokens = 0;
         for (const int length : lengths) {
             if (length < 1 || length > model_.positions) {
@@ -187,6 +223,11 @@ class Encoder {
             }
             tokens += length;
         }
+        return tokens;
+    }
+
+    void check(const Ids &ids, const std::vector<int> &lengths) const {
+        const py::ssize_t tokens = tokens_of(lengths);
         if (ids.ndim() != 1 || ids.size() != tokens) {
             throw std::invalid_argument("ids must be as many as the lengths say, " + std::to_string(tokens) + ", got " +
                                         std::to_string(ids.size()));
@@ -372,6 +413,13 @@ PYBIND11_MODULE(trident_kernels, module) {
              "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the "
              "other.\n\n"
              "Raises ValueError for an empty or too long row, or an id outside the vocabulary.")
+        .def("states", &Encoder::states, py::arg("ids"), py::arg("lengths"),
+             "Return what the last layer leaves of each token, (tokens, D) float32, of a BERT encoder; embed pools it.\n\n"
+             "Raises ValueError as embed does.")
+        .def("embed_states", &Encoder::embed_states, py::arg("states"), py::arg("lengths"),
+             "Return the embeddings (N, D) of N rows from (tokens, D) float32 that the first layer reads in the place "
+             "of the ids' embeddings, such as the states of an encoder of the layers below.\n\n"
+             "Raises ValueError for an empty or too long row, or states of another shape.")
         .def("score", &Encoder::score, py::arg("ids"), py::arg("lengths"), py::arg("firsts"),
              "Return the logits (N,) float32 of N pairs; the first `firsts` tokens of each are of the first type.\n\n"
              "Raises ValueError as embed does.")

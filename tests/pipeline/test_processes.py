@@ -33,6 +33,7 @@ LOSSES = {
         ", gradient_accumulation = 2, gradient_checkpointing = true",
     ),
 }
+METHODS = {"lora": 'method = "lora"', "full": 'method = "full"', "upper": "lora = { top_layers = 1 }"}
 
 
 def in_one(warm_python: Any, arguments: Arguments) -> Outcome:
@@ -65,7 +66,12 @@ def train(launch: Callable[[Any, Arguments], Outcome], warm_python: Any, recipe:
 
 @pytest.mark.parametrize(
     ("name", "method", "launch"),
-    [("cosine", "lora", by_torchrun), ("infonce", "lora", as_torchrun_does), ("infonce", "full", as_torchrun_does)],
+    [
+        ("cosine", "lora", by_torchrun),
+        ("infonce", "lora", as_torchrun_does),
+        ("infonce", "upper", as_torchrun_does),
+        ("infonce", "full", as_torchrun_does),
+    ],
 )
 def test_two_processes_train_what_one_does(
     warm_python: Any,
@@ -79,7 +85,7 @@ def test_two_processes_train_what_one_does(
     recipe = tmp_path / "tiny.toml"
     loss, optimizer = LOSSES[name]
     text = RECIPE.format(model=tiny_model, data=tiny_data, loss=loss, optimizer=optimizer)
-    recipe.write_text(f'method = "{method}"\n{text}')
+    recipe.write_text(f"{METHODS[method]}\n{text}")
     entries = []
     for processes, start in ((1, in_one), (2, launch)):
         assert train(start, warm_python, recipe, tmp_path / f"on-{processes}") == str(processes)
@@ -90,7 +96,7 @@ def test_two_processes_train_what_one_does(
     for alone, together in zip(one, two, strict=True):
         key = "loss" if alone["kind"] == "step" else "mean_loss"
         assert together[key] == pytest.approx(alone[key], abs=2e-5)
-    weights = "adapter/adapter_model.safetensors" if method == "lora" else "model/model.safetensors"
+    weights = "model/model.safetensors" if method == "full" else "adapter/adapter_model.safetensors"
     alone, together = load_file(tmp_path / "on-1" / weights), load_file(tmp_path / "on-2" / weights)
     for tensor, value in alone.items():
         torch.testing.assert_close(together[tensor], value, atol=2e-4, rtol=1e-3)

@@ -22,6 +22,7 @@ from trident_train.loop.loop import Training
 from trident_train.loop.selection import Score, validation_score
 from trident_train.model.arms import arm_of
 from trident_train.model.encoder import Encoder, PretrainedEncoder
+from trident_train.model.frozen_layers import FrozenLayers
 from trident_train.model.negatives import NegativeMiner
 from trident_train.recipe import TrainRecipe
 from trident_train.report.report import FIRST_STAGE, PRETRAINED, TestArms
@@ -59,8 +60,10 @@ class EncoderTrainee:
         encoder = Encoder.load(base, setting.recipe.text)
         total = sum(parameter.numel() for parameter in encoder.model.parameters())
         model = arm_of(encoder.model, setting.recipe).to(setting.accelerator.device)
-        before = PretrainedEncoder(model, encoder.tokenizer, setting.accelerator)
-        return cls(setting, Encoder(model, encoder.tokenizer, setting.accelerator), before, total)
+        tokenizer = encoder.tokenizer
+        frozen = FrozenLayers.of(model, setting.recipe, setting.recipe.text, pad_id=tokenizer.pad_id)
+        before = PretrainedEncoder(model, tokenizer, setting.accelerator, frozen)
+        return cls(setting, Encoder(model, tokenizer, setting.accelerator, frozen), before, total)
 
     @property
     def model(self) -> Any:

@@ -9,7 +9,7 @@ multilingual E5, BGE, GTE, MiniLM) and ModernBERT, all with the exact GELU. Othe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -124,11 +124,26 @@ class KernelEncoder:
         Raises:
             ModelError: If a row is empty or too long, or has an id outside the vocabulary.
         """
-        if self._pool is None or len(rows) < 2:
-            return self._embed(rows)
-        share = -(-sum(len(row) for row in rows) // self.threads)
-        runs = balanced_runs(rows, run_tokens=max(share, 1), multiple=self.threads)
-        return np.concatenate(list(self._pool.map(self._embed, runs)))
+        return self._dealt_out(self._embed, rows)
+
+    def states(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Return what the last layer leaves of each token, (tokens of all rows, D), of a BERT or RoBERTa.
+
+        Raises:
+            ModelError: As ``embed_ids``, or for a ModernBERT.
+        """
+        return self._dealt_out(self._states, rows)
+
+    def embed_states(self, states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return the embeddings of N rows, (N, D), by what the first layer reads in the place of the ids' embeddings.
+
+        Args:
+            states: (tokens, D) of each row: those of an encoder of the layers below this one's.
+
+        Raises:
+            ModelError: If a row is empty, too long or of another width, or for a ModernBERT.
+        """
+        return self._dealt_out(self._embed_states, states)
 
     def embed(self, batch: TokenBatch) -> NDArray[np.float32]:
         """Return the embeddings of a padded batch, (B, D); zeros for a row of padding only, as the graph gives.
@@ -143,13 +158,34 @@ class KernelEncoder:
             embeddings[with_tokens] = self.embed_ids([rows[number] for number in with_tokens], pad_id=0)
         return embeddings
 
+    def _dealt_out(self, run: Callable[[Any], NDArray[np.float32]], rows: Sequence[Any]) -> NDArray[np.float32]:
+        if self._pool is None or len(rows) < 2:
+            return run(rows)
+        share = -(-sum(len(row) for row in rows) // self.threads)
+        runs = balanced_runs(rows, run_tokens=max(share, 1), multiple=self.threads)
+        return np.concatenate(list(self._pool.map(run, runs)))
+
     def _embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        ids = np.array([token for row in rows for token in row], dtype=np.int32)
+        return self._called(self._model.embed, _flat(rows), rows)
+
+    def _states(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        return self._called(self._model.states, _flat(rows), rows)
+
+    def _embed_states(self, states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        given = np.concatenate(states) if states else np.empty((0, self.dimension), dtype=np.float32)
+        return self._called(self._model.embed_states, given, states)
+
+    def _called(
+        self, run: Callable[[NDArray[Any], list[int]], NDArray[np.float32]], given: NDArray[Any], rows: Sequence[Any]
+    ) -> NDArray[np.float32]:
         try:
-            embeddings: NDArray[np.float32] = self._model.embed(ids, [len(row) for row in rows])
+            return run(given, [len(row) for row in rows])
         except ValueError as error:
             raise ModelError(f"encoder {self.folder} cannot run {len(rows)} rows: {error}") from error
-        return embeddings
+
+
+def _flat(rows: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+    return np.array([token for row in rows for token in row], dtype=np.int32)
 
 
 def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
@@ -158,7 +194,7 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
         import trident_kernels
     except ImportError as error:
         return f"trident_kernels is not installed ({error}); {REMEDY}"
-    if not hasattr(trident_kernels, "ModernBertEncoder"):
+    if not hasattr(trident_kernels, "Encoder") or not hasattr(trident_kernels.Encoder, "states"):
         return f"trident_kernels is of an earlier version; {REMEDY}"
     if not trident_kernels.instructions():
         return "this processor has neither AVX-512 nor AVX2 with FMA, and is not one of ARM in 64 bits"

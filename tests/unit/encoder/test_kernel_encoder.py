@@ -12,6 +12,7 @@ import pytest
 import random_encoders
 import trident_kernels
 from random_encoders import by_pytorch, saved
+from safetensors.numpy import load_file, save_file
 from transformers import BertConfig, DistilBertConfig, PreTrainedConfig, RobertaConfig, XLMRobertaConfig
 
 from trident.encoder.encoder import OnnxEncoder
@@ -171,3 +172,58 @@ def test_what_serves_is_chosen_and_can_be_asked_for(
     other = saved(MODELS["bert"], tmp_path)
     with pytest.raises(ModelError, match=f"must be encoder {fingerprint[:12]}, got "):
         load_encoder(graph, other, tokenizer, fingerprint=fingerprint)
+
+
+@pytest.mark.parametrize("instructions", ALL_INSTRUCTIONS)
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("name", MODELS)
+def test_two_encoders_of_a_models_layers_are_the_model(
+    name: str, pooling: str, instructions: str, tmp_path: Path
+) -> None:
+    """What the layers below leave, the layers above embed: to the bit, in every batch, on any number of threads."""
+    contract = TextContract(pooling=pooling)
+    whole = saved(MODELS[name], tmp_path / "whole")
+    weights = load_file(whole / WEIGHTS_FILE)
+    parts = []
+    for part, chosen in (("lower", [0, 1]), ("upper", [2])):
+        folder = Path(shutil.copytree(whole, tmp_path / part))
+        others = {name: value for name, value in weights.items() if not name.startswith("encoder.layer.")}
+        own = {f"encoder.layer.{new}.": f"encoder.layer.{old}." for new, old in enumerate(chosen)}
+        layers = {
+            new + name.removeprefix(old): value
+            for new, old in own.items()
+            for name, value in weights.items()
+            if name.startswith(old)
+        }
+        save_file(others | layers, folder / WEIGHTS_FILE)
+        parts.append(KernelEncoder.load(folder, contract, instructions=instructions, threads=2))
+    lower, upper = parts
+    rows = some_rows(40)
+    expected = KernelEncoder.load(whole, contract, instructions=instructions).embed_ids(rows, pad_id=0)
+    states = lower.states(rows)
+    assert states.shape == (sum(map(len, rows)), lower.dimension)
+    each = [lower.states([row]) for row in rows]
+    assert np.array_equal(np.concatenate(each), states)
+    assert np.array_equal(upper.embed_states(each), expected)
+    assert np.array_equal(upper.embed_states(each[7:8])[0], expected[7])
+    assert upper.embed_states([]).shape == (0, upper.dimension)
+    assert lower.states([]).shape == (0, lower.dimension)
+
+
+def test_states_that_would_read_other_memory_are_refused(tiny_merged: Path, tokenizer: TextTokenizer) -> None:
+    kernels = KernelEncoder.load(tiny_merged, tokenizer.contract)
+    width = kernels.dimension
+    with pytest.raises(ModelError, match="every row must have 1 to 128 tokens, got 0"):
+        kernels.states([[5], []])
+    with pytest.raises(ModelError, match=r"token ids must be 0 to \d+, got 100000"):
+        kernels.states([[5, 100_000]])
+    for lengths, message in (
+        ([0], "every row must have 1 to 128 tokens, got 0"),
+        ([129], "every row must have 1 to 128 tokens, got 129"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            kernels.embed_states([np.zeros((length, width), dtype=np.float32) for length in lengths])
+    with pytest.raises(ModelError, match=rf"states must be \(3, {width}\), by the lengths and the width, got \(3, 5\)"):
+        kernels.embed_states([np.zeros((3, 5), dtype=np.float32)])
+    with pytest.raises(ValueError, match=rf"states must be \(4, {width}\)"):
+        kernels._model.embed_states(np.zeros((3, width), dtype=np.float32), [4])

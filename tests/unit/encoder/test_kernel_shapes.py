@@ -195,7 +195,7 @@ def test_a_model_with_what_the_kernels_do_not_know_is_served_by_its_graph(
 
 def test_kernels_of_an_earlier_version_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(modernbert(), tmp_path)
-    monkeypatch.delattr(trident_kernels, "ModernBertEncoder")
+    monkeypatch.delattr(trident_kernels.Encoder, "states")
     assert kernels_fault(tmp_path) == "trident_kernels is of an earlier version; install it: pip install ./kernels"
 
 
@@ -235,6 +235,16 @@ def test_weights_of_modernbert_that_do_not_fit_are_refused(tmp_path: Path) -> No
             trident_kernels.ModernBertEncoder(words, windows=windows, frequencies=frequencies, **options)
     with pytest.raises(ValueError, match="a head must be of an even width, got 1"):
         trident_kernels.ModernBertEncoder(words, windows=[-1], frequencies=[few], **(options | {"heads": 8}))
+
+
+def test_a_modernbert_has_no_states(tmp_path: Path) -> None:
+    kernels = KernelEncoder.load(saved(modernbert(), tmp_path), TextContract())
+    for refused in (
+        lambda: kernels.states([[5, 6]]),
+        lambda: kernels.embed_states([np.zeros((2, kernels.dimension), dtype=np.float32)]),
+    ):
+        with pytest.raises(ModelError, match="states are those of a BERT encoder, got a ModernBERT"):
+            refused()
 
 
 def test_rows_that_are_too_long_are_refused(tmp_path: Path) -> None:

@@ -117,7 +117,10 @@ class Training:
         self.progress = Progress()
 
     def module(self) -> torch.nn.Module:
-        """Return what is run on a batch."""
+        """Return what is run on a batch; its texts have gone through the layers that nothing trains."""
+        if self.encoder.frozen is not None:
+            rows = [row for pairs in self.sources for side in (pairs.query_rows, pairs.product_rows) for row in side]
+            self.encoder.frozen.keep(rows)
         return TwoSides(self.encoder)
 
     def plan(self, epoch: int) -> list[BatchPlan]:

@@ -13,6 +13,7 @@ from trident_train.loop.loop import Training
 from trident_train.loop.selection import Score
 from trident_train.model.arms import arm_of
 from trident_train.model.encoder import Encoder
+from trident_train.model.frozen_layers import FrozenLayers
 from trident_train.processes import accelerator_of
 from trident_train.recipe import TrainRecipe
 
@@ -23,9 +24,10 @@ def training_of(recipe: TrainRecipe, pairs: TokenizedPairs | None = None) -> Tra
     accelerator = accelerator_of(recipe, tracking=Path())
     encoder = Encoder.load(find_model(recipe.base_model), recipe.text)
     model = arm_of(encoder.model, recipe).to(accelerator.device)
+    frozen = FrozenLayers.of(model, recipe, recipe.text, pad_id=encoder.tokenizer.pad_id)
     return Training(
         accelerator=accelerator,
-        encoder=Encoder(model, encoder.tokenizer, accelerator),
+        encoder=Encoder(model, encoder.tokenizer, accelerator, frozen),
         sources=[random_pairs(recipe, int(model.config.vocab_size)) if pairs is None else pairs],
         recipe=recipe,
         validate=lambda _: Score(value=0.0, metrics={}),

@@ -19,6 +19,7 @@ from trident.encoder.text import Side, TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
 from trident.encoder.weights import load_model, usable_positions
 from trident.errors import ModelError
+from trident_train.model.frozen_layers import FrozenLayers
 from trident_train.model.kernel_twin import FEWEST_TEXTS, kernel_twin
 from trident_train.processes import gather_rows, share_of
 
@@ -35,6 +36,7 @@ class Encoder:
     model: Any  # transformers.PreTrainedModel or peft.PeftModel
     tokenizer: TextTokenizer
     accelerator: Any = None  # accelerate.Accelerator: its processes share the texts of ``embed``; None: this one only
+    frozen: FrozenLayers | None = None  # layers of the model that nothing trains; None: all are run each time
 
     @classmethod
     def load(cls, folder: Path, contract: TextContract) -> Encoder:
@@ -65,13 +67,20 @@ class Encoder:
         return torch.cat(parts)[place.to(parts[0].device)]
 
     def _forward_padded(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        if self.frozen is None:
+            hidden, attention_mask = self._forward_whole(rows)
+        else:
+            hidden, attention_mask = self.frozen.forward(rows)
+        embedding: Tensor = normalize(pool(hidden.float(), attention_mask, self.tokenizer.contract.pooling))
+        return embedding
+
+    def _forward_whole(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         batch = pad(rows, pad_id=self.tokenizer.pad_id)
         device = next(self.model.parameters()).device
         input_ids = torch.from_numpy(batch.input_ids).to(device)  # (B, L)
         attention_mask = torch.from_numpy(batch.attention_mask).to(device)  # (B, L)
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state  # (B, L, D)
-        embedding: Tensor = normalize(pool(hidden.float(), attention_mask, self.tokenizer.contract.pooling))
-        return embedding
+        return hidden, attention_mask
 
     def embed(
         self, texts: Sequence[str], side: Side, *, batch_size: int = 64, progress: Callable[[int], None] | None = None
@@ -100,7 +109,9 @@ class Encoder:
         rank, processes = share_of(self.accelerator)
         mine = order[rank::processes]
         parts = [np.empty((0, self.model.config.hidden_size), dtype=np.float32)]
-        twin = kernel_twin(self.model, self.tokenizer.contract) if len(mine) >= FEWEST_TEXTS else None
+        frozen = self.frozen
+        layers = None if frozen is None else range(frozen.count, self.model.config.num_hidden_layers)
+        twin = kernel_twin(self.model, self.tokenizer.contract, layers=layers) if len(mine) >= FEWEST_TEXTS else None
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
@@ -108,6 +119,8 @@ class Encoder:
                 chosen = [rows[number] for number in mine[start : start + batch_size]]
                 if twin is None:
                     parts.append(self.forward(chosen).cpu().numpy())
+                elif frozen is not None:
+                    parts.append(twin.embed_states(frozen.states(chosen, keep=True)))
                 else:
                     parts.append(twin.embed_ids(chosen, pad_id=self.tokenizer.pad_id))
                 if progress is not None:
@@ -144,13 +157,15 @@ class TwoSides(torch.nn.Module):
         super().__init__()
         self.model = encoder.model
         self._tokenizer = encoder.tokenizer
+        self._frozen = encoder.frozen
 
     def forward(
         self, query_rows: Sequence[Sequence[int]], product_rows: Sequence[Sequence[int]]
     ) -> tuple[Tensor, Tensor]:
         """Return the embeddings (Q, D) of Q rows of token ids and (P, D) of P rows."""
-        encoder = Encoder(self.model, self._tokenizer)
-        return encoder.forward(query_rows), encoder.forward(product_rows)
+        encoder = Encoder(self.model, self._tokenizer, frozen=self._frozen)
+        both = encoder.forward([*query_rows, *product_rows])  # which are of similar length more often than one side's
+        return both[: len(query_rows)], both[len(query_rows) :]
 
 
 def length_groups(lengths: Sequence[int]) -> list[list[int]]:

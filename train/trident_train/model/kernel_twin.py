@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,18 @@ from trident.errors import ModelError
 
 FEWEST_TEXTS = 1000  # fewer are embedded by PyTorch before the weights are copied
 
+OF_LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.*)")
+
 logger = logging.getLogger(__name__)
 
 
-def kernel_twin(model: Any, contract: TextContract) -> KernelEncoder | None:
+def kernel_twin(model: Any, contract: TextContract, *, layers: range | None = None) -> KernelEncoder | None:
     """Return a float32 model's weights of this moment on the kernels; None where they do not run it, or a GPU has it.
 
     Args:
         model: A bare transformers model or one with adapters, which is left as it is.
         contract: Gives the pooling.
+        layers: Of a BERT or RoBERTa, which of its layers the twin has; None: all.
     """
     if next(model.parameters()).device.type != "cpu":
         return None
@@ -39,9 +43,23 @@ def kernel_twin(model: Any, contract: TextContract) -> KernelEncoder | None:
             return None
         whole = copy.deepcopy(model).merge_and_unload() if isinstance(model, PeftModel) else model
         weights = {name: value.detach().contiguous() for name, value in whole.state_dict().items()}
+        if layers is not None:
+            weights = _of_layers(weights, layers)
         save_file(weights, folder / WEIGHTS_FILE)
         try:
             return KernelEncoder.load(folder, contract, threads=torch.get_num_threads())
         except ModelError as error:  # an architecture of their name with other layers
             logger.debug("judged by PyTorch: %s", error)
             return None
+
+
+def _of_layers(weights: dict[str, torch.Tensor], layers: range) -> dict[str, torch.Tensor]:
+    """Return the weights of some layers, numbered from 0, and of what belongs to none."""
+    chosen = {}
+    for name, value in weights.items():
+        found = OF_LAYER.match(name)
+        if found is None:
+            chosen[name] = value
+        elif int(found[1]) in layers:
+            chosen[f"encoder.layer.{int(found[1]) - layers.start}.{found[2]}"] = value
+    return chosen
