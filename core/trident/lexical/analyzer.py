@@ -86,6 +86,10 @@ class Analyzer:
         """Return the one token of a folded word of letters."""
         return str(self._stem(word))
 
+    def form(self, word: str) -> str:
+        """Return what words have in common that are the same here: their tokens; the word itself where it has none."""
+        return " ".join(self.tokens(word)) or word
+
     def codes(self, text: str) -> dict[str, bool]:
         """Return what may be model numbers in a query, the longest first, and whether each was typed as one word.
 

@@ -121,6 +121,10 @@ class Suggestions:
         """Return how many there are."""
         return len(self._ends)
 
+    def count_of(self, source: Source) -> int:
+        """Return how many are of a source."""
+        return int(np.count_nonzero(self._sources == SOURCES.index(source)))
+
     def complete(self, prefix: str, k: int = 10) -> list[Suggestion]:
         """Return the best texts that begin with a prefix, and where those are few, that would but for one typo.
 

@@ -51,7 +51,7 @@ class ServedRules:
             retriever.attributes.schema,
             may_come=isinstance(retriever, LiveRetriever) or not retriever.is_local,  # a store may be written to
             with_synonyms=retriever.words is not None,
-            stem=str if retriever.words is None else retriever.words.lexical.analyzer.stem,
+            form=str if retriever.words is None else retriever.words.lexical.analyzer.form,
         )
         for line in compiled.faults:
             logger.warning("generation %s: without %s", self._retriever.identity.id, line)

@@ -78,17 +78,22 @@ def _synonyms(rules: Sequence[SynonymRule]) -> Iterator[str]:
             yield f"synonyms {groups[word]} and {number}: both say that '{word}' finds '{other}'"
 
 
+def _key(match: str, query: str) -> tuple[str, str]:
+    """Return what two rules have in common that speak of the same queries; words are in any order."""
+    return match, " ".join(sorted(set(query.split()))) if match == "words" else query
+
+
 def _pins(rules: RuleSet) -> Iterator[str]:
     pinned: dict[tuple[str, str], int] = {}
     excluded: dict[tuple[str, str], dict[str, int]] = {}
     for number, rule in enumerate(rules.exclusions, start=1):
         for query in map(normalised, rule.queries or (EVERY,)):
-            key = (rule.match if rule.queries else "", query)
+            key = _key(rule.match, query) if rule.queries else ("", query)
             excluded.setdefault(key, {}).update(dict.fromkeys(rule.products, number))
     for number, pins in enumerate(rules.pins, start=1):
         for query in map(normalised, pins.queries):
-            key = (pins.match, query)
-            if key in pinned:
+            key = _key(pins.match, query)
+            if pinned.get(key, number) != number:
                 first = pinned[key]
                 yield f"pins {first} and {number}: both are of '{query}', so who is first is open: make one of them"
             pinned[key] = number
@@ -105,8 +110,8 @@ def _boosts(rules: Sequence[BoostRule]) -> Iterator[str]:
     for number, rule in enumerate(rules, start=1):
         text = json.dumps(rule.filter, sort_keys=True)
         for query in map(normalised, rule.queries or (EVERY,)):
-            key = (rule.match if rule.queries else "", query, text)
-            if key in known:
+            key = (*(_key(rule.match, query) if rule.queries else ("", query)), text)
+            if known.get(key, number) != number:
                 signs = "one to the front and one to the back" if rules[known[key] - 1].by * rule.by < 0 else "twice"
                 of = f"'{query}' and {shown(rule.filter)}"
                 yield f"boosts {known[key]} and {number}: both are of {of}, {signs}: make one of them"
@@ -117,8 +122,8 @@ def _redirects(rules: RuleSet) -> Iterator[str]:
     known: dict[tuple[str, str], int] = {}
     for number, rule in enumerate(rules.redirects, start=1):
         for query in map(normalised, rule.queries):
-            key = (rule.match, query)
-            if key in known:
+            key = _key(rule.match, query)
+            if known.get(key, number) != number:
                 first = rules.redirects[known[key] - 1].to
                 yield f"redirects {known[key]} and {number}: '{query}' is sent to {first} and to {rule.to}"
             known[key] = number

@@ -87,7 +87,7 @@ class CompiledRules:
         schema: Of its attributes.
         may_come: Whether products may come that it does not have: its catalogue is live.
         with_synonyms: Whether there is a leg that looks for words.
-        stem: Of a word of letters, as that leg has it.
+        form: Of a word, which words have in common that are the same to that leg.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class CompiledRules:
         *,
         may_come: bool = False,
         with_synonyms: bool = False,
-        stem: Callable[[str], str] = str,
+        form: Callable[[str], str] = str,
     ) -> None:
         """Find the rows of products, and hold filters against the attributes."""
         self.version = rules.version
@@ -107,7 +107,7 @@ class CompiledRules:
         self._row_of: Mapping[str, int] = product_ids.rows_of(named) if named else {}
         self.faults: list[str] = []  # a line for each boost that this generation has no field for
         self._boosts = [self._boost(number, schema) for number in range(len(rules.boosts))]
-        self._synonyms = Synonyms(rules.synonyms if with_synonyms else (), stem)
+        self._synonyms = Synonyms(rules.synonyms if with_synonyms else (), form)
         kinds = (rules.pins, rules.exclusions, rules.boosts, rules.redirects)
         self._pins, self._exclusions, self._boosting, self._redirects = (Matching(kind) for kind in kinds)
         self._of_all = self._effect(_Places([], self._exclusions.of_all, self._boosting.of_all, []))

@@ -13,12 +13,13 @@ class Synonyms:
 
     Args:
         rules: Of a file.
-        stem: Of a word of letters, so that a rule of "sofa" speaks of "sofas" as the lexical leg does.
+        form: Of a word, so that a rule of "sofa" speaks of "sofas", and one of "canape" of "canapé", as the lexical leg
+            does.
     """
 
-    def __init__(self, rules: Iterable[SynonymRule], stem: Callable[[str], str] = str) -> None:
+    def __init__(self, rules: Iterable[SynonymRule], form: Callable[[str], str] = str) -> None:
         """Sort them by what stands in a query."""
-        self._stem = stem
+        self._form = form
         self._others: dict[tuple[str, ...], dict[str, None]] = {}
         for rule in rules:
             for word in rule.both_ways:
@@ -28,7 +29,7 @@ class Synonyms:
         self._longest = max(map(len, self._others), default=0)
 
     def _add(self, word: str, others: Iterable[str]) -> None:
-        known = self._others.setdefault(self._stems(normalised(word).split()), {})
+        known = self._others.setdefault(self._forms(normalised(word).split()), {})
         known |= dict.fromkeys(map(normalised, others))
 
     def expanded(self, words: Sequence[str]) -> tuple[str, ...]:
@@ -39,12 +40,14 @@ class Synonyms:
         Args:
             words: Of the query, normalised.
         """
+        if not self._others:
+            return ()
         found: dict[str, None] = {}
-        stems = self._stems(words)
+        forms = self._forms(words)
         for start in range(len(words)):
             for length in range(1, min(self._longest, len(words) - start) + 1):
-                found |= self._others.get(stems[start : start + length], {})
+                found |= self._others.get(forms[start : start + length], {})
         return tuple(found)
 
-    def _stems(self, words: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self._stem(word) if word.isalpha() else word for word in words)
+    def _forms(self, words: Sequence[str]) -> tuple[str, ...]:
+        return tuple(map(self._form, words))

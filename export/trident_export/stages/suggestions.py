@@ -18,8 +18,8 @@ def export_suggestions(job: ExportJob, asked: AskedQueries) -> None:
         phrases = catalogue_phrases(job.catalogue.titles, min_titles=config.min_titles)
         kept = [each for each in (*asked.queries, *phrases) if not asked.blocked.blocks(each.text)]
         path = job.parts / SUGGESTIONS_FILE
-        count = write_suggestions(path, kept)
-        of_people = sum(each.source == "query" for each in kept)
-        first = first_of(Suggestions(path), SHOWN)
+        write_suggestions(path, kept)
+        made = Suggestions(path)
+        first = first_of(made, SHOWN)
         notes.path = path
-        notes.proof = f"{count:,}, {of_people:,} of them queries: {', '.join(first) or 'none'}"
+        notes.proof = f"{len(made):,}, {made.count_of('query'):,} of them queries: {', '.join(first) or 'none'}"

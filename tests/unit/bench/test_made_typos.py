@@ -15,7 +15,7 @@ def test_a_made_typo_is_one_and_leaves_the_first_letter() -> None:
     assert spec.loader is not None
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
-    draw = random.Random(0)  # noqa: S311 - no secret
+    draw = random.Random(0)
     for _ in range(2000):
         made = program.with_typo("usb cable", draw)
         assert made != "usb cable"

@@ -114,6 +114,12 @@ def test_queries_come_before_phrases_and_one_text_comes_once(tmp_path: Path) -> 
     ]
 
 
+def test_what_is_left_out_is_counted_as_neither(tmp_path: Path) -> None:
+    long = Suggested("x" * 101, "query", 9)
+    found = written(tmp_path, [long, *queries("lamp", "lamp", "sofa"), Suggested("red lamp", "phrase", 3)])
+    assert (len(found), found.count_of("query"), found.count_of("phrase")) == (3, 2, 1)
+
+
 def test_a_blank_at_the_end_says_that_a_word_is_complete(tmp_path: Path) -> None:
     suggestions = written(tmp_path, queries("usbc hub", "usb hub"))
     assert texts(suggestions.complete("usb")) == ["usbc hub", "usb hub"]

@@ -22,7 +22,25 @@ def rules(**kinds: Any) -> RuleSet:
 PIN = {"queries": ["office chair"], "products": ["1", "2"]}
 BOOST = {"queries": ["desk"], "filter": {"brand": "HP"}, "by": 0.1}
 BACK = {"queries": ["returns"], "to": "/returns"}
+WORDS = {"match": "words"}
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"pins": [{**PIN, **WORDS}, {"queries": ["chair office"], "products": ["3"], **WORDS}]},
+        "pins 1 and 2: both are of 'chair office', so who is first is open: make one of them",
+    ),
+    (
+        {"pins": [{**PIN, **WORDS}], "exclusions": [{"queries": ["chair office"], "products": ["2"], **WORDS}]},
+        "pins 1 and exclusions 1: '2' is pinned and excluded for 'office chair'",
+    ),
+    (
+        {
+            "redirects": [
+                {"queries": ["send back"], "to": "/a", **WORDS},
+                {"queries": ["back send"], "to": "/b", **WORDS},
+            ]
+        },
+        "redirects 1 and 2: 'back send' is sent to /a and to /b",
+    ),
     (
         {"synonyms": [{"both_ways": ["couch", "sofa"]}, {"both_ways": ["Sofa", "settee"]}]},
         "synonyms 1 and 2: 'sofa' stands in both, and one does not find the other's words: make one of them",
@@ -100,3 +118,8 @@ def test_products_that_are_not_there_are_named() -> None:
         "pins 1: no product is called 1",
         "exclusions 2: no product is called 1",
     ]
+
+
+def test_a_rule_does_not_contradict_itself_where_words_may_stand_in_any_order() -> None:
+    both = {**PIN, **WORDS, "queries": ["office chair", "chair office"]}
+    assert contradictions(rules(pins=[both, {**PIN, "queries": ["chair office"]}])) == []

@@ -255,8 +255,9 @@ def public_recipe(recipe: TrainRecipe, base: BaseModel) -> Table:
     for source in (table["data"], *table["data"]["sources"].values()):
         source["pairs"] = public_name(source["pairs"])
         source["catalogue"] = source["catalogue"] and Path(source["catalogue"]).name
-    first = table["reranker"]["first_stage"]
-    table["reranker"]["first_stage"] = first and Path(first).name
+    for folder in ("first_stage", "teacher"):
+        path = table["reranker"][folder]
+        table["reranker"][folder] = path and Path(path).name
     return table
 
 
