@@ -3,7 +3,7 @@
 #
 # What surprises: a cutoff can only take away, so RR@10 is at most RR, and one expects two measures of one call to look
 # at one ranking. They do not: RR, nDCG, P and AP come from trec_eval, where of equal scores the product whose name is
-# last in the alphabet comes first; RR@10 comes from another package, where the first name does. The order in which the
+# last in the alphabet comes first; RR@10 comes from other code, where the first name does. The order in which the
 # run was given counts in neither. With equal scores, which BM25 over short titles and rounded scores have many of, the
 # same run has RR 0.33 beside RR@10 1, and both change when products are renamed. And trec_eval holds scores in float32:
 # 1000000.02 and 1000000.01, say a boost and a score added up, are equal there and different for RR@10. Remedy: give
