@@ -54,7 +54,7 @@ DATA_FILES = {
     "trident_gateway": ("py.typed page/api.js page/facets.js page/hits.js page/index.html page/main.js page/page.css"),
     "trident_train": (
         "py.typed recipes/demo.toml recipes/esci-e5-large-v2.toml recipes/general.toml "
-        "recipes/icecat.toml recipes/movies-reranker.toml recipes/movies.toml "
+        "recipes/icecat.toml recipes/movies-distil.toml recipes/movies-reranker.toml recipes/movies.toml "
         "report/templates/card.md.j2 report/templates/report.html.j2"
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -114,11 +114,12 @@ LossName = Literal["cosine", "infonce", "pointwise", "pairwise", "listwise", "ma
 class LossRecipe:
     """The loss and its settings."""
 
-    name: LossName = "cosine"  # from pointwise on: a reranker's
-    temperature: float = 0.05  # infonce: cosines are divided by it
+    name: LossName = "cosine"  # from pointwise on: a reranker's; margin: an encoder's too
+    temperature: float = 0.05  # infonce, and an encoder's margin: cosines are divided by it
     hard_negatives: int = 1  # all but cosine: labelled negatives of the query beside each positive
     positives_per_query: int | None = None  # all but cosine: relevant pairs of a query an epoch, drawn anew; None: all
     graded: bool = False  # pointwise: the target is the grade's share of the largest grade, not 1 or 0
+    teacher_share: float = 1.0  # an encoder's margin: of the teacher's margins in the loss; the rest is InfoNCE
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -130,6 +131,14 @@ class LossRecipe:
             raise ConfigError(f"loss.positives_per_query must be >= 1, got {self.positives_per_query}")
         if self.graded and self.name != "pointwise":
             raise ConfigError(f"loss.graded needs loss.name 'pointwise', got '{self.name}'")
+        if not 0 < self.teacher_share <= 1:
+            raise ConfigError(f"loss.teacher_share must be above 0 and at most 1, got {self.teacher_share}")
+        if self.teacher_share < 1 and self.name != "margin":
+            raise ConfigError(f"loss.teacher_share needs loss.name 'margin', got '{self.name}'")
+
+    def in_batch(self) -> bool:
+        """Return whether the other products of a batch are negatives."""
+        return self.name == "infonce" or self.teacher_share < 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +162,11 @@ class NegativesRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RerankerRecipe:
-    """What a reranker is given, and what is kept of its base model."""
+    """What a reranker is given, and what is kept of its base model; what a student of either stage learns of one."""
 
-    first_stage: Path | None = None  # a generation, whose candidates are reranked; None: the pretrained encoder's
+    first_stage: Path | None = (
+        None  # a generation, whose candidates are reranked, mined; None: the pretrained encoder's
+    )
     candidates: int = 20  # of each query that are reranked where it is judged
     judged_queries: int = 500  # of the validation split, whose candidates are judged after each epoch
     teacher: Path | None = None  # run of a reranker whose logits are learnt, by loss.name "margin"
@@ -173,7 +184,9 @@ class RerankerRecipe:
             raise ConfigError(f"reranker.made_queries must be >= 0, got {self.made_queries}")
 
 
+ENCODER_LOSSES = ("cosine", "infonce", "margin")
 RERANKER_LOSSES = ("pointwise", "pairwise", "listwise", "margin")
+OF_BOTH_STAGES = ("first_stage", "teacher", "made_queries")  # keys of the table reranker
 
 # by_product: queries that share a relevant product meet in a batch
 Batches = Literal["shuffled", "by_product"]
@@ -257,7 +270,7 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         """Check the rules that span tables."""
-        if self.loss.name == "infonce" and self.optimizer.batch_size < 2:
+        if self.loss.in_batch() and self.optimizer.batch_size < 2:
             raise ConfigError(
                 f"optimizer.batch_size must be >= 2 to have in-batch negatives, got {self.optimizer.batch_size}"
             )
@@ -273,25 +286,21 @@ class TrainRecipe:
                 raise ConfigError(f"{key} needs data.catalogue, got none")
 
     def _check_stage(self) -> None:
-        """Check that loss and stage belong together, and what a reranker needs.
+        """Check that loss and stage belong together, and what a student and a reranker need.
 
         Raises:
             ConfigError: If they do not.
         """
-        of_stage = RERANKER_LOSSES if self.stage == "reranker" else ("cosine", "infonce")
+        of_stage = RERANKER_LOSSES if self.stage == "reranker" else ENCODER_LOSSES
         if self.loss.name not in of_stage:
             raise ConfigError(
                 f"loss.name of stage '{self.stage}' must be {' or '.join(of_stage)}, got '{self.loss.name}'"
             )
-        if self.stage == "encoder":
-            if self.reranker != RerankerRecipe():
-                raise ConfigError("table reranker needs stage = 'reranker', got stage = 'encoder'")
-            return
-        if self.method == "none":
-            raise ConfigError("a reranker has nothing to say untrained: method must be lora or full, got 'none'")
         catalogues = [source.catalogue for source in self.data.by_name().values()]
-        if not all(catalogues):
-            raise ConfigError("a reranker needs data.catalogue of each source: its candidates are products of it")
+        if self.stage == "encoder":
+            self._check_encoder()
+        else:
+            self._check_reranker(catalogues)
         if self.reranker.first_stage is not None and len(catalogues) > 1:
             raise ConfigError(f"reranker.first_stage searches one catalogue, got {len(catalogues)} sources")
         if (self.loss.name == "margin") != (self.reranker.teacher is not None):
@@ -301,5 +310,22 @@ class TrainRecipe:
             )
         if self.reranker.made_queries and not (self.reranker.teacher and self.negatives.mined):
             raise ConfigError("reranker.made_queries needs reranker.teacher and negatives.mined: nobody judged them")
-        if not (self.loss.hard_negatives or self.negatives.mined):
+        has_lists = self.stage == "reranker" or self.loss.name == "margin"
+        if has_lists and not (self.loss.hard_negatives or self.negatives.mined):
             raise ConfigError("a list needs negatives: set loss.hard_negatives or negatives.mined above 0, got 0 and 0")
+
+    def _check_encoder(self) -> None:
+        none = RerankerRecipe()
+        for key in (each.name for each in fields(RerankerRecipe) if each.name not in OF_BOTH_STAGES):
+            if getattr(self.reranker, key) != getattr(none, key):
+                raise ConfigError(f"reranker.{key} needs stage = 'reranker', got stage = 'encoder'")
+        if self.reranker.first_stage is not None and not self.negatives.mined:
+            raise ConfigError("reranker.first_stage of an encoder needs negatives.mined above 0, got 0: it is mined")
+
+    def _check_reranker(self, catalogues: list[Path | None]) -> None:
+        if self.method == "none":
+            raise ConfigError("a reranker has nothing to say untrained: method must be lora or full, got 'none'")
+        if not all(catalogues):
+            raise ConfigError("a reranker needs data.catalogue of each source: its candidates are products of it")
+        if self.loss.teacher_share < 1:
+            raise ConfigError(f"loss.teacher_share is for encoders, a reranker has 1, got {self.loss.teacher_share}")

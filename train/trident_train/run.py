@@ -147,9 +147,10 @@ def train(
         run.report(Stage(name=f"judging the {trainee.before}"))
         arms.add_references()
         trainee.add_before(arms)
+        taught_by = None if trainee.teacher is None else trainee.teacher.fingerprint
         trained, resumed = None, None
         if training is not None:
-            resumed = _resume(run, training, base, restart=restart)
+            resumed = _resume(run, training, base, taught_by, restart=restart)
             trained = training.run()
             run.report(Stage(name="judging the trained model"))
             trainee.add_trained(arms, recipe.method)
@@ -167,7 +168,7 @@ def train(
             validation_pairs=sum(len(source.parts.validation) for source in run.sources),
             trained_weights=trained_weights(trainee.model),
             total_weights=trainee.total_weights,
-            saved_bytes=save_run(staging, recipe, base, trainee.model, run.sources) if main else 0,
+            saved_bytes=save_run(staging, recipe, base, trainee.model, run.sources, teacher=taught_by) if main else 0,
             peak_memory_bytes=peak_memory_bytes(),
             train_seconds=sum(epoch.seconds for epoch in (() if trained is None else trained.epochs)),
             seconds=time.perf_counter() - started,
@@ -188,7 +189,7 @@ def train(
     return result
 
 
-def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int | None:
+def _resume(run: Run, training: Training, base: Path, teacher: str | None, *, restart: bool) -> int | None:
     """Go on from the last checkpoint of the same run; return its step, None if there is none."""
     identity = {
         "recipe": _sha256(json.dumps(to_table(run.recipe), sort_keys=True)),
@@ -196,6 +197,8 @@ def _resume(run: Run, training: Training, base: Path, *, restart: bool) -> int |
         "base model": weights_fingerprint(base),
         "number of processes": str(run.accelerator.num_processes),
     }
+    if teacher is not None:
+        identity["teacher"] = teacher
     folder = CheckpointFolder(run.workplace)
     if run.accelerator.is_main_process:
         checkpoint = folder.open(identity, restart=restart)

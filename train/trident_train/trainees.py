@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from trident.data.catalogue import Catalogue
-from trident.data.pairs import normalized_query
+from trident.data.pairs import Pairs, normalized_query
+from trident.encoder.tokenization import TextTokenizer
 from trident_train.data.sources import Source
 from trident_train.judge.evaluate import Ranking
-from trident_train.loop.batches import TokenizedPairs, tokenize_pairs
+from trident_train.loop.batches import TokenizedPairs
 from trident_train.loop.loop import Training
 from trident_train.loop.selection import Score, validation_score
 from trident_train.model.arms import arm_of
@@ -26,12 +28,23 @@ from trident_train.model.frozen_layers import FrozenLayers
 from trident_train.model.negatives import NegativeMiner
 from trident_train.recipe import TrainRecipe
 from trident_train.report.report import FIRST_STAGE, PRETRAINED, TestArms
-from trident_train.report.run_files import BASE_FILE, read_json, read_recipe
-from trident_train.reranker.distillation import load_teacher, made_pairs, teacher_logits, with_made
+from trident_train.report.run_files import BASE_FILE, read_json, read_recipe, read_trained_queries
+from trident_train.reranker.distillation import (
+    Lesson,
+    Teacher,
+    learn,
+    load_teacher,
+    made_pairs,
+    require_unseen,
+    run_fingerprint,
+    with_made,
+)
 from trident_train.reranker.first_stage import FirstStage, first_stage, mine
 from trident_train.reranker.judging import ClassifierQuality, JudgedSplit, classifier_quality, mean_score, score_of
 from trident_train.reranker.model import CrossEncoder, reranker_arm
 from trident_train.reranker.training import RerankerTraining
+
+Mine = Callable[[Pairs], list[tuple[int, str]]]  # (row of a pair, title) for the queries of a train split
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,45 @@ class Setting:
     sources: Sequence[Source]
     tell: Callable[[str], None]
 
+    def teacher(self) -> Teacher | None:
+        """Return the reranker whose logits are learnt; None where nobody teaches.
+
+        Raises:
+            TridentError: If it is no reranker, cannot be used, or was trained on what this run holds out.
+        """
+        run = self.recipe.reranker.teacher
+        if run is None or self.recipe.method == "none":
+            return None
+        self.tell("loading the teacher")
+        base_fingerprint = read_json(run / BASE_FILE)["weights_fingerprint"]
+        found = load_teacher(run, read_recipe(run), base_fingerprint)
+        held_out = [part for source in self.sources for part in (source.parts.validation, source.parts.test)]
+        require_unseen(run, read_trained_queries(run), [query for part in held_out for query in part.queries])
+        model = found.model.to(self.accelerator.device)
+        return Teacher(CrossEncoder(model, found.tokenizer, self.accelerator), run_fingerprint(run, base_fingerprint))
+
+    def mine_of(self, stage: FirstStage, source: Source) -> Mine:
+        """Return what mines the candidates of a first stage."""
+        known = source.recipe.every_positive_known
+        return lambda train: mine(stage, train, self.recipe.negatives, every_positive_known=known)
+
+    def lesson(self, source: Source, mined: Mine | None) -> Lesson:
+        """Return the train split of a source, with made queries where the recipe wants them, and what is mined."""
+        train, made = source.parts.train, 0
+        if self.recipe.reranker.made_queries and source.catalogue is not None:
+            held_out = (source.parts.validation, source.parts.test)
+            others = {normalized_query(query) for part in held_out for query in part.queries}
+            pairs = made_pairs(source.catalogue, train, others, self.recipe.reranker.made_queries)
+            train, made = with_made(train, pairs), len(pairs)
+        return Lesson(train, made, [] if mined is None else mined(train), source.recipe.repeat)
+
+    def tokenized(
+        self, lessons: Sequence[Lesson], tokenizer: TextTokenizer, teacher: Teacher | None
+    ) -> list[TokenizedPairs]:
+        """Return lessons as token ids; where somebody teaches, with the logits that are learnt."""
+        sources = [lesson.tokenized(tokenizer) for lesson in lessons]
+        return sources if teacher is None else learn(sources, lessons, teacher, self.recipe, self.tell)
+
 
 @dataclass
 class EncoderTrainee:
@@ -51,6 +103,7 @@ class EncoderTrainee:
     setting: Setting
     encoder: Encoder
     pretrained: PretrainedEncoder | None  # gone once it is judged: it remembers every text
+    teacher: Teacher | None
     total_weights: int
     before: str = PRETRAINED + " model"
 
@@ -63,7 +116,8 @@ class EncoderTrainee:
         tokenizer = encoder.tokenizer
         frozen = FrozenLayers.of(model, setting.recipe, setting.recipe.text, pad_id=tokenizer.pad_id)
         before = PretrainedEncoder(model, tokenizer, setting.accelerator, frozen)
-        return cls(setting, Encoder(model, tokenizer, setting.accelerator, frozen), before, total)
+        encoder = Encoder(model, tokenizer, setting.accelerator, frozen)
+        return cls(setting, encoder, before, setting.teacher(), total)
 
     @property
     def model(self) -> Any:
@@ -78,14 +132,15 @@ class EncoderTrainee:
     def training(self, **hooks: Any) -> Training:
         """Return the loop; ``hooks`` are those of ``Training``."""
         assert self.pretrained is not None
-        self.setting.tell("tokenising")
-        recipe = self.setting.recipe
+        setting = self.setting
+        setting.tell("tokenising")
         miners = self._miners(self.pretrained)
+        lessons = [setting.lesson(source, miners.get(source.name)) for source in setting.sources]
         return Training(
-            accelerator=self.setting.accelerator,
+            accelerator=setting.accelerator,
             encoder=self.encoder,
-            sources=[self._tokenized(source, miners.get(source.name)) for source in self.setting.sources],
-            recipe=recipe,
+            sources=setting.tokenized(lessons, self.encoder.tokenizer, self.teacher),
+            recipe=setting.recipe,
             validate=self._score,
             **hooks,
         )
@@ -108,18 +163,20 @@ class EncoderTrainee:
         self.setting.tell("judging the validation split")
         return validation_score(encoder, self.setting.sources, self.setting.recipe.selection)
 
-    def _miners(self, pretrained: PretrainedEncoder) -> dict[str, NegativeMiner]:
+    def _miners(self, pretrained: PretrainedEncoder) -> dict[str, Mine]:
         """Return what mines the catalogue of each source, by name; nothing where nothing is mined."""
         setting = self.setting
         mined = {each.name: each.catalogue for each in setting.sources if setting.recipe.negatives.mined}
         catalogues = {name: catalogue for name, catalogue in mined.items() if catalogue is not None}
         if catalogues:
             setting.tell("mining hard negatives")
-        return {name: NegativeMiner(catalogue, pretrained) for name, catalogue in catalogues.items()}
-
-    def _tokenized(self, source: Source, miner: NegativeMiner | None) -> TokenizedPairs:
-        mined = [] if miner is None else miner.mine(source.parts.train, self.setting.recipe.negatives)
-        return tokenize_pairs(source.parts.train, self.encoder.tokenizer, mined=mined, repeat=source.recipe.repeat)
+        if setting.recipe.reranker.first_stage is not None:  # of one source
+            (source,) = setting.sources
+            stage = first_stage(setting.recipe, pretrained, catalogues[source.name], source.parts.test)
+            return {source.name: setting.mine_of(stage, source)}
+        options = setting.recipe.negatives
+        miners = {name: NegativeMiner(catalogue, pretrained) for name, catalogue in catalogues.items()}
+        return {name: partial(miner.mine, recipe=options) for name, miner in miners.items()}
 
 
 @dataclass
@@ -129,6 +186,7 @@ class RerankerTrainee:
     setting: Setting
     reranker: CrossEncoder
     stages: list[FirstStage]  # one a source
+    teacher: Teacher | None
     total_weights: int
     before: str = FIRST_STAGE
     splits: dict[str, list[JudgedSplit]] = field(default_factory=dict)  # by name, one a source each
@@ -149,7 +207,8 @@ class RerankerTrainee:
         encoder = Encoder.load(base, recipe.text)
         encoder = Encoder(encoder.model.to(setting.accelerator.device), encoder.tokenizer, setting.accelerator)
         stages = [first_stage(recipe, encoder, _catalogue(source), source.parts.test) for source in setting.sources]
-        return cls(setting, CrossEncoder(model, reranker.tokenizer, setting.accelerator), stages, total)
+        student = CrossEncoder(model, reranker.tokenizer, setting.accelerator)
+        return cls(setting, student, stages, setting.teacher(), total)
 
     @property
     def model(self) -> Any:
@@ -168,12 +227,18 @@ class RerankerTrainee:
 
     def training(self, **hooks: Any) -> Training:
         """Return the loop; ``hooks`` are those of ``Training``."""
-        self.setting.tell("mining the first stage's candidates")
+        setting = self.setting
+        setting.tell("mining the first stage's candidates")
+        mines = setting.recipe.negatives.mined > 0
+        lessons = [
+            setting.lesson(source, setting.mine_of(stage, source) if mines else None)
+            for stage, source in zip(self.stages, setting.sources, strict=True)
+        ]
         return RerankerTraining(
-            accelerator=self.setting.accelerator,
+            accelerator=setting.accelerator,
             encoder=self.reranker,  # type: ignore[arg-type]
-            sources=[self._tokenized(*each) for each in zip(self.stages, self.setting.sources, strict=True)],
-            recipe=self.setting.recipe,
+            sources=setting.tokenized(lessons, self.reranker.tokenizer, self.teacher),
+            recipe=setting.recipe,
             validate=self._score,  # type: ignore[arg-type]
             **hooks,
         )
@@ -220,30 +285,6 @@ class RerankerTrainee:
         return mean_score(
             [(source.name, score_of(ranking, split, self.setting.recipe)) for source, ranking, split in rows]
         )
-
-    def _tokenized(self, stage: FirstStage, source: Source) -> TokenizedPairs:
-        recipe = self.setting.recipe
-        train, mined = source.parts.train, []
-        if recipe.reranker.made_queries:
-            held_out = (source.parts.validation, source.parts.test)
-            others = {normalized_query(query) for part in held_out for query in part.queries}
-            train = with_made(train, made_pairs(_catalogue(source), train, others, recipe.reranker.made_queries))
-        if recipe.negatives.mined:
-            known = source.recipe.every_positive_known
-            mined = mine(stage, train, recipe.negatives, every_positive_known=known)
-        grades = None
-        if recipe.reranker.teacher is not None:
-            self.setting.tell("asking the teacher")
-            teacher = _teacher(recipe.reranker.teacher, self.setting.accelerator)
-            grades = teacher_logits(teacher, train, mined)
-        tokenizer = self.reranker.tokenizer
-        return tokenize_pairs(train, tokenizer, mined=mined, repeat=source.recipe.repeat, grades=grades)
-
-
-def _teacher(run: Path, accelerator: Accelerator) -> CrossEncoder:
-    fingerprint = read_json(run / BASE_FILE)["weights_fingerprint"]
-    found = load_teacher(run, read_recipe(run), fingerprint)
-    return CrossEncoder(found.model.to(accelerator.device), found.tokenizer, accelerator)
 
 
 def _catalogue(source: Source) -> Catalogue:

@@ -111,7 +111,7 @@ def largest_batch(
     Raises:
         ConfigError: If not even the smallest batch fits, or the recipe does not run here.
     """
-    smallest = 2 if recipe.loss.name == "infonce" else 1
+    smallest = 2 if recipe.loss.in_batch() else 1
     fitting: list[Measurement] = []
     too_large = Measurement(batch_size=most + 1, peak_bytes=None)  # the smallest batch known not to fit
     candidate = smallest

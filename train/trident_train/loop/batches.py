@@ -30,7 +30,7 @@ class TokenizedPairs:
         pair_product: (P,) int64 into ``product_rows``.
         labels: (P,) float32, 1 and 0, ``UNJUDGED`` for mined negatives.
         grades: (P,) float32, 0 to 1, as a share of the largest grade, 0 for mined negatives; or a teacher's logits.
-        positives: Every (query, product) called relevant.
+        positives: Every (query, product) called relevant; what a query was made of is not.
         repeat: Times that these pairs stand in an epoch.
     """
 
@@ -65,6 +65,7 @@ class TokenizedBatch:
             pair_query=self.pair_query.to(device),
             pair_product=self.pair_product.to(device),
             labels=self.labels.to(device),
+            grades=self.grades.to(device),
             positives=self.positives.to(device),
         )
 
@@ -83,7 +84,7 @@ def tokenize_pairs(
     *,
     mined: Sequence[tuple[int, str]] = (),
     repeat: int = 1,
-    grades: NDArray[np.float32] | None = None,
+    made: int = 0,
 ) -> TokenizedPairs:
     """Return the pairs over distinct token ids: texts that the tokenizer cannot tell apart are one text.
 
@@ -92,13 +93,13 @@ def tokenize_pairs(
         tokenizer: With the text contract.
         mined: (row of a pair, title): unjudged negatives of that pair's query.
         repeat: Times that the pairs stand in an epoch.
-        grades: (P + mined,) that take the place of the pairs' own; None: theirs, as shares of the largest.
+        made: So many pairs at the end are of made queries: they start lists, and nobody called them relevant.
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
     query_rows, pair_query = _distinct(tokenizer.token_ids(queries, "query"))
     product_rows, pair_product = _distinct(tokenizer.token_ids(titles, "product"))
-    relevant = np.flatnonzero(pairs.labels == 1).tolist()
+    relevant = np.flatnonzero(pairs.labels[: len(pairs) - made] == 1).tolist()
     shares = pairs.grades.astype(np.float32) / max(float(pairs.grades.max(initial=0.0)), 1e-9)
     return TokenizedPairs(
         query_rows=query_rows,
@@ -106,7 +107,7 @@ def tokenize_pairs(
         pair_query=pair_query,
         pair_product=pair_product,
         labels=np.concatenate([pairs.labels.astype(np.float32), np.full(len(mined), UNJUDGED, dtype=np.float32)]),
-        grades=np.concatenate([shares, np.zeros(len(mined), dtype=np.float32)]) if grades is None else grades,
+        grades=np.concatenate([shares, np.zeros(len(mined), dtype=np.float32)]),
         positives=frozenset((int(pair_query[row]), int(pair_product[row])) for row in relevant),
         repeat=repeat,
     )

@@ -17,7 +17,7 @@ from transformers import get_scheduler
 from trident_train.loop.batches import BatchPlan, TokenizedBatch, TokenizedPairs, gather_batch, plan_epoch
 from trident_train.loop.checkpoints import Checkpoint, CheckpointFolder
 from trident_train.loop.selection import Score
-from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss
+from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss, taught_loss
 from trident_train.model.encoder import Encoder, TwoSides
 from trident_train.processes import Share
 from trident_train.recipe import LossRecipe, TrainRecipe
@@ -262,6 +262,8 @@ def loss_of(batch: EmbeddedBatch, recipe: LossRecipe) -> Tensor:
     """Return the recipe's loss of a batch, a scalar."""
     if recipe.name == "cosine":
         return cosine_loss(batch)
+    if recipe.name == "margin":
+        return taught_loss(batch, temperature=recipe.temperature, teacher_share=recipe.teacher_share)
     return infonce_loss(batch, temperature=recipe.temperature)
 
 

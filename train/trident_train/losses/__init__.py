@@ -7,6 +7,7 @@ from trident_train.losses.batch import EmbeddedBatch
 from trident_train.losses.cosine import cosine_loss
 from trident_train.losses.infonce import infonce_loss
 from trident_train.losses.lists import listwise_loss, margin_loss, pairwise_loss, pointwise_loss
+from trident_train.losses.taught import taught_loss
 
 __all__ = [
     "EmbeddedBatch",
@@ -16,4 +17,5 @@ __all__ = [
     "margin_loss",
     "pairwise_loss",
     "pointwise_loss",
+    "taught_loss",
 ]

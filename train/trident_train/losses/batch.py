@@ -16,7 +16,8 @@ class EmbeddedBatch:
         products: (P, D) unit length.
         pair_query: (N,) int64, row of each pair's query.
         pair_product: (N,) int64, row of each pair's product.
-        labels: (N,) float32, 1 relevant, 0 not, -1 nobody judged (a mined negative).
+        labels: (N,) float32, 1 relevant, or what a made query was made of; 0 not, -1 nobody judged (a mined negative).
+        grades: (N,) float32, a teacher's logits where there is one, else shares of the largest grade.
         positives: (Q, P) bool, every pair of the batch's texts that the training data calls relevant.
     """
 
@@ -25,6 +26,7 @@ class EmbeddedBatch:
     pair_query: Tensor
     pair_product: Tensor
     labels: Tensor
+    grades: Tensor
     positives: Tensor
 
     def similarities(self) -> Tensor:

@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trident.config import from_table
 from trident.errors import ModelError
 from trident_train.recipe import TrainRecipe
@@ -33,6 +36,19 @@ def read_recipe(folder: Path) -> TrainRecipe:
         ModelError: If the folder is no run.
     """
     return from_table(TrainRecipe, read_json(folder / RECIPE_FILE), where=str(folder / RECIPE_FILE))
+
+
+def read_trained_queries(folder: Path) -> NDArray[np.uint64]:
+    """Return the hashes of the queries that a run was trained on.
+
+    Raises:
+        ModelError: If the folder has none, or they cannot be read.
+    """
+    try:
+        hashes: NDArray[np.uint64] = np.load(folder / TRAINED_QUERIES_FILE)
+    except (OSError, ValueError, EOFError) as error:
+        raise ModelError(f"{folder / TRAINED_QUERIES_FILE} is missing or damaged: train again") from error
+    return hashes
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The run folder: what a training run leaves, and how the next stage reads it.
 
 ``adapter/`` (LoRA) or ``model/`` (full and none), ``text.json``, ``tokenizer.json`` and its companions, ``recipe.json``
-(resolved), ``base.json`` (which base model, and the hash of its weights), ``metrics.jsonl`` (every step and epoch),
-``validation.parquet`` (the pairs that weights were chosen by), ``test.parquet`` (the held-out pairs),
-``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet`` (NDCG@10 of each arm for each query),
-``trained_queries.npy`` (hashes of the queries trained on), ``trained_words.txt`` (words that two of them have),
-``report.json``, ``report.html``.
+(resolved), ``base.json`` (which base model, and the hash of its weights; of a student that of its teacher, too),
+``metrics.jsonl`` (every step and epoch), ``validation.parquet`` (the pairs that weights were chosen by),
+``test.parquet`` (the held-out pairs), ``test_scores.parquet`` (what each arm says of them), ``test_queries.parquet``
+(NDCG@10 of each arm for each query), ``trained_queries.npy`` (hashes of the queries trained on), ``trained_words.txt``
+(words that two of them have), ``report.json``, ``report.html``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,15 @@ from trident_train.report.run_files import (
 )
 
 
-def save_run(folder: Path, recipe: TrainRecipe, base: Path, model: Any, sources: Sequence[Source]) -> int:
+def save_run(
+    folder: Path,
+    recipe: TrainRecipe,
+    base: Path,
+    model: Any,
+    sources: Sequence[Source],
+    *,
+    teacher: str | None = None,
+) -> int:
     """Write everything but figures into a run folder; return the size of the weights in bytes.
 
     Args:
@@ -55,6 +63,7 @@ def save_run(folder: Path, recipe: TrainRecipe, base: Path, model: Any, sources:
         base: The folder of its base model.
         model: Of transformers or PEFT, trained.
         sources: Of the run.
+        teacher: Fingerprint of the reranker whose logits were learnt; None: nobody taught.
     """
     weights: Any = model.to("cpu", torch.float32)
     target = folder / (ADAPTER_FOLDER if recipe.method == "lora" else MODEL_FOLDER)
@@ -67,6 +76,8 @@ def save_run(folder: Path, recipe: TrainRecipe, base: Path, model: Any, sources:
             tokenizer.save_pretrained(str(place))
     recipe.text.save(folder)
     fingerprint = {"base_model": recipe.base_model, "weights_fingerprint": weights_fingerprint(base)}
+    if teacher is not None:
+        fingerprint["teacher_fingerprint"] = teacher
     write_json(folder / BASE_FILE, fingerprint)
     write_json(folder / RECIPE_FILE, to_table(recipe))
     pooled([(source.name, source.parts.validation) for source in sources]).save(folder / VALIDATION_PAIRS_FILE)

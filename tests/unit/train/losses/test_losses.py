@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss
+from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss, taught_loss
 
 TEMPERATURE = 0.1
 
@@ -32,6 +32,7 @@ def batch(queries: Tensor, products: Tensor) -> EmbeddedBatch:
         pair_query=torch.tensor([0, 0, 1, 2, 2]),
         pair_product=torch.tensor([0, 1, 2, 3, 0]),
         labels=torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0], dtype=torch.float64),
+        grades=torch.tensor([4.0, 2.0, 3.0, 1.5, 2.5], dtype=torch.float64),
         positives=positives,
     )
 
@@ -74,9 +75,66 @@ def test_infonce_equals_the_formula_with_known_positives_masked() -> None:
     assert found.item() == pytest.approx(sum(expected) / len(expected))
 
 
+def taught_reference(queries: np.ndarray, products: np.ndarray) -> float:
+    """Return Margin-MSE of the batch's lists in plain numpy: three lists of one pair, then one of (2, 3) and (2, 0)."""
+    cosines = queries @ products.T / TEMPERATURE
+    student = [cosines[2, 3] - cosines[2, 0]]  # the other lists have nothing beside their first pair
+    teacher = [1.5 - 2.5]
+    return float(np.mean((np.array(student) - np.array(teacher)) ** 2))
+
+
+def test_cosines_over_the_temperature_are_drawn_to_the_teachers_margins() -> None:
+    queries, products = unit(3, 6, 0), unit(4, 6, 1)
+    sample = batch(queries, products)
+    margins = taught_reference(queries.detach().numpy(), products.detach().numpy())
+    assert taught_loss(sample, temperature=TEMPERATURE).item() == pytest.approx(margins)
+    labels = infonce_loss(sample, temperature=TEMPERATURE).item()
+    both = taught_loss(sample, temperature=TEMPERATURE, teacher_share=0.3).item()
+    assert both == pytest.approx(0.3 * margins + 0.7 * labels)
+    shifted = replace(sample, grades=sample.grades + 7)
+    assert taught_loss(shifted, temperature=TEMPERATURE).item() == pytest.approx(margins)  # only differences count
+
+
+def test_several_lists_weigh_by_their_others() -> None:
+    """Lists of two, three and one pair: three margins, each as much as another."""
+    generator = np.random.default_rng(5)
+    queries, products = unit(3, 6, 0), unit(4, 6, 1)
+    query, product = np.array([0, 0, 1, 1, 1, 2]), np.array([0, 2, 1, 3, 0, 2])
+    logits = generator.normal(size=6)
+    sample = EmbeddedBatch(
+        queries=queries,
+        products=products,
+        pair_query=torch.from_numpy(query),
+        pair_product=torch.from_numpy(product),
+        labels=torch.tensor([1.0, -1.0, 1.0, 0.0, -1.0, 1.0]),
+        grades=torch.from_numpy(logits),
+        positives=torch.zeros(3, 4, dtype=torch.bool),
+    )
+    cosines = (queries.detach().numpy()[query] * products.detach().numpy()[product]).sum(1) / TEMPERATURE
+    errors = [(cosines[a] - cosines[b]) - (logits[a] - logits[b]) for a, b in ((0, 1), (2, 3), (2, 4))]
+    assert taught_loss(sample, temperature=TEMPERATURE).item() == pytest.approx(np.mean(np.square(errors)))
+    nothing = replace(sample, labels=torch.ones(6))
+    assert taught_loss(nothing, temperature=TEMPERATURE).item() == 0.0
+
+
+def test_a_made_query_pulls_nothing_by_infonce() -> None:
+    queries, products = unit(3, 6, 0), unit(4, 6, 1)
+    sample = batch(queries, products)
+    positives = sample.positives.clone()
+    positives[1, 2] = False  # as of a query that was made of product 2
+    without = replace(sample, labels=torch.tensor([1.0, 1.0, -1.0, 1.0, 0.0], dtype=torch.float64))
+    made = replace(sample, positives=positives)
+    assert infonce_loss(made, temperature=TEMPERATURE).item() == pytest.approx(
+        infonce_loss(replace(without, positives=positives), temperature=TEMPERATURE).item()
+    )
+    assert infonce_loss(made, temperature=TEMPERATURE).item() != infonce_loss(sample, temperature=TEMPERATURE).item()
+
+
 LOSSES: dict[str, Callable[[EmbeddedBatch], Tensor]] = {
     "cosine": cosine_loss,
     "infonce": lambda sample: infonce_loss(sample, temperature=TEMPERATURE),
+    "margins": lambda sample: taught_loss(sample, temperature=TEMPERATURE),
+    "margins and infonce": lambda sample: taught_loss(sample, temperature=TEMPERATURE, teacher_share=0.5),
 }
 
 
@@ -127,6 +185,7 @@ def test_irrelevant_pairs_below_zero_cost_nothing() -> None:
         pair_query=torch.tensor([0]),
         pair_product=torch.tensor([0]),
         labels=torch.tensor([0.0]),
+        grades=torch.tensor([0.0]),
         positives=torch.zeros(1, 1, dtype=torch.bool),
     )
     assert cosine_loss(sample).item() == 0.0
