@@ -77,11 +77,11 @@ mkdir -p "$dir"
 heading "1/6 A sample shop: products, queries and which product answers which query"
 trident sample --out "$sample_dir"
 
-heading "2/6 Fine-tune the packaged MiniLM with LoRA, then pretrained against LoRA on held-out queries: a minute or two"
-trident train train/recipes/demo.toml --out "$run_dir" --overwrite --set "data.pairs=$sample_dir/pairs.csv"
-
-heading "3/6 Export a generation: merged encoder, ONNX graph, HNSW index, Triton model repository: a minute"
-trident export "$run_dir" --catalogue "$sample_dir/products.csv" --out "$generations_dir" \
+SCRIPT_STARTED=$(($(date +%s) - SECONDS)) python scripts/in_turn.py \
+    "2/6 Fine-tune the packaged MiniLM with LoRA, then pretrained against LoRA on held-out queries: a minute" \
+    train train/recipes/demo.toml --out "$run_dir" --overwrite --set "data.pairs=$sample_dir/pairs.csv" \
+    --then "3/6 Export a generation: merged encoder, ONNX graph, HNSW index, Triton model repository: half a minute" \
+    export "$run_dir" --catalogue "$sample_dir/products.csv" --out "$generations_dir" \
     --set 'precision.made=[]' "${export_options[@]}"
 
 heading "4/6 Start a Triton Inference Server in front of it: some seconds"
