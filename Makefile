@@ -37,7 +37,7 @@ install: $(VENV)/.dev-installed ## Set up .venv with everything that development
 
 .PHONY: demo
 demo: export HF_HUB_OFFLINE := 1
-demo: $(VENV)/.demo-installed ## Train, export, serve, search and verify the bundled sample (about five minutes on two cores)
+demo: $(VENV)/.demo-installed ## Train, export, serve, search and verify the bundled sample (about two minutes on two cores)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo.sh "$(DEMO_DIR)" $(EXPORT_ARGS)
 
 .PHONY: test
