@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,14 +72,16 @@ def generations(run: Path, tmp_path_factory: pytest.TempPathFactory, slow_seed: 
     folder = tmp_path_factory.mktemp("large")
     config = ExportConfig(
         index=IndexConfig(m=16, ef_construction=100),
-        precision=PrecisionConfig(made=()), recall_target=0.5, gate=GateConfig(recall_target=0.5, overlap_target=0.5)
+        precision=PrecisionConfig(made=()),
+        recall_target=0.5,
+        gate=GateConfig(recall_target=0.5, overlap_target=0.5),
     )
     few, many = (
         export_generation(ExportOrder(run, products(folder, count, slow_seed), folder / "generations", config))
         for count in (4_000, PRODUCTS)
     )
     for stage in many.manifest.stages:
-        print(f"{stage['stage']}: {stage['seconds']:.1f} s, {stage['proof']}")
+        sys.stderr.write(f"{stage['stage']}: {stage['seconds']:.1f} s, {stage['proof']}\n")
     return few, many
 
 
@@ -113,7 +116,7 @@ def test_it_is_ready_soon(generations: tuple[Generation, Generation], options: S
         with serve(prepare(folder, generation.id), folder, options) as server:
             taken.append(time.monotonic() - started)
             assert check_golden(server.urls.http, generation).passed
-    print(f"ready after {taken[0]:.1f} s with 4,000 products, {taken[1]:.1f} s with {PRODUCTS:,}")
+    sys.stderr.write(f"ready after {taken[0]:.1f} s with 4,000 products, {taken[1]:.1f} s with {PRODUCTS:,}\n")
     assert taken[1] < taken[0] + READY_S
 
 
@@ -121,6 +124,6 @@ def test_it_is_ready_soon(generations: tuple[Generation, Generation], options: S
 def test_a_server_goes_to_it(generations: tuple[Generation, Generation], options: ServeOptions) -> None:
     _, many = generations
     made = promote(many.folder.parent, options.http_port, many.id, PromoteOptions(), report=lambda _: None)
-    print(f"promoted: {made}")
+    sys.stderr.write(f"promoted: {made}\n")
     assert made.generation == many.id
     assert made.asked > 0
