@@ -16,7 +16,8 @@ from trident.config import to_table
 from trident.data.catalogue import Catalogue
 from trident.data.pairs import Pairs, normalized_query
 from trident.lexical.index import LexicalConfig, LexicalIndex, LexicalQuery, Tokenized
-from trident.lexical.postings import Bm25
+from trident.lexical.postings import Bm25, Occurrences, Postings
+from trident.lexical.vocabulary import Vocabulary
 from trident.quality.metrics import catalogue_ndcg_by_query
 from trident.quality.paired import mean_change
 from trident.ranking.fusion import Candidates
@@ -90,20 +91,33 @@ def choose_bm25(
     if len(judged.queries) < FEWEST:
         return config, {"queries": len(judged.queries), "tuned": False}
 
-    def judge(candidate: LexicalConfig) -> ByQuery:
-        index = LexicalIndex.of(tokenized, candidate)
+    tokens, no_words = len(tokenized.vocabulary), Vocabulary.of([])
+    no_counts = np.zeros(0, dtype=np.int64)
+
+    def index_of(candidate: LexicalConfig, postings: Postings) -> LexicalIndex:
+        return LexicalIndex(candidate, tokenized.vocabulary, postings, no_words, no_counts)
+
+    empty = index_of(config, Occurrences.of([], tokens, ()).postings(config.bm25))
+    asked = {token for query in judged.queries for token in empty.tokens(query)}
+
+    def occurrences(candidate: LexicalConfig) -> Occurrences:
+        return Occurrences.of(tokenized.documents(candidate), tokens, asked)
+
+    def judge(candidate: LexicalConfig, seen: Occurrences) -> ByQuery:
+        index = index_of(candidate, seen.postings(candidate.bm25))
         return judged.ndcg({query: index.search(query, K)[0] for query in judged.queries})
 
-    default = judge(config)
+    there = occurrences(config)
+    default = judge(config, there)
     best, values = config, default
     for bm25 in GRID:
-        found = judge(replace(config, bm25=bm25))
+        found = judge(replace(config, bm25=bm25), there)
         if mean(found) > mean(values):
             best, values = replace(config, bm25=bm25), found
     for name in config.fields:
         for weight in FIELD_WEIGHTS:
             candidate = replace(best, fields={**best.fields, name: weight})
-            found = judge(candidate)
+            found = judge(candidate, occurrences(candidate))
             if mean(found) > mean(values):
                 best, values = candidate, found
     gain = mean_change(values, default)
