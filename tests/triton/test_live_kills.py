@@ -145,9 +145,15 @@ class Switches:
 
 
 def writer_of(folder: ServingFolder, server: int) -> int:
-    """Return the PID of the process that writes."""
-    found = [model_of(pid, folder.models.resolve()) for pid in children(server)]
-    return next(each.pid for each in found if each is not None and each.model == CATALOGUE)
+    """Return the PID of the process that writes, as soon as there is one: it may just be starting again."""
+    deadline = time.monotonic() + BACK_S
+    while time.monotonic() < deadline:
+        found = [model_of(pid, folder.models.resolve()) for pid in children(server)]
+        for each in found:
+            if each is not None and each.model == CATALOGUE:
+                return each.pid
+        time.sleep(0.1)
+    raise AssertionError("no process of the server writes")
 
 
 def wait_for_writer(client: SearchClient) -> None:
