@@ -182,8 +182,8 @@ def test_it_is_mended_without_a_health_port_and_again_and_again(tiny_generations
             wait_for(lambda dead=dead: is_mended(served, dead), lambda: told(served))
             with SearchClient(f"127.0.0.1:{served.ports[1]}", timeout_s=60) as client:
                 assert client.search("navy sofa").hits
-            # Of those that die together one is seen; others may have come back with its reload before theirs was: Triton
-            # reloads a model's instances together, and dependents.
+            # Of those that die together one is seen; others may have come back with its reload before theirs was:
+            # Triton reloads a model's instances together, and dependents.
             assert number <= served.folder.processes().died <= 3 * number, told(served)
 
 
