@@ -42,9 +42,10 @@ def test_a_larger_batch_takes_more_memory(recipe: TrainRecipe, eight: int) -> No
     assert step_memory(recipe, 64) > eight + 50 * 2**20
 
 
-def test_full_fine_tuning_takes_more_than_lora(recipe: TrainRecipe, eight: int) -> None:
+def test_full_fine_tuning_takes_more_than_lora(recipe: TrainRecipe) -> None:
     weights = 30522 * 64 * 4  # bytes of the word embeddings: a gradient and two moments for each
-    assert step_memory(dataclasses.replace(recipe, method="full"), 8) > eight + 2 * weights
+    full, lora = (step_memory(dataclasses.replace(recipe, method=method), 1) for method in ("full", "lora"))
+    assert full > lora + weights  # three times that, seen; what a process takes beside differs by half of it
 
 
 def test_the_largest_batch_fits_and_a_larger_one_does_not(recipe: TrainRecipe, eight: int) -> None:
