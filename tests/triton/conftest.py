@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,8 +18,10 @@ import pytest
 
 from trident.generation.generation import Generation, find_generation, generation_by_id, list_generations
 from trident.generation.state import ServingFolder
+from trident.generation.tuning import UNTUNED, Tuning
 from trident.journal.folder import LiveFolder
 from trident.promotion.promotion import PromoteOptions, promote, retire
+from trident.server import runtime_repository
 from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_client import SearchClient
@@ -49,10 +53,38 @@ def perf_analyzer(made_once: Callable[..., Path]) -> None:
     made_once("perf-analyzer", set_up)
 
 
+@contextmanager
+def long_waits() -> Iterator[None]:
+    """Lay out servers whose requests may wait for a minute: where other programs have the cores, a second is soon over.
+
+    Not for servers that a command starts as a program of its own.
+    """
+    known = runtime_repository.configurations
+    setting = re.compile(r'(key: "max_wait_ms"\s+value \{\s+string_value: )"\d+"')
+
+    def waiting(repository: Path, tuning: Tuning = UNTUNED) -> dict[str, str]:
+        texts = known(repository, tuning)
+        assert any(setting.search(text) for text in texts.values())
+        return {name: setting.sub(r'\1"60000"', text) for name, text in texts.items()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime_repository, "configurations", waiting)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient() -> Iterator[None]:
+    """Let the requests of a module's servers wait long."""
+    with long_waits():
+        yield
+
+
 def start(generations: Path) -> Iterator[TritonServer]:
     http_port, grpc_port, metrics_port = free_ports(3)
     options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
-    with serve(find_generation(generations), generations, options) as server:
+    with ExitStack() as stack:
+        with long_waits():
+            server = stack.enter_context(serve(find_generation(generations), generations, options))
         yield server
 
 

@@ -147,7 +147,10 @@ def settled(server: TritonServer, before: dict[str, float] | None = None, more: 
 @pytest.fixture(params=["cpu", "stages", "torch"])
 def impatient(generation: Generation, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TritonServer]:
     """Return a server whose slowest model takes batches of 66 rows and lets nobody wait."""
-    changes = ((r"max_batch_size: \d+", "max_batch_size: 66"), ('"1000"', '"0"'))
+    changes = (
+        (r"max_batch_size: \d+", "max_batch_size: 66"),
+        (r'("max_wait_ms"\s+value \{\s+string_value:) "\d+"', r'\1 "0"'),
+    )
     with pipeline_with(generation, tmp_path, *changes, variant=request.param) as server:
         yield server
 
