@@ -1,4 +1,4 @@
-"""A model in training embeds on the kernels what PyTorch embeds."""
+"""Models in training embed and score on the kernels what they embed and score by PyTorch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from trident.encoder.base_model import find_model
 from trident_train.model import encoder as encoder_module
 from trident_train.model.arms import arm_of
 from trident_train.model.encoder import Encoder
-from trident_train.model.kernel_twin import kernel_twin
+from trident_train.model.kernel_twin import kernel_twin, pair_twin
 from trident_train.recipe import LoraRecipe, TrainRecipe
+from trident_train.reranker import model as model_module
+from trident_train.reranker.model import CrossEncoder, reranker_arm
 
 TITLES = ["Alba sofa red", "Borex lamp", "Cimar rake green, for gardens", "Alba sofa red", "x"] * 8
 
@@ -47,7 +49,40 @@ def test_many_texts_are_embedded_by_the_kernels_as_by_pytorch(
     assert all(torch.equal(value, encoder.model.state_dict()[name]) for name, value in before.items())
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_many_pairs_are_scored_by_the_kernels_as_by_pytorch(
+    tiny_recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    recipe = dataclasses.replace(
+        tiny_recipe,
+        method=method,  # type: ignore[arg-type]
+        lora=LoraRecipe(rank=4, targets=("all-linear",)),
+    )
+    plain = CrossEncoder.load(find_model(recipe.base_model), recipe.text)
+    reranker = CrossEncoder(reranker_arm(plain.model, recipe), plain.tokenizer)
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for weight in reranker.model.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.05)
+    queries = [title.split()[-1] for title in TITLES[::-1]]
+    reranker.model.train()
+    expected = reranker.score(queries, TITLES)
+    monkeypatch.setattr(model_module, "FEWEST_TEXTS", 2)
+    counted: list[int] = []
+    found = reranker.score(queries, TITLES, batch_size=16, progress=counted.append)
+    assert counted == [16, 16, 8]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not np.array_equal(found, expected)  # by another sum: the kernels were asked
+    assert len(set(found.tolist())) == 5
+    assert reranker.model.training
+
+
 def test_what_the_kernels_do_not_run_is_left_to_pytorch(tiny_recipe: TrainRecipe) -> None:
     model = Encoder.load(find_model(tiny_recipe.base_model), tiny_recipe.text).model
     model.config.hidden_act = "relu"
     assert kernel_twin(model, tiny_recipe.text) is None
+    pairs = CrossEncoder.load(find_model(tiny_recipe.base_model), tiny_recipe.text).model
+    assert pair_twin(pairs) is not None
+    pairs.config.hidden_act = "relu"
+    assert pair_twin(pairs) is None

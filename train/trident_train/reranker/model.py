@@ -21,6 +21,7 @@ from trident.encoder.weights import load_model, spread_layers, usable_positions
 from trident.errors import ConfigError, ModelError
 from trident_train.model.arms import UNREACHED, targets_of
 from trident_train.model.encoder import length_groups
+from trident_train.model.kernel_twin import FEWEST_TEXTS, pair_twin
 from trident_train.processes import gather_rows, share_of
 from trident_train.recipe import TrainRecipe
 
@@ -95,18 +96,22 @@ class CrossEncoder:
         batch_size: int = 64,
         progress: Callable[[int], None] | None = None,
     ) -> NDArray[np.float32]:
-        """Return the logits (N,) of N queries and the titles beside them, without gradients, in evaluation mode."""
+        """Return the logits (N,) of N queries and the titles beside them, without gradients, in evaluation mode.
+
+        Many pairs are scored by the kernels where they run the model.
+        """
         rows = pair_rows(self.tokenizer, queries, titles)
         order = sorted(range(len(rows)), key=lambda number: len(rows[number].ids), reverse=True)
         rank, processes = share_of(self.accelerator)
         mine = order[rank::processes]
         parts = [np.empty(0, dtype=np.float32)]
+        twin = pair_twin(self.model) if len(mine) >= FEWEST_TEXTS else None
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
             for start in range(0, len(mine), batch_size):
-                chosen = mine[start : start + batch_size]
-                parts.append(self.forward_rows([rows[number] for number in chosen]).cpu().numpy())
+                chosen = [rows[number] for number in mine[start : start + batch_size]]
+                parts.append(self.forward_rows(chosen).cpu().numpy() if twin is None else twin.score(chosen))
                 if progress is not None:
                     progress(len(chosen))
         self.model.train(was_training)
