@@ -13,7 +13,8 @@ class Hit:
 
     ``attributes`` are the ``fields`` that were asked for, None where the product has no such value. ``probability`` is
     the chance that the product is relevant; None where the generation has no calibration. ``explain`` says what decided
-    its place, where that was asked for: ``cosine``, ``bm25``, ``dense_rank``, ``lexical_rank``, ``fused``.
+    its place, where that was asked for: ``cosine``, ``bm25``, ``dense_rank``, ``lexical_rank``, ``fused``,
+    ``model_numbers``.
     """
 
     product_id: str

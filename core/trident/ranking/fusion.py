@@ -37,10 +37,17 @@ class Candidates:
 
 @dataclass(frozen=True, eq=False)
 class Fused:
-    """The order of candidates: places in them, best first, and what was decided by, (C,) float32 in that order."""
+    """The order of candidates.
+
+    Attributes:
+        places: (C,) in them, best first.
+        values: (C,) float32, in that order: what was decided by.
+        codes: (C,) int64, in that order: what of a value model numbers are worth.
+    """
 
     places: NDArray[np.intp]
     values: Scores
+    codes: NDArray[np.int64]
 
 
 def united(dense: NDArray[np.int64], lexical: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
@@ -95,8 +102,9 @@ def scaled(scores: Scores, lowest: float) -> Scores:
 
 
 def _ordered(found: Candidates, values: Scores, codes: Mapping[int, int]) -> Fused:
+    worth = np.zeros(len(found.rows), dtype=np.int64)
     if codes:
-        more = np.array([codes.get(row, 0) for row in found.rows.tolist()], dtype=np.float32)
-        values = values + more
+        worth[:] = [codes.get(row, 0) for row in found.rows.tolist()]
+        values = values + worth.astype(np.float32)
     places = np.lexsort((found.rows, -found.cosines, -values))
-    return Fused(places, values[places])
+    return Fused(places, values[places], worth[places])

@@ -61,6 +61,7 @@ class Parts:
     bm25: NDArray[np.float32] | None
     dense_ranks: NDArray[np.int64]
     lexical_ranks: NDArray[np.int64]
+    codes: NDArray[np.int64]
 
     def explained(self, place: int, cosine: float) -> dict[str, Any]:
         """Return one of them as JSON has it; a rank that there is not is null."""
@@ -71,12 +72,14 @@ class Parts:
             "dense_rank": dense or None,
             "lexical_rank": lexical or None,
             "fused": round(float(self.values[place]), DIGITS),
+            "model_numbers": int(self.codes[place]),
         }
 
     def take(self, places: NDArray[Any]) -> Parts:
         """Return those of some places."""
         bm25 = None if self.bm25 is None else self.bm25[places]
-        return Parts(self.values[places], bm25, self.dense_ranks[places], self.lexical_ranks[places])
+        ranks = self.dense_ranks[places], self.lexical_ranks[places]
+        return Parts(self.values[places], bm25, *ranks, self.codes[places])
 
     def followed_by(self, other: Parts) -> Parts:
         """Return these parts, and others behind them."""
@@ -85,6 +88,7 @@ class Parts:
             None if self.bm25 is None or other.bm25 is None else np.append(self.bm25, other.bm25),
             np.append(self.dense_ranks, other.dense_ranks),
             np.append(self.lexical_ranks, other.lexical_ranks),
+            np.append(self.codes, other.codes),
         )
 
 
@@ -218,6 +222,7 @@ class Ranker:
             None if sums is None else candidates.bm25[places],
             candidates.dense_ranks[places],
             candidates.lexical_ranks[places],
+            fused.codes,
         )
         ranked = Ranked(candidates.rows[places], candidates.cosines[places], way, parts)
         lowest = query.min_score

@@ -53,5 +53,5 @@ def first_scores(cosines: NDArray[np.float32], parts: Sequence[Mapping[str, Any]
 
 
 def tier(part: Mapping[str, Any]) -> int:
-    """Return how many places of honour model numbers of the query give a product."""
-    return int(part["fused"] > 1) + int(part["fused"] > 2)
+    """Return what model numbers of the query are worth in a product, which is a part of what was fused."""
+    return int(part["model_numbers"])

@@ -138,5 +138,5 @@ def _led(best: Found | Ranked, rows: NDArray[np.int64], scores: NDArray[np.float
         return Found(rows, scores, best.way)
     count = len(rows) - len(best.rows)
     nothing, nowhere = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.int64)
-    parts = Parts(nothing, None if best.parts.bm25 is None else nothing, nowhere, nowhere)
+    parts = Parts(nothing, None if best.parts.bm25 is None else nothing, nowhere, nowhere, nowhere)
     return Ranked(rows, scores, best.way, parts.followed_by(best.parts), best.depth)

@@ -171,7 +171,7 @@ class Searcher:
             parts = details.get("explain", [])
             if self.second_stage is not None and details.get(RERANKED):
                 served = replace(served, mixed=self.second_stage.decided(query, hits, details))
-            elif "corrected" in details or any(part["bm25"] is not None or part["fused"] > 1 for part in parts):
+            elif "corrected" in details or any(part["bm25"] is not None or part["model_numbers"] for part in parts):
                 served = replace(served, fused=[round(part["fused"], 6) for part in parts])
             answers.append(_rounded(served))
         options = BY_VECTORS if self.second_stage is None else FIRST_STAGE_BY_VECTORS

@@ -37,6 +37,7 @@ def test_the_order_is_that_of_the_formula(seed: int, weight: float) -> None:
     np.testing.assert_allclose(fused.values, [expected[row] for row in rows.tolist()], atol=1e-5)
     assert sorted(rows.tolist()) == sorted(expected)
     assert rows[:2].tolist() == [int(found.rows[3]), int(found.rows[9])]
+    assert fused.codes.tolist() == [2, 1, *[0] * (len(rows) - 2)]
     keys = list(zip(fused.values.tolist(), cosines.tolist(), (-rows).tolist(), strict=True))
     assert keys == sorted(keys, reverse=True)  # of equal ones the nearer, then the lower row
 

@@ -28,6 +28,10 @@ def test_the_ends_are_either_stage_alone() -> None:
 def test_the_first_score_is_what_was_fused_without_model_numbers() -> None:
     cosines = np.array([0.5, 0.4, 0.3], dtype=np.float32)
     assert np.array_equal(first_scores(cosines, []), cosines)
-    parts = [{"fused": 2.6}, {"fused": 1.25}, {"fused": 0.75}]
-    assert [tier(part) for part in parts] == [2, 1, 0]
-    assert first_scores(cosines, parts).tolist() == pytest.approx([0.6, 0.25, 0.75])
+    parts = [
+        {"fused": 3.6, "model_numbers": 3},
+        {"fused": 1.0, "model_numbers": 1},
+        {"fused": 0.75, "model_numbers": 0},
+    ]
+    assert [tier(part) for part in parts] == [3, 1, 0]
+    assert first_scores(cosines, parts).tolist() == pytest.approx([0.6, 0, 0.75])  # the second's cosine was below 0

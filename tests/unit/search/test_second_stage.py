@@ -131,7 +131,7 @@ def test_the_first_stages_score_has_its_share(
     chances = json.loads(answer.details[0, 0])["probability"][:RERANK]
     assert chances == pytest.approx(LOGITS.probability(scores[order]), abs=2e-6)
     fused = [float(score) for score in hits.scores[0]]
-    told = hits.with_detail("explain", [[{"fused": value} for value in fused]])
+    told = hits.with_detail("explain", [[{"fused": value, "model_numbers": int(value)} for value in fused]])
     asked_why = replace(knobs[0], ranking=RankingKnobs(explain=True))
     parts = json.loads(both.reranked(TEXTS[:1], [asked_why], told).details[0, 0])["explain"]
     assert [part["reranker"]["logit"] for part in parts[:RERANK]] == pytest.approx(logits[order].tolist(), abs=1e-6)
@@ -225,7 +225,7 @@ def test_model_numbers_stand_before_the_rest(
     knobs = [SearchKnobs(k=RERANK)]
     hits = retriever.retrieve(QUERIES[:1], stage.widened(knobs))
     fused = [2.5, 0.9, 1.4, 1.2, *[0.5] * (RERANK - 4)]
-    hits = hits.with_detail("explain", [[{"fused": value} for value in fused]])
+    hits = hits.with_detail("explain", [[{"fused": value, "model_numbers": int(value)} for value in fused]])
     answer = stage.reranked(TEXTS[:1], knobs, hits)
     first = [product.decode() for product in hits.product_ids[0]]
     order, _ = expected(tokenizer, 0, RERANK)
