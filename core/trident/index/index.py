@@ -305,8 +305,7 @@ class VectorIndex:
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors (R, D) of product rows, as they are stored."""
-        labels = self._members.label_of_row[rows]
-        return np.asarray(self._nearest.vectors[labels], dtype=np.float32).reshape(-1, self.dimension)
+        return self._nearest.rows(self._members.label_of_row[rows]).reshape(-1, self.dimension)
 
     @property
     def different_vectors(self) -> NDArray[np.float32]:

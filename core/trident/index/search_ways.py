@@ -33,6 +33,13 @@ class NearestLabels:
     kernel: Any | None  # trident_index_kernels.Index
     has_graph: bool
 
+    def rows(self, labels: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors (R, D) of labels: those of a large file are read, since pages of it count as memory."""
+        if self.kernel is None:
+            return np.asarray(self.vectors[labels], dtype=np.float32)
+        rows: NDArray[np.float32] = self.kernel.vectors(labels.astype(np.uint32))
+        return rows
+
     def by_comparing(
         self, queries: NDArray[np.float32], depth: int, permitted: PermittedLabels | None, *, gather: bool, threads: int
     ) -> Found:

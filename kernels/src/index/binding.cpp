@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -111,6 +112,28 @@ class PyIndex {
                                 threads, to_labels, to_cosines);
         }
         return py::make_tuple(labels, cosines);
+    }
+
+    py::array_t<float> vectors(const Array<std::uint32_t> &labels) const {
+        require(labels.ndim() == 1, "labels must be a row");
+        const py::ssize_t count = labels.shape(0);
+        const std::uint32_t *wanted = labels.data();
+        for (py::ssize_t at = 0; at < count; ++at) {
+            require(wanted[at] < codes_.count, "labels must be below the number of vectors");
+        }
+        const std::size_t dimension = vectors_->dimension();
+        py::array_t<float> rows({count, static_cast<py::ssize_t>(dimension)});
+        float *to = rows.mutable_data();
+        {
+            py::gil_scoped_release others_may_run;
+            for (py::ssize_t at = 0; at < count; ++at, to += dimension) {
+                const float *row = vectors_->row(wanted[at], to);
+                if (row != to) {
+                    std::memcpy(to, row, dimension * sizeof(float));
+                }
+            }
+        }
+        return rows;
     }
 
     std::string instructions() const { return searched_.scanned.dots->name; }
@@ -228,6 +251,8 @@ PYBIND11_MODULE(trident_index_kernels, module) {
              "Return the depth nearest labels (B, depth) that a walk of ef permitted candidates finds, their cosines, "
              "best first,\nand how many there are (B,): -1 for a walk that compared more than most vectors. Candidates "
              "are compared in full\nthat may be among the nearest if a cosine is off by doubt times what a vector lost.")
+        .def("vectors", &PyIndex::vectors, py::arg("labels").noconvert(),
+             "Return the vectors (R, D) of labels (R,) uint32; of a large file each is read, and nothing is mapped.")
         .def("scan", &PyIndex::scan, py::arg("queries"), py::kw_only(), py::arg("depth"),
              py::arg("bitmap").noconvert() = py::none(), py::arg("labels").noconvert() = py::none(),
              py::arg("threads") = 1,

@@ -226,3 +226,28 @@ def test_an_index_made_with_the_kernels_is_searched_without(tmp_path, index, vec
     index.save(tmp_path)
     request.getfixturevalue("without_kernels")
     assert_same(VectorIndex.load(tmp_path).search(queries, 10, ef=5), exact_search(vectors, queries, 10))
+
+
+def test_vectors_of_a_large_file_are_read_and_not_mapped(tmp_path: Path) -> None:
+    """Pages of a file that are mapped count as memory of the server: words ask for vectors all over it."""
+    rows = unit_rows(8, 140_000, 256)  # 137 MiB
+    VectorIndex.build(rows, config=SETTINGS, encoder_fingerprint=ENCODER, links=False).save(tmp_path / "index")
+    index = VectorIndex.load(tmp_path / "index", encoder_fingerprint=ENCODER)
+    before = resident_kib(tmp_path)
+    asked = np.random.default_rng(1).integers(0, len(rows), 5000)
+    np.testing.assert_array_equal(index.vectors(asked), rows[asked])
+    assert index.vectors(np.zeros(0, dtype=np.int64)).shape == (0, 256)
+    assert resident_kib(tmp_path) - before < 1024  # 5 MB were read
+    with pytest.raises(ValueError, match="labels must be below the number of vectors"):
+        index._nearest.kernel.vectors(np.array([len(rows)], dtype=np.uint32))
+
+
+def resident_kib(folder: Path) -> int:
+    """Return how much of the vectors below a folder is mapped and in memory."""
+    own, found = False, 0
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
+        if not line.split()[0].endswith(":"):
+            own = str(folder) in line and "vectors" in line
+        elif own and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
