@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trident.attributes.inference import infer, require_columns
 from trident.data.catalogue import Catalogue, read_catalogue
 from trident.data.meeting import meet
-from trident.data.pairs import Pairs, read_pairs
+from trident.data.pairs import Pairs, pairs_of_catalogue, read_pairs
 from trident.encoder.base_model import find_model
 from trident.generation.generation import TEST_PAIRS_FILE
 from trident.lexical.logged_queries import BlockList, read_queries, suggested_queries
@@ -18,7 +18,14 @@ from trident.quality.gate import check_reason
 from trident_export.catalogue.taken import read_record
 from trident_export.job import AskedQueries, ExportOrder
 from trident_export.judge.served_queries import served_queries
-from trident_export.run_folder import base_model_of, require_run, require_stage
+from trident_export.run_folder import (
+    VALIDATION_PAIRS_FILE,
+    base_model_of,
+    require_run,
+    require_stage,
+    require_unseen,
+    source_names,
+)
 from trident_export.stages.gate import require_comparable
 
 logger = logging.getLogger(__name__)
@@ -54,10 +61,19 @@ def read_inputs(order: ExportOrder) -> ExportInputs:
         read_record(order.vectors)
     where = order.run / TEST_PAIRS_FILE
     pairs = read_pairs(where)
+    if order.reranker is not None:
+        chosen_by = order.run / VALIDATION_PAIRS_FILE
+        held_out = pairs.queries + (read_pairs(chosen_by).queries if chosen_by.is_file() else [])
+        require_unseen(order.run, order.reranker, held_out)
     asked = _asked_queries(order)
     catalogue = read_catalogue(order.catalogue, order.config.reading(), attributes=True)
     require_columns(catalogue.attributes, order.config.attributes, order.catalogue)
     infer(catalogue.attributes.select(list(order.config.attributes)), order.config.attributes, order.catalogue)
+    pairs, own = pairs_of_catalogue(pairs, source_names(order.run), catalogue)
+    if own:
+        logger.info(
+            "judged by the pairs of %s, whose products the catalogue %s has", " and ".join(own), order.catalogue
+        )
     _tell_meeting(order, pairs, catalogue)
     return ExportInputs(catalogue, pairs, served_queries(pairs.queries, where), asked)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
-from trident.data.pairs import Pairs
+from trident.data.pairs import Pairs, pairs_of_catalogue, read_pairs
 from trident.errors import ConfigError, GenerationError, VectorIndexError
 from trident.generation.generation import Generation
 from trident.lexical.files import ARRAYS_FILE, RECORD_FILE, read_lexical_record, save_lexical
@@ -23,7 +25,11 @@ from trident.search.searcher import Searcher
 from trident_export.config import ExportConfig, LexicalOptions, PrecisionConfig
 from trident_export.job import ExportOrder
 from trident_export.pipeline import export_generation
+from trident_export.stages.candidates import every_positive_known
 from trident_export.stages.lexical import _weakness
+from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
+from trident_train.report.judge import Request, prepare
+from trident_train.run import train
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +125,52 @@ def test_options_out_of_range_are_refused() -> None:
         LexicalOptions(weight=2)
     with pytest.raises(ConfigError, match=r"lexical.language must be one of"):
         LexicalOptions(language="klingon")  # type: ignore[arg-type]
+
+
+def test_of_several_sources_those_of_the_catalogue_choose_and_judge(
+    tiny_recipe: TrainRecipe, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ids of a run of several sources have the source's name in front; the catalogue's have not."""
+    shop = read_pairs(tiny_data / "pairs.csv")
+    others = replace(
+        shop, queries=[f"{query} ozur" for query in shop.queries], product_ids=[f"x{each}" for each in shop.product_ids]
+    )
+    others.save(tmp_path / "others.parquet")
+    catalogue = tiny_data / "products.csv"
+    known = SourceRecipe(pairs=str(tiny_data / "pairs.csv"), catalogue=catalogue, every_positive_known=True)
+    sources = {"shop": known, "others": SourceRecipe(pairs=str(tmp_path / "others.parquet"))}
+    data = DataRecipe(sources=sources, validation_share=0.2, test_share=0.3)
+    run = tmp_path / "run"
+    train(replace(tiny_recipe, method="none", data=data), run)
+    assert {each.partition(":")[0] for each in read_pairs(run / "test.parquet").product_ids} == {"shop", "others"}
+    config = ExportConfig(threads=1, precision=PrecisionConfig(made=()))
+    with caplog.at_level("INFO"):
+        made = export_generation(ExportOrder(run, catalogue, tmp_path / "generations", config))
+    assert "judged by the pairs of shop, whose products the catalogue" in caplog.text
+    assert "are not in the catalogue" not in caplog.text
+    kept = read_pairs(made.folder / "test.parquet")
+    assert set(kept.product_ids) <= set(shop.product_ids)
+    assert kept.queries
+    chosen = made.manifest.ranking["chosen"]["weight"]["queries"]
+    assert chosen == len({query for query in read_pairs(run / "validation.parquet").queries if "ozur" not in query})
+    assert made.manifest.quality["catalogue"]["ndcg_at_10"] > 0
+    assert every_positive_known(run, ("shop",))
+    assert not every_positive_known(run)
+    request = Request(model=str(run), pairs=run / "test.parquet", catalogue=catalogue)
+    prepared = prepare(request)
+    assert sorted(prepared.pairs.product_ids) == sorted(kept.product_ids)
+    assert prepared.validation is not None
+    assert set(prepared.validation.product_ids) <= set(shop.product_ids)
+    assert any(note.startswith("validation pairs of shop, whose products") for note in prepared.notes)
+
+
+def test_a_catalogue_of_no_source_leaves_the_pairs_as_they_are() -> None:
+    shop = Catalogue([str(each) for each in range(4)], ["a", "b", "c", "d"], pa.table({}))
+    few = [f"one:{each}" for each in (0, 1, 7, 8)] + [f"two:{each}" for each in (3, 7, 8)]
+    count = len(few)
+    labels = np.ones(count, dtype=np.int8)
+    pairs = Pairs([f"q{each}" for each in few], few, labels, labels.astype(np.float32), few)
+    found, names = pairs_of_catalogue(pairs, ["one", "two"], shop)
+    assert (names, found.product_ids, found.queries[0]) == (("one",), ["0", "1", "7", "8"], "qone:0")
+    assert pairs_of_catalogue(pairs, ["two", "three"], shop) == (pairs, ())
+    assert pairs_of_catalogue(pairs, ["one"], shop) == (pairs, ())  # ids of one source are plain

@@ -14,6 +14,7 @@ import trident_kernels
 from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer
 
+from trident.data.pairs import query_hashes, read_pairs
 from trident.encoder.encoder import FINGERPRINT_KEY
 from trident.encoder.pairs import PairRow, pair_rows
 from trident.errors import ConfigError, DataError, GenerationError, ModelError
@@ -213,6 +214,25 @@ def test_the_run_of_an_encoder_is_no_reranker(both_runs: list[Path], tiny_data: 
         export_generation(replace(order, run=both_runs[1]))
     with pytest.raises(ModelError, match=r"is no run folder: recipe\.json cannot be read"):
         export_generation(replace(order, reranker=tmp_path))
+
+
+@pytest.mark.parametrize("file", ["validation.parquet", "test.parquet"])
+def test_a_reranker_that_was_trained_on_what_judges_it_is_refused(
+    both_runs: list[Path], tiny_data: Path, tmp_path: Path, file: str
+) -> None:
+    reranker = Path(shutil.copytree(both_runs[1], tmp_path / "reranker"))
+    trained = np.load(reranker / "trained_queries.npy")
+    one = read_pairs(both_runs[0] / file).queries[0]
+    np.save(reranker / "trained_queries.npy", np.append(trained, query_hashes([one])))
+    order = ExportOrder(both_runs[0], tiny_data / "products.csv", tmp_path / "made", CONFIG, reranker=reranker)
+    with pytest.raises(
+        DataError, match=rf"judged by, got 1 of \d+ that .*reranker was trained on, such as '{one}': tr"
+    ):
+        export_generation(order)
+    (reranker / "trained_queries.npy").unlink()
+    with pytest.raises(ModelError, match=r"trained_queries\.npy is missing or damaged: train the reranker again"):
+        export_generation(order)
+    assert not list(tmp_path.glob("made/*"))
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,13 @@ import numpy as np
 import pyarrow.parquet
 
 from trident.config import to_table
-from trident.data.pairs import Pairs, normalized_query, read_pairs
+from trident.data.pairs import Pairs, normalized_query, query_hash, read_pairs
 from trident.errors import ConfigError, DataError
 from trident.quality.metrics import Interval
 from trident.quality.paired import mean_change
 from trident_train.data.folds import check_folds
 from trident_train.data.sources import load_catalogue, load_pairs
-from trident_train.data.splits import query_hash, split_pairs
+from trident_train.data.splits import split_pairs
 from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
 from trident_train.report.report import CATALOGUE_NDCG, JUDGED_NDCG, before_arm
 from trident_train.report.run_files import RECIPE_FILE, REPORT_FILE, TEST_QUERIES_FILE, read_json, write_json

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,44 @@ class Pairs:
 def normalized_query(query: str) -> str:
     """Return the form under which two spellings count as one query: case folded, white space collapsed."""
     return " ".join(query.casefold().split())
+
+
+def query_hash(query: str, salt: str = "") -> int:
+    """Return a number by which queries are put into an order that has nothing to do with them; 64 bits."""
+    return int.from_bytes(hashlib.sha256(f"{salt}{query}".encode()).digest()[:8], "big")
+
+
+def query_hashes(queries: Iterable[str]) -> NDArray[np.uint64]:
+    """Return the sorted distinct 64-bit hashes of queries; a run keeps those it was trained on."""
+    return np.array(sorted({query_hash(normalized_query(query)) for query in queries}), dtype=np.uint64)
+
+
+def pairs_of_catalogue(pairs: Pairs, sources: Sequence[str], catalogue: Catalogue) -> tuple[Pairs, tuple[str, ...]]:
+    """Return the pairs of those sources whose products a catalogue has, by its ids, and the names of these sources.
+
+    Where a run has several sources, its ids start with ``NAME:``. A source is of the catalogue if this has at least
+    half of its products. Where none is, all pairs stay as they are, and no source is named.
+
+    Args:
+        pairs: Of a run.
+        sources: Its sources' names; fewer than two: ids are plain.
+        catalogue: That is searched.
+    """
+    if len(sources) < 2:
+        return pairs, ()
+    meeting: dict[str, list[int]] = {}
+    for name in sources:
+        mark = f"{name}:"
+        rows = [row for row, product in enumerate(pairs.product_ids) if product.startswith(mark)]
+        products = {pairs.product_ids[row].removeprefix(mark) for row in rows}
+        if products and 2 * len(catalogue.texts[0].rows_of(products)) >= len(products):
+            meeting[name] = rows
+    if not meeting:
+        return pairs, ()
+    name_of = {row: name for name, rows in meeting.items() for row in rows}
+    chosen = sorted(name_of)
+    ids = [pairs.product_ids[row].removeprefix(f"{name_of[row]}:") for row in chosen]
+    return replace(pairs.take(chosen), product_ids=ids), tuple(meeting)
 
 
 def read_pairs(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.data.pairs import Pairs, read_pairs
+from trident.data.pairs import Pairs
 from trident.errors import DataError, ExportError
 from trident.quality.generation_scores import distinct_queries
 from trident.retrieval.options import Page, RankingKnobs
@@ -19,9 +20,8 @@ from trident.search.second_stage import ATTRIBUTES, EXPLAIN
 from trident_export.job import ExportJob
 from trident_export.judge.rerank_quality import FoundProducts
 from trident_export.judge.served_queries import served_queries
-from trident_export.run_folder import RECIPE_FILE
+from trident_export.run_folder import RECIPE_FILE, VALIDATION_PAIRS_FILE, held_out_pairs
 
-VALIDATION_PAIRS_FILE = "validation.parquet"
 CANDIDATES = 20  # of each query: two pages of ten
 
 
@@ -44,9 +44,10 @@ def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDAT
         ExportError: If the run's recipe is missing or damaged.
         DataError: If its validation pairs are damaged.
     """
-    known = every_positive_known(job.order.run)
-    path = job.order.run / VALIDATION_PAIRS_FILE
-    validation = read_pairs(path) if path.is_file() else job.pairs.take([])  # of an earlier Trident's run
+    run = job.order.run
+    # of an earlier Trident's run there are none
+    validation, sources = held_out_pairs(run, VALIDATION_PAIRS_FILE, job.catalogue) or (job.pairs.take([]), ())
+    known = every_positive_known(run, sources)
     shown = _tree_attributes(job, searcher)
     found = []
     for pairs in (validation, job.pairs):
@@ -54,7 +55,7 @@ def find_candidates(job: ExportJob, searcher: Searcher, *, depth: int = CANDIDAT
         if not queries:
             found.append(FoundProducts(pairs, {}, {}, {}, every_positive_known=known))
             continue
-        queries = served_queries(queries, path)
+        queries = served_queries(queries, run / VALIDATION_PAIRS_FILE)
         ranking = RankingKnobs(explain=searcher.retriever.words is not None)  # as a second stage asks
         knobs = SearchKnobs(k=min(depth, len(job.catalogue)), ranking=ranking, page=shown)
         hits = searcher.search(queries, [knobs] * len(queries))
@@ -103,8 +104,12 @@ def _by_query(queries: list[str], texts: NDArray[np.object_], counts: list[int])
     }
 
 
-def every_positive_known(run: Path) -> bool:
-    """Return whether a run says of all its sources that a product without a label is irrelevant.
+def every_positive_known(run: Path, names: Sequence[str] = ()) -> bool:
+    """Return whether a run says of its sources that a product without a label is irrelevant.
+
+    Args:
+        run: A run folder.
+        names: Of the sources that are asked for; none: all.
 
     Raises:
         ExportError: If its recipe is missing or damaged.
@@ -112,7 +117,8 @@ def every_positive_known(run: Path) -> bool:
     path = run / RECIPE_FILE
     try:
         data = json.loads(path.read_text(encoding="utf-8"))["data"]
-        sources = list((data.get("sources") or {"": data}).values())
+        by_name = data.get("sources") or {"": data}
+        sources = [by_name[name] for name in names or by_name]
         return all(bool(source.get("every_positive_known", False)) for source in sources)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(f"recipe {path} is missing or damaged ({error!r}): train again") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from trident.attributes.attributes import Attributes
 from trident.data.catalogue import CATALOGUE_FILE
-from trident.data.pairs import Pairs, read_pairs
+from trident.data.pairs import Pairs
 from trident.encoder.served_encoder import ServedEncoder
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import ExportError
@@ -42,8 +41,8 @@ from trident.retrieval.words import ProductLegs, Words
 from trident.search.searcher import Searcher
 from trident_export.job import ExportJob
 from trident_export.judge.served_queries import is_taken
+from trident_export.run_folder import VALIDATION_PAIRS_FILE, held_out_pairs
 
-VALIDATION_PAIRS_FILE = "validation.parquet"  # of the run
 TRAINED_WORDS_FILE = "trained_words.txt"  # of the run; older ones have none
 MOST_QUERIES = 2000  # validation queries that choices are made by
 PROVED_TITLES = 50  # whose own words must find them again after a reload
@@ -70,7 +69,7 @@ class Exported:
         """Return the parts of an export as one."""
         unnamed = Identity(id="of this export", serial=1, encoder_fingerprint=index.encoder_fingerprint)
         retriever = Retriever(index, job.catalogue, unnamed, Attributes.load(job.parts))
-        pairs = _validation_pairs(job.order.run / VALIDATION_PAIRS_FILE)
+        pairs = _validation_pairs(job)
         return cls(Searcher(tokenizer, encoder, retriever), pairs, Judgements.of(pairs, job.catalogue))
 
 
@@ -148,11 +147,12 @@ def _embedded(searcher: Searcher, queries: list[str]) -> NDArray[np.float32]:
     return searcher.embed(queries) if queries else np.zeros((0, dimension), dtype=np.float32)
 
 
-def _validation_pairs(path: Path) -> Pairs:
+def _validation_pairs(job: ExportJob) -> Pairs:
     """Return the validation pairs of a run, of queries that a server takes; none where there is no such file."""
-    if not path.is_file():
+    found = held_out_pairs(job.order.run, VALIDATION_PAIRS_FILE, job.catalogue)
+    if found is None:
         return Pairs([], [], np.zeros(0, dtype=np.int8), np.zeros(0, dtype=np.float32), [])
-    pairs = read_pairs(path)
+    pairs, _ = found
     queries = [query for query in dict.fromkeys(pairs.queries) if is_taken(query)]
     spread = np.linspace(0, len(queries) - 1, min(MOST_QUERIES, len(queries))).astype(np.int64).tolist()
     wanted = {queries[row] for row in spread}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.data.pairs import Pairs, normalized_query
+from trident.data.pairs import Pairs, normalized_query, query_hash, query_hashes
 from trident.errors import DataError, nearest
 from trident_train.recipe import DataRecipe
 
@@ -53,11 +52,6 @@ def split_pairs(pairs: Pairs, recipe: DataRecipe, source: str) -> SplitPairs:
     for row, query in enumerate(queries):
         rows[part_of[query]].append(row)
     return SplitPairs(*(pairs.take(rows[name]) for name in SPLITS))
-
-
-def query_hashes(queries: list[str]) -> NDArray[np.uint64]:
-    """Return the sorted distinct 64-bit hashes of queries; a run keeps those it was trained on."""
-    return np.array(sorted({query_hash(normalized_query(query)) for query in queries}), dtype=np.uint64)
 
 
 def trained_share(queries: list[str], trained: NDArray[np.uint64]) -> float:
@@ -109,11 +103,6 @@ def without(part: Pairs, queries: set[str]) -> tuple[Pairs, list[str]]:
     normalized = [normalized_query(query) for query in part.queries]
     leaked = sorted(queries.intersection(normalized))
     return part.take(row for row, query in enumerate(normalized) if query not in queries), leaked
-
-
-def query_hash(query: str, salt: str = "") -> int:
-    """Return a number by which queries are put into an order that has nothing to do with them; 64 bits."""
-    return int.from_bytes(hashlib.sha256(f"{salt}{query}".encode()).digest()[:8], "big")
 
 
 def _hashed_parts(queries: list[str], recipe: DataRecipe) -> dict[str, str]:

@@ -15,7 +15,7 @@ from trident.config import apply_override, from_table, to_table
 from trident.data.catalogue import Catalogue, read_catalogue
 from trident.data.labels import LabelRule
 from trident.data.meeting import meet
-from trident.data.pairs import Pairs, normalized_query, read_pairs
+from trident.data.pairs import Pairs, normalized_query, pairs_of_catalogue, query_hashes, read_pairs
 from trident.data.reading import Reading
 from trident.encoder.base_model import find_model
 from trident.encoder.folder_text import read_folder_text
@@ -24,11 +24,11 @@ from trident.errors import ConfigError, DataError, nearest
 from trident.lexical.index import LexicalConfig
 from trident_train.data.audit import contradictions, require_consistent
 from trident_train.data.relevant_only import OTHERS, is_relevant_only, products_of, with_others
-from trident_train.data.splits import query_hashes, trained_share
+from trident_train.data.splits import trained_share
 from trident_train.judge.evaluate import Row, rank_bm25, rank_encoder, rank_random
 from trident_train.judge.hybrid import HybridData, rank_served, tuned_bm25
 from trident_train.report.report import PRETRAINED
-from trident_train.report.run_files import RECIPE_FILE, TRAINED_QUERIES_FILE, VALIDATION_PAIRS_FILE
+from trident_train.report.run_files import RECIPE_FILE, TRAINED_QUERIES_FILE, VALIDATION_PAIRS_FILE, read_recipe
 
 if TYPE_CHECKING:
     from trident_train.model.encoder import Encoder
@@ -102,9 +102,14 @@ def prepare(request: Request) -> Prepared:
         notes += [line] if (line := said.line(given)) else []
         if not said.changes:
             notes.append("the model has no text contract: mean pooling and no templates, but for --text, were taken")
+    sources = list(read_recipe(folder).data.sources) if is_run else []
+    if catalogue is not None:  # the pairs may be those that a run of several sources left
+        pairs, _ = pairs_of_catalogue(pairs, sources, catalogue)
     pairs = _fit_to_judge(pairs, catalogue, request, notes)
-    if catalogue is not None:
-        validation = _validation(folder, pairs, notes)
+    if catalogue is not None and (validation := _validation(folder, pairs, notes)) is not None:
+        validation, own = pairs_of_catalogue(validation, sources, catalogue)
+        if own:
+            notes.append(f"validation pairs of {' and '.join(own)}, whose products the catalogue has")
     load = partial(_load, folder, contract, is_run=is_run)
     return Prepared(request.model, load, pairs, catalogue, notes, validation)
 

@@ -20,14 +20,13 @@ import torch
 from transformers import AutoTokenizer
 
 from trident.config import to_table
-from trident.data.pairs import Pairs
+from trident.data.pairs import Pairs, query_hashes
 from trident.encoder.base_model import find_model, weights_fingerprint
 from trident.encoder.text import TextContract
 from trident.encoder.weights import require_whole
 from trident.errors import ModelError, first_line
 from trident.lexical.analyzer import Analyzer, AnalyzerConfig, known_words
 from trident_train.data.sources import Source
-from trident_train.data.splits import query_hashes
 from trident_train.model.encoder import Encoder
 from trident_train.recipe import TrainRecipe
 from trident_train.report.run_files import (

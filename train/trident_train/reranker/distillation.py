@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from peft import PeftModel
 
 from trident.data.catalogue import Catalogue
-from trident.data.pairs import Pairs, normalized_query
+from trident.data.pairs import Pairs, normalized_query, query_hash
 from trident.encoder.base_model import file_sha256, find_model, weights_fingerprint
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.encoder.weights import require_whole
 from trident.errors import DataError, ModelError
-from trident_train.data.splits import query_hash
 from trident_train.loop.batches import TokenizedPairs, plan_epoch, tokenize_pairs
 from trident_train.processes import share_of
 from trident_train.recipe import TrainRecipe

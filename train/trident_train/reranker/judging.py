@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trident.data.pairs import Pairs
+from trident.data.pairs import Pairs, query_hash
 from trident.errors import DataError
 from trident.quality.metrics import Interval, catalogue_quality, judged_quality
 from trident.quality.reliability import Candidates as JudgedPairs
 from trident.quality.reliability import reliability
 from trident.ranking.fitting import fit_map
 from trident.ranking.mixing import EQUAL_SHARES, mixed
-from trident_train.data.splits import query_hash
 from trident_train.judge.evaluate import Found, Ranking
 from trident_train.loop.selection import Score
 from trident_train.recipe import TrainRecipe

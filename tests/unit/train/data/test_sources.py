@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trident.data.pairs import Pairs, normalized_query
+from trident.data.pairs import Pairs, normalized_query, query_hashes
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError
-from trident_train.data.splits import SplitPairs, query_hashes, split_pairs, trained_share
+from trident_train.data.splits import SplitPairs, split_pairs, trained_share
 from trident_train.loop.batches import UNJUDGED, BatchPlan, TokenizedPairs, gather_batch, plan_epoch, tokenize_pairs
 from trident_train.model.encoder import length_groups
 from trident_train.recipe import Batches, DataRecipe, LossRecipe, OptimizerRecipe
