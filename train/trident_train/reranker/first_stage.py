@@ -22,6 +22,7 @@ from trident.retrieval.options import RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.search.second_stage import EXPLAIN
 from trident_train.model.encoder import Encoder
+from trident_train.model.negatives import MOST_MINED, judged_queries, thinned_out
 from trident_train.recipe import NegativesRecipe, TrainRecipe
 
 ASKED_AT_ONCE = 256  # queries
@@ -148,26 +149,27 @@ def first_stage(recipe: TrainRecipe, encoder: Encoder, catalogue: Catalogue, hel
 
 
 def mine(
-    stage: FirstStage, pairs: Pairs, recipe: NegativesRecipe, *, every_positive_known: bool
+    stage: FirstStage,
+    pairs: Pairs,
+    recipe: NegativesRecipe,
+    *,
+    every_positive_known: bool,
+    most: int = MOST_MINED,
 ) -> list[tuple[int, str]]:
     """Return (row of the query's first relevant pair, title) for candidates of each query with a relevant product.
 
     Args:
-        stage: Whose candidates are taken.
+        stage: Whose candidates are taken; judged ones, by id or title, are left out.
         pairs: The train split.
         recipe: From which rank to which; where every positive is known, from the first on.
         every_positive_known: Whether what nobody judged is irrelevant.
+        most: Candidates of all queries together, as ``NegativeMiner.mine``.
     """
-    judged: dict[str, set[str]] = {}
-    first_relevant: dict[str, int] = {}
-    for row, (query, title, label) in enumerate(zip(pairs.queries, pairs.titles, pairs.labels.tolist(), strict=True)):
-        judged.setdefault(normalized_query(query), set()).add(title)
-        if label == 1:
-            first_relevant.setdefault(normalized_query(query), row)
-    found = stage.candidates([pairs.queries[row] for row in first_relevant.values()], recipe.to_rank)
+    judged = judged_queries(pairs)
+    found = stage.candidates([pairs.queries[row] for row in judged], recipe.to_rank)
     start = 0 if every_positive_known else recipe.from_rank - 1
     mined = []
-    for name, row in first_relevant.items():
-        near = [candidate.title for candidate in found[pairs.queries[row]][start:]]
-        mined += [(row, title) for title in dict.fromkeys(near) if title not in judged[name]]
-    return mined
+    for row, own in judged.items():
+        near = [(candidate.product_id, candidate.title) for candidate in found[pairs.queries[row]]]
+        mined.append((row, list(dict.fromkeys(own.unjudged(near, start)))))
+    return thinned_out(mined, len(judged), most)

@@ -1,4 +1,4 @@
-"""Candidates as a run judges them: by both stages' scores in equal shares, the rest behind them as they were."""
+"""Candidates as a run judges and mines them: both stages' scores in equal shares, the rest behind as it was."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trident_train.reranker.first_stage import Candidate
+from trident.data.pairs import Pairs
+from trident_train.recipe import NegativesRecipe
+from trident_train.reranker.first_stage import Candidate, Candidates, mine
 from trident_train.reranker.judging import reranked_products
 
 
@@ -27,3 +29,45 @@ def test_both_stages_count() -> None:
     scores = [score for _, score in found["sofa"]]
     assert scores == sorted(scores, reverse=True)
     assert found["lamp"] == []
+
+
+JUDGED = Pairs(
+    queries=["acme x200", "Acme X200"],
+    titles=["Acme X200 headphones", "Acme Z9"],
+    labels=np.array([1, 0], dtype=np.int8),
+    grades=np.array([1, 0], dtype=np.float32),
+    product_ids=["B01", "B09"],
+)
+
+
+PRODUCTS = (
+    ("B01", "Acme X200 wireless"),
+    ("B02", "Acme cable"),
+    ("B03", "Acme X200 wireless"),
+    ("B04", "Acme Z9"),
+    ("B05", "Tin"),
+)
+
+
+class Found:
+    """Finds the same products for every query; the catalogue has another title of B01 than the pairs."""
+
+    def candidates(self, queries: Sequence[str], depth: int) -> Candidates:
+        return {query: [Candidate(*each, 0.5) for each in PRODUCTS][:depth] for query in queries}
+
+
+def test_judged_products_are_mined_by_neither_id_nor_title() -> None:
+    for from_rank, every_positive_known, expected in (
+        (1, False, ["Acme cable", "Tin"]),
+        (3, False, ["Tin"]),
+        (3, True, ["Acme cable", "Tin"]),
+    ):
+        recipe = NegativesRecipe(mined=4, from_rank=from_rank, to_rank=20)
+        mined = mine(Found(), JUDGED, recipe, every_positive_known=every_positive_known)  # type: ignore[arg-type]
+        assert mined == [(0, title) for title in expected]
+
+
+def test_mined_candidates_of_many_queries_are_thinned_out() -> None:
+    recipe = NegativesRecipe(mined=1, from_rank=1, to_rank=20)
+    mined = mine(Found(), JUDGED, recipe, every_positive_known=False, most=1)  # type: ignore[arg-type]
+    assert mined == [(0, "Acme cable")]
