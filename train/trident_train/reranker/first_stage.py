@@ -17,7 +17,7 @@ from trident.errors import DataError
 from trident.generation.generation import Generation
 from trident.index.exact_search import exact_search
 from trident.quality.generation_scores import LoadedGeneration
-from trident.ranking.mixing import first_scores
+from trident.ranking.mixing import first_scores, tier
 from trident.retrieval.options import RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.search.second_stage import EXPLAIN
@@ -30,11 +30,15 @@ ASKED_AT_ONCE = 256  # queries
 
 @dataclass(frozen=True)
 class Candidate:
-    """A product that the first stage found for a query, and the score that its order was decided by."""
+    """A product that the first stage found for a query, and the score that its order was decided by.
+
+    ``tier`` is what model numbers of the query are worth in it: who has more stands in front, whatever the scores say.
+    """
 
     product_id: str
     title: str
     score: float
+    tier: int = 0
 
 
 Candidates = dict[str, list[Candidate]]  # by query, best first
@@ -73,11 +77,13 @@ class ServedStage:
             hits = self._loaded.searcher.search(part, [knobs] * len(part))
             for row, query in enumerate(part):
                 count = int(hits.counts[row, 0])
-                scores = first_scores(hits.scores[row, :count], json.loads(hits.details[row, 0]).get(EXPLAIN, []))
-                columns = (hits.product_ids[row, :count], hits.titles[row, :count], scores.tolist())
+                parts = json.loads(hits.details[row, 0]).get(EXPLAIN, [])
+                scores = first_scores(hits.scores[row, :count], parts).tolist()
+                tiers = [tier(part) for part in parts] or [0] * count
+                columns = (hits.product_ids[row, :count], hits.titles[row, :count], scores, tiers)
                 found[query] = [
-                    Candidate(product.decode(), title.decode(), score)
-                    for product, title, score in zip(*columns, strict=True)
+                    Candidate(product.decode(), title.decode(), *numbers)
+                    for product, title, *numbers in zip(*columns, strict=True)
                 ]
         return found
 

@@ -31,6 +31,14 @@ def test_both_stages_count() -> None:
     assert found["lamp"] == []
 
 
+def test_model_numbers_stand_in_front_as_they_are_served() -> None:
+    """As ``FoundProducts.order`` has it: among all candidates, those behind the reranked ones too."""
+    near = [Candidate("a", "1", 0.5, 1), Candidate("b", "12", 0.9), Candidate("c", "123456", 0.4, 1)]
+    behind = [Candidate("d", "1", 0.3, 2), Candidate("e", "1", 0.2, 1), Candidate("f", "1", 0.1)]
+    found = reranked_products(Lengths(), {"x200": [*near, *behind]}, reranked=3)  # type: ignore[arg-type]
+    assert found["x200"] == [(product, -float(place)) for place, product in enumerate("dcaebf")]
+
+
 JUDGED = Pairs(
     queries=["acme x200", "Acme X200"],
     titles=["Acme X200 headphones", "Acme Z9"],
