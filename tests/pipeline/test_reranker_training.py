@@ -142,6 +142,30 @@ def test_nothing_is_dropped_in_training_but_what_adapters_drop(recipe: TrainReci
         assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits) == same
 
 
+def test_activations_are_computed_again_where_the_recipe_says_so(recipe: TrainRecipe, tiny_model: Path) -> None:
+    """The same gradients, of adapters and head too, for less memory."""
+    ids = torch.arange(5, 25).reshape(2, 10)
+    again = replace(recipe.optimizer, gradient_checkpointing=True)
+    for method in ("lora", "full"):
+        gradients = []
+        for optimizer in (recipe.optimizer, again):
+            torch.manual_seed(0)
+            changed = replace(recipe, method=method, optimizer=optimizer)  # type: ignore[arg-type]
+            model = reranker_arm(load_classifier(tiny_model), changed).train()
+            layers = [each for each in model.modules() if hasattr(each, "gradient_checkpointing")]
+            assert any(each.gradient_checkpointing for each in layers) == optimizer.gradient_checkpointing
+            for name, weight in model.named_parameters():
+                if "lora_B" in name:
+                    torch.nn.init.ones_(weight)
+            model(input_ids=ids).logits.sum().backward()
+            gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        plain, less_memory = gradients
+        assert plain.keys() == less_memory.keys()
+        assert any("lora_A" in name for name in plain) == (method == "lora")
+        for name, gradient in plain.items():
+            assert torch.allclose(less_memory[name], gradient, atol=1e-6), name
+
+
 def test_a_generation_is_a_first_stage(recipe: TrainRecipe, generation: Generation, tmp_path: Path) -> None:
     data = replace(recipe.data, validation_share=0.2)  # as its run
     served = replace(
