@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,14 @@ from trident.ranking.mixing import first_scores, tier
 from trident.retrieval.options import RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.search.second_stage import EXPLAIN
+from trident_train.data.splits import SplitPairs
 from trident_train.model.encoder import Encoder
 from trident_train.model.negatives import MOST_MINED, judged_queries, thinned_out
 from trident_train.recipe import NegativesRecipe, TrainRecipe
 
 ASKED_AT_ONCE = 256  # queries
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -129,27 +133,48 @@ class PretrainedStage:
         return scores
 
 
-def first_stage(recipe: TrainRecipe, encoder: Encoder, catalogue: Catalogue, held_out: Pairs) -> FirstStage:
+def first_stage(recipe: TrainRecipe, encoder: Encoder, catalogue: Catalogue, parts: SplitPairs) -> FirstStage:
     """Return the first stage of a recipe's source.
+
+    A generation keeps the queries that tested its run, not those that it was trained on: whether the queries that
+    choose an epoch are among the latter cannot be seen, and a line says so.
 
     Args:
         recipe: Says which generation serves; none: the pretrained encoder.
         encoder: That one.
         catalogue: Of the source, which the pretrained encoder searches.
-        held_out: Its test split.
+        parts: Its splits.
 
     Raises:
-        DataError: If the generation was trained on queries that this recipe holds out.
+        DataError: If the generation was trained on queries that this recipe tests by.
     """
     folder = recipe.reranker.first_stage
     if folder is None:
         return PretrainedStage(encoder, catalogue)
     stage = ServedStage(folder)
-    trained = sorted({normalized_query(query) for query in held_out.queries} - stage.held_out())
+    tested, held_out = {normalized_query(query) for query in parts.test.queries}, stage.held_out()
+    trained = sorted(tested - held_out)
     if trained:
         raise DataError(
             f"the first stage must hold out the queries that its reranker is judged by, got {len(trained)} that "
             f"{folder} does not, such as '{trained[0]}': train both on the same data, shares and split_seed"
+        )
+    unknown = {normalized_query(query) for query in parts.validation.queries} - held_out
+    if unknown and tested != held_out:
+        logger.warning(
+            "the first stage %s was tested by other queries than these (%d, here %d), so that its run was split "
+            "otherwise, or had more data: it may have been trained on %d queries of this validation split, which "
+            "chooses the epoch; train both on the same data, shares and split_seed",
+            folder,
+            len(held_out),
+            len(tested),
+            len(unknown),
+        )
+    elif unknown:
+        logger.info(
+            "the first stage %s was tested by the same queries; which queries validated its run it does not say: "
+            "data.validation_share must be that of its run, or less, else it was trained on some of this one's",
+            folder,
         )
     return stage
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
+from trident.data.catalogue import Catalogue
 from trident.data.pairs import Pairs
-from trident_train.recipe import NegativesRecipe
+from trident_train.data.sources import Source
+from trident_train.data.splits import SplitPairs
+from trident_train.recipe import DataRecipe, LossRecipe, NegativesRecipe, RerankerRecipe, SourceRecipe, TrainRecipe
 from trident_train.reranker.first_stage import Candidate, Candidates, mine
 from trident_train.reranker.judging import reranked_products
+from trident_train.trainees import Setting
 
 
 class Lengths:
@@ -79,3 +85,29 @@ def test_mined_candidates_of_many_queries_are_thinned_out() -> None:
     recipe = NegativesRecipe(mined=1, from_rank=1, to_rank=20)
     mined = mine(Found(), JUDGED, recipe, every_positive_known=False, most=1)  # type: ignore[arg-type]
     assert mined == [(0, "Acme cable")]
+
+
+def relevant_pair(query: str) -> Pairs:
+    one = np.ones(1)
+    return Pairs([query], ["Tin"], one.astype(np.int8), one.astype(np.float32), ["B05"])
+
+
+def test_made_queries_are_in_no_split_of_any_source() -> None:
+    catalogue = Catalogue(["B06", "B07"], ["Red lamp big", "Blue sofa"], pa.table({"colour": ["red", "blue"]}))
+    own = SourceRecipe(pairs="pairs.csv", catalogue=Path("products.csv"))
+    recipe = TrainRecipe(
+        stage="reranker",
+        data=DataRecipe(sources={"one": own, "two": own}),
+        loss=LossRecipe(name="margin"),
+        negatives=NegativesRecipe(mined=1),
+        reranker=RerankerRecipe(teacher=Path("run"), made_queries=9),
+    )
+    for place in range(3):
+        queries = ["a", "b", "c"]
+        queries[place] = "red  Lamp"
+        sources = [
+            Source(name, own, SplitPairs(*map(relevant_pair, of)), catalogue, None)  # type: ignore[arg-type]
+            for name, of in (("one", ("d", "e", "f")), ("two", queries))
+        ]
+        lesson = Setting(recipe, None, sources, lambda _: None).lesson(sources[0], None)  # type: ignore[arg-type]
+        assert lesson.pairs.queries == ["d", "Blue sofa", "Red lamp big"]
