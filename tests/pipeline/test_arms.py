@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -113,6 +114,11 @@ def test_every_loss_and_schedule_lowers_the_loss(
     )
     first, second = losses(recipe, tmp_path / "run")
     assert second < first
+    lines = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    rates = [line["learning_rate"] for line in lines if line["kind"] == "step"]
+    assert rates[0] == 0  # the warm-up, of whichever schedule
+    assert max(rates) == QUICK.learning_rate
+    assert schedule != "constant" or rates[-1] == QUICK.learning_rate
 
 
 def test_several_sources_are_trained_together_and_judged_apart(

@@ -15,10 +15,10 @@ import pytest
 from trident.data.pairs import Pairs, normalized_query, read_pairs
 from trident.errors import ConfigError, DataError
 from trident.quality.metrics import catalogue_ndcg_by_query, ndcg_by_query
-from trident_train.cross_validation import CrossValidation, cross_validate
+from trident_train.cross_validation import CrossValidation, cross_validate, fold_recipe
 from trident_train.data.sources import load_sources
 from trident_train.judge.evaluate import rank_encoder
-from trident_train.recipe import DataRecipe, OptimizerRecipe, TrainRecipe
+from trident_train.recipe import DataRecipe, OptimizerRecipe, SourceRecipe, TrainRecipe
 from trident_train.report.run_folder import load_run
 
 FOLDS = 3
@@ -64,6 +64,27 @@ def test_each_query_is_held_out_once_a_deal_and_the_test_split_never_seen(recipe
         assert frozenset().union(*held_out) == outside
         dealt.append(set(held_out))
     assert dealt[0].isdisjoint(dealt[1])  # the second deal is another one
+
+
+def test_no_fold_has_a_query_that_training_tests_by(tiny_recipe: TrainRecipe, tmp_path: Path) -> None:
+    """Pairs that are dropped move the split; a query of one source's test split may be trained on in another."""
+    rows = [f"query {number},title {side},{side}" for number in range(200) for side in (0, 1)]
+    header = "query,product_title,relevance_label"
+    contradicting = [f"query {number},title 0,1\nquery {number},title 1,0" for number in range(0, 200, 9)]
+    (tmp_path / "one.csv").write_text("\n".join([header, *rows, *contradicting]))
+    (tmp_path / "two.csv").write_text("\n".join([header, *rows[:250]]))
+    sources = {name: SourceRecipe(pairs=str(tmp_path / f"{name}.csv")) for name in ("one", "two")}
+    for data in (
+        DataRecipe(pairs=sources["one"].pairs, contradictions="drop"),
+        DataRecipe(sources=sources, contradictions="drop"),
+    ):
+        tested = set().union(*(queries_of(source.parts.test) for source in load_sources(data)))
+        recipe = dataclasses.replace(tiny_recipe, data=data)
+        fold = fold_recipe(recipe, tmp_path / "fold", deal=1, part=slice(0, None, FOLDS))
+        for name, source in fold.data.by_name().items():
+            dealt = queries_of(read_pairs(Path(source.pairs)))
+            assert len(dealt) > 50
+            assert not dealt & tested, name
 
 
 def test_the_figures_are_those_of_the_folds(recipe: TrainRecipe, folder: Path) -> None:

@@ -18,6 +18,7 @@ from peft import PeftModel
 
 from trident.errors import ConfigError, DataError, ModelError
 from trident.generation.generation import Generation
+from trident_train.data.sources import read_sources
 from trident_train.recipe import (
     LoraRecipe,
     LossRecipe,
@@ -30,6 +31,7 @@ from trident_train.recipe import (
 from trident_train.report.card import build_upload
 from trident_train.report.compare import compare_runs
 from trident_train.report.run_folder import load_run
+from trident_train.reranker.first_stage import first_stage
 from trident_train.reranker.model import load_classifier, reranker_arm
 from trident_train.run import train
 
@@ -142,7 +144,33 @@ def test_nothing_is_dropped_in_training_but_what_adapters_drop(recipe: TrainReci
         assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits) == same
 
 
-def test_a_generation_is_a_first_stage(recipe: TrainRecipe, generation: Generation, tmp_path: Path) -> None:
+def test_activations_are_computed_again_where_the_recipe_says_so(recipe: TrainRecipe, tiny_model: Path) -> None:
+    """The same gradients, of adapters and head too, for less memory."""
+    ids = torch.arange(5, 25).reshape(2, 10)
+    again = replace(recipe.optimizer, gradient_checkpointing=True)
+    for method in ("lora", "full"):
+        gradients = []
+        for optimizer in (recipe.optimizer, again):
+            torch.manual_seed(0)
+            changed = replace(recipe, method=method, optimizer=optimizer)  # type: ignore[arg-type]
+            model = reranker_arm(load_classifier(tiny_model), changed).train()
+            layers = [each for each in model.modules() if hasattr(each, "gradient_checkpointing")]
+            assert any(each.gradient_checkpointing for each in layers) == optimizer.gradient_checkpointing
+            for name, weight in model.named_parameters():
+                if "lora_B" in name:
+                    torch.nn.init.ones_(weight)
+            model(input_ids=ids).logits.sum().backward()
+            gradients.append({name: each.grad for name, each in model.named_parameters() if each.grad is not None})
+        plain, less_memory = gradients
+        assert plain.keys() == less_memory.keys()
+        assert any("lora_A" in name for name in plain) == (method == "lora")
+        for name, gradient in plain.items():
+            assert torch.allclose(less_memory[name], gradient, atol=1e-6), name
+
+
+def test_a_generation_is_a_first_stage(
+    recipe: TrainRecipe, generation: Generation, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     data = replace(recipe.data, validation_share=0.2)  # as its run
     served = replace(
         recipe,
@@ -150,11 +178,19 @@ def test_a_generation_is_a_first_stage(recipe: TrainRecipe, generation: Generati
         reranker=RerankerRecipe(first_stage=generation.folder, candidates=5),
         optimizer=OptimizerRecipe(epochs=1, batch_size=16, learning_rate=1e-2),
     )
-    report = train(served, tmp_path / "run")
+    with caplog.at_level("INFO", logger="trident_train.reranker.first_stage"):
+        report = train(served, tmp_path / "run")
+    assert "was tested by the same queries; which queries validated its run it does not say" in caplog.text
     rows = {row.name: row for row in report.test}
     judged = generation.manifest.quality
     assert rows["first stage"].catalogue is not None
     assert rows["first stage"].catalogue.ndcg_at_10 == pytest.approx(judged["catalogue"]["ndcg_at_10"], abs=1e-6)
+    caplog.clear()
+    (source,) = read_sources(served)
+    fewer = replace(source.parts, test=source.parts.test.take(range(1)))
+    first_stage(served, None, None, fewer)  # type: ignore[arg-type]
+    assert re.search(r"WARNING .* was tested by other queries than these \(\d+, here 1\)", caplog.text)
+    assert "may have been trained on" in caplog.text
     other = replace(served, data=replace(data, split_seed=7))
     with pytest.raises(DataError, match=r"must hold out the queries that its reranker is judged by, got \d+ that "):
         train(other, tmp_path / "other")

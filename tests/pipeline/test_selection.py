@@ -89,6 +89,19 @@ def test_mined_negatives_are_neighbours_that_nobody_judged(tiny_recipe: TrainRec
         assert len(found & expected) >= 0.9 * len(expected)  # the index is approximate
 
 
+def test_a_judged_product_is_not_mined_under_its_catalogues_title(tiny_recipe: TrainRecipe, tiny_data: Path) -> None:
+    """Pairs may have titles of their own; the product is the same."""
+    encoder = Encoder.load(find_model(tiny_recipe.base_model), tiny_recipe.text)
+    pairs = load_sources(tiny_recipe.data)[0].parts.train
+    renamed = dataclasses.replace(pairs, titles=[f"{title}, new" for title in pairs.titles])
+    catalogue = read_catalogue(tiny_data / "products.csv")
+    recipe = NegativesRecipe(mined=1, from_rank=1, to_rank=30)
+    mined = NegativeMiner(catalogue, encoder).mine(renamed, recipe)
+    assert mined
+    judged = set(zip(pairs.queries, pairs.titles, strict=True))
+    assert not {(pairs.queries[row], title) for row, title in mined} & judged
+
+
 def test_mined_negatives_of_many_queries_are_thinned_out_evenly(tiny_recipe: TrainRecipe, tiny_data: Path) -> None:
     """Ten thousand queries with 900 negatives each would not fit into memory."""
     encoder = Encoder.load(find_model(tiny_recipe.base_model), tiny_recipe.text)

@@ -212,7 +212,7 @@ def test_the_teacher_is_asked_for_what_batches_hold(recipe: TrainRecipe, teacher
     (source,) = read_sources(recipe)
     assert source.catalogue is not None
     train_split = source.parts.train
-    made = made_pairs(source.catalogue, train_split, set(), 5)
+    made = made_pairs(source.catalogue, set(), 5)
     pairs = with_made(train_split, made)
     mined = [(row, title) for row in range(len(pairs)) for title in source.catalogue.titles[:5]]
     lesson = Lesson(pairs, len(made), mined)

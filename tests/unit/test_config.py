@@ -68,12 +68,19 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
         (MINIMAL, ["data.test_share=1.2"], "data.test_share must be between 0 and 1, got 1.2"),
         (MINIMAL, ["data.test_share=0.95"], "must leave queries to train on"),
         (MINIMAL, ["lora.rank=0"], "lora.rank must be >= 1, got 0"),
+        (MINIMAL, ["lora.alpha=0"], "lora.alpha must be >= 1, got 0"),
         (MINIMAL, ["lora.top_layers=0"], "lora.top_layers must be >= 1, got 0"),
         (MINIMAL, ["lora.dropout=1.0"], "lora.dropout must be in"),
         (MINIMAL, ["lora.targets=[]"], "lora.targets must name at least one layer"),
         (MINIMAL, ["loss.temperature=0"], "loss.temperature must be > 0"),
+        (MINIMAL, ["loss.temperature=nan"], "loss.temperature must be > 0 and finite, got nan"),
         (MINIMAL, ["loss.hard_negatives=-1"], "loss.hard_negatives must be >= 0"),
         (MINIMAL, ["optimizer.learning_rate=0"], "optimizer.learning_rate must be > 0"),
+        (MINIMAL, ["optimizer.learning_rate=inf"], "optimizer.learning_rate must be > 0 and finite, got inf"),
+        (MINIMAL, ["optimizer.max_gradient_norm=0"], "optimizer.max_gradient_norm must be > 0 and finite, got 0.0"),
+        (MINIMAL, ["optimizer.max_gradient_norm=-1"], "optimizer.max_gradient_norm must be > 0 and finite, got -1.0"),
+        (MINIMAL, ["seed=-1"], r"seed must be at least 0 and below 2\*\*32, got -1"),
+        (MINIMAL, ["seed=4294967296"], r"seed must be at least 0 and below 2\*\*32, got 4294967296"),
         (MINIMAL, ["optimizer.warmup_share=1.0"], "optimizer.warmup_share must be in"),
         (
             MINIMAL,
@@ -95,6 +102,11 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
         (MINIMAL, ["selection.metrics=[]"], "selection.metrics must name at least one metric, got none"),
         (MINIMAL, ["selection.metrics=['auc']"], "'selection.metrics' must be one of 'roc_auc', .* got 'auc'"),
         (MINIMAL, ["selection.metrics=['catalogue_ndcg_at_10']"], "a catalogue metric in selection.metrics needs data"),
+        (
+            "[data.sources.a]\npairs = 'a.csv'\ncatalogue = 'c.csv'\n[data.sources.b]\npairs = 'b.csv'\n",
+            ["selection.metrics=['catalogue_ndcg_at_10', 'catalogue_recall_at_100']"],
+            r"must score every source, got catalogue_ndcg_at_10, catalogue_recall_at_100 only and data\.sources\.b wi",
+        ),
         (MINIMAL, ["checkpoint.every_steps=0"], "checkpoint.every_steps must be >= 1, got 0"),
         (MINIMAL, ["tracker=mlflow"], "'tracker' must be one of 'none', 'tensorboard', 'wandb', got 'mlflow'"),
     ],
@@ -102,6 +114,28 @@ def test_overrides_take_toml_values_and_bare_words(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(TrainRecipe, write(tmp_path, text), overrides)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "columns.query='q'",
+        "encoding='latin-1'",
+        "gains={E=1.0}",
+        "positive_from=2",
+        "catalogue='c.csv'",
+        "repeat=4",
+        "every_positive_known=true",
+    ],
+)
+def test_keys_of_a_source_beside_several_are_refused(tmp_path: Path, override: str) -> None:
+    path = write(tmp_path, "[data.sources.a]\npairs = 'a.csv'\n")
+    key = override.split("=")[0].split(".")[0]
+    with pytest.raises(ConfigError, match=rf"data\.{key} beside .* set data\.sources\.NAME\.{key} of each source"):
+        load_recipe(TrainRecipe, path, [f"data.{override}"])
+    table = {"data": {"sources": {"a": {"pairs": "a.csv", "catalogue": "c.csv"}}, "test_share": 0.3}}
+    recipe = from_table(TrainRecipe, table, where="here")
+    assert from_table(TrainRecipe, to_table(recipe), where="round trip") == recipe
 
 
 def test_missing_recipe(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from trident.errors import ConfigError, DataError
 from trident.quality.metrics import Interval
 from trident.quality.paired import mean_change
 from trident_train.data.folds import check_folds
-from trident_train.data.sources import load_catalogue, load_pairs
-from trident_train.data.splits import split_pairs
+from trident_train.data.sources import kept_pairs, load_catalogue, load_pairs
+from trident_train.data.splits import split_pairs, without
 from trident_train.recipe import DataRecipe, SourceRecipe, TrainRecipe
 from trident_train.report.report import CATALOGUE_NDCG, JUDGED_NDCG, before_arm
 from trident_train.report.run_files import RECIPE_FILE, REPORT_FILE, TEST_QUERIES_FILE, read_json, write_json
@@ -96,7 +96,7 @@ def cross_validate(
     for deal in range(1, deals + 1):
         for fold in range(1, folds + 1):
             run = output / f"deal-{deal}-fold-{fold}"
-            of_fold = _recipe_of(recipe, run, deal=deal, part=slice(fold - 1, None, folds))
+            of_fold = fold_recipe(recipe, run, deal=deal, part=slice(fold - 1, None, folds))
             if not run.exists():
                 begin(f"deal {deal} of {deals}, fold {fold} of {folds}")
                 train(of_fold, run, report=report)
@@ -108,18 +108,25 @@ def cross_validate(
     return result
 
 
-def _recipe_of(recipe: TrainRecipe, run: Path, *, deal: int, part: slice) -> TrainRecipe:
+def fold_recipe(recipe: TrainRecipe, run: Path, *, deal: int, part: slice) -> TrainRecipe:
     """Return the recipe of a fold, whose test split is a part of the queries; its pairs lie beside the run.
+
+    Left out is what a training of the recipe holds out as its test split, of each source from all sources.
 
     Raises:
         DataError: If the run is finished, and was of other pairs.
     """
+    read = {}
+    for name, source in recipe.data.by_name().items():
+        table = recipe.data.table_of(name)
+        pairs = load_pairs(source, load_catalogue(source, table), table)
+        read[name] = kept_pairs(pairs, recipe.data)
+    tests = [split_pairs(read[name], recipe.data, source.pairs).test for name, source in recipe.data.by_name().items()]
+    left_out = {normalized_query(query) for test in tests for query in test.queries}
 
     def dealt(source: AnySource, name: str = "") -> AnySource:
-        table = recipe.data.table_of(name)
-        catalogue = load_catalogue(source, table)
         path = run.with_name(f"{run.name}{f'-{name}' if name else ''}.parquet")
-        pairs = _dealt(load_pairs(source, catalogue, table), recipe.data, deal, part)
+        pairs = _dealt(read[name], left_out, recipe.data, deal, part)
         if not run.exists():
             pairs.save(path)
         elif not path.is_file() or _content(read_pairs(path)) != _content(pairs):
@@ -133,10 +140,9 @@ def _recipe_of(recipe: TrainRecipe, run: Path, *, deal: int, part: slice) -> Tra
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, sources=sources))
 
 
-def _dealt(pairs: Pairs, recipe: DataRecipe, deal: int, part: slice) -> Pairs:
-    """Return the pairs outside the test split, with the splits of a fold."""
-    left_out = {normalized_query(query) for query in split_pairs(pairs, recipe, recipe.pairs).test.queries}
-    kept = pairs.take(row for row, query in enumerate(pairs.queries) if normalized_query(query) not in left_out)
+def _dealt(pairs: Pairs, left_out: set[str], recipe: DataRecipe, deal: int, part: slice) -> Pairs:
+    """Return the pairs outside the test splits of all sources, whose queries are ``left_out``, split for a fold."""
+    kept, _ = without(pairs, left_out)
     names = [normalized_query(query) for query in kept.queries]
     ordered = sorted(set(names), key=lambda query: query_hash(query, f"deal {deal}:"))
     held_out = ordered[part]

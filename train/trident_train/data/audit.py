@@ -64,6 +64,12 @@ def contradictions(pairs: Pairs) -> dict[tuple[str, str], list[int]]:
     return {key: found for key, found in rows.items() if len(set(pairs.labels[found].tolist())) > 1}
 
 
+def without_contradictions(pairs: Pairs) -> Pairs:
+    """Return the pairs without those that are labelled relevant and irrelevant; the same object where none is."""
+    both = {row for rows in contradictions(pairs).values() for row in rows}
+    return pairs.take(row for row in range(len(pairs)) if row not in both) if both else pairs
+
+
 def require_consistent(where: str, part: Pairs, remedy: str) -> None:
     """Refuse held-out pairs of which a pair has both labels: its figure would depend on which one is believed.
 

@@ -17,7 +17,7 @@ from trident.data.pairs import Pairs, normalized_query, pairs_from_table, read_p
 from trident.data.reading import PAIR_COLUMNS, Reading, recipe_catalogue_options, recipe_options
 from trident.data.tables import as_contract
 from trident.errors import DataError
-from trident_train.data.audit import Audit, audit, contradictions, require_consistent
+from trident_train.data.audit import Audit, audit, require_consistent, without_contradictions
 from trident_train.data.relevant_only import OTHERS, is_relevant_only, products_of, with_others
 from trident_train.data.splits import (
     SplitPairs,
@@ -83,10 +83,7 @@ def load_sources(recipe: DataRecipe, *, loss: str | None = "cosine", ranked: boo
         pairs = load_pairs(source, catalogue, table)
         if catalogue is not None:
             _tell_meeting(pairs, source, catalogue, ranked=ranked or source.rank_catalogue)
-        both = {row for rows in contradictions(pairs).values() for row in rows}
-        kept = pairs
-        if both and recipe.contradictions == "drop":
-            kept = pairs.take(row for row in range(len(pairs)) if row not in both)
+        kept = kept_pairs(pairs, recipe)
         parts = split_pairs(kept, recipe, source.pairs)
         if is_relevant_only(kept):
             require_train(parts.train, source.pairs, loss)
@@ -116,6 +113,11 @@ def load_sources(recipe: DataRecipe, *, loss: str | None = "cosine", ranked: boo
             len(parts.test),
         )
     return sources
+
+
+def kept_pairs(pairs: Pairs, recipe: DataRecipe) -> Pairs:
+    """Return the pairs that are split: without contradicting ones where the recipe drops them."""
+    return without_contradictions(pairs) if recipe.contradictions == "drop" else pairs
 
 
 def load_catalogue(recipe: SourceRecipe, table: str) -> Catalogue | None:

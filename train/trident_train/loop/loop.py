@@ -107,8 +107,9 @@ class Training:
         adam = torch.optim.Adam(trainable, lr=options.learning_rate, fused=fused)
         plans = (len(self.plan(epoch)) for epoch in range(1, options.epochs + 1))
         self.steps = sum(-(-batches // options.gradient_accumulation) for batches in plans)  # of the whole run
+        warms_up = options.schedule == "constant" and options.warmup_share > 0  # of that name it would not
         self.scheduler = get_scheduler(
-            options.schedule,
+            "constant_with_warmup" if warms_up else options.schedule,
             adam,
             num_warmup_steps=round(self.steps * options.warmup_share),
             num_training_steps=self.steps,

@@ -27,14 +27,19 @@ def arm_of(model: Any, recipe: TrainRecipe) -> Any:
     Raises:
         ConfigError: As for ``add_adapters``.
     """
-    if recipe.optimizer.gradient_checkpointing:
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    compute_again(model, recipe)
     if recipe.method == "lora":
         model = add_adapters(model, recipe.lora, base_model=recipe.base_model)
     else:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(recipe.method == "full" and UNREACHED not in name)
     return model
+
+
+def compute_again(model: Any, recipe: TrainRecipe) -> None:
+    """Have a transformers model compute activations again instead of keeping them, where the recipe wants that."""
+    if recipe.optimizer.gradient_checkpointing:
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
 
 
 def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:

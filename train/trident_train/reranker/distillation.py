@@ -99,24 +99,22 @@ def load_teacher(run: Path, recipe: TrainRecipe, base_fingerprint: str) -> Cross
     return CrossEncoder(adapted.eval(), plain.tokenizer)
 
 
-def made_pairs(catalogue: Catalogue, train: Pairs, held_out: set[str], count: int) -> Pairs:
+def made_pairs(catalogue: Catalogue, asked: set[str], count: int) -> Pairs:
     """Return pairs of made queries and the product that each was made of, as if it were the relevant one.
 
-    A query is the first two to four words of a title. Those that people asked, in whichever split, are left out.
+    A query is the first two to four words of a title.
 
     Args:
         catalogue: Whose products are taken, in an order by their hashes.
-        train: The train split.
-        held_out: Normalised queries of the other splits.
+        asked: Normalised queries that people asked, of every split of every source: they are left out.
         count: Queries at most.
     """
-    known = held_out | {normalized_query(query) for query in train.queries}
     order = sorted(range(len(catalogue)), key=lambda row: query_hash(catalogue.product_ids[row], "made:"))
     queries: dict[str, int] = {}
     for size in WORDS:
         for row in order:
             query = " ".join(catalogue.titles[row].split()[:size]).strip(" .,;:-")
-            if query and normalized_query(query) not in known and query not in queries:
+            if query and normalized_query(query) not in asked and query not in queries:
                 queries[query] = row
             if len(queries) == count:
                 break

@@ -62,7 +62,10 @@ class JudgedSplit:
 
 
 def reranked_products(reranker: CrossEncoder, candidates: Candidates, *, reranked: int) -> Found:
-    """Return the products of each query by both stages' scores, those past ``reranked`` behind them as they were."""
+    """Return the products of each query as they are served: by both stages' scores, the others behind as they were.
+
+    What has model numbers of the query stands in front of both. A product's score is its place, negative.
+    """
     heads = [(query, each) for query, products in candidates.items() for each in products[:reranked]]
     logits = reranker.score([query for query, _ in heads], [each.title for _, each in heads])
     both = mixed(logits, np.array([each.score for _, each in heads], dtype=np.float32), EQUAL_SHARES)
@@ -72,10 +75,9 @@ def reranked_products(reranker: CrossEncoder, candidates: Candidates, *, reranke
     found: Found = {}
     for query, products in candidates.items():
         own = scores.get(query, [])
-        order = sorted(range(len(own)), key=lambda place: -own[place])
-        behind = min(own, default=0.0)
-        found[query] = [(products[place].product_id, own[place]) for place in order]
-        found[query] += [(each.product_id, behind - 1.0 - number) for number, each in enumerate(products[len(own) :])]
+        order = [*sorted(range(len(own)), key=lambda place: -own[place]), *range(len(own), len(products))]
+        order.sort(key=lambda place: -products[place].tier)
+        found[query] = [(products[place].product_id, -float(number)) for number, place in enumerate(order)]
     return found
 
 

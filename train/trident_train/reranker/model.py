@@ -19,7 +19,7 @@ from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
 from trident.encoder.weights import load_model, spread_layers, usable_positions
 from trident.errors import ConfigError, ModelError
-from trident_train.model.arms import UNREACHED, targets_of
+from trident_train.model.arms import UNREACHED, compute_again, targets_of
 from trident_train.model.encoder import length_groups
 from trident_train.model.kernel_twin import FEWEST_TEXTS, pair_twin
 from trident_train.processes import gather_rows, share_of
@@ -149,6 +149,7 @@ def reranker_arm(model: Any, recipe: TrainRecipe) -> Any:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+    compute_again(model, recipe)
     if recipe.method == "full":
         return model
     names = [name for name, _ in model.named_modules()]
