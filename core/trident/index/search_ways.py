@@ -17,8 +17,10 @@ from trident.index.kernels import kernels
 from trident.index.permitted import PermittedLabels
 
 DEVIATIONS = 4.0  # of what rounding does to a cosine, which candidates of a walk are given
-COMPARED_EACH = 60  # vectors that a filtered walk compares at most for each of ef; then all permitted are compared
-LEAST_COMPARED = 2**11
+# A filtered walk that has compared so many vectors for each of ef, if all were permitted, or this share of what is
+# permitted, gives up: then all permitted are compared. So does one near whose query few are, beside their share of all.
+COMPARED_EACH, COMPARED_SHARE, LEAST_COMPARED = 60, 1 / 4, 2**11
+NEAR_SHARE = 0.5
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # labels and cosines (B, depth), padded with -1 and NaN
 
@@ -90,7 +92,8 @@ class NearestLabels:
             queries,
             depth=depth,
             ef=max(ef, depth),
-            most=count if permitted is None else max(LEAST_COMPARED, COMPARED_EACH * max(ef, depth)),
+            most=count if permitted is None else _most(max(ef, depth), there, count),
+            least_share=NEAR_SHARE * there / count,
             # What was lost lies anyhow to the query: a bound, the whole of it, would let in ten times as many.
             doubt=min(1.0, DEVIATIONS / self.vectors.shape[1] ** 0.5),
             bitmap=None if permitted is None else permitted.bitmap,
@@ -114,6 +117,11 @@ class NearestLabels:
         labels = np.full_like(found.rows, -1)
         labels[is_there] = permitted.labels[found.rows[is_there]]
         return labels, found.scores
+
+
+def _most(ef: int, there: int, count: int) -> int:
+    """Return how many vectors a walk compares at most that seeks ``ef`` of ``there`` permitted ones of ``count``."""
+    return max(LEAST_COMPARED, int(min(COMPARED_EACH * ef * count / max(there, 1), COMPARED_SHARE * there)))
 
 
 def open_vectors(vectors: NDArray[np.float32], codes: Codes, graph: Graph | None) -> NearestLabels:

@@ -80,7 +80,7 @@ class PyIndex {
     }
 
     py::tuple search(const Given<float> &queries, std::size_t depth, std::size_t ef, std::size_t most,
-                     float doubt, const std::optional<Array<std::uint64_t>> &bitmap, int threads) const {
+                     float least_share, float doubt, const std::optional<Array<std::uint64_t>> &bitmap, int threads) const {
         require(searched_.links.rows != nullptr, "there is no graph");
         require(depth >= 1 && ef >= depth, "1 <= depth <= ef must hold");
         const Permitted permitted = permitted_of(bitmap, std::nullopt);
@@ -92,7 +92,7 @@ class PyIndex {
         {
             py::gil_scoped_release others_may_run;
             trident_index::search(searched_, permitted, queries.data(), static_cast<std::size_t>(count),
-                                  {ef, depth, most, doubt}, threads, to_labels, to_cosines, to_found);
+                                  {ef, depth, most, least_share, doubt}, threads, to_labels, to_cosines, to_found);
         }
         return py::make_tuple(labels, cosines, found);
     }
@@ -246,11 +246,12 @@ PYBIND11_MODULE(trident_index_kernels, module) {
         .def("set_graph", &PyIndex::set_graph, py::arg("lowest").noconvert(), py::arg("upper").noconvert(),
              py::kw_only(), py::arg("entry"), py::arg("upper_entry"), "Take a graph as Builder.graph gives it.")
         .def("search", &PyIndex::search, py::arg("queries"), py::kw_only(), py::arg("depth"), py::arg("ef"),
-             py::arg("most"), py::arg("doubt"), py::arg("bitmap").noconvert() = py::none(),
-             py::arg("threads") = 1,
+             py::arg("most"), py::arg("least_share") = 0.0f, py::arg("doubt"),
+             py::arg("bitmap").noconvert() = py::none(), py::arg("threads") = 1,
              "Return the depth nearest labels (B, depth) that a walk of ef permitted candidates finds, their cosines, "
-             "best first,\nand how many there are (B,): -1 for a walk that compared more than most vectors. Candidates "
-             "are compared in full\nthat may be among the nearest if a cosine is off by doubt times what a vector lost.")
+             "best first,\nand how many there are (B,): -1 for a walk that compared more than most vectors, or that "
+             "finds less than least_share\nof what is near a query permitted. Candidates are compared in full that may be "
+             "among the nearest\nif a cosine is off by doubt times what a vector lost.")
         .def("vectors", &PyIndex::vectors, py::arg("labels").noconvert(),
              "Return the vectors (R, D) of labels (R,) uint32; of a large file each is read, and nothing is mapped.")
         .def("scan", &PyIndex::scan, py::arg("queries"), py::kw_only(), py::arg("depth"),

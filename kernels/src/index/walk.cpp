@@ -87,7 +87,7 @@ void search(const Searched &searched, const Permitted &permitted, const float *q
         const std::uint32_t start = descend(searched, query.codes.get(), walk);
         const auto links_of = [&links](std::uint32_t label) { return links.row(label); };
         const bool ended = walk_layer(walk, codes, *searched.scanned.dots, query.codes.get(), links_of, links.width,
-                                      &start, 1, way.ef, permitted, way.most);
+                                      &start, 1, way.ef, permitted, way.most, way.least_share);
         if (ended) {
             compare_in_full(searched.scanned, values, query, way, walk.found);
         }

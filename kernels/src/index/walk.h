@@ -36,11 +36,12 @@ struct Walk {
 };
 
 // Leaves in walk.found the ef best permitted that a walk from the given labels reaches, as a heap with the worst in
-// front; at most so many vectors are compared, with more it returns false.
+// front. It returns false where more than most vectors would be compared, or where, kTrial compared, less than the least
+// share of those near the query are permitted.
 template <typename LinksOf>
 bool walk_layer(Walk &walk, const Codes &codes, const Dots &dots, const std::int16_t *query, LinksOf links_of,
                 std::size_t width, const std::uint32_t *starts, std::size_t start_count, std::size_t ef,
-                const Permitted &permitted, std::size_t most);
+                const Permitted &permitted, std::size_t most, float least_share = 0);
 
 struct Searched {
     Scanned scanned;
@@ -53,6 +54,7 @@ struct Way {
     std::size_t ef = 0;    // >= depth
     std::size_t depth = 0; // that are answered
     std::size_t most = 0;  // vectors compared by codes
+    float least_share = 0; // of the vectors near a query that are permitted
     // How far a cosine is taken to be off what codes say, times what rounding took from the vector: of the ef best,
     // those that may be among the depth best are compared in full.
     float doubt = 0;

@@ -6,10 +6,14 @@
 
 namespace trident_index {
 
+constexpr std::size_t kTrial = 1024; // vectors compared, after which a walk knows whether what it seeks lies here
+
 template <typename LinksOf>
 bool walk_layer(Walk &walk, const Codes &codes, const Dots &dots, const std::int16_t *query, LinksOf links_of,
                 std::size_t width, const std::uint32_t *starts, std::size_t start_count, std::size_t ef,
-                const Permitted &permitted, std::size_t most) {
+                const Permitted &permitted, std::size_t most, float least_share) {
+    std::size_t near = 0, permitted_near = 0; // that were candidates
+    bool is_tried = permitted.bitmap == nullptr;
     walk.seen.assign((codes.count + 63) / 64, 0);
     walk.candidates.clear();
     walk.found.clear();
@@ -35,7 +39,9 @@ bool walk_layer(Walk &walk, const Codes &codes, const Dots &dots, const std::int
             }
             walk.candidates.push_back(place);
             std::push_heap(walk.candidates.begin(), walk.candidates.end());
+            ++near;
             if (permitted.has(label)) {
+                ++permitted_near;
                 walk.found.push_back(place);
                 std::push_heap(walk.found.begin(), walk.found.end(), std::greater<>());
                 if (walk.found.size() > ef) {
@@ -70,6 +76,12 @@ bool walk_layer(Walk &walk, const Codes &codes, const Dots &dots, const std::int
             return false;
         }
         compare(count);
+        if (!is_tried && walk.compared >= kTrial) {
+            is_tried = true;
+            if (static_cast<float>(permitted_near) < least_share * static_cast<float>(near)) {
+                return false; // what is permitted lies elsewhere
+            }
+        }
         if (!walk.candidates.empty()) {
             const std::uint32_t *next = links_of(label_of(walk.candidates.front()));
             for (std::size_t at = 0; at < width; at += kLine / sizeof(std::uint32_t)) {

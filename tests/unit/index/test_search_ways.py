@@ -145,6 +145,31 @@ def test_a_walk_that_would_compare_too_many_is_ended(vectors, queries, monkeypat
     assert_same(index.search(queries, 10, permitted=permitted), truth(vectors, queries, 10, permitted))
 
 
+def test_a_walk_that_meets_few_permitted_ends_early():
+    """Where what is permitted lies elsewhere it is compared at once; of what lies near a walk finds most itself."""
+    vectors = unit_rows(9, 20_000, 8)
+    index = built(vectors)
+    index.cuts = WALKED
+    query = vectors[:1] / np.linalg.norm(vectors[:1])
+    by_nearness = np.argsort(-(vectors @ query[0]))
+    half = {
+        name: np.sort(rows).astype(np.uint32)
+        for name, rows in (("near", by_nearness[:10_000]), ("away", by_nearness[10_000:]))
+    }
+    kernel, found = index._nearest.kernel, {}
+    for name, rows in half.items():
+        bitmap = np.zeros(-(-len(vectors) // 64) * 64, dtype=np.uint8)
+        bitmap[rows] = 1
+        bits = np.packbits(bitmap, bitorder="little").view(np.uint64)
+        settings = {"depth": 10, "ef": 200, "most": 6000, "doubt": 1.0, "bitmap": bits}
+        found[name] = [int(kernel.search(query, least_share=least, **settings)[2][0]) for least in (0.0, 0.25)]
+        permitted = Permitted(rows)
+        answer = index.search(query, 10, ef=200, permitted=permitted)
+        assert recall(answer, truth(vectors, query, 10, permitted)) == 1.0
+    assert found["near"] == [10, 10]
+    assert found["away"][1] == -1
+
+
 def test_of_equal_vectors_only_the_permitted_are_answered():
     once = unit_rows(7, 30)
     vectors = np.concatenate([once, once, once])
