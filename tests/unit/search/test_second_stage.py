@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from trident.attributes.building import write_attributes
+from trident.attributes.facets import parse_facets
 from trident.attributes.filters import parse_filter
 from trident.attributes.inference import infer
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
@@ -272,7 +273,27 @@ def test_unlikely_products_are_left_out_by_the_rerankers_word(
     order, logits = expected(tokenizer, 0, RERANK)
     kept = [product for product, chance in zip(order, LOGITS.probability(logits), strict=False) if chance >= 0.6]
     assert 0 < len(kept) < RERANK
-    assert ids(hits, 0) == kept
+    behind = order[RERANK:]  # those that it did not see, by their cosines
+    cosines = np.array([VECTORS[int(product[1:])] @ QUERIES[0] for product in behind])
+    likely = [product for product, chance in zip(behind, COSINES.probability(cosines), strict=True) if chance >= 0.6]
+    assert ids(hits, 0) == [*kept, *likely][:RERANK]
+
+
+def test_pages_of_likely_products_lose_and_repeat_none(retriever: Retriever, stage: SecondStage) -> None:
+    """What is left out as unlikely leaves no place of a page empty, and facets count it all the same."""
+    for chance in (0.3, 0.6, 0.9):
+        whole = ids(asked(retriever, stage, [SearchKnobs(k=COUNT, min_probability=chance)]), 0)
+        pages = [
+            ids(asked(retriever, stage, [SearchKnobs(k=4, min_probability=chance, page=Page(offset=offset))]), 0)
+            for offset in range(0, COUNT, 4)
+        ]
+        assert [product for page in pages for product in page] == whole
+        assert 0 < len(whole) < COUNT
+        assert all(len(page) == 4 for page in pages[: len(whole) // 4])
+    counted = Page(facets=parse_facets(["brand"], retriever.attributes.schema))
+    hits = asked(retriever, stage, [SearchKnobs(k=4, min_probability=0.9, page=counted)])
+    values = json.loads(hits.details[0, 0])["facets"]["brand"]["values"]
+    assert sum(each["count"] for each in values) == COUNT
 
 
 def test_what_a_budget_leaves_keeps_its_place(retriever: Retriever, tokenizer: TextTokenizer) -> None:
