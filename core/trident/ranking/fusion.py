@@ -92,6 +92,23 @@ def fuse_ranks(found: Candidates, codes: Mapping[int, int]) -> Fused:
     return _ordered(found, values, codes)
 
 
+def values_beside(cosines: Scores, bm25: Scores | None, best: float, weight: float | None) -> Scores:
+    """Return what products that no leg found are worth beside those that were: by the same formula, no rank counts.
+
+    Args:
+        cosines: (R,) of theirs.
+        bm25: (R,) of theirs; None: it was not asked.
+        best: BM25 of the best that was found.
+        weight: Of BM25, 0 to 1; None: by ranks, of which they have none.
+    """
+    if weight is None:
+        return np.zeros_like(cosines)
+    values = np.float32(1 - weight) * np.maximum(cosines, 0)
+    if bm25 is not None:
+        values += np.float32(weight) * scaled(np.append(bm25, np.float32(best)), 0.0)[:-1]
+    return values
+
+
 def scaled(scores: Scores, lowest: float) -> Scores:
     """Return scores so that the lowest is 0 and the best 1; all 0 where they are equal."""
     width = float(scores.max(initial=lowest)) - lowest

@@ -372,7 +372,7 @@ def test_synonyms_are_looked_for_by_words_alone(retriever: Retriever) -> None:
 
 
 def test_rules_arrange_what_both_legs_found(retriever: Retriever) -> None:
-    """Boosts are added to what decides the order; pins stand first with their cosine and no part of a leg."""
+    """Boosts are added to what decides the order; pins stand first with their cosine and what the legs found."""
     plain = retriever.retrieve(QUERIES[:1], [knobs(retriever, "printer", k=BOOST_DEPTH + 2, explain=True)])
     order, parts = ids(plain), details(plain)["explain"]
     brand = parse_filter({"brand": "Zeiss"}, retriever.attributes.schema)
@@ -388,7 +388,31 @@ def test_rules_arrange_what_both_legs_found(retriever: Retriever) -> None:
     expected = [pin, *sorted((each for each in order if each not in (pin, out)), key=lambda each: -value[each])][:10]
     assert ids(hits) == expected
     told_of = details(hits)["explain"]
-    assert (told_of[0]["dense_rank"], told_of[0]["lexical_rank"], told_of[0]["fused"]) == (None, None, 0)
     assert hits.scores[0, 0] == pytest.approx(float(VECTORS[int(pin[1:])] @ QUERIES[0]), abs=1e-6)
     by_product = dict(zip(order, parts, strict=True))
+    assert told_of[0] == by_product[pin]
     assert [part["fused"] for part in told_of[1:]] == [by_product[product]["fused"] for product in expected[1:]]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, None])
+def test_a_pin_that_no_leg_found_is_worth_what_it_would_be_among_the_others(
+    retriever: Retriever, weight: float | None
+) -> None:
+    """By its cosine and its words, so that a second stage knows it as every other; by ranks it has none."""
+    weighted = told(retriever, weight=weight)
+    asked = knobs(weighted, "sony printer", k=3, explain=True)
+    whole = details(ask(weighted, "sony printer", k=1000, explain=True))["explain"]
+    order = np.argsort(-(VECTORS @ QUERIES[0])).tolist()
+    pin = next(row for row in reversed(order) if "printer" in TITLES[row] and "Sony" not in TITLES[row])
+    cosine = float(VECTORS[pin] @ QUERIES[0])
+    pins = NamedProducts((f"p{pin}",), np.array([pin]))
+    hits = weighted.retrieve(QUERIES[:1], [ruled(asked, pins=pins)])
+    (part, *others) = details(hits)["explain"]
+    assert ids(hits)[0] == f"p{pin}"
+    assert (part["dense_rank"], part["lexical_rank"]) == (None, None)
+    assert weighted.words is not None
+    bm25 = weighted.words.lexical.sums(weighted.words.lexical.query("sony printer")).scores
+    share = float(bm25[pin] / max(each["bm25"] for each in whole)) if weight else 0.0
+    expected = 0.0 if weight is None else (1 - weight) * max(cosine, 0) + weight * share
+    assert part["fused"] == pytest.approx(expected, abs=1e-5)
+    assert others == whole[:2]

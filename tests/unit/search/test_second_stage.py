@@ -23,12 +23,16 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
+from trident.lexical.index import LexicalConfig, LexicalIndex
+from trident.lexical.spelling import Spelling
 from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker, Task
+from trident.ranking.settings import RankingSettings
 from trident.ranking.trees import FEATURES
 from trident.retrieval.options import Page, RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import Hits, Retriever
+from trident.retrieval.words import Words
 from trident.rules.effects import Boost, Effect, NamedProducts
 from trident.search.second_stage import CACHED_ANSWERS, SecondStage, check_rerank
 
@@ -257,6 +261,23 @@ def test_pins_keep_their_places_before_the_rerankers_order(
     assert ids(hits, 0)[2:] == [f"p{others[place]}" for place in np.argsort(-logits, kind="stable")[:4]]
     assert ids(whole, 0) == ids(hits, 0)[1:4]
     assert [json.loads(each.details[0, 0])["rules"]["pins"] for each in (hits, whole)] == [2, 1]
+
+
+def test_a_pin_is_as_likely_as_it_was_before(retriever: Retriever, stage: SecondStage) -> None:
+    """Where words rank too: what the legs said of it is kept, so that no probability leaves it out by mistake."""
+    lexical = LexicalIndex.build(TITLES, LexicalConfig())
+    settings = RankingSettings(mode="hybrid", weight=0.5)
+    worded = retriever.with_words(Words(lexical, Spelling(lexical), settings))
+    both = replace(stage, weight=0.1)
+    knob = SearchKnobs(k=5, text="product 7", ranking=RankingKnobs(spelling=False))
+    plain = asked(worded, both, [knob])
+    best, chance = ids(plain, 0)[0], json.loads(plain.details[0, 0])["probability"][0]
+    pinned = replace(knob, page=Page(effect=Effect("v", rows(int(best[1:])), rows())))
+    for likely in (None, chance - 0.01):
+        hits = asked(worded, both, [replace(pinned, min_probability=likely)])
+        assert ids(hits, 0)[0] == best
+        assert json.loads(hits.details[0, 0])["probability"][0] == pytest.approx(chance, abs=1e-6)
+        assert json.loads(hits.details[0, 0])["rules"]["pins"] == 1
 
 
 def test_where_rules_boost_they_decide_the_order(retriever: Retriever, stage: SecondStage) -> None:
