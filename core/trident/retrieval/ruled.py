@@ -73,8 +73,9 @@ class Ruled:
 
     def depth(self, wanted: int, permitted: Rows | None) -> int:
         """Return how many of the best must be known so that so many are left."""
-        wanted = max(wanted, BOOST_DEPTH) if self.boosts else wanted
-        return wanted if permitted is not None else min(wanted + len(self.excluded), K_MAX)
+        if self.boosts:  # on every page so many are boosted, beside the pins
+            wanted = max(wanted, BOOST_DEPTH + len(self.pins))
+        return min(wanted if permitted is not None else wanted + len(self.excluded), K_MAX)
 
     def arranged(
         self,

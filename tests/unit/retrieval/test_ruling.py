@@ -179,6 +179,23 @@ def test_boosts_change_the_order_of_the_best_alone(asking: Asking) -> None:
     assert back == sorted(best, key=lambda row: -(float(SCORES[row]) - (0.5 if row < 350 else 0.0)))
 
 
+@pytest.mark.parametrize("more", [{}, {"filter": {"price": {"gte": 50}}}])
+def test_pages_of_pins_and_boosts_lose_and_repeat_none(asking: Asking, more: dict[str, Any]) -> None:
+    pins = RANKED[:20]
+    asking.publish(
+        pins=[{"queries": ["desk"], "products": named(pins)}], boosts=[{"filter": {"brand": "HP"}, "by": 0.5}]
+    )
+    whole = asking.rows(k=300, **more)
+    pages = [row for offset in range(0, 300, 10) for row in asking.rows(offset=offset, **more)]
+    assert pages == whole
+    assert len(set(whole)) == 300
+    passing = [row for row in RANKED if not more or row >= 50]
+    first = [row for row in pins if row in passing]
+    others = [row for row in passing if row not in first]
+    boosted = sorted(others[:BOOST_DEPTH], key=lambda row: -(float(SCORES[row]) + (0.5 if row % 3 == 0 else 0.0)))
+    assert whole == [*first, *boosted, *others[BOOST_DEPTH:]][:300]
+
+
 def test_where_an_attribute_gives_the_order_only_exclusions_hold(asking: Asking) -> None:
     pin = next(row for row in RANKED[20:] if row % 3 == 1)
     asking.publish(
