@@ -91,7 +91,7 @@ class SecondStage:
             k = K_MAX  # how many are left out in front of a page is known when all are
         likely = knob.min_probability if self.map is None else None
         parts = replace(knob.ranking, explain=True)  # which say what stands in front for a model number
-        return replace(knob, k=k, page=whole, min_probability=likely, ranking=parts)
+        return replace(knob, k=k, page=whole, min_probability=likely, ranking=parts, shows_later=offset > 0)
 
     def reranked(
         self,

@@ -263,6 +263,19 @@ def test_pins_keep_their_places_before_the_rerankers_order(
     assert [json.loads(each.details[0, 0])["rules"]["pins"] for each in (hits, whole)] == [2, 1]
 
 
+def test_a_later_page_is_not_weak(retriever: Retriever, stage: SecondStage) -> None:
+    """As without a second stage: what is found behind the best says nothing of an answer."""
+    lexical = LexicalIndex.build(TITLES, LexicalConfig())
+    weak = retriever.with_words(Words(lexical, Spelling(lexical), RankingSettings(weak_below=0.9999)))
+    knobs = [
+        SearchKnobs(k=5, text=text, page=Page(offset=offset)) for text, offset in zip(TEXTS, (0, 5, 50), strict=True)
+    ]
+    for plain in (knobs, [replace(knob, rerank=0) for knob in knobs]):
+        hits = asked(weak, stage, plain)
+        assert [json.loads(hits.details[row, 0]).get("weak") for row in range(3)] == [True, None, None]
+        assert hits.weak == {0}
+
+
 def test_a_pin_is_as_likely_as_it_was_before(retriever: Retriever, stage: SecondStage) -> None:
     """Where words rank too: what the legs said of it is kept, so that no probability leaves it out by mistake."""
     lexical = LexicalIndex.build(TITLES, LexicalConfig())
