@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from dataclasses import replace
@@ -273,6 +274,22 @@ def test_a_damaged_file_leaves_the_rules_that_hold(asking: Asking, caplog: pytes
     asking.path.unlink()
     asking.served.refresh()
     assert asking.rows() == RANKED[:10]
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_holds_afterwards(
+    asking: Asking, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: Any, **__: Any) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with caplog.at_level(logging.WARNING), monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", none_left)
+        asking.publish(pins=[{"queries": ["desk"], "products": ["p9"]}])
+        asking.served.refresh()
+        assert asking.rows() == RANKED[:10]
+    assert caplog.text.count("the rules before go on holding") == 1
+    asking.served.refresh()
+    assert asking.rows()[0] == 9
 
 
 def test_a_process_that_is_told_of_none_has_none(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:

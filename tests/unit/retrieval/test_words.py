@@ -262,6 +262,26 @@ def test_a_corrected_query_says_so_and_may_be_left_alone(retriever: Retriever) -
     assert details(ask(told(retriever, spelling=()), "haedphones")) == {}
 
 
+@pytest.mark.parametrize(
+    ("legs", "weight", "mode", "corrects"),
+    [
+        (("lexical",), 0.4, "dense", False),
+        (("lexical",), 0.0, "hybrid", False),
+        (("lexical",), 0.0, "lexical", True),
+        (("lexical",), None, "hybrid", True),
+        (("dense",), 0.4, "lexical", False),
+        (("dense",), 0.0, "hybrid", True),
+        (("dense", "lexical"), 0.4, "dense", True),
+    ],
+)
+def test_nothing_is_corrected_that_nobody_searches_by(
+    retriever: Retriever, legs: Any, weight: float | None, mode: str, corrects: bool
+) -> None:
+    only = told(retriever, spelling=legs, weight=weight)
+    assert knobs(only, "haedphones", mode=mode).corrected == ("headphones" if corrects else None)
+    assert details(ask(only, "haedphones", mode=mode)) == ({"corrected": "headphones"} if corrects else {})
+
+
 def test_a_weak_answer_says_so(retriever: Retriever) -> None:
     best = float(ask(retriever, "sony headphones").scores.max())
     strict = told(retriever, weak_below=best + 0.001)
