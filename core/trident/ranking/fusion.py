@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RRF_K = 60  # of Cormack et al., ranks from one
+RANKS_BEST = 2 / (RRF_K + 1)  # the value of what is first in both legs
 Scores = NDArray[np.float32]
 
 

@@ -82,7 +82,7 @@ class PageSearch:
                 details |= ranked_details(found.take(places), knobs)
             permitted = found.rows.astype(np.uint32) if page.facets else permitted  # what facets count
         if ruled is not None:
-            details |= ruled.details(rows)
+            details |= ruled.details(rows, query.plan)
         if page.fields:
             details["attributes"] = [self._attributes.of_row(int(row), page.fields) for row in rows]
         if page.facets:

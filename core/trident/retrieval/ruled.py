@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Rows
-from trident.ranking.fusion import values_beside
+from trident.ranking.fusion import RANKS_BEST, values_beside
 from trident.ranking.legs import Parts, Plan, Ranked
 from trident.retrieval.options import Page
 from trident.retrieval.products import Found, Products
@@ -98,7 +98,7 @@ class Ruled:
         """
         kept = np.flatnonzero(~np.isin(best.rows, np.concatenate([self.excluded, self.pins])))
         if self.boosts:
-            kept = kept[self._boosted(taken(best, kept))]
+            kept = kept[self._boosted(taken(best, kept), plan)]
         pins = self.pins if permitted is None else self.pins[np.isin(self.pins, permitted)]
         if not len(pins):
             return taken(best, kept)
@@ -111,11 +111,12 @@ class Ruled:
         first = (pins[:, None] == whole.rows).argmax(axis=1)  # (P,) places: a row stands there once
         return taken(whole, np.concatenate([first, kept]))
 
-    def details(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+    def details(self, rows: NDArray[np.int64], plan: Plan | None = None) -> dict[str, Any]:
         """Return what is said of it in an answer: how many of its products are pins, which are its first, and so on.
 
         Args:
             rows: Of the answer.
+            plan: By which vectors and words ranked them; None: vectors alone did, or nothing.
         """
         said: dict[str, Any] = {}
         if len(self.pins):
@@ -124,15 +125,18 @@ class Ruled:
             said["exclusions"] = len(self.excluded)
         if self.boosts:
             said["boosts"] = len(self.effect.boosts)
+        if plan is not None and plan.runs_lexical and self.effect.added:
+            said["synonyms"] = list(self.effect.added)
         return self.effect.details(said)
 
-    def _boosted(self, best: Found | Ranked) -> NDArray[np.intp]:
+    def _boosted(self, best: Found | Ranked, plan: Plan | None) -> NDArray[np.intp]:
         """Return the places (R,) of rows in the order that boosts give the first ``BOOST_DEPTH``."""
         depth, rows = min(len(best.rows), BOOST_DEPTH), best.rows
         decides = best.parts.values if isinstance(best, Ranked) else best.scores
         values = decides[:depth].astype(np.float64)
+        unit = RANKS_BEST if plan is not None and plan.weight is None else 1.0  # what the best is worth, as a cosine
         for boost in self.effect.boosts:
-            values[self.products.which_pass(boost.filter, rows[:depth])] += boost.by
+            values[self.products.which_pass(boost.filter, rows[:depth])] += boost.by * unit
         return np.concatenate([np.argsort(-values, kind="stable"), np.arange(depth, len(rows))])
 
     def _with(

@@ -306,5 +306,6 @@ def test_the_lexical_leg_is_told_what_to_look_for_as_well(retriever: Retriever) 
     effect = CompiledRules(found, retriever.product_ids, schema, with_synonyms=True).effect("Red  SOFA")
     assert effect is not None
     assert effect.added == ("couch",)
-    assert effect.details({}) == {"rules": {"version": found.version, "synonyms": ["couch"]}}
+    assert effect.details({"synonyms": ["couch"]}) == {"rules": {"version": found.version, "synonyms": ["couch"]}}
+    assert effect.details({}) == {}  # nobody looked for them
     assert CompiledRules(found, retriever.product_ids, schema).effect("red sofa") is None

@@ -385,6 +385,10 @@ def test_synonyms_are_looked_for_by_words_alone(retriever: Retriever) -> None:
     hits = retriever.retrieve(QUERIES[:1], [ruled(knob, added=("printer",))])
     expected = ids(ask(retriever, "printer", mode="lexical", k=20))
     assert (ids(hits), details(hits)["rules"]["synonyms"]) == (expected, ["printer"])
+    for mode, weight, named in (("hybrid", 0.0, False), ("hybrid", None, True), ("dense", 0.4, False)):
+        asked = ruled(replace(knob, ranking=replace(knob.ranking, mode=mode)), added=("printer",))
+        said = details(told(retriever, weight=weight).retrieve(QUERIES[:1], [asked]))
+        assert ("rules" in said) == named
     dense = replace(knob, ranking=replace(knob.ranking, mode="dense"))
     assert ids(retriever.retrieve(QUERIES[:1], [ruled(dense, added=("printer",))])) == ids(
         retriever.retrieve(QUERIES[:1], [dense])
@@ -412,6 +416,26 @@ def test_rules_arrange_what_both_legs_found(retriever: Retriever) -> None:
     by_product = dict(zip(order, parts, strict=True))
     assert told_of[0] == by_product[pin]
     assert [part["fused"] for part in told_of[1:]] == [by_product[product]["fused"] for product in expected[1:]]
+
+
+def test_boosts_are_on_the_scale_of_what_decides(retriever: Retriever) -> None:
+    """Ranks lie between 0 and 2/61: a small boost moves a product by some places there, a whole one to the front."""
+    by_rank = told(retriever, weight=None)
+    plain = by_rank.retrieve(QUERIES[:1], [knobs(by_rank, "printer", k=BOOST_DEPTH, explain=True)])
+    order, parts = ids(plain), details(plain)["explain"]
+    brand = parse_filter({"brand": "Zeiss"}, by_rank.attributes.schema)
+    is_boosted = {product: BRANDS[int(product[1:])] == "Zeiss" for product in order}
+    for by in (0.05, 1.0):
+        knob = ruled(knobs(by_rank, "printer", k=30), boosts=(Boost(brand, by),))
+        value = {
+            product: part["fused"] + (by * 2 / 61 if is_boosted[product] else 0)
+            for product, part in zip(order, parts, strict=True)
+        }
+        found = ids(by_rank.retrieve(QUERIES[:1], [knob]))
+        np.testing.assert_allclose(
+            [value[product] for product in found], sorted(value.values(), reverse=True)[:30], atol=2e-6
+        )
+        assert all(is_boosted[product] for product in found) == (by == 1.0)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, None])
