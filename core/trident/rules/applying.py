@@ -67,9 +67,7 @@ def _idle_synonyms(rules: RuleSet, folder: Path) -> list[str]:
     if settings.mode == "lexical" or (settings.mode == "hybrid" and settings.weight != 0):
         return []
     why = f"mode {settings.mode}" + (", weight 0 for words" if settings.mode == "hybrid" else "")
-    return [
-        f"synonyms change nothing where a search names no mode that looks for words: the order is that of vectors alone, {why}"
-    ]
+    return [f"synonyms change nothing where a search names no mode that looks for words: vectors alone rank, {why}"]
 
 
 def serving_generation(generations: Path) -> Generation:

@@ -89,7 +89,7 @@ def test_synonyms_that_change_nothing_are_noted(
     (folder / RANKING_FILE).unlink(missing_ok=True)
     if settings is not None:
         settings.save(folder)
-    line = "synonyms change nothing where a search names no mode that looks for words: the order is that of vectors alone, "
+    line = "synonyms change nothing where a search names no mode that looks for words: vectors alone rank, "
     notes = (f"{line}{why} (generation {priced.id})",) if why else ()
     assert check_rules(rules(synonyms=[{"both_ways": ["sofa", "couch"]}]), generation).notes == notes
     assert check_rules(GOOD, generation).notes == ()
