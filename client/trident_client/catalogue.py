@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -14,7 +16,7 @@ import numpy as np
 
 from trident_client.answers import Answer
 from trident_client.async_transport import AsyncTransport
-from trident_client.errors import InvalidRequestError, UnexpectedAnswerError
+from trident_client.errors import ClientError, InvalidRequestError, UnexpectedAnswerError
 from trident_client.requests import Request
 from trident_client.transport import Transport
 
@@ -22,6 +24,7 @@ CATALOGUE, ACTION, OPERATIONS, RESULT = "catalogue", "action", "operations", "re
 WRITE_KEY_HEADER = "trident-write-key"
 WRITE_KEY_VARIABLE = "TRIDENT_WRITE_KEY"
 BATCH = 1000  # operations a request
+PLACES = re.compile(r"\boperation (\d+)(?: of \d+|( and \d+))")  # in a refusal: among those of its request
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Written:
 class Outcomes:
     """What became of the operations that were sent so far."""
 
+    answered: int = 0
     number: int = 0
     done: int = 0
     left: dict[str, list[str]] = field(default_factory=lambda: {"stale": [], "touched": [], "unknown": []})
@@ -67,16 +71,40 @@ class Outcomes:
         for outcome in outcomes:
             if outcome not in ("done", *self.left):
                 raise UnexpectedAnswerError(f"an outcome must be done, {', '.join(self.left)}, got {outcome!r:.60}")
-        self.number = number
+        self.number, self.answered = number, self.answered + len(sent)
         for operation, outcome in zip(sent, outcomes, strict=True):
             if outcome == "done":
                 self.done += 1
             else:
                 self.left[outcome].append(operation["id"])
 
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Have an error of the client say what became of the operations before."""
+        try:
+            yield
+        except ClientError as error:
+            tell_answered(error, self.answered, self.done, self.number)
+            raise
+
     def written(self) -> Written:
         """Return it."""
         return Written(self.number, self.done, *(tuple(self.left[name]) for name in ("stale", "touched", "unknown")))
+
+
+def tell_answered(error: Exception, answered: int, done: int, number: int) -> None:
+    """Have the error of a later request say what became of the operations before, and its place in all of them.
+
+    Args:
+        error: Whose message is changed; it stays the one that it is.
+        answered: Operations before; 0: it stays as it is.
+        done: Of these.
+        number: The catalogue's, after them.
+    """
+    if answered:
+        said = PLACES.sub(lambda found: f"operation {_moved(found[1] + (found[2] or ''), answered)}", str(error), 1)
+        before = f"{answered:,} operations were answered, {done:,} of them done, the catalogue at number {number:,}"
+        error.args = (f"after {before}: {said}",)
 
 
 def catalogue_request(
@@ -141,7 +169,8 @@ class CatalogueCalls:
                 catalogue: a product that was touched later is left alone). Sent a thousand at a time.
 
         Raises:
-            InvalidRequestError: If a product breaks a rule; nothing of its thousand was written.
+            InvalidRequestError: If a product breaks a rule; nothing of its thousand was written. This and every other
+                error says how many operations were answered before, where there were any: those stay as they are.
             WriteKeyError: If the key is missing or another's.
             CatalogueFullError: If there is no room.
             CatalogueStoppedError: If nothing is written for now.
@@ -171,8 +200,9 @@ class CatalogueCalls:
     def write(self, operations: Iterable[Mapping[str, Any]]) -> Written:
         """Send operations of any kind, each with ``op``; as ``upsert``."""
         outcomes = Outcomes()
-        for part in _parts(operations):
-            outcomes.take(part, self._transport.infer(catalogue_request("write", self._write_key, part)))
+        with outcomes.told():
+            for part in _parts(operations):
+                outcomes.take(part, self._transport.infer(catalogue_request("write", self._write_key, part)))
         return outcomes.written()
 
     def catalogue_stats(self) -> dict[str, Any]:
@@ -215,8 +245,9 @@ class AsyncCatalogueCalls:
     async def write(self, operations: Iterable[Mapping[str, Any]]) -> Written:
         """Send operations of any kind, each with ``op``."""
         outcomes = Outcomes()
-        for part in _parts(operations):
-            outcomes.take(part, await self._transport.infer(catalogue_request("write", self._write_key, part)))
+        with outcomes.told():
+            for part in _parts(operations):
+                outcomes.take(part, await self._transport.infer(catalogue_request("write", self._write_key, part)))
         return outcomes.written()
 
     async def catalogue_stats(self) -> dict[str, Any]:
@@ -254,6 +285,11 @@ def _operations(action: str, rows: Iterable[Any]) -> Iterator[Mapping[str, Any]]
         if not isinstance(row, Mapping):
             raise InvalidRequestError(f"{action} takes mappings with an id, got {row!r:.60} in place {place}")
         yield {**row, "op": action}
+
+
+def _moved(places: str, answered: int) -> str:
+    """Return a text whose numbers are places in a request, with places among all operations instead."""
+    return re.sub(r"\d+", lambda number: f"{answered + int(number[0]):,}", places)
 
 
 def _one(text: str) -> np.ndarray[Any, np.dtype[np.object_]]:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trident_client.catalogue import BATCH
+
 QUERY_MODEL, PRODUCT_MODEL = "trident-query", "trident-product"
 
 
@@ -65,7 +67,7 @@ class Operation(Form):
 class OperationsForm(Form):
     """What is to be written to a live catalogue, in this order."""
 
-    operations: list[Operation] = Field(min_length=1)
+    operations: list[Operation] = Field(min_length=1, max_length=BATCH)
 
 
 class WrittenAnswer(BaseModel):

@@ -14,7 +14,7 @@ import typer
 
 from trident.commands.output import need, print_json, say
 from trident.commands.promote import unload
-from trident.errors import ConfigError, DataError, LiveError, ServerError
+from trident.errors import ConfigError, DataError, LiveError, ServerError, TridentError
 
 if TYPE_CHECKING:
     from trident.generation.generation import Generation
@@ -287,14 +287,19 @@ def _write(client: Any, rows: Iterable[dict[str, Any]], json: bool, *, unknown_i
     waiting, done, number = iter(rows), 0, None
     left: dict[str, list[str]] = {"stale": [], "touched": [], "unknown": []}
     sent = 0
-    while part := list(islice(waiting, STEP)):
-        written = client.write(part)
-        number, done = written.number, done + written.done
-        for name, ids in left.items():
-            ids += getattr(written, name)
-        sent += len(part)
-        if sent % SAID_EVERY == 0:
-            say(f"{sent:,} operations sent, the catalogue is at number {number:,}", style="dim")
+    written_by = need("serve", "trident_client.catalogue")
+    try:
+        while part := list(islice(waiting, STEP)):
+            written = client.write(part)
+            number, done = written.number, done + written.done
+            for name, ids in left.items():
+                ids += getattr(written, name)
+            sent += len(part)
+            if sent % SAID_EVERY == 0:
+                say(f"{sent:,} operations sent, the catalogue is at number {number:,}", style="dim")
+    except (written_by.ClientError, TridentError) as error:
+        written_by.tell_answered(error, sent, done, number or 0)
+        raise
     counts = {name: len(ids) for name, ids in left.items()}
     if json:
         print_json({"number": number, "done": done, **left})

@@ -231,6 +231,9 @@ class Writer:
                 if self._now.projection is not None:
                     self._now.projection.require(self.log.last)
                 outcomes = self._write([operation for _, operations in group for operation in operations])
+        except FullError as error:
+            self._each_alone(group, error)  # only who brings new titles needs room in the tail
+            return
         except LiveError as error:
             self._refuse(group, error)
             return
@@ -238,11 +241,7 @@ class Writer:
             self._refuse(group, AwayError(f"nothing was written: {error}"))
             return
         except TridentError as error:
-            if len(group) > 1:  # one of them cannot be embedded: nothing was appended
-                for each in group:
-                    self._commit([each])
-                return
-            self._refuse(group, error)
+            self._each_alone(group, error)  # one of them cannot be embedded
             return
         except Exception as error:
             logger.exception("a group could not be written")
@@ -258,6 +257,14 @@ class Writer:
             if not request.left:
                 self._measure(request)
                 request.answer(Written(request.number, request.outcomes))
+
+    def _each_alone(self, group: list[tuple[Request, list[Operation]]], error: TridentError) -> None:
+        """Commit the requests of a group of which nothing was appended one by one; refuse one that is alone."""
+        if len(group) == 1:
+            self._refuse(group, error)
+            return
+        for each in group:
+            self._commit([each])
 
     def _measure(self, request: Request) -> None:
         taken_s = time.monotonic() - request.began

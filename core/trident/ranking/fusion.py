@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RRF_K = 60  # of Cormack et al., ranks from one
+RANKS_BEST = 2 / (RRF_K + 1)  # the value of what is first in both legs
 Scores = NDArray[np.float32]
 
 
@@ -90,6 +91,23 @@ def fuse_ranks(found: Candidates, codes: Mapping[int, int]) -> Fused:
         there = ranks > 0
         values[there] += (1 / (RRF_K + ranks[there])).astype(np.float32)
     return _ordered(found, values, codes)
+
+
+def values_beside(cosines: Scores, bm25: Scores | None, best: float, weight: float | None) -> Scores:
+    """Return what products that no leg found are worth beside those that were: by the same formula, no rank counts.
+
+    Args:
+        cosines: (R,) of theirs.
+        bm25: (R,) of theirs; None: it was not asked.
+        best: BM25 of the best that was found.
+        weight: Of BM25, 0 to 1; None: by ranks, of which they have none.
+    """
+    if weight is None:
+        return np.zeros_like(cosines)
+    values = np.float32(1 - weight) * np.maximum(cosines, 0)
+    if bm25 is not None:
+        values += np.float32(weight) * scaled(np.append(bm25, np.float32(best)), 0.0)[:-1]
+    return values
 
 
 def scaled(scores: Scores, lowest: float) -> Scores:

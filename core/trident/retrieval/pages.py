@@ -16,7 +16,7 @@ from trident.ranking.legs import Plan, Ranked, Ranker
 from trident.retrieval.options import Page
 from trident.retrieval.products import Found, Products, Way
 from trident.retrieval.requests import SearchKnobs
-from trident.retrieval.ruled import Ruled
+from trident.retrieval.ruled import Ruled, taken
 from trident.retrieval.tensors import K_MAX
 from trident.retrieval.words import ranked_details, ranked_query
 from trident.stage_times import stage
@@ -82,7 +82,7 @@ class PageSearch:
                 details |= ranked_details(found.take(places), knobs)
             permitted = found.rows.astype(np.uint32) if page.facets else permitted  # what facets count
         if ruled is not None:
-            details |= ruled.details(rows)
+            details |= ruled.details(rows, query.plan)
         if page.fields:
             details["attributes"] = [self._attributes.of_row(int(row), page.fields) for row in rows]
         if page.facets:
@@ -119,13 +119,15 @@ class PageSearch:
             without: The field whose condition is left out of the filter; empty: none is.
         """
         if ruled is None:
-            return self._ranked(query, depth, permitted, threads)
-        permitted = ruled.permitted(permitted, depth)
-        best = self._ranked(query, ruled.depth(depth, permitted), permitted, threads)
-        return ruled.arranged(best, query.vector, query.knobs.min_score, permitted)
+            best = self._ranked(query, depth, permitted, threads)
+        else:
+            permitted = ruled.permitted(permitted, depth)
+            best = self._ranked(query, ruled.depth(depth, permitted), permitted, threads)
+            best = ruled.arranged(best, query.vector, query.knobs.min_score, permitted, query.plan)
+        return taken(best, np.arange(min(depth, len(best.rows))))
 
     def _ranked(self, query: PageQuery, depth: int, permitted: Rows | None, threads: int) -> Found | Ranked:
-        """Return the best products, by vectors alone or as the query's plan says.
+        """Return the best products, by vectors alone or as the query's plan says, and then all that its legs found.
 
         A graph that is asked for more finds better ones: what lies beyond its own candidates follows these, so that
         a page is the same whatever is asked for beside it.
@@ -134,8 +136,7 @@ class PageSearch:
         if query.plan is not None and self._ranker is not None:
             of_both = ranked_query(query.plan, query.vector, knobs, permitted, threads=threads)
             with stage("fuse"):
-                ranked = self._ranker.ranked(of_both, depth)
-            return ranked.take(np.arange(min(depth, len(ranked.rows))))
+                return self._ranker.ranked(of_both, depth)
         more = query.own_row >= 0  # it is found too, and left out
         base = max(knobs.k, knobs.ef or products.ef)
         with stage("dense"):

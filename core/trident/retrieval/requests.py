@@ -40,6 +40,7 @@ class SearchKnobs:
     rerank_budget_ms: float | None = None  # None: what the generation says
     rules: bool = True  # whether merchandisers' rules hold
     text: str = ""  # what was typed, where that is known
+    shows_later: bool = False  # whether a later page is cut out of what is found here, whatever ``page`` says
     corrected: str | None = None  # the same with words of the catalogue; None: as it was typed
     timed_for: str | None = None  # id of the request that asks how long the stages took; None: it does not ask
 
@@ -51,7 +52,9 @@ class SearchKnobs:
     @property
     def shows_best(self) -> bool:
         """Whether the best products for words are shown, in their order: the first page, and nothing else sorts."""
-        return self.is_words and (self.page is None or not (self.page.offset or self.page.sort))
+        if self.shows_later or not self.is_words:
+            return False
+        return self.page is None or not (self.page.offset or self.page.sort)
 
 
 def read_texts(values: NDArray[np.object_], name: str = QUERY, *, may_be_empty: Sequence[bool] = ()) -> list[str]:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident.attributes.attributes import Rows
-from trident.ranking.legs import Parts, Ranked
+from trident.ranking.fusion import RANKS_BEST, values_beside
+from trident.ranking.legs import Parts, Plan, Ranked
 from trident.retrieval.options import Page
 from trident.retrieval.products import Found, Products
 from trident.retrieval.tensors import K_MAX
@@ -72,11 +73,17 @@ class Ruled:
 
     def depth(self, wanted: int, permitted: Rows | None) -> int:
         """Return how many of the best must be known so that so many are left."""
-        wanted = max(wanted, BOOST_DEPTH) if self.boosts else wanted
-        return wanted if permitted is not None else min(wanted + len(self.excluded), K_MAX)
+        if self.boosts:  # on every page so many are boosted, beside the pins
+            wanted = max(wanted, BOOST_DEPTH + len(self.pins))
+        return min(wanted if permitted is not None else wanted + len(self.excluded), K_MAX)
 
     def arranged(
-        self, best: Found | Ranked, query: NDArray[np.float32], lowest: float | None, permitted: Rows | None
+        self,
+        best: Found | Ranked,
+        query: NDArray[np.float32],
+        lowest: float | None,
+        permitted: Rows | None,
+        plan: Plan | None = None,
     ) -> Found | Ranked:
         """Return a ranking by the rules: without what is excluded, boosts in it, pins before it.
 
@@ -87,23 +94,29 @@ class Ruled:
             query: (1, D).
             lowest: Score of an answer; None: any.
             permitted: Rows that may be answered; None: all.
+            plan: By which vectors and words ranked them; None: vectors alone did.
         """
         kept = np.flatnonzero(~np.isin(best.rows, np.concatenate([self.excluded, self.pins])))
-        best = _taken(best, kept)
         if self.boosts:
-            best = _taken(best, self._boosted(best))
+            kept = kept[self._boosted(taken(best, kept), plan)]
         pins = self.pins if permitted is None else self.pins[np.isin(self.pins, permitted)]
         if not len(pins):
-            return best
+            return taken(best, kept)
         cosines: NDArray[np.float32] = self.products.vectors(pins) @ query[0]
-        passes = np.ones(len(pins), dtype=bool) if lowest is None else cosines >= np.float32(lowest)
-        return _led(best, pins[passes], cosines[passes])
+        if lowest is not None:
+            passes = cosines >= np.float32(lowest)
+            pins, cosines = pins[passes], cosines[passes]
+        missing = ~np.isin(pins, best.rows)
+        whole = self._with(best, pins[missing], cosines[missing], plan)
+        first = (pins[:, None] == whole.rows).argmax(axis=1)  # (P,) places: a row stands there once
+        return taken(whole, np.concatenate([first, kept]))
 
-    def details(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+    def details(self, rows: NDArray[np.int64], plan: Plan | None = None) -> dict[str, Any]:
         """Return what is said of it in an answer: how many of its products are pins, which are its first, and so on.
 
         Args:
             rows: Of the answer.
+            plan: By which vectors and words ranked them; None: vectors alone did, or nothing.
         """
         said: dict[str, Any] = {}
         if len(self.pins):
@@ -112,31 +125,41 @@ class Ruled:
             said["exclusions"] = len(self.excluded)
         if self.boosts:
             said["boosts"] = len(self.effect.boosts)
+        if plan is not None and plan.runs_lexical and self.effect.added:
+            said["synonyms"] = list(self.effect.added)
         return self.effect.details(said)
 
-    def _boosted(self, best: Found | Ranked) -> NDArray[np.intp]:
+    def _boosted(self, best: Found | Ranked, plan: Plan | None) -> NDArray[np.intp]:
         """Return the places (R,) of rows in the order that boosts give the first ``BOOST_DEPTH``."""
         depth, rows = min(len(best.rows), BOOST_DEPTH), best.rows
         decides = best.parts.values if isinstance(best, Ranked) else best.scores
         values = decides[:depth].astype(np.float64)
+        unit = RANKS_BEST if plan is not None and plan.weight is None else 1.0  # what the best is worth, as a cosine
         for boost in self.effect.boosts:
-            values[self.products.which_pass(boost.filter, rows[:depth])] += boost.by
+            values[self.products.which_pass(boost.filter, rows[:depth])] += boost.by * unit
         return np.concatenate([np.argsort(-values, kind="stable"), np.arange(depth, len(rows))])
 
+    def _with(
+        self, best: Found | Ranked, rows: NDArray[np.int64], cosines: NDArray[np.float32], plan: Plan | None
+    ) -> Found | Ranked:
+        """Return products and others behind them that no leg found, with what they are worth all the same."""
+        both, scores = np.append(best.rows, rows), np.append(best.scores, cosines)
+        if not isinstance(best, Ranked):
+            return Found(both, scores, best.way)
+        assert plan is not None
+        bm25, most = None, 0.0
+        if best.parts.bm25 is not None:
+            lexical = self.products.lexical
+            assert lexical is not None
+            bm25 = lexical.sums(plan.query).scores[rows] if len(rows) else np.zeros(0, dtype=np.float32)
+            most = float(best.parts.bm25.max(initial=0.0))
+        nowhere = np.zeros(len(rows), dtype=np.int64)
+        parts = Parts(values_beside(cosines, bm25, most, plan.weight), bm25, nowhere, nowhere, nowhere)
+        return Ranked(both, scores, best.way, best.parts.followed_by(parts), best.depth)
 
-def _taken(best: Found | Ranked, places: NDArray[np.intp]) -> Found | Ranked:
+
+def taken(best: Found | Ranked, places: NDArray[np.intp]) -> Found | Ranked:
     """Return some of the products, in the order of their places."""
     if isinstance(best, Ranked):
         return best.take(places)
     return Found(best.rows[places], best.scores[places], best.way)
-
-
-def _led(best: Found | Ranked, rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Found | Ranked:
-    """Return products with others before them, that no leg found."""
-    rows, scores = np.append(rows, best.rows), np.append(scores, best.scores)
-    if not isinstance(best, Ranked):
-        return Found(rows, scores, best.way)
-    count = len(rows) - len(best.rows)
-    nothing, nowhere = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=np.int64)
-    parts = Parts(nothing, None if best.parts.bm25 is None else nothing, nowhere, nowhere, nowhere)
-    return Ranked(rows, scores, best.way, parts.followed_by(best.parts), best.depth)

@@ -33,17 +33,26 @@ class ServedRules:
         self._retriever = retriever
         self._reader = RulesReader(Path(path)) if path else None
         self._rules: CompiledRules | None = None
+        self._told = ""  # why the file could not be read at the last batch
         self.refresh()
 
     def refresh(self) -> None:
-        """Take over what was published since; what cannot be read leaves those that hold, and is logged."""
+        """Take over what was published since; what cannot be read leaves those that hold, and is logged.
+
+        A damaged file is read again when it is another, one that the system does not give before each batch.
+        """
         try:
             if self._reader is None or not self._reader.news():
                 return
             rules = self._reader.read()
         except (DataError, OSError) as error:
-            logger.warning("the rules before go on holding: %s", error)
+            if self._reader is not None and (isinstance(error, OSError) or isinstance(error.__cause__, OSError)):
+                self._reader.forget()
+            if str(error) != self._told:
+                logger.warning("the rules before go on holding: %s", error)
+            self._told = str(error)
             return
+        self._told = ""
         retriever = self._retriever
         compiled = CompiledRules(
             rules,

@@ -56,10 +56,17 @@ class Words:
             more: Words of products that came since, by how many have them.
             forms: The stems of these.
         """
-        if not (self.settings.spelling and knob.ranking.spelling and knob.is_words):
+        if not (knob.ranking.spelling and knob.is_words and self._asked(knob).intersection(self.settings.spelling)):
             return knob
         found = self.spelling.corrected(knob.text, more, forms)
         return knob if found is None else replace(knob, corrected=found)
+
+    def _asked(self, knob: SearchKnobs) -> set[str]:
+        """Return the legs that a query is searched by."""
+        mode = knob.ranking.mode_of(self.settings)
+        if mode == "hybrid":
+            return {"dense"} if self.settings.weight == 0 else {"dense", "lexical"}
+        return {mode}
 
     def text_for(self, leg: str, knob: SearchKnobs) -> str:
         """Return the text that a leg is asked with."""

@@ -11,6 +11,7 @@ from trident.data.catalogue import CATALOGUE_FILE, Catalogue
 from trident.errors import DataError, ServerError
 from trident.generation.generation import Generation, find_generation, generation_by_id
 from trident.generation.state import ServerRecord, ServingFolder, serving_folders
+from trident.ranking.settings import DENSE, RANKING_FILE, RankingSettings
 from trident.rules.checking import contradictions, named_products, unknown_fields, unknown_products
 from trident.rules.published import PublishedRules, published_path, write_published
 from trident.rules.ruleset import RuleSet, RulesFile
@@ -46,7 +47,27 @@ def check_rules(found: RulesFile, generation: Generation | None) -> Checked:
     named = named_products(found.rules)
     there = Catalogue.load(folder / CATALOGUE_FILE).texts[0].rows_of(named) if named else {}
     of = f" (generation {generation.id})"
-    return Checked(tuple(faults), tuple(f"{line}{of}" for line in unknown_products(found.rules, there)))
+    notes = [*unknown_products(found.rules, there), *_idle_synonyms(found.rules, folder)]
+    return Checked(tuple(faults), tuple(f"{line}{of}" for line in notes))
+
+
+def _idle_synonyms(rules: RuleSet, folder: Path) -> list[str]:
+    """Return a line where a generation looks for no words, and so for no synonyms.
+
+    Args:
+        rules: Of a file.
+        folder: Of its retriever.
+
+    Raises:
+        GenerationError: If its settings are damaged.
+    """
+    if not rules.synonyms:
+        return []
+    settings = RankingSettings.load(folder) if (folder / RANKING_FILE).is_file() else DENSE
+    if settings.mode == "lexical" or (settings.mode == "hybrid" and settings.weight != 0):
+        return []
+    why = f"mode {settings.mode}" + (", weight 0 for words" if settings.mode == "hybrid" else "")
+    return [f"synonyms change nothing where a search names no mode that looks for words: vectors alone rank, {why}"]
 
 
 def serving_generation(generations: Path) -> Generation:

@@ -54,13 +54,12 @@ class Effect:
     redirect: str | None = None
     added: tuple[str, ...] = ()
 
-    def details(self, done: Mapping[str, int]) -> dict[str, Any]:
+    def details(self, said: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is said of it in an answer.
 
         Args:
-            done: To how many products what was done, by kind.
+            said: To how many products what was done, by kind, and the synonyms that were looked for.
         """
-        said: dict[str, Any] = {**done, **({"synonyms": list(self.added)} if self.added else {})}
         if not said and self.redirect is None:  # it names products that are not there
             return {}
         found: dict[str, Any] = {"rules": {"version": self.version, **said}}

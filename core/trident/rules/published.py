@@ -93,6 +93,10 @@ class RulesReader:
         self._seen = identity
         return True
 
+    def forget(self) -> None:
+        """Have the file be news again: it could not be read."""
+        self._seen = None
+
     def read(self) -> RuleSet:
         """Return the rules; none where there is no file.
 

@@ -103,11 +103,11 @@ def _answers(
         of_base = [not requests[row].is_live for row in searched for _ in requests[row].knobs]
         wide = knobs if second is None else second.widened(knobs)
         hits = searcher.retriever.retrieve(joined, wide, threads=threads, of_base=of_base)
-        watch(joined, knobs, hits, [requests[row].is_live for row in searched for _ in requests[row].knobs])
         if second is not None:
             queries = [text for row in searched for text, _ in requests[row].texts]
             with stage("rerank"):
                 hits = second.reranked(queries, knobs, hits, since=since, whole=of_base)
+        watch(joined, knobs, hits, [not each for each in of_base])
         hits = timed(hits, knobs, times)
         start = 0
         for row in searched:

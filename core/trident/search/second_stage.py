@@ -21,7 +21,7 @@ from trident.ranking.trees import Signals, Trees, tree_features
 from trident.retrieval.options import MIN_PROBABILITY, RERANK, RERANK_BUDGET, Page
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import PROBABILITY, Hits
-from trident.retrieval.tensors import EMPTY_SCORE
+from trident.retrieval.tensors import EMPTY_SCORE, K_MAX
 
 EXPLAIN, ATTRIBUTES = "explain", "attributes"
 OF_EACH_HIT = frozenset({ATTRIBUTES, EXPLAIN})  # in details: lists with an item for each product
@@ -87,9 +87,11 @@ class SecondStage:
             shown = Page() if whole is None else whole
             whole = replace(shown, fields=tuple(dict.fromkeys((*shown.fields, *self._attributes))))
         k = max(offset + knob.k, self.wanted(knob))
+        if knob.min_probability is not None and self.map is not None:
+            k = K_MAX  # how many are left out in front of a page is known when all are
         likely = knob.min_probability if self.map is None else None
         parts = replace(knob.ranking, explain=True)  # which say what stands in front for a model number
-        return replace(knob, k=k, page=whole, min_probability=likely, ranking=parts)
+        return replace(knob, k=k, page=whole, min_probability=likely, ranking=parts, shows_later=offset > 0)
 
     def reranked(
         self,

@@ -44,6 +44,8 @@ REFUSALS: dict[str, tuple[int, grpc.StatusCode, str]] = {
     "full": (500, grpc.StatusCode.INTERNAL, "RESOURCE_EXHAUSTED: said so"),
     "stopped": (500, grpc.StatusCode.INTERNAL, "UNAVAILABLE: said so"),
     "follows": (500, grpc.StatusCode.INTERNAL, "FOLLOWS: said so"),
+    "third": (400, grpc.StatusCode.INVALID_ARGUMENT, "operation 3 of 500, product 'p2': no field 'operation 1 of 2'"),
+    "twice": (400, grpc.StatusCode.INVALID_ARGUMENT, "once in a request, got 'p' as operation 3 and 7: send the last"),
     "unknown": (500, grpc.StatusCode.INTERNAL, "UNKNOWN_OUTCOME: said so"),
     "gave up": (499, grpc.StatusCode.CANCELLED, "in ensemble 'search', DEADLINE_EXCEEDED: it had passed"),
     "broken": (500, grpc.StatusCode.INTERNAL, "the stub process is not healthy"),

@@ -15,11 +15,12 @@ import numpy as np
 import openai
 import pytest
 from gateways import running, serving
+from pydantic import ValidationError
 
 from trident_client import AsyncSearchClient, InvalidRequestError, SearchClient, ServerUnavailableError
 from trident_gateway import GatewayConfig, create_app
 from trident_gateway.attributes import Remembered
-from trident_gateway.forms import Found, SearchForm
+from trident_gateway.forms import Found, OperationsForm, SearchForm
 from trident_gateway.serve import listen
 
 KEY = "a-key-of-some-length"
@@ -107,6 +108,14 @@ def test_a_catalogue_is_written_by_who_has_its_key(gateway: int, triton: Any, mo
     for body in ({}, {"operations": []}, {"operations": ["a"]}, {"operations": [{}], "key": "secret"}):
         assert ask(gateway, "/catalogue", body, headers=key)[0] == 400
     assert len(triton.seen) == 2
+
+
+def test_more_operations_than_a_request_takes_are_refused_whole() -> None:
+    """In two requests the first would stay written where the second fails."""
+    rows = [{"op": "delete", "id": f"p{row}"} for row in range(1001)]
+    assert len(OperationsForm(operations=rows[:1000]).operations) == 1000  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match=r"at most 1000 items after validation, not 1001"):
+        OperationsForm(operations=rows)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from trident_client import AsyncSearchClient, Behaviour, InvalidRequestError, SearchClient, ServerUnavailableError
+from trident_client import (
+    AsyncSearchClient,
+    Behaviour,
+    CatalogueFullError,
+    ClientError,
+    InvalidRequestError,
+    SearchClient,
+    ServerUnavailableError,
+    UnknownOutcomeError,
+)
 
 SOFA = ("search", ("sofa",))
 WRITE = ("upsert", ([{"id": "a", "title": "A"}, {"id": "b", "title": "B"}],))
@@ -60,6 +69,38 @@ def test_what_is_written_goes_out_where_a_kept_connection_ended_before(triton: A
             written = client.upsert(*WRITE[1])
     assert written.number == 3
     assert len(triton.seen) == 2
+
+
+BEFORE = "after 2,000 operations were answered, 2 of them done, the catalogue at number 3: "
+
+
+@pytest.mark.parametrize(
+    ("order", "kind", "message"),
+    [
+        ("third", InvalidRequestError, BEFORE + "operation 2,003, product 'p2': no field 'operation 1 of 2'"),
+        (
+            "twice",
+            InvalidRequestError,
+            BEFORE + "once in a request, got 'p' as operation 2,003 and 2,007: send the last",
+        ),
+        ("full", CatalogueFullError, BEFORE + "said so"),
+        ("unknown", UnknownOutcomeError, BEFORE + "said so"),
+    ],
+)
+def test_the_error_of_a_later_thousand_says_what_became_of_those_before(
+    triton: Any, form: Any, order: str, kind: type[ClientError], message: str
+) -> None:
+    triton.orders.extend([None, None, order])
+    products = [{"id": f"p{row}", "title": "A"} for row in range(2500)]
+    with pytest.raises(ClientError) as caught:
+        form.asked(triton, ("upsert", (products,)), write_key="secret")
+    assert (type(caught.value), str(caught.value)) == (kind, message)
+    assert len(triton.seen) == 3
+    triton.orders.append(order)
+    with pytest.raises(kind, match=r"^(operation 3 of 500|once in a request|said so)"):
+        form.asked(triton, ("upsert", (products[:500],)), write_key="secret")
+    with pytest.raises(InvalidRequestError, match=r"^after 1,000 operations .*: upsert takes mappings .* place 1201$"):
+        form.asked(triton, ("upsert", ([*products[:1200], "p"],)), write_key="secret")
 
 
 def test_a_key_that_is_no_header_is_refused(triton: Any, form: Any) -> None:

@@ -200,6 +200,24 @@ def test_a_queue_that_is_full_refuses(writer, monkeypatch):
         send(writer, *upserts(3))
 
 
+def test_a_full_tail_refuses_whoever_brings_a_title_and_nobody_beside_it(writer):
+    """They come in one group; the log is asked after the tail, so that what is refused left nothing behind."""
+    send(writer, *upserts(1)).wait()
+    writer._now.vectors.capacity = writer._now.vectors.used
+    with writer._condition:  # until then the writer takes none of them
+        first = send(writer, {"op": "update", "id": "0003", "attributes": {"price": 2}})
+        new = send(writer, {"op": "update", "id": "0004", "attributes": {"price": 9}}, *upserts(1, "new"))
+        last = send(writer, {"op": "update", "id": "0003", "attributes": {"price": 3}}, {"op": "delete", "id": "n0"})
+    assert first.wait() == Written(2, ["done"])
+    assert isinstance(new.wait(), FullError)
+    assert str(new.what).startswith("nothing was written: the tail has 1 vectors and takes 1: run trident catalogue")
+    assert last.wait() == Written(4, ["done", "done"])
+    assert writer.counts["failed"] == 2
+    assert writer._now.state.find("0003").attributes["price"] == 3
+    assert writer._now.state.find("new0") is None
+    assert "0004" not in writer._now.state.changes
+
+
 def test_writes_that_a_promotion_holds_off_for_too_long_are_refused(writer, generations, monkeypatch):
     monkeypatch.setattr(writer_module, "HOLD_WAIT_S", 0.05)
     with LiveFolder.of(generations).held(shared=False, wait_s=1):

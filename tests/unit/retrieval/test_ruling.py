@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from dataclasses import replace
@@ -179,6 +180,23 @@ def test_boosts_change_the_order_of_the_best_alone(asking: Asking) -> None:
     assert back == sorted(best, key=lambda row: -(float(SCORES[row]) - (0.5 if row < 350 else 0.0)))
 
 
+@pytest.mark.parametrize("more", [{}, {"filter": {"price": {"gte": 50}}}])
+def test_pages_of_pins_and_boosts_lose_and_repeat_none(asking: Asking, more: dict[str, Any]) -> None:
+    pins = RANKED[:20]
+    asking.publish(
+        pins=[{"queries": ["desk"], "products": named(pins)}], boosts=[{"filter": {"brand": "HP"}, "by": 0.5}]
+    )
+    whole = asking.rows(k=300, **more)
+    pages = [row for offset in range(0, 300, 10) for row in asking.rows(offset=offset, **more)]
+    assert pages == whole
+    assert len(set(whole)) == 300
+    passing = [row for row in RANKED if not more or row >= 50]
+    first = [row for row in pins if row in passing]
+    others = [row for row in passing if row not in first]
+    boosted = sorted(others[:BOOST_DEPTH], key=lambda row: -(float(SCORES[row]) + (0.5 if row % 3 == 0 else 0.0)))
+    assert whole == [*first, *boosted, *others[BOOST_DEPTH:]][:300]
+
+
 def test_where_an_attribute_gives_the_order_only_exclusions_hold(asking: Asking) -> None:
     pin = next(row for row in RANKED[20:] if row % 3 == 1)
     asking.publish(
@@ -258,6 +276,22 @@ def test_a_damaged_file_leaves_the_rules_that_hold(asking: Asking, caplog: pytes
     assert asking.rows() == RANKED[:10]
 
 
+def test_a_file_that_cannot_be_read_for_a_moment_holds_afterwards(
+    asking: Asking, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: Any, **__: Any) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with caplog.at_level(logging.WARNING), monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", none_left)
+        asking.publish(pins=[{"queries": ["desk"], "products": ["p9"]}])
+        asking.served.refresh()
+        assert asking.rows() == RANKED[:10]
+    assert caplog.text.count("the rules before go on holding") == 1
+    asking.served.refresh()
+    assert asking.rows()[0] == 9
+
+
 def test_a_process_that_is_told_of_none_has_none(retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(RULES, raising=False)
     served = ServedRules(retriever)
@@ -272,5 +306,6 @@ def test_the_lexical_leg_is_told_what_to_look_for_as_well(retriever: Retriever) 
     effect = CompiledRules(found, retriever.product_ids, schema, with_synonyms=True).effect("Red  SOFA")
     assert effect is not None
     assert effect.added == ("couch",)
-    assert effect.details({}) == {"rules": {"version": found.version, "synonyms": ["couch"]}}
+    assert effect.details({"synonyms": ["couch"]}) == {"rules": {"version": found.version, "synonyms": ["couch"]}}
+    assert effect.details({}) == {}  # nobody looked for them
     assert CompiledRules(found, retriever.product_ids, schema).effect("red sofa") is None

@@ -4,97 +4,43 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import bm25s
 import numpy as np
 import pyarrow as pa
 import pytest
+from worded import (
+    BRANDS,
+    COUNT,
+    DEPTH,
+    DRAW,
+    IDENTITY,
+    QUERIES,
+    SETTINGS,
+    TITLES,
+    VECTORS,
+    ask,
+    built,
+    details,
+    ids,
+    knobs,
+    some,
+    told,
+)
 
-from trident.attributes.attributes import Attributes
-from trident.attributes.building import write_attributes
-from trident.attributes.filters import parse_filter
-from trident.attributes.inference import infer
 from trident.data.catalogue import Catalogue
 from trident.errors import DataError, GenerationError
-from trident.generation.generation import Identity
-from trident.index.index import IndexConfig, VectorIndex
 from trident.lexical.index import LexicalConfig, LexicalIndex
 from trident.lexical.spelling import Spelling
 from trident.ranking.legs import DEEPEST
-from trident.ranking.settings import RankingSettings
-from trident.retrieval.options import Page
-from trident.retrieval.requests import KnobTensors, SearchKnobs, read_asked, read_knobs, with_texts
-from trident.retrieval.retriever import Hits, Retriever
-from trident.retrieval.ruled import BOOST_DEPTH
+from trident.retrieval.retriever import Retriever
 from trident.retrieval.words import Words
-from trident.rules.effects import Boost, Effect, NamedProducts
-
-COUNT, DIMENSION, DEPTH = 1500, 8, 40
-ENCODER = "a" * 64
-IDENTITY = Identity(id="0123456789abcdef", serial=3, encoder_fingerprint=ENCODER)
-DRAW = random.Random(4)
-KINDS = ("headphones", "notebook", "usb-c hub", "coffee grinder", "printer", "keyboard")
-BRANDS = [DRAW.choice(("HP", "Dell", "Sony", "Zeiss")) for _ in range(COUNT)]
-TITLES = [f"{BRANDS[row]} {DRAW.choice(KINDS)} {DRAW.choice('KLM')}X-{2000 + row}T{row % 9}" for row in range(COUNT)]
-SETTINGS = RankingSettings(mode="hybrid", weight=0.4, depth=DEPTH, spelling=("dense", "lexical"))
-
-
-def unit_rows(count: int, seed: int) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((count, DIMENSION)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-VECTORS, QUERIES = unit_rows(COUNT, seed=0), unit_rows(60, seed=1)
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
-    folder: Path = tmp_path_factory.mktemp("version")
-    table = pa.table({"brand": BRANDS, "price": [float(row % 40) for row in range(COUNT)]})
-    write_attributes(folder, infer(table, {}, "products"), COUNT)
-    index = VectorIndex.build(VECTORS, config=IndexConfig(ef=64), encoder_fingerprint=ENCODER)
-    catalogue = Catalogue([f"p{row}" for row in range(COUNT)], TITLES, table)
-    lexical = LexicalIndex.build(TITLES, LexicalConfig())
-    words = Words(lexical, Spelling(lexical), SETTINGS)
-    return Retriever(index, catalogue, IDENTITY, Attributes.load(folder), words)
-
-
-def some(retriever: Retriever, count: int) -> int:
-    """Return how often something is tried: less often in a store, whose stand-in looks at every product in Python."""
-    return count if retriever.is_local else max(4, count // 10)
-
-
-def told(retriever: Retriever, **settings: Any) -> Retriever:
-    """Return the same with other settings."""
-    assert retriever.words is not None
-    return retriever.with_words(replace(retriever.words, settings=replace(retriever.words.settings, **settings)))
-
-
-def knobs(retriever: Retriever, text: str, k: int = 10, min_score: float | None = None, **options: Any) -> SearchKnobs:
-    lowest = None if min_score is None else np.array([[min_score]], dtype=np.float32)
-    sent = KnobTensors(
-        k=np.array([[k]]), min_score=lowest, options=np.array([[json.dumps(options).encode()]], dtype=np.object_)
-    )
-    read = read_knobs(sent, 1, retriever.attributes)
-    texts = read_asked(np.array([[text.encode()]], dtype=np.object_), None, read)
-    retriever.check_pages(read)
-    return retriever.spelled(with_texts(read, texts))[0]
-
-
-def ask(retriever: Retriever, text: str, query: int = 0, **options: Any) -> Hits:
-    return retriever.retrieve(QUERIES[query : query + 1], [knobs(retriever, text, **options)])
-
-
-def ids(hits: Hits, row: int = 0) -> list[str]:
-    return [each.decode() for each in hits.product_ids[row].tolist() if each]
-
-
-def details(hits: Hits, row: int = 0) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(hits.details[row, 0])
-    return found
+    return built(tmp_path_factory.mktemp("version"))
 
 
 def made_texts(count: int) -> list[str]:
@@ -262,6 +208,26 @@ def test_a_corrected_query_says_so_and_may_be_left_alone(retriever: Retriever) -
     assert details(ask(told(retriever, spelling=()), "haedphones")) == {}
 
 
+@pytest.mark.parametrize(
+    ("legs", "weight", "mode", "corrects"),
+    [
+        (("lexical",), 0.4, "dense", False),
+        (("lexical",), 0.0, "hybrid", False),
+        (("lexical",), 0.0, "lexical", True),
+        (("lexical",), None, "hybrid", True),
+        (("dense",), 0.4, "lexical", False),
+        (("dense",), 0.0, "hybrid", True),
+        (("dense", "lexical"), 0.4, "dense", True),
+    ],
+)
+def test_nothing_is_corrected_that_nobody_searches_by(
+    retriever: Retriever, legs: Any, weight: float | None, mode: str, corrects: bool
+) -> None:
+    only = told(retriever, spelling=legs, weight=weight)
+    assert knobs(only, "haedphones", mode=mode).corrected == ("headphones" if corrects else None)
+    assert details(ask(only, "haedphones", mode=mode)) == ({"corrected": "headphones"} if corrects else {})
+
+
 def test_a_weak_answer_says_so(retriever: Retriever) -> None:
     best = float(ask(retriever, "sony headphones").scores.max())
     strict = told(retriever, weak_below=best + 0.001)
@@ -350,45 +316,3 @@ def test_words_of_other_products_are_refused(retriever: Retriever) -> None:
     lexical = LexicalIndex.build(TITLES[:-1], LexicalConfig())
     with pytest.raises(GenerationError, match=r"must have the same number of products, got 1,499 and 1,500: export"):
         retriever.with_words(Words(lexical, Spelling(lexical), SETTINGS))
-
-
-def ruled(knob: SearchKnobs, **what: Any) -> SearchKnobs:
-    """Return knobs with what merchandisers' rules do."""
-    none = NamedProducts((), np.zeros(0, dtype=np.int64))
-    effect = Effect("1", **{"pins": none, "excluded": none, **what})
-    return replace(knob, page=replace(knob.page or Page(), effect=effect))
-
-
-def test_synonyms_are_looked_for_by_words_alone(retriever: Retriever) -> None:
-    knob = knobs(retriever, "sofa", mode="lexical", k=20)
-    assert ids(retriever.retrieve(QUERIES[:1], [knob])) == []
-    hits = retriever.retrieve(QUERIES[:1], [ruled(knob, added=("printer",))])
-    expected = ids(ask(retriever, "printer", mode="lexical", k=20))
-    assert (ids(hits), details(hits)["rules"]["synonyms"]) == (expected, ["printer"])
-    dense = replace(knob, ranking=replace(knob.ranking, mode="dense"))
-    assert ids(retriever.retrieve(QUERIES[:1], [ruled(dense, added=("printer",))])) == ids(
-        retriever.retrieve(QUERIES[:1], [dense])
-    )
-
-
-def test_rules_arrange_what_both_legs_found(retriever: Retriever) -> None:
-    """Boosts are added to what decides the order; pins stand first with their cosine and no part of a leg."""
-    plain = retriever.retrieve(QUERIES[:1], [knobs(retriever, "printer", k=BOOST_DEPTH + 2, explain=True)])
-    order, parts = ids(plain), details(plain)["explain"]
-    brand = parse_filter({"brand": "Zeiss"}, retriever.attributes.schema)
-    pin, out = order[7], order[0]
-    rows = {"pins": [int(pin[1:])], "excluded": [int(out[1:])]}
-    named = {name: NamedProducts(tuple(f"p{row}" for row in of), np.array(of)) for name, of in rows.items()}
-    knob = ruled(knobs(retriever, "printer", k=10, explain=True), **named, boosts=(Boost(brand, 0.05),))
-    hits = retriever.retrieve(QUERIES[:1], [knob])
-    value = {
-        product: part["fused"] + (0.05 if BRANDS[int(product[1:])] == "Zeiss" else 0)
-        for product, part in zip(order, parts, strict=True)
-    }
-    expected = [pin, *sorted((each for each in order if each not in (pin, out)), key=lambda each: -value[each])][:10]
-    assert ids(hits) == expected
-    told_of = details(hits)["explain"]
-    assert (told_of[0]["dense_rank"], told_of[0]["lexical_rank"], told_of[0]["fused"]) == (None, None, 0)
-    assert hits.scores[0, 0] == pytest.approx(float(VECTORS[int(pin[1:])] @ QUERIES[0]), abs=1e-6)
-    by_product = dict(zip(order, parts, strict=True))
-    assert [part["fused"] for part in told_of[1:]] == [by_product[product]["fused"] for product in expected[1:]]

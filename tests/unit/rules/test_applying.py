@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from trident.errors import DataError, GenerationError, ServerError
-from trident.generation.generation import Generation
+from trident.generation.generation import Generation, generation_by_id
 from trident.generation.state import ServerRecord, ServingFolder, now
+from trident.ranking.settings import RANKING_FILE, RankingSettings
 from trident.rules.applying import apply_rules, check_rules, serving_generation
 from trident.rules.published import RULES, published_path, read_published
 from trident.rules.ruleset import RuleSet, RulesFile, parse_rules
@@ -66,6 +68,31 @@ def test_rules_are_held_against_a_generation(priced: Generation) -> None:
     ]
     alone = check_rules(wrong, None)
     assert (len(alone.faults), alone.notes) == (2, ())
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (RankingSettings(mode="hybrid", weight=0.0), "mode hybrid, weight 0 for words"),
+        (RankingSettings(mode="dense", weight=0.4), "mode dense"),
+        (None, "mode dense"),
+        (RankingSettings(mode="hybrid", weight=None), ""),
+        (RankingSettings(mode="lexical"), ""),
+    ],
+)
+def test_synonyms_that_change_nothing_are_noted(
+    priced: Generation, tmp_path: Path, settings: RankingSettings | None, why: str
+) -> None:
+    shutil.copytree(priced.folder, tmp_path / priced.id)
+    generation = generation_by_id(tmp_path, priced.id)
+    folder = generation.version_folder("retriever")
+    (folder / RANKING_FILE).unlink(missing_ok=True)
+    if settings is not None:
+        settings.save(folder)
+    line = "synonyms change nothing where a search names no mode that looks for words: vectors alone rank, "
+    notes = (f"{line}{why} (generation {priced.id})",) if why else ()
+    assert check_rules(rules(synonyms=[{"both_ways": ["sofa", "couch"]}]), generation).notes == notes
+    assert check_rules(GOOD, generation).notes == ()
 
 
 def test_applied_rules_hold(generations: Path) -> None:

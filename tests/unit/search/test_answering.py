@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from trident.errors import GenerationError
 from trident.generation.generation import Identity, find_generation
 from trident.retrieval.requests import SearchKnobs
+from trident.retrieval.retriever import Hits
 from trident.search.answering import Asked, answer_together
 from trident.search.searcher import Searcher
 
@@ -67,6 +69,32 @@ def test_what_was_searched_is_watched_at_once(searcher: Searcher) -> None:
     assert hits.counts.tolist() == [[3], [7], [0]]
     answer_together(searcher, REQUESTS[1:2], lambda *seen_now: seen.append(seen_now))
     assert len(seen) == 1  # nothing was searched
+
+
+class Cutting:
+    """A second stage that leaves the last product out."""
+
+    reranker = SimpleNamespace(now=lambda: 0.0)
+
+    def widened(self, knobs: list[SearchKnobs]) -> list[SearchKnobs]:
+        return [replace(knob, k=knob.k + 5) for knob in knobs]
+
+    def reranked(self, queries: list[str], knobs: list[SearchKnobs], hits: Hits, **_: Any) -> Hits:
+        counts = np.array([[knob.k - 1] for knob in knobs], dtype=np.int32)
+        return replace(hits.rows(0, len(knobs), max(knob.k for knob in knobs)), counts=counts)
+
+
+def test_what_is_watched_is_what_is_answered(searcher: Searcher) -> None:
+    """Behind a second stage too: what it leaves out is not found, and another page's best is not this one's."""
+    seen: list[tuple[Any, ...]] = []
+    (searched,) = answer_together(
+        replace(searcher, second_stage=Cutting()), REQUESTS[:1], lambda *seen_now: seen.append(seen_now)
+    )
+    ((_, knobs, hits, _),) = seen
+    assert [knob.k for knob in knobs] == [3, 7]
+    assert searched.hits is not None
+    assert hits.counts.tolist() == searched.hits.counts.tolist() == [[2], [6]]
+    assert hits.scores.shape == (2, 7)
 
 
 def test_who_asks_is_told_how_long_the_stages_of_the_batch_took(searcher: Searcher) -> None:

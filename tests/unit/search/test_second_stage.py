@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from trident.attributes.building import write_attributes
+from trident.attributes.facets import parse_facets
 from trident.attributes.filters import parse_filter
 from trident.attributes.inference import infer
 from trident.data.catalogue import CATALOGUE_FILE, Catalogue
@@ -22,12 +23,16 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError
 from trident.generation.generation import Identity
 from trident.index.index import IndexConfig, VectorIndex
+from trident.lexical.index import LexicalConfig, LexicalIndex
+from trident.lexical.spelling import Spelling
 from trident.ranking.calibration import DENSE, RERANKER, Calibration, ScoreMap
 from trident.ranking.reranking import Reranker, Task
+from trident.ranking.settings import RankingSettings
 from trident.ranking.trees import FEATURES
 from trident.retrieval.options import Page, RankingKnobs
 from trident.retrieval.requests import SearchKnobs
 from trident.retrieval.retriever import Hits, Retriever
+from trident.retrieval.words import Words
 from trident.rules.effects import Boost, Effect, NamedProducts
 from trident.search.second_stage import CACHED_ANSWERS, SecondStage, check_rerank
 
@@ -258,6 +263,36 @@ def test_pins_keep_their_places_before_the_rerankers_order(
     assert [json.loads(each.details[0, 0])["rules"]["pins"] for each in (hits, whole)] == [2, 1]
 
 
+def test_a_later_page_is_not_weak(retriever: Retriever, stage: SecondStage) -> None:
+    """As without a second stage: what is found behind the best says nothing of an answer."""
+    lexical = LexicalIndex.build(TITLES, LexicalConfig())
+    weak = retriever.with_words(Words(lexical, Spelling(lexical), RankingSettings(weak_below=0.9999)))
+    knobs = [
+        SearchKnobs(k=5, text=text, page=Page(offset=offset)) for text, offset in zip(TEXTS, (0, 5, 50), strict=True)
+    ]
+    for plain in (knobs, [replace(knob, rerank=0) for knob in knobs]):
+        hits = asked(weak, stage, plain)
+        assert [json.loads(hits.details[row, 0]).get("weak") for row in range(3)] == [True, None, None]
+        assert hits.weak == {0}
+
+
+def test_a_pin_is_as_likely_as_it_was_before(retriever: Retriever, stage: SecondStage) -> None:
+    """Where words rank too: what the legs said of it is kept, so that no probability leaves it out by mistake."""
+    lexical = LexicalIndex.build(TITLES, LexicalConfig())
+    settings = RankingSettings(mode="hybrid", weight=0.5)
+    worded = retriever.with_words(Words(lexical, Spelling(lexical), settings))
+    both = replace(stage, weight=0.1)
+    knob = SearchKnobs(k=5, text="product 7", ranking=RankingKnobs(spelling=False))
+    plain = asked(worded, both, [knob])
+    best, chance = ids(plain, 0)[0], json.loads(plain.details[0, 0])["probability"][0]
+    pinned = replace(knob, page=Page(effect=Effect("v", rows(int(best[1:])), rows())))
+    for likely in (None, chance - 0.01):
+        hits = asked(worded, both, [replace(pinned, min_probability=likely)])
+        assert ids(hits, 0)[0] == best
+        assert json.loads(hits.details[0, 0])["probability"][0] == pytest.approx(chance, abs=1e-6)
+        assert json.loads(hits.details[0, 0])["rules"]["pins"] == 1
+
+
 def test_where_rules_boost_they_decide_the_order(retriever: Retriever, stage: SecondStage) -> None:
     brand = Boost(parse_filter({"brand": "brand 3"}, retriever.attributes.schema), 2.0)
     hits = asked(retriever, stage, [SearchKnobs(k=5, page=Page(effect=Effect("v", rows(), rows(), (brand,))))])
@@ -272,7 +307,27 @@ def test_unlikely_products_are_left_out_by_the_rerankers_word(
     order, logits = expected(tokenizer, 0, RERANK)
     kept = [product for product, chance in zip(order, LOGITS.probability(logits), strict=False) if chance >= 0.6]
     assert 0 < len(kept) < RERANK
-    assert ids(hits, 0) == kept
+    behind = order[RERANK:]  # those that it did not see, by their cosines
+    cosines = np.array([VECTORS[int(product[1:])] @ QUERIES[0] for product in behind])
+    likely = [product for product, chance in zip(behind, COSINES.probability(cosines), strict=True) if chance >= 0.6]
+    assert ids(hits, 0) == [*kept, *likely][:RERANK]
+
+
+def test_pages_of_likely_products_lose_and_repeat_none(retriever: Retriever, stage: SecondStage) -> None:
+    """What is left out as unlikely leaves no place of a page empty, and facets count it all the same."""
+    for chance in (0.3, 0.6, 0.9):
+        whole = ids(asked(retriever, stage, [SearchKnobs(k=COUNT, min_probability=chance)]), 0)
+        pages = [
+            ids(asked(retriever, stage, [SearchKnobs(k=4, min_probability=chance, page=Page(offset=offset))]), 0)
+            for offset in range(0, COUNT, 4)
+        ]
+        assert [product for page in pages for product in page] == whole
+        assert 0 < len(whole) < COUNT
+        assert all(len(page) == 4 for page in pages[: len(whole) // 4])
+    counted = Page(facets=parse_facets(["brand"], retriever.attributes.schema))
+    hits = asked(retriever, stage, [SearchKnobs(k=4, min_probability=0.9, page=counted)])
+    values = json.loads(hits.details[0, 0])["facets"]["brand"]["values"]
+    assert sum(each["count"] for each in values) == COUNT
 
 
 def test_what_a_budget_leaves_keeps_its_place(retriever: Retriever, tokenizer: TextTokenizer) -> None:
