@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from trident.encoder.tokenization import TextTokenizer
 from trident.errors import BenchError, ConfigError
 from trident.generation.generation import Generation, find_generation
 from trident.generation.staging import write_text
+from trident.ranking.reranking import FORGETS
 from trident.ranking.settings import Mode
 from trident.retrieval.options import RERANK
 
@@ -140,9 +141,10 @@ def run_bench(
             f"the yardstick must be of the generation that is served, got {generation.id} where {attached.generation} "
             "is served: leave --generation out"
         )
-    yardstick = Yardstick.load(generation, threads=config.threads, rerank=config.rerank)
     facts = machine_facts()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as servers:
+        servers.enter_context(forgetting())
+        yardstick = Yardstick.load(generation, threads=config.threads, rerank=config.rerank)
         scratch = Path(folder)
         own = started(config.generations, generation.id, config.serve_options)
         served = attached or servers.enter_context(own)
@@ -166,6 +168,19 @@ def run_bench(
         yardstick=typical(measurements.turns),
         measurements=measurements,
     )
+
+
+@contextlib.contextmanager
+def forgetting() -> Iterator[None]:
+    """Let second stages that are loaded here, and in servers started here, keep no pair: each is scored when asked."""
+    before = os.environ.get(FORGETS)
+    os.environ[FORGETS] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(FORGETS)
+        if before is not None:
+            os.environ[FORGETS] = before
 
 
 def _asked(queries: Sequence[str], path: Path, mode: str, rerank: int | None) -> Path:

@@ -7,6 +7,7 @@ next candidates of each request in each, until nobody has time left; the rest ke
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -24,6 +25,7 @@ from trident.ranking.pair_scorer import PairScorer
 
 ROUND_PAIRS = 8  # of a round, about: a request waits for the others' at most
 CACHED_PAIRS = 200_000  # about 20 MB
+FORGETS = "TRIDENT_FORGETS_PAIRS"  # set: a benchmark asks, no pair is kept
 FORGETTING = 0.8  # of what earlier rounds took, in the mean that foretells the next
 
 Key = tuple[str, bytes]
@@ -55,12 +57,13 @@ class PairCache:
     """Logits of pairs by query and hash of the title, the least used forgotten first; of one reranker.
 
     Args:
-        most: Pairs kept; 0: none.
+        most: Pairs kept; 0: none; None: as many as about 20 MB hold, none for a benchmark.
     """
 
-    def __init__(self, most: int = CACHED_PAIRS) -> None:
+    def __init__(self, most: int | None = None) -> None:
         """Start empty."""
-        self._most = most
+        usual = 0 if os.environ.get(FORGETS) else CACHED_PAIRS
+        self._most = usual if most is None else most
         self._lock = threading.Lock()
         self._logits: OrderedDict[Key, float] = OrderedDict()
         self.hits = self.misses = 0

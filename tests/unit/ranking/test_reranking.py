@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from trident.bench.run import forgetting
 from trident.encoder.pairs import PairRow
 from trident.encoder.text import TextContract
 from trident.encoder.tokenization import TextTokenizer
@@ -77,6 +78,19 @@ def test_the_least_used_pairs_are_forgotten() -> None:
     assert cache.get([("q", b"1")]) == [1.0]
     cache.put([("q", b"3")], [3.0])
     assert cache.get([("q", b"1"), ("q", b"2"), ("q", b"3")]) == [1.0, None, 3.0]
+
+
+def test_a_benchmark_keeps_no_pair(scorer: SharedWords) -> None:
+    """Server and yardstick would ask otherwise often for what they know already."""
+    with forgetting():
+        measured = Reranker(scorer, words(), clock=scorer.clock)
+    for _ in range(2):
+        measured.score([Task("a b", TITLES)])
+    assert scorer.runs == [12, 12]
+    usual = Reranker(scorer, words(), clock=scorer.clock)
+    for _ in range(2):
+        usual.score([Task("a b", TITLES)])
+    assert scorer.runs == [12, 12, 12]
 
 
 def test_a_budget_cuts_from_the_end_and_is_shared(reranker: Reranker, scorer: SharedWords) -> None:
