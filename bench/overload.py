@@ -30,6 +30,7 @@ from typing import Any
 
 from trident.bench.process_tree import tree_usage
 from trident.bench.queries import draw_queries
+from trident.bench.run import forgetting
 from trident.bench.served import Served, started
 from trident.errors import BenchError, TridentError
 from trident.generation.generation import find_generation
@@ -133,7 +134,7 @@ def main() -> None:
     try:
         generation = find_generation(options.generations, options.generation)
         queries = [_body(query, options.options) for query in draw_queries(options.queries, count=10_000)]
-        with started(options.generations, generation.id, ()) as served:
+        with forgetting(), started(options.generations, generation.id, ()) as served:
             ask(served, queries, users=options.users, rate=0.0, seconds=5.0)
             best = ask(served, queries, users=options.users, rate=0.0, seconds=options.seconds / 3)
             offered = options.factor * best["accepted_per_s"]
