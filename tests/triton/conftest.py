@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,11 +52,11 @@ def perf_analyzer(made_once: Callable[..., Path]) -> None:
     made_once("perf-analyzer", set_up)
 
 
-@contextmanager
-def long_waits() -> Iterator[None]:
+@pytest.fixture(scope="module")
+def patient() -> Iterator[None]:
     """Lay out servers whose requests may wait for a minute: where other programs have the cores, a second is soon over.
 
-    Not for servers that a command starts as a program of its own.
+    Promotions of such a module must be made in this process: others hold what is served against the files.
     """
     known = runtime_repository.configurations
     setting = re.compile(r'(key: "max_wait_ms"\s+value \{\s+string_value: )"\d+"')
@@ -72,19 +71,10 @@ def long_waits() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def patient() -> Iterator[None]:
-    """Let the requests of a module's servers wait long."""
-    with long_waits():
-        yield
-
-
 def start(generations: Path) -> Iterator[TritonServer]:
     http_port, grpc_port, metrics_port = free_ports(3)
     options = ServeOptions(http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port)
-    with ExitStack() as stack:
-        with long_waits():
-            server = stack.enter_context(serve(find_generation(generations), generations, options))
+    with serve(find_generation(generations), generations, options) as server:
         yield server
 
 

@@ -20,6 +20,8 @@ from trident.server.server import TritonServer, free_ports
 from trident.server.serving import ServeOptions, serve
 from trident_client import ClientError, SearchClient, SearchResult
 
+pytestmark = pytest.mark.usefixtures("patient")  # no answer may fail, on a shared machine either
+
 RELOADS_EVERY = 5  # promotions after which the old generation is unloaded, to be loaded again by the next
 CLIENTS = ("grpc", "http") * 4
 PAUSE_S = 0.01  # of a client between two queries: eight that never rest leave no time to promote on two cores
