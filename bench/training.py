@@ -266,7 +266,7 @@ def main() -> int:
                 epochs=options.epochs,
                 batch_size=options.batch_size,
                 learning_rate=options.learning_rate,
-                max_gradient_norm=math.inf,  # the original clips nothing
+                max_gradient_norm=1e9,  # the original clips nothing
             ),
         )
         with Progress(console=Console(stderr=True, markup=False)) as progress:
