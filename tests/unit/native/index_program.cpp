@@ -43,8 +43,8 @@ int main(int count, char **arguments) {
                                    builder.entry()};
         std::vector<std::int64_t> near(queries * depth), best(queries * depth), found(queries);
         std::vector<float> near_cosines(queries * depth), best_cosines(queries * depth);
-        search(searched, {}, asked.data(), queries, {ef, depth, vectors, 0.0f, 1.0f}, 1, near.data(), near_cosines.data(),
-               found.data());
+        search(searched, {}, asked.data(), queries, {ef, depth, vectors, 0.0f, 1.0f}, 1, near.data(),
+               near_cosines.data(), found.data());
         scan(scanned, {}, asked.data(), queries, depth, 1, best.data(), best_cosines.data());
         std::FILE *to = std::fopen((std::string(arguments[2]) + "." + dots->name).c_str(), "wb");
         if (to == nullptr) {
