@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,6 +224,17 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "trident_index_kernels", None)
     yield
     kernels.cache_clear()
+
+
+def test_kernels_of_an_earlier_version_are_not_asked(vectors, queries, monkeypatch, caplog):
+    earlier = types.SimpleNamespace(Index=type("Index", (), {}))
+    kernels.cache_clear()
+    monkeypatch.setitem(sys.modules, "trident_index_kernels", earlier)
+    with caplog.at_level(logging.WARNING):
+        found = built(vectors).search(queries, 10)
+    kernels.cache_clear()
+    assert "of an earlier version: every vector is compared" in caplog.text
+    assert_same(found, exact_search(vectors, queries, 10))
 
 
 @pytest.mark.usefixtures("without_kernels")
