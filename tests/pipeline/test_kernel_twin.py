@@ -20,6 +20,15 @@ from trident_train.reranker.model import CrossEncoder, reranker_arm
 TITLES = ["Alba sofa red", "Borex lamp", "Cimar rake green, for gardens", "Alba sofa red", "x"] * 8
 
 
+def move(model: torch.nn.Module) -> None:
+    """Change what trains, as steps would."""
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn_like(weight) * 0.05)
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
 def test_many_texts_are_embedded_by_the_kernels_as_by_pytorch(
@@ -33,11 +42,7 @@ def test_many_texts_are_embedded_by_the_kernels_as_by_pytorch(
     )
     plain = Encoder.load(find_model(recipe.base_model), recipe.text)
     encoder = Encoder(arm_of(plain.model, recipe), plain.tokenizer)
-    torch.manual_seed(7)
-    with torch.no_grad():
-        for weight in encoder.model.parameters():
-            if weight.requires_grad:
-                weight.add_(torch.randn_like(weight) * 0.05)
+    move(encoder.model)
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     expected = encoder.embed(TITLES, "product")
     monkeypatch.setattr(encoder_module, "FEWEST_TEXTS", 2)
@@ -60,11 +65,7 @@ def test_many_pairs_are_scored_by_the_kernels_as_by_pytorch(
     )
     plain = CrossEncoder.load(find_model(recipe.base_model), recipe.text)
     reranker = CrossEncoder(reranker_arm(plain.model, recipe), plain.tokenizer)
-    torch.manual_seed(7)
-    with torch.no_grad():
-        for weight in reranker.model.parameters():
-            if weight.requires_grad:
-                weight.add_(torch.randn_like(weight) * 0.05)
+    move(reranker.model)
     queries = [title.split()[-1] for title in TITLES[::-1]]
     reranker.model.train()
     expected = reranker.score(queries, TITLES)
