@@ -13,7 +13,7 @@ TARGET("avx2,fma")
 namespace trident {
 namespace avx2_eight {
 
-constexpr int kLanes = 8, kGroup = 2, kRows = 6, kShift = 0;
+constexpr int kLanes = 8, kGroup = 2, kRows = 6, kPadding = 16, kShift = 0;
 constexpr float kSmallest = 1e-6f; // a row of smaller numbers counts as zeros
 using Code = std::int16_t;
 using Weights = __m256i;
@@ -63,11 +63,11 @@ inline Weights load_weights(const std::int8_t *from) {
     asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sums), "=&x"(products) : "x"(group), "x"(weights));
 }
 
-#include "eight_bits.h"
+#include "eight_bits_vectors.h"
 
 } // namespace avx2_eight
 
-const Pack kAvx2Pack = avx2_eight::pack;
+const Pack kAvx2Pack = avx2_eight::pack_for_vectors;
 
 } // namespace trident
 END_TARGET

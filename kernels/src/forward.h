@@ -15,23 +15,9 @@
 namespace trident {
 namespace INSTRUCTIONS {
 
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
-constexpr int kColumns = 2 * LANES;
+#include "vectors.h"
 
-// Wherever floats lie. Not by memcpy: GCC 12 takes 16 bytes through other registers on ARM.
-typedef float Unaligned __attribute__((vector_size(LANES * sizeof(float)), aligned(sizeof(float)), may_alias));
-
-inline Vector load(const float *from) { return *reinterpret_cast<const Unaligned *>(from); }
-
-inline float sum_of(Vector vector) {
-    float sum = 0;
-    for (int lane = 0; lane < LANES; ++lane) {
-        sum += vector[lane];
-    }
-    return sum;
-}
-
-inline void store(float *to, Vector vector) { *reinterpret_cast<Unaligned *>(to) = vector; }
+#include "attention.h"
 
 // Floats between a weight that is used and the one that is fetched: those of a lone query come from afar and are used
 // once. 16 KiB ahead took 0.75 ms for a query of MiniLM, nothing 1.2 (docs/log/kernels.md).
@@ -76,8 +62,8 @@ constexpr auto kTiles = tiles_of(std::make_integer_sequence<int, ROWS>()); // of
 
 // y = x W + b: x is (tokens, inputs), y is (tokens, padded_outputs).
 void multiply(const Product &product, const float *x, int tokens, float *y) {
-    if (product.codes) {
-        product.codes->multiply(product, x, tokens, y);
+    if (product.multiply != nullptr) {
+        product.multiply(product, x, tokens, y);
         return;
     }
     for (int column = 0; column < product.padded_outputs; column += kColumns) {
@@ -88,43 +74,6 @@ void multiply(const Product &product, const float *x, int tokens, float *y) {
                 y + static_cast<std::size_t>(from) * product.padded_outputs + column, product.padded_outputs);
         });
     }
-}
-
-// e^x for x <= 0, to the last bits of a float: 2^n times a polynomial. Below -87 it is e^-87.
-inline float exponential(float x) {
-    x = std::max(x, -87.0f);
-    const float n = __builtin_floorf(x * 1.44269504f + 0.5f);
-    const float rest = (x - n * 0.693359375f) - n * -2.12194440e-4f; // x - n ln 2, in two parts
-    float sum = 1.9875691500e-4f;                                    // Cephes' expf
-    sum = sum * rest + 1.3981999507e-3f;
-    sum = sum * rest + 8.3334519073e-3f;
-    sum = sum * rest + 4.1665795894e-2f;
-    sum = sum * rest + 1.6666665459e-1f;
-    sum = sum * rest + 5.0000001201e-1f;
-    const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;
-    float power;
-    std::memcpy(&power, &bits, sizeof power);
-    return (sum * rest * rest + rest + 1.0f) * power;
-}
-
-// x times the share of a normal distribution below x: x (1 + erf(x / sqrt 2)) / 2, erf by a quotient of polynomials
-// (the one of Eigen and XLA).
-inline float gelu(float x) {
-    const float scaled = std::min(std::max(x * 0.70710678f, -4.0f), 4.0f);
-    const float square = scaled * scaled;
-    float above = -2.72614225801306e-10f;
-    above = above * square + 2.77068142495902e-08f;
-    above = above * square + -2.10102402082508e-06f;
-    above = above * square + -5.69250639462346e-05f;
-    above = above * square + -7.34990630326855e-04f;
-    above = above * square + -2.95459980854025e-03f;
-    above = above * square + -1.60960333262415e-02f;
-    float below = -1.45660718464996e-05f;
-    below = below * square + -2.13374055278905e-04f;
-    below = below * square + -1.68282697438203e-03f;
-    below = below * square + -7.37332916720468e-03f;
-    below = below * square + -1.42647390514189e-02f;
-    return 0.5f * x * (1.0f + scaled * above / below);
 }
 
 // x = x + y, to = norm(x), which may be x; y is as wide as its product's panels.
@@ -159,75 +108,6 @@ void add_and_normalize(const Model &model, const Norm &norm, const float *y, int
         }
         for (int column = whole; column < width; ++column) {
             to[column] = (x[column] - mean) * scale * norm.weight[column] + norm.bias[column];
-        }
-    }
-}
-
-// Turns the queries and keys of one row's tokens, each pair of a head's halves by its place.
-void rotate(const Model &model, const Rotation &rotation, int joined_width, int tokens, float *joined) {
-    const int half = model.width / model.heads / 2;
-    for (int token = 0; token < tokens; ++token, joined += joined_width) {
-        const float *cosines = rotation.cosines.data() + static_cast<std::size_t>(token) * half;
-        const float *sines = rotation.sines.data() + static_cast<std::size_t>(token) * half;
-        for (int head = 0; head < 2 * model.heads; ++head) { // keys lie behind the queries
-            float *left = joined + head * 2 * half, *right = left + half;
-            for (int part = 0; part < half; ++part) {
-                const float first = left[part], second = right[part];
-                left[part] = first * cosines[part] - second * sines[part];
-                right[part] = second * cosines[part] + first * sines[part];
-            }
-        }
-    }
-}
-
-// context = softmax(Q K' / sqrt(d)) V for each head and the first `asked` of one row's tokens, over those that are no
-// further away than the layer's window. Keys are turned around first, so that a vector holds the scores of neighbouring
-// tokens.
-void attend(const Model &model, int window, const float *joined, int joined_width, int tokens, int asked, float *keys,
-            float *scores, float *context) {
-    const int width = model.width, head_width = width / model.heads;
-    const int across = (tokens + LANES - 1) / LANES * LANES;
-    const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(head_width));
-    for (int head = 0; head < model.heads; ++head) {
-        const float *queries = joined + head * head_width;
-        std::fill(keys, keys + static_cast<std::size_t>(head_width) * across, 0.0f);
-        for (int token = 0; token < tokens; ++token) {
-            for (int part = 0; part < head_width; ++part) {
-                keys[part * across + token] = queries[static_cast<std::size_t>(token) * joined_width + width + part];
-            }
-        }
-        const float *values = queries + 2 * width;
-        for (int token = 0; token < asked; ++token) {
-            const float *query = queries + static_cast<std::size_t>(token) * joined_width;
-            const int start = window < 0 ? 0 : std::max(token - window, 0);
-            const int end = window < 0 ? tokens : std::min(token + window + 1, tokens);
-            const int whole_start = start / LANES * LANES, whole_end = (end + LANES - 1) / LANES * LANES;
-            for (int other = whole_start; other < whole_end; other += LANES) {
-                Vector sum = {};
-                for (int part = 0; part < head_width; ++part) {
-                    sum += query[part] * load(keys + part * across + other);
-                }
-                store(scores + other, sum * scale);
-            }
-            float largest = scores[start], total = 0;
-            for (int other = start + 1; other < end; ++other) {
-                largest = std::max(largest, scores[other]);
-            }
-            for (int other = whole_start; other < whole_end; ++other) {
-                scores[other] = exponential(std::min(scores[other] - largest, 0.0f));
-            }
-            for (int other = start; other < end; ++other) {
-                total += scores[other];
-            }
-            float *out = context + static_cast<std::size_t>(token) * width + head * head_width;
-            std::fill(out, out + head_width, 0.0f);
-            for (int other = start; other < end; ++other) {
-                const float share = scores[other] / total;
-                const float *value = values + static_cast<std::size_t>(other) * joined_width;
-                for (int part = 0; part < head_width; ++part) {
-                    out[part] += share * value[part];
-                }
-            }
         }
     }
 }
@@ -285,7 +165,7 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
                                  all * inner_width,
                                  all * model.inner,
                                  across * (width / model.heads),
-                                 across,
+                                 kTogether * across,
                                  model.norm_first ? all * width : 0};
     std::size_t needed = 0;
     for (const std::size_t size : sizes) {

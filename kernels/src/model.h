@@ -31,8 +31,6 @@ template <typename T> Aligned<T> aligned(std::size_t count) {
     return Aligned<T>(static_cast<T *>(memory));
 }
 
-struct Product;
-
 // The weights of a product in 8 bits. See eight_bits.h.
 struct Codes {
     Aligned<std::int8_t> panels;   // some inputs of each output side by side, as many as an instruction multiplies
@@ -41,7 +39,6 @@ struct Codes {
     Aligned<float> columns;        // that each input is multiplied by, before it is rounded
     float step = 0;                // between the integers of an input that lies between -1 and 1
     int zero = 0;                  // the integer of 0
-    void (*multiply)(const Product &product, const float *x, int tokens, float *y) = nullptr; // y = x W + b
 };
 
 // y = x W + b. The weights lie in panels of so many columns as a kernel computes at a time, row after row, so that they
@@ -50,9 +47,11 @@ struct Product {
     int inputs = 0;
     int outputs = 0;
     int padded_outputs = 0; // a multiple of the panel's columns
-    Aligned<float> panels;  // null where there are codes
+    Aligned<float> panels;  // null where there are codes or halves
     Aligned<float> bias;
-    std::unique_ptr<Codes> codes; // null in float32
+    std::unique_ptr<Codes> codes;  // null in float32
+    Aligned<std::uint16_t> halves; // the weights as sums of two bfloat16, see amx.cpp; null: they are in panels
+    void (*multiply)(const Product &product, const float *x, int tokens, float *y) = nullptr; // null: by panels
 };
 
 // Calls run(from, to) for tokens in tiles of at most so many rows, and of about as many each.
@@ -99,15 +98,15 @@ struct Model {
     int inner = 0; // of the feed-forward network
     int vocabulary = 0;
     int positions = 0;
-    float epsilon = 0;            // of the layer normalisations
-    bool mean = true;             // pooling: mean of the tokens, or the first one
-    bool norm_first = false;      // layers add to what was not normalised; the first one reads the embeddings
-    bool gated = false;           // the feed-forward network: GELU of its first half times the second
-    const float *words = nullptr; // (vocabulary, D), owned by the caller
-    std::vector<float> places;    // (positions, D), with the embedding of the first token type added; empty: none
-    int padding = -1;             // the id of tokens that have a place of their own, and are not counted; -1: none
+    float epsilon = 0;             // of the layer normalisations
+    bool mean = true;              // pooling: mean of the tokens, or the first one
+    bool norm_first = false;       // layers add to what was not normalised; the first one reads the embeddings
+    bool gated = false;            // the feed-forward network: GELU of its first half times the second
+    const float *words = nullptr;  // (vocabulary, D), owned by the caller
+    std::vector<float> places;     // (positions, D), with the embedding of the first token type added; empty: none
+    int padding = -1;              // the id of tokens that have a place of their own, and are not counted; -1: none
     std::vector<float> at_padding; // (D), that place
-    std::vector<float> second;     // (D), what a token of the second type has more than one of the first; empty: nothing
+    std::vector<float> second; // (D), what a token of the second type has more than one of the first; empty: nothing
     Norm norm;
     std::vector<Layer> layers;
     std::unique_ptr<Head> head; // null: an encoder
@@ -130,17 +129,23 @@ struct Kernel {
     const char *name;
     int columns; // of a panel
     Forward forward;
+    int run_tokens = 96; // that go through all layers together, so that what lies between stays in the cache
+    void (*pack)(Product &) = nullptr; // takes weights out of panels, for a multiply of its own; null: they stay
 };
 
 // Makes codes of weights (outputs, inputs), for the panels of a kernel.
-using Pack = Codes (*)(const Product &product, const std::int8_t *weights, const float *scales, const float *columns,
-                       float step, int zero);
+using Pack = void (*)(Product &product, const std::int8_t *weights, const float *scales, const float *columns,
+                      float step, int zero);
 
 #if defined(__x86_64__)
+extern const Kernel kAmx;
 extern const Kernel kAvx512;
 extern const Kernel kAvx2;
+extern const Pack kAmxPack;
 extern const Pack kVnniPack;
 extern const Pack kAvx2Pack;
+// Whether the system lets this process use the tiles of AMX.
+bool tiles_allowed();
 #elif defined(__aarch64__)
 extern const Kernel kNeon;
 extern const Pack kNeonPack;

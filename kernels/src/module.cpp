@@ -21,8 +21,6 @@ namespace {
 using Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
 using Ids = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>;
 
-constexpr int kRunTokens = 96; // that go through all layers together: what they leave between layers stays in the cache
-
 // What encoders have in common: words, pooling, the kernel, checks and runs.
 class Encoder {
   public:
@@ -115,7 +113,7 @@ class Encoder {
         for (std::size_t row = 0; row < lengths.size();) {
             std::size_t end = row;
             int tokens = 0;
-            while (end < lengths.size() && (end == row || tokens + lengths[end] <= kRunTokens)) {
+            while (end < lengths.size() && (end == row || tokens + lengths[end] <= kernel_->run_tokens)) {
                 tokens += lengths[end++];
             }
             const Rows rows = {from, lengths.data() + row, firsts == nullptr ? nullptr : firsts + row,
@@ -165,7 +163,7 @@ class Encoder {
             std::copy(bias.data(), bias.data() + outputs, packed.bias.get() + part * outputs);
         }
         if (!codes_.empty()) {
-            packed.codes = std::make_unique<Codes>(codes(packed, names, outputs));
+            pack_codes(packed, names, outputs);
             return packed;
         }
         packed.panels = aligned<float>(static_cast<std::size_t>(packed.padded_outputs) * inputs);
@@ -181,11 +179,14 @@ class Encoder {
                 }
             }
         }
+        if (kernel_->pack != nullptr) {
+            kernel_->pack(packed);
+        }
         return packed;
     }
 
     // The same in 8 bits; layers side by side have the same input, and so the same columns, step and zero.
-    Codes codes(const Product &packed, const std::vector<std::string> &names, int outputs) {
+    void pack_codes(Product &packed, const std::vector<std::string> &names, int outputs) {
         std::vector<std::int8_t> weights;
         std::vector<float> scales;
         const Array columns = get<float>(codes_, names[0] + ".columns", 1, packed.inputs);
@@ -203,7 +204,7 @@ class Encoder {
             weights.insert(weights.end(), weight.data(), weight.data() + weight.size());
             scales.insert(scales.end(), scale.data(), scale.data() + outputs);
         }
-        return eight_bits(*kernel_)(packed, weights.data(), scales.data(), columns.data(), *step.data(), *zero.data());
+        eight_bits(*kernel_)(packed, weights.data(), scales.data(), columns.data(), *step.data(), *zero.data());
     }
 
     // Layers that normalise first read two things of each token, of which states are one.

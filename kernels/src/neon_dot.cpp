@@ -17,7 +17,7 @@ namespace trident {
 namespace neon_dot {
 
 constexpr int kLanes = 4, kGroup = 4, kRows = 12;
-constexpr int kShift = 128; // both sides are signed
+constexpr int kPadding = 16, kShift = 128; // both sides are signed
 constexpr float kSmallest = 1e-6f; // a row of smaller numbers counts as zeros
 using Code = std::int8_t;
 using Weights = int8x16_t;
@@ -62,11 +62,11 @@ inline Weights load_weights(const std::int8_t *from) { return vld1q_s8(from); }
     asm("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(sums) : "w"(weights), "w"(four));
 }
 
-#include "eight_bits.h"
+#include "eight_bits_vectors.h"
 
 } // namespace neon_dot
 
-const Pack kNeonPack = neon_dot::pack;
+const Pack kNeonPack = neon_dot::pack_for_vectors;
 
 } // namespace trident
 END_TARGET

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,15 @@ def test_they_embed_as_the_graph_does_and_the_same_in_every_batch(
     assert all(
         np.array_equal(kernels.embed_ids([row], pad_id=0)[0], one) for row, one in zip(rows, together, strict=True)
     )
+
+
+def test_tiles_add_up_what_vectors_do(generation: Generation, tiny_merged: Path, codes: Path) -> None:
+    """Sums of integers are exact: AMX and AVX-512 give the same bits, where a processor has both."""
+    alike = [name for name in ("avx512", "amx") if name in IN_8_BITS]
+    rows = rows_of([*range(1, 33), 3, 7, 7])
+    load = partial(KernelEncoder.load, tiny_merged, generation.text_contract(), codes=codes)
+    found = [load(instructions=name).embed_ids(rows, pad_id=0) for name in alike]
+    assert all(np.array_equal(each, found[0]) for each in found)
 
 
 def test_the_integers_stand_for_the_merged_weights(tiny_merged: Path, codes: Path) -> None:

@@ -77,7 +77,7 @@ class KernelEncoder:
             contract: Gives the pooling.
             codes: File of its linear layers in 8 bits, of ``trident_export.graphs.int8_codes``; None: they are float32.
             threads: Rows of a batch run on as many cores, >= 1.
-            instructions: ``avx512``, ``avx2`` or ``neon``; None: the fastest of this processor.
+            instructions: ``amx``, ``avx512``, ``avx2`` or ``neon``; None: the fastest of this processor.
 
         Raises:
             ModelError: If the kernels cannot run it here (``kernels_fault``), or weights are damaged.

@@ -65,7 +65,7 @@ class KernelScorer:
             folder: With ``config.json`` and ``model.safetensors``.
             codes: File of its linear layers in 8 bits, of ``trident_export.graphs.int8_codes``; None: they are float32.
             threads: Pairs run on as many cores.
-            instructions: ``avx512``, ``avx2`` or ``neon``; None: the fastest of this processor.
+            instructions: ``amx``, ``avx512``, ``avx2`` or ``neon``; None: the fastest of this processor.
 
         Raises:
             ModelError: If the kernels cannot run it here, or its weights are damaged.

@@ -33,6 +33,7 @@ MODELS: dict[str, PreTrainedConfig] = {
     "xlm-roberta": XLMRobertaConfig(**SIZES, hidden_size=48, num_attention_heads=4, intermediate_size=96),
 }
 ALL_INSTRUCTIONS = trident_kernels.instructions()
+CLOSE = {"amx": 2e-5}  # to PyTorch: an input and a weight are sums of two bfloat16 there
 
 
 def some_rows(longest: int) -> list[list[int]]:
@@ -50,7 +51,7 @@ def test_embeddings_are_those_of_pytorch(name: str, pooling: str, instructions: 
     found, expected = kernels.embed_ids(rows, pad_id=0), by_pytorch(folder, rows, contract)
     assert kernels.instructions == instructions
     assert found.shape == (len(rows), kernels.dimension)
-    np.testing.assert_allclose(found, expected, atol=5e-6)
+    np.testing.assert_allclose(found, expected, atol=CLOSE.get(instructions, 5e-6))
 
 
 @pytest.mark.parametrize("instructions", ALL_INSTRUCTIONS)
@@ -80,7 +81,8 @@ def test_a_padded_batch_embeds_as_the_graph_does(
     rows = [*some_rows(12), []]
     batch = pad(rows, pad_id=tokenizer.pad_id)
     kernels = KernelEncoder.load(tiny_merged, tokenizer.contract, threads=2)
-    np.testing.assert_allclose(kernels.embed(batch), OnnxEncoder.load(generation.graph("fp32")).embed(batch), atol=2e-6)
+    expected = OnnxEncoder.load(generation.graph("fp32")).embed(batch)
+    np.testing.assert_allclose(kernels.embed(batch), expected, atol=CLOSE.get(kernels.instructions, 2e-6))
     assert not kernels.embed(pad([[], []], pad_id=0, length=4)).any()
     assert kernels.embed_ids([], pad_id=0).shape == (0, kernels.dimension)
 

@@ -33,9 +33,8 @@ Product linear(Numbers &numbers, const Kernel &kernel, int outputs, int inputs, 
     product.bias = aligned<float>(product.padded_outputs);
     std::copy(bias.begin(), bias.end(), product.bias.get());
     if (in_8_bits) {
-        product.codes = std::make_unique<Codes>(
-            eight_bits(kernel)(product, integers.weights.data(), integers.scales.data(), integers.columns.data(),
-                               integers.step[0], integers.zero[0]));
+        eight_bits(kernel)(product, integers.weights.data(), integers.scales.data(), integers.columns.data(),
+                           integers.step[0], integers.zero[0]);
         return product;
     }
     product.panels = aligned<float>(static_cast<std::size_t>(product.padded_outputs) * inputs);
@@ -47,6 +46,9 @@ Product linear(Numbers &numbers, const Kernel &kernel, int outputs, int inputs, 
             to[static_cast<std::size_t>(input) * kernel.columns] =
                 weights[static_cast<std::size_t>(output) * inputs + input];
         }
+    }
+    if (kernel.pack != nullptr) {
+        kernel.pack(product);
     }
     return product;
 }
