@@ -67,7 +67,7 @@ inline Weights load_weights(const std::int8_t *from) {
 
 } // namespace avx2_eight
 
-const Pack kAvx2Pack = avx2_eight::pack_for_vectors;
+const Pack kAvx2Pack = avx2_eight::pack;
 
 } // namespace trident
 END_TARGET

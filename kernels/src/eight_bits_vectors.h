@@ -62,8 +62,29 @@ void multiply(const Product &product, const float *x, int tokens, float *y) {
     }
 }
 
-void pack_for_vectors(Product &product, const std::int8_t *weights, const float *scales, const float *columns,
-                      float step, int zero) {
-    pack(product, weights, scales, columns, step, zero);
+void pack(Product &product, const std::int8_t *weights, const float *scales, const float *columns, float step,
+          int zero) {
+    const int inputs = product.inputs, padded_inputs = padded(inputs);
+    product.codes = std::make_unique<Codes>();
     product.multiply = multiply;
+    Codes &codes = *product.codes;
+    codes.step = step;
+    codes.zero = zero;
+    codes.panels = aligned<std::int8_t>(static_cast<std::size_t>(product.padded_outputs) * padded_inputs);
+    codes.offsets = aligned<std::int32_t>(product.padded_outputs);
+    codes.scales = aligned<float>(product.padded_outputs);
+    codes.columns = aligned<float>(padded_inputs);
+    std::copy(columns, columns + inputs, codes.columns.get());
+    for (int output = 0; output < product.outputs; ++output) {
+        codes.scales[output] = scales[output];
+        std::int8_t *panel =
+            codes.panels.get() + static_cast<std::size_t>(output / kColumns) * kColumns * padded_inputs;
+        std::int32_t sum = 0;
+        for (int input = 0; input < inputs; ++input) {
+            const std::int8_t weight = weights[static_cast<std::size_t>(output) * inputs + input];
+            panel[(input / kGroup * kColumns + output % kColumns) * kGroup + input % kGroup] = weight;
+            sum += weight;
+        }
+        codes.offsets[output] = sum * (zero - kShift);
+    }
 }

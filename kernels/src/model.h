@@ -144,6 +144,8 @@ extern const Kernel kAvx2;
 extern const Pack kAmxPack;
 extern const Pack kVnniPack;
 extern const Pack kAvx2Pack;
+constexpr int kVnniPadding = 64; // inputs are filled up with zeros to a multiple: a row of a tile of AMX
+void multiply_by_vnni(const Product &product, const float *x, int tokens, float *y);
 // Whether the system lets this process use the tiles of AMX.
 bool tiles_allowed();
 #elif defined(__aarch64__)

@@ -66,7 +66,7 @@ inline Weights load_weights(const std::int8_t *from) { return vld1q_s8(from); }
 
 } // namespace neon_dot
 
-const Pack kNeonPack = neon_dot::pack_for_vectors;
+const Pack kNeonPack = neon_dot::pack;
 
 } // namespace trident
 END_TARGET

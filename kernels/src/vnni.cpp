@@ -12,7 +12,7 @@ TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")
 namespace trident {
 namespace vnni {
 
-constexpr int kLanes = 16, kGroup = 4, kRows = 12, kPadding = 16, kShift = 0;
+constexpr int kLanes = 16, kGroup = 4, kRows = 12, kPadding = kVnniPadding, kShift = 0;
 using Code = std::uint8_t;
 using Weights = __m512i;
 typedef std::int32_t Ints __attribute__((vector_size(64), may_alias));
@@ -33,7 +33,11 @@ inline Weights load_weights(const std::int8_t *from) { return _mm512_load_si512(
 
 } // namespace vnni
 
-const Pack kVnniPack = vnni::pack_for_vectors;
+void multiply_by_vnni(const Product &product, const float *x, int tokens, float *y) {
+    vnni::multiply(product, x, tokens, y);
+}
+
+const Pack kVnniPack = vnni::pack;
 
 } // namespace trident
 END_TARGET
