@@ -14,7 +14,7 @@ namespace amx_eight {
 
 #include "amx.h"
 
-constexpr int kLanes = 16, kGroup = 4, kPadding = kVnniPadding, kShift = 0;
+constexpr int kLanes = 16, kGroup = 4, kPadding = kVnniPadding;
 using Code = std::uint8_t;
 typedef std::int32_t Ints __attribute__((vector_size(64), may_alias));
 

@@ -7,7 +7,7 @@
 //   kLanes                        outputs of a vector
 //   kGroup                        inputs that one instruction multiplies and adds
 //   kPadding                      inputs are filled up with zeros to a multiple
-//   Code, kShift                  a rounded input: its integer less kShift
+//   Code                          a rounded input: its integer, less kShift where vectors say so
 //   Ints                          sums of kLanes outputs
 //   float quantize(codes, x, inputs, to, padded_inputs)  rounds a row: the integers to, and what one step of them is
 

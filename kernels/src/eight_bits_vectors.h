@@ -1,6 +1,7 @@
 // Products in 8 bits by tiles of at most kRows rows and two vectors of columns, whose sums stay in registers; included
 // once for each instruction set whose sums lie in vectors. What includes it defines, beside what eight_bits.h asks for,
 //   kRows                         rows of a tile
+//   kShift                        what a rounded input is less than its integer
 //   Weights load_weights(from)    kGroup weights of each of kLanes outputs
 //   void add(Ints &sums, const Code *codes, Weights)  the products of a group of inputs and their weights
 
