@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from trident.errors import ConfigError
+from trident_train.model.narrow_adapters import NarrowAdapter
 from trident_train.recipe import LoraRecipe, TrainRecipe
 
 UNREACHED = "pooler"  # weights of a BERT that the loss never reaches: pooling is ours
@@ -70,6 +71,7 @@ def add_adapters(model: Any, recipe: LoraRecipe, *, base_model: str) -> Any:
         exclude_modules=rf".*{UNREACHED}.*" if has_pooler else None,  # PEFT warns where none is excluded
         bias="none",
     )
+    config._register_custom_module({torch.nn.Linear: NarrowAdapter})
     adapted = get_peft_model(model, config)
     adapted.peft_config["default"].base_model_name_or_path = base_model  # PEFT writes this machine's path
     return adapted
