@@ -133,6 +133,7 @@ class LossRecipe:
     name: LossName = "cosine"  # from pointwise on: a reranker's; margin: an encoder's too
     temperature: float = 0.05  # infonce, and an encoder's margin: cosines are divided by it
     hard_negatives: int = 1  # all but cosine: labelled negatives of the query beside each positive
+    cosent_weight: float = 0.0  # infonce: this much CoSENT over the labelled pairs of the batch is added
     positives_per_query: int | None = None  # all but cosine: relevant pairs of a query an epoch, drawn anew; None: all
     graded: bool = False  # pointwise: the target is the grade's share of the largest grade, not 1 or 0
     teacher_share: float = 1.0  # an encoder's margin: of the teacher's margins in the loss; the rest is InfoNCE
@@ -143,6 +144,10 @@ class LossRecipe:
             raise ConfigError(f"loss.temperature must be > 0 and finite, got {self.temperature}")
         if self.hard_negatives < 0:
             raise ConfigError(f"loss.hard_negatives must be >= 0, got {self.hard_negatives}")
+        if not 0 <= self.cosent_weight < math.inf:
+            raise ConfigError(f"loss.cosent_weight must be >= 0 and finite, got {self.cosent_weight}")
+        if self.cosent_weight and self.name != "infonce":
+            raise ConfigError(f"loss.cosent_weight needs loss.name 'infonce', got '{self.name}'")
         if self.positives_per_query is not None and self.positives_per_query < 1:
             raise ConfigError(f"loss.positives_per_query must be >= 1, got {self.positives_per_query}")
         if self.graded and self.name != "pointwise":

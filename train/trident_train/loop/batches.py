@@ -189,6 +189,8 @@ def _units(pairs: TokenizedPairs, loss: LossRecipe, mined: int, generator: np.ra
         for number in _draw(relevant, loss.positives_per_query or len(relevant), generator):
             hard = _draw(negatives.get(query, []), loss.hard_negatives, generator)
             units.append([number, *hard, *_draw(unjudged.get(query, []), mined, generator)])
+    if loss.cosent_weight:  # queries without a relevant product still order pairs
+        units += [[number] for query in sorted(negatives.keys() - positives.keys()) for number in negatives[query]]
     return units
 
 

@@ -17,7 +17,7 @@ from transformers import get_scheduler
 from trident_train.loop.batches import BatchPlan, TokenizedBatch, TokenizedPairs, gather_batch, plan_epoch
 from trident_train.loop.checkpoints import Checkpoint, CheckpointFolder
 from trident_train.loop.selection import Score
-from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss, taught_loss
+from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, infonce_loss, taught_loss
 from trident_train.model.encoder import Encoder, TwoSides
 from trident_train.processes import Share
 from trident_train.recipe import LossRecipe, TrainRecipe
@@ -265,7 +265,10 @@ def loss_of(batch: EmbeddedBatch, recipe: LossRecipe) -> Tensor:
         return cosine_loss(batch)
     if recipe.name == "margin":
         return taught_loss(batch, temperature=recipe.temperature, teacher_share=recipe.teacher_share)
-    return infonce_loss(batch, temperature=recipe.temperature)
+    loss = infonce_loss(batch, temperature=recipe.temperature)
+    if recipe.cosent_weight:
+        loss = loss + recipe.cosent_weight * cosent_loss(batch.judged(), temperature=recipe.temperature)
+    return loss
 
 
 def _trainable_weights(model: Any) -> dict[str, Tensor]:

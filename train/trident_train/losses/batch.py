@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -28,6 +28,17 @@ class EmbeddedBatch:
     labels: Tensor
     grades: Tensor
     positives: Tensor
+
+    def judged(self) -> EmbeddedBatch:
+        """Return the batch with its judged pairs only."""
+        kept = self.labels >= 0  # (N,)
+        return replace(
+            self,
+            pair_query=self.pair_query[kept],
+            pair_product=self.pair_product[kept],
+            labels=self.labels[kept],
+            grades=self.grades[kept],
+        )
 
     def similarities(self) -> Tensor:
         """Return the cosine of each pair, (N,)."""

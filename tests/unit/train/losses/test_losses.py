@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from trident_train.losses import EmbeddedBatch, cosine_loss, infonce_loss, taught_loss
+from trident_train.loop.loop import loss_of
+from trident_train.losses import EmbeddedBatch, cosent_loss, cosine_loss, infonce_loss, taught_loss
+from trident_train.recipe import LossRecipe
 
 TEMPERATURE = 0.1
 
@@ -75,6 +77,31 @@ def test_infonce_equals_the_formula_with_known_positives_masked() -> None:
     assert found.item() == pytest.approx(sum(expected) / len(expected))
 
 
+def test_cosent_equals_the_formula_over_all_pairs_of_different_grade() -> None:
+    sample = batch(unit(3, 6, 0), unit(4, 6, 1))
+    cosines, grades = sample.similarities().tolist(), sample.grades.tolist()
+    total = 1.0
+    for high, better in zip(cosines, grades, strict=True):
+        for low, worse in zip(cosines, grades, strict=True):
+            if better > worse:
+                total += math.exp((low - high) / TEMPERATURE)
+    assert cosent_loss(sample, temperature=TEMPERATURE).item() == pytest.approx(math.log(total))
+    equal = replace(sample, grades=torch.ones(5))
+    assert cosent_loss(equal, temperature=TEMPERATURE).item() == 0.0
+
+
+def test_cosent_beside_infonce_orders_judged_pairs_only() -> None:
+    sample = batch(unit(3, 6, 0), unit(4, 6, 1))
+    mined = replace(sample, labels=torch.tensor([1.0, 1.0, 1.0, 1.0, -1.0], dtype=torch.float64))
+    four = {name: getattr(sample, name)[:4] for name in ("pair_query", "pair_product", "labels", "grades")}
+    expected = (
+        infonce_loss(sample, temperature=TEMPERATURE)
+        + 0.3 * cosent_loss(replace(sample, **four), temperature=TEMPERATURE)
+    )  # fmt: skip
+    recipe = LossRecipe(name="infonce", temperature=TEMPERATURE, cosent_weight=0.3)
+    assert loss_of(mined, recipe).item() == pytest.approx(expected.item())
+
+
 def taught_reference(queries: np.ndarray, products: np.ndarray) -> float:
     """Return Margin-MSE of the batch's lists in plain numpy: three lists of one pair, then one of (2, 3) and (2, 0)."""
     cosines = queries @ products.T / TEMPERATURE
@@ -133,6 +160,7 @@ def test_a_made_query_pulls_nothing_by_infonce() -> None:
 LOSSES: dict[str, Callable[[EmbeddedBatch], Tensor]] = {
     "cosine": cosine_loss,
     "infonce": lambda sample: infonce_loss(sample, temperature=TEMPERATURE),
+    "cosent": lambda sample: cosent_loss(sample, temperature=TEMPERATURE),
     "margins": lambda sample: taught_loss(sample, temperature=TEMPERATURE),
     "margins and infonce": lambda sample: taught_loss(sample, temperature=TEMPERATURE, teacher_share=0.5),
 }
