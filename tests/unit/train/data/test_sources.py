@@ -152,6 +152,14 @@ def test_infonce_units_are_a_positive_and_negatives_of_its_query(tokenizer: Text
         plan([none], LossRecipe(name="infonce"))
 
 
+def test_cosent_beside_infonce_sees_queries_without_a_relevant_product(tokenizer: TextTokenizer) -> None:
+    tokenized = tokenize_pairs(make_pairs(2).take([0, 1, 2]), tokenizer)  # the second query has an irrelevant product
+    alone = plan([tokenized], LossRecipe(name="infonce"))
+    beside = plan([tokenized], LossRecipe(name="infonce", cosent_weight=0.1))
+    assert sorted(pair for item in alone for pair in item.pairs) == [0, 1]
+    assert sorted(pair for item in beside for pair in item.pairs) == [0, 1, 2]
+
+
 def test_positives_of_a_query_are_drawn_anew_each_epoch(tokenizer: TextTokenizer) -> None:
     titles = [f"product {number}" for number in range(40)]
     labels = np.ones(40, dtype=np.int8)
