@@ -23,19 +23,20 @@ LARGEST = float(np.finfo(np.float16).max)  # 65,504
 MASKED = -1e30  # below: what attention adds where nothing is; it is cut off at the conversion, as it may be
 
 
-def check_range(source: Path, half: Path, batches: Iterable[Batch]) -> None:
+def check_range(source: Path, half: Path, batches: Iterable[Batch], *, threads: int = 1) -> None:
     """Hold every value that the float16 graph keeps in float16 against the largest that there is.
 
     Args:
         source: The float32 graph, whose values are looked at.
         half: The float16 graph made of it.
         batches: Of real texts, and of what is no text.
+        threads: Of ONNX Runtime.
 
     Raises:
         ExportError: Naming the value that is too large.
     """
     names = _kept_in_half(onnx.load(str(source)), onnx.load(str(half)))
-    session = _session(source, names)
+    session = _session(source, names, threads)
     largest: NDArray[np.float64] = np.zeros(len(names))
     for batch in batches:
         found = session.run(None, feeds_of(batch))
@@ -54,7 +55,7 @@ def _kept_in_half(source: onnx.ModelProto, half: onnx.ModelProto) -> list[str]:
     return [name for node in source.graph.node for name in node.output if name in kept]
 
 
-def _session(source: Path, names: Sequence[str]) -> ort.InferenceSession:
+def _session(source: Path, names: Sequence[str], threads: int) -> ort.InferenceSession:
     """Return a session that gives the largest absolute value, masked ones left out, for each of the names."""
     model = onnx.load(str(source))
     graph = model.graph
@@ -73,6 +74,6 @@ def _session(source: Path, names: Sequence[str]) -> ort.InferenceSession:
         )
         graph.output.append(helper.make_tensor_value_info(largest, TensorProto.FLOAT, []))
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4
     return ort.InferenceSession(model.SerializeToString(), sess_options=options, providers=[CPU])

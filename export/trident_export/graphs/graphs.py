@@ -44,7 +44,7 @@ def make_graph(
     try:
         if name == "fp16":
             convert_fp16(source, output)
-            check_range(source, output, itertools.chain(calibration, probes))
+            check_range(source, output, itertools.chain(calibration, probes), threads=threads)
         else:
             quantize_int8(source, output, calibration, threads=threads)
     except ExportError:

@@ -26,7 +26,7 @@ ASKED_FIRST = 256  # queries; more are asked only where these leave open on whic
 Z_99 = 2.576  # of the normal distribution
 SPEED_SHAPES = ((1, 8), (32, 16))  # rows, most tokens: a lone query, and a busy server's batch of mixed lengths
 SPEED_SHORTEST = 4  # tokens
-SPEED_SECONDS = 0.3  # of measuring, a graph and shape, at most
+SPEED_SECONDS = 0.15  # of measuring, a graph and shape, at most
 SPEED_RUNS = 50  # at most: more move the median of a small model's runs no further
 
 
