@@ -75,7 +75,7 @@ def _twin(
         if (fault := fault_of(folder)) is not None:
             logger.debug("judged by PyTorch: %s", fault)
             return None
-        whole = copy.deepcopy(model).merge_and_unload() if isinstance(model, PeftModel) else model
+        whole = _without_adapters(model)
         weights = {name: value.detach().contiguous() for name, value in whole.state_dict().items()}
         save_file(chosen(weights), folder / WEIGHTS_FILE)
         try:
@@ -83,6 +83,14 @@ def _twin(
         except ModelError as error:  # an architecture of their name with other layers
             logger.debug("judged by PyTorch: %s", error)
             return None
+
+
+def _without_adapters(model: Any) -> Any:
+    """Return the model with its adapters in its weights, or without them where they are disabled just now."""
+    if not isinstance(model, PeftModel):
+        return model
+    copied = copy.deepcopy(model)
+    return copied.merge_and_unload() if model.get_model_status().enabled else copied.unload()
 
 
 def _of_layers(weights: Weights, layers: range) -> Weights:
