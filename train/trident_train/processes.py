@@ -29,6 +29,10 @@ from trident.config import to_table
 from trident.errors import ConfigError, MissingExtraError
 from trident_train.recipe import TrainRecipe
 
+# What oneDNN compiles for each shape of a product: every step has shapes of its own, and 1,024 of them, which it keeps
+# by itself, are gigabytes (docs/log/training.md). A step of some layers and lengths has about a hundred.
+PRIMITIVES_KEPT = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+
 TRACKER_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 
@@ -114,6 +118,7 @@ def accelerator_of(recipe: TrainRecipe, *, tracking: Path) -> Accelerator:
         ConfigError: If the device has no such precision.
         MissingExtraError: If the tracker is not installed.
     """
+    os.environ.setdefault(*PRIMITIVES_KEPT)
     tracker = recipe.tracker
     if tracker != "none" and importlib.util.find_spec(TRACKER_PACKAGES[tracker]) is None:
         raise MissingExtraError(f"tracker '{tracker}' is not installed: run pip install 'trident-search[trackers]'")

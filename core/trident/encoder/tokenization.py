@@ -30,6 +30,8 @@ class TokenBatch:
     attention_mask: NDArray[np.int64]
 
 
+TOGETHER = 1024  # texts whose tokens are in memory at once, with all that a tokenizer says of them
+LONG_TOKEN = 8  # characters: a text of more for each token that is kept is longer than that, as a rule
 BEGINNINGS = "\u2581\u0120"  # what SentencePiece and byte-level BPE put before a word
 CONTINUED = "##"  # what WordPiece puts before what is no beginning
 
@@ -82,18 +84,35 @@ class TextTokenizer:
         rendered = [self.contract.render(text, side) for text in texts]
         limit = self.contract.max_tokens(side)
         if len(rendered) == 1:  # no threads for a lone text
-            ids = [self._tokenizer.encode(rendered[0]).ids]
-        else:
-            ids = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(rendered)]  # keeps no offsets
-        if all(len(row) <= limit for row in ids):
-            return ids
-        # Rare: cut off one by one, so that short batches never pay for truncation and no state is left behind.
-        long_rows = [number for number, row in enumerate(ids) if len(row) > limit]
-        encodings = self._tokenizer.encode_batch([rendered[number] for number in long_rows], add_special_tokens=False)
-        for number, encoding in zip(long_rows, encodings, strict=True):
-            encoding.truncate(limit - self._special_tokens)
-            ids[number] = self._tokenizer.post_process(encoding).ids
+            return [self._cut_off(rendered, limit)[0] if len(row) > limit else row for row in self._whole(rendered)]
+        ids: list[list[int]] = []
+        for start in range(0, len(rendered), TOGETHER):
+            ids += self._ids(rendered[start : start + TOGETHER], limit)
         return ids
+
+    def _ids(self, rendered: list[str], limit: int) -> list[list[int]]:
+        """Return the ids of some texts; those that are long by their characters are not tokenized whole first."""
+        ids: list[list[int]] = [[]] * len(rendered)
+        long = [number for number, text in enumerate(rendered) if len(text) > limit * LONG_TOKEN]
+        short = [number for number, text in enumerate(rendered) if len(text) <= limit * LONG_TOKEN]
+        for number, row in zip(short, self._whole([rendered[number] for number in short]), strict=True):
+            ids[number] = row
+        long += [number for number in short if len(ids[number]) > limit]
+        for number, row in zip(long, self._cut_off([rendered[number] for number in long], limit), strict=True):
+            ids[number] = row
+        return ids
+
+    def _whole(self, rendered: list[str]) -> list[list[int]]:
+        if len(rendered) == 1:
+            return [self._tokenizer.encode(rendered[0]).ids]
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(rendered)]  # keeps no offsets
+
+    def _cut_off(self, rendered: list[str], limit: int) -> list[list[int]]:
+        """Return ids that are cut off one by one: short batches never pay for it, and no state is left behind."""
+        encodings = self._tokenizer.encode_batch(rendered, add_special_tokens=False) if rendered else []
+        for encoding in encodings:
+            encoding.truncate(limit - self._special_tokens)
+        return [self._tokenizer.post_process(encoding).ids for encoding in encodings]
 
     def token_ids_each(self, asked: Sequence[tuple[str, Side]]) -> list[list[int]]:
         """Return what ``token_ids`` gives for each text and its side; the texts of a side are tokenized together.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from trident.encoder import tokenization
 from trident.encoder.text import Side, TextContract
 from trident.encoder.tokenization import TextTokenizer, pad
 from trident.errors import ConfigError, DataError, ModelError
@@ -73,6 +74,20 @@ def test_a_row_does_not_depend_on_its_batch(tiny_model: Path) -> None:
         length = alone.input_ids.shape[1]
         np.testing.assert_array_equal(together.input_ids[row, :length], alone.input_ids[0])
         assert together.attention_mask[row].sum() == length
+
+
+def test_many_texts_and_long_ones_have_the_ids_of_each_alone(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of a list; a text of many characters and few tokens, which is cut off by none."""
+    tokenizer = TextTokenizer.load(tiny_model, CONTRACT)
+    texts = ["red kettle", "x" * 500, "Café kettle " * 40, "kettle", "red " * 14, "red " * 15, "y" * 500 + " red"] * 3
+    alone = [tokenizer.token_ids([text], "product")[0] for text in texts]
+    assert {len(row) for row in alone} >= {3, 4, 16}
+    for together in (2, 5, 100):
+        monkeypatch.setattr(tokenization, "TOGETHER", together)
+        assert tokenizer.token_ids(texts, "product") == alone
+    assert tokenizer.token_ids([], "product") == []
 
 
 def test_texts_of_both_sides_are_tokenized_together(tiny_model: Path) -> None:

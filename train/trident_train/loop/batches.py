@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trident.data.pairs import Pairs
+from trident.encoder.text import Side
 from trident.encoder.tokenization import TextTokenizer
 from trident.errors import DataError
 from trident_train.losses import EmbeddedBatch
@@ -97,8 +98,8 @@ def tokenize_pairs(
     """
     queries = pairs.queries + [pairs.queries[row] for row, _ in mined]
     titles = pairs.titles + [title for _, title in mined]
-    query_rows, pair_query = _distinct(tokenizer.token_ids(queries, "query"))
-    product_rows, pair_product = _distinct(tokenizer.token_ids(titles, "product"))
+    query_rows, pair_query = _distinct(tokenizer, queries, "query")
+    product_rows, pair_product = _distinct(tokenizer, titles, "product")
     relevant = np.flatnonzero(pairs.labels[: len(pairs) - made] == 1).tolist()
     shares = pairs.grades.astype(np.float32) / max(float(pairs.grades.max(initial=0.0)), 1e-9)
     return TokenizedPairs(
@@ -224,7 +225,12 @@ def _draw(numbers: list[int], count: int, generator: np.random.Generator) -> lis
     return [] if not count else [int(number) for number in generator.choice(numbers, size=count, replace=False)]
 
 
-def _distinct(rows: list[list[int]]) -> tuple[list[list[int]], NDArray[np.int64]]:
+def _distinct(tokenizer: TextTokenizer, texts: list[str], side: Side) -> tuple[list[list[int]], NDArray[np.int64]]:
+    """Return the distinct rows of token ids, in the order in which they come, and which of them is each text's."""
+    once = list(dict.fromkeys(texts))
     numbers: dict[tuple[int, ...], int] = {}
-    positions = [numbers.setdefault(tuple(row), len(numbers)) for row in rows]
-    return [list(row) for row in numbers], np.array(positions, dtype=np.int64)
+    number_of = {
+        text: numbers.setdefault(tuple(row), len(numbers))
+        for text, row in zip(once, tokenizer.token_ids(once, side), strict=True)
+    }
+    return [list(row) for row in numbers], np.array([number_of[text] for text in texts], dtype=np.int64)
