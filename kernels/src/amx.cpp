@@ -112,14 +112,14 @@ template <bool Two>
     }
 }
 
-void multiply(const Product &product, const float *x, int tokens, float *y) {
+void multiply(const Product &product, const float *x, int tokens, float *y, Columns columns) {
     const std::uint16_t *rows = split_rows(x, tokens, product.inputs);
     const int steps = padded(product.inputs) / kStep;
     const std::size_t pair = static_cast<std::size_t>(steps) * 4 * kTile;
     const std::size_t y_width = product.padded_outputs, y_bytes = y_width * sizeof(float);
-    const std::uint16_t *panel = product.halves.get();
+    const std::uint16_t *panel = product.halves.get() + columns.from / kColumns * pair;
     TileShapes shapes;
-    for (int column = 0; column < product.padded_outputs; column += kColumns, panel += pair) {
+    for (int column = columns.from; column < columns.to; column += kColumns, panel += pair) {
         const float *bias = product.bias.get() + column;
         const std::uint16_t *from_rows = rows;
         in_pairs(tokens, [&](int from, int first, int second) {

@@ -58,12 +58,12 @@ template <bool Two>
     }
 }
 
-void multiply_by_tiles(const Product &product, const float *x, int tokens, float *y) {
+void multiply_by_tiles(const Product &product, const float *x, int tokens, float *y, Columns columns) {
     const int inputs = padded(product.inputs), pitch = inputs + kTileBytes;
     const Rounded rows = round_rows(product, x, tokens, pitch);
     const std::size_t y_width = product.padded_outputs;
     TileShapes shapes;
-    for (int column = 0; column < product.padded_outputs; column += kColumns) {
+    for (int column = columns.from; column < columns.to; column += kColumns) {
         const std::int8_t *panel = product.codes->panels.get() + static_cast<std::size_t>(column) * inputs;
         in_pairs(tokens, [&](int from, int first, int second) {
             shapes.become(first, second);
@@ -92,8 +92,8 @@ void multiply_by_tiles(const Product &product, const float *x, int tokens, float
 }
 
 // The weights lie as they do for vectors, which multiply few tokens: tiles would be next to empty.
-void multiply(const Product &product, const float *x, int tokens, float *y) {
-    (tokens <= kFewTokens ? multiply_by_vnni : multiply_by_tiles)(product, x, tokens, y);
+void multiply(const Product &product, const float *x, int tokens, float *y, Columns columns) {
+    (tokens <= kFewTokens ? multiply_by_vnni : multiply_by_tiles)(product, x, tokens, y, columns);
 }
 
 void pack_for_tiles(Product &product, const std::int8_t *weights, const float *scales, const float *columns, float step,

@@ -50,10 +50,10 @@ template <int... R> constexpr std::array<Tile, sizeof...(R)> tiles_of(std::integ
 }
 constexpr auto kTiles = tiles_of(std::make_integer_sequence<int, kRows>()); // of 1 row, 2, …
 
-void multiply(const Product &product, const float *x, int tokens, float *y) {
+void multiply(const Product &product, const float *x, int tokens, float *y, Columns columns) {
     const int padded_inputs = padded(product.inputs);
     const Rounded rows = round_rows(product, x, tokens, padded_inputs);
-    for (int column = 0; column < product.padded_outputs; column += kColumns) {
+    for (int column = columns.from; column < columns.to; column += kColumns) {
         const std::int8_t *panel = product.codes->panels.get() + static_cast<std::size_t>(column) * padded_inputs;
         in_tiles(tokens, kRows, [&](int from, int to) {
             kTiles[to - from - 1](rows.codes + static_cast<std::size_t>(from) * padded_inputs, padded_inputs, panel,

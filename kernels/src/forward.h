@@ -60,13 +60,8 @@ template <int... R> constexpr std::array<Tile, sizeof...(R)> tiles_of(std::integ
 }
 constexpr auto kTiles = tiles_of(std::make_integer_sequence<int, ROWS>()); // of 1 row, 2, …
 
-// y = x W + b: x is (tokens, inputs), y is (tokens, padded_outputs).
-void multiply(const Product &product, const float *x, int tokens, float *y) {
-    if (product.multiply != nullptr) {
-        product.multiply(product, x, tokens, y);
-        return;
-    }
-    for (int column = 0; column < product.padded_outputs; column += kColumns) {
+void multiply_by_panels(const Product &product, const float *x, int tokens, float *y, Columns columns) {
+    for (int column = columns.from; column < columns.to; column += kColumns) {
         const float *panel = product.panels.get() + static_cast<std::size_t>(column) * product.inputs;
         in_tiles(tokens, ROWS, [&](int from, int to) {
             kTiles[to - from - 1](
@@ -74,6 +69,20 @@ void multiply(const Product &product, const float *x, int tokens, float *y) {
                 y + static_cast<std::size_t>(from) * product.padded_outputs + column, product.padded_outputs);
         });
     }
+}
+
+// y = x W + b: x is (tokens, inputs), y is (tokens, padded_outputs). Each member of the gang always computes the same
+// columns, so that its core keeps their weights.
+void multiply(const Product &product, const float *x, int tokens, float *y, Gang &gang, int member) {
+    const int panels = product.padded_outputs / kColumns;
+    const Columns columns = {panels * member / gang.members * kColumns, panels * (member + 1) / gang.members * kColumns};
+    gang.meet(); // x is there
+    if (product.multiply != nullptr) {
+        product.multiply(product, x, tokens, y, columns);
+    } else {
+        multiply_by_panels(product, x, tokens, y, columns);
+    }
+    gang.meet(); // y is there
 }
 
 // x = x + y, to = norm(x), which may be x; y is as wide as its product's panels.
@@ -134,7 +143,8 @@ void pool(const Model &model, const float *x, int tokens, float *embedding) {
 // The logits of rows whose first tokens lie one after the other in x: pooled is (rows, padded outputs).
 void judge(const Model &model, const float *x, int rows, float *pooled, float *logits) {
     const Head &head = *model.head;
-    multiply(head.pooler, x, rows, pooled);
+    Gang alone; // a row or a few
+    multiply(head.pooler, x, rows, pooled, alone, 0);
     for (int row = 0; row < rows; ++row, pooled += head.pooler.padded_outputs) {
         float sum = head.bias;
         for (int column = 0; column < model.width; ++column) {
@@ -145,7 +155,7 @@ void judge(const Model &model, const float *x, int rows, float *pooled, float *l
     }
 }
 
-void forward(const Model &model, const Rows &all_rows, float *output) {
+void forward(const Model &model, const Rows &all_rows, float *output, Gang &gang, int member) {
     const std::int32_t *ids = all_rows.ids;
     const int *lengths = all_rows.lengths, rows = all_rows.count;
     const int width = model.width;
@@ -171,15 +181,20 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
     for (const std::size_t size : sizes) {
         needed += size;
     }
-    thread_local Aligned<float> scratch;
-    thread_local std::size_t held = 0;
-    if (held < needed) {
-        scratch.reset();
-        scratch = aligned<float>(needed);
-        held = needed;
+    const bool leads = member == 0; // and does what is no product
+    if (leads) {
+        thread_local Aligned<float> scratch;
+        thread_local std::size_t held = 0;
+        if (held < needed) {
+            scratch.reset();
+            scratch = aligned<float>(needed);
+            held = needed;
+        }
+        gang.scratch = scratch.get();
     }
+    gang.meet();
     float *memory[9];
-    float *place = scratch.get();
+    float *place = gang.scratch;
     for (int part = 0; part < 9; ++part) {
         memory[part] = place;
         place += sizes[part];
@@ -187,7 +202,7 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
     auto [x, joined, context, out, inner, dense, keys, scores, normed] = memory;
     float *to = model.norm_first ? normed : x; // where layers leave what the next one reads
 
-    for (int row = 0, token = 0; all_rows.states == nullptr && row < rows; ++row) {
+    for (int row = 0, token = 0; leads && all_rows.states == nullptr && row < rows; ++row) {
         for (int position = 0, counted = 0; position < lengths[row]; ++position, ++token) {
             const float *word = model.words + static_cast<std::size_t>(ids[token]) * width;
             std::copy(word, word + width, out + static_cast<std::size_t>(token) * width);
@@ -207,16 +222,16 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
             }
         }
     }
-    if (all_rows.states != nullptr) {
+    if (leads && all_rows.states != nullptr) {
         std::copy_n(all_rows.states, all * width, x);
-    } else {
+    } else if (leads) {
         add_and_normalize(model, model.norm, out, width, tokens, x, x);
     }
     const bool first_only = all_rows.pooled && !model.mean; // of the last layer's tokens only the first of each row is looked at
     for (const Layer &layer : model.layers) {
-        multiply(layer.query_key_value, &layer == &any ? x : to, tokens, joined);
+        multiply(layer.query_key_value, &layer == &any ? x : to, tokens, joined, gang, member);
         const bool cut = first_only && &layer == &model.layers.back();
-        for (int row = 0, token = 0; row < rows; token += lengths[row++]) {
+        for (int row = 0, token = 0; leads && row < rows; token += lengths[row++]) {
             const std::size_t place = cut ? row : token;
             float *own = joined + static_cast<std::size_t>(token) * joined_width;
             if (layer.rotation) {
@@ -231,10 +246,12 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
         if (cut) {
             tokens = rows;
         }
-        multiply(layer.attended, context, tokens, out);
-        add_and_normalize(model, layer.attended_norm, out, out_width, tokens, x, to);
-        multiply(layer.up, to, tokens, inner);
-        for (int token = 0; token < tokens; ++token) {
+        multiply(layer.attended, context, tokens, out, gang, member);
+        if (leads) {
+            add_and_normalize(model, layer.attended_norm, out, out_width, tokens, x, to);
+        }
+        multiply(layer.up, to, tokens, inner, gang, member);
+        for (int token = 0; leads && token < tokens; ++token) {
             const float *from = inner + static_cast<std::size_t>(token) * inner_width;
             float *active = dense + static_cast<std::size_t>(token) * model.inner;
             for (int column = 0; column < model.inner; ++column) {
@@ -244,8 +261,13 @@ void forward(const Model &model, const Rows &all_rows, float *output) {
                 active[column] *= from[model.inner + column];
             }
         }
-        multiply(layer.down, dense, tokens, out);
-        add_and_normalize(model, layer.down_norm, out, out_width, tokens, x, to);
+        multiply(layer.down, dense, tokens, out, gang, member);
+        if (leads) {
+            add_and_normalize(model, layer.down_norm, out, out_width, tokens, x, to);
+        }
+    }
+    if (!leads) {
+        return;
     }
     if (model.head) {
         judge(model, to, rows, joined, output);

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "gang.h"
+
 namespace trident {
 
 constexpr std::size_t kAlignment = 64; // of a cache line, and of the widest vector
@@ -41,6 +43,11 @@ struct Codes {
     int zero = 0;                  // the integer of 0
 };
 
+// The columns of a product that are computed: whole panels.
+struct Columns {
+    int from, to;
+};
+
 // y = x W + b. The weights lie in panels of so many columns as a kernel computes at a time, row after row, so that they
 // are read from front to back; the last panel is filled up with zeros, and so is the bias.
 struct Product {
@@ -51,7 +58,8 @@ struct Product {
     Aligned<float> bias;
     std::unique_ptr<Codes> codes;  // null in float32
     Aligned<std::uint16_t> halves; // the weights as sums of two bfloat16, see amx.cpp; null: they are in panels
-    void (*multiply)(const Product &product, const float *x, int tokens, float *y) = nullptr; // null: by panels
+    // null: by panels
+    void (*multiply)(const Product &product, const float *x, int tokens, float *y, Columns columns) = nullptr;
 };
 
 // Calls run(from, to) for tokens in tiles of at most so many rows, and of about as many each.
@@ -122,8 +130,9 @@ struct Rows {
     bool pooled = true;            // false: what the last layer leaves of each token is wanted
 };
 
-// Writes the embeddings (count, D), unit length, or with a head the logits (count); not pooled: (tokens, D).
-using Forward = void (*)(const Model &model, const Rows &rows, float *output);
+// Writes the embeddings (count, D), unit length, or with a head the logits (count); not pooled: (tokens, D). Every member
+// of a gang calls it with the same rows; the first one, number 0, writes.
+using Forward = void (*)(const Model &model, const Rows &rows, float *output, Gang &gang, int member);
 
 struct Kernel {
     const char *name;
@@ -145,7 +154,7 @@ extern const Pack kAmxPack;
 extern const Pack kVnniPack;
 extern const Pack kAvx2Pack;
 constexpr int kVnniPadding = 64; // inputs are filled up with zeros to a multiple: a row of a tile of AMX
-void multiply_by_vnni(const Product &product, const float *x, int tokens, float *y);
+void multiply_by_vnni(const Product &product, const float *x, int tokens, float *y, Columns columns);
 // Whether the system lets this process use the tiles of AMX.
 bool tiles_allowed();
 #elif defined(__aarch64__)

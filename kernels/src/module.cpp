@@ -61,6 +61,22 @@ class Encoder {
         return embeddings;
     }
 
+    py::array_t<float> embed_together(const Ids &ids, const std::vector<int> &lengths) const {
+        if (model_.head) {
+            throw std::invalid_argument("a reranker has no embeddings: score pairs");
+        }
+        check(ids, lengths);
+        py::array_t<float> embeddings({static_cast<py::ssize_t>(lengths.size()), py::ssize_t{model_.width}});
+        if (lengths.empty()) {
+            return embeddings;
+        }
+        float *to = embeddings.mutable_data();
+        const Rows rows = {ids.data(), lengths.data(), nullptr, static_cast<int>(lengths.size())};
+        py::gil_scoped_release others_may_run;
+        helper_.run([&](Gang &gang, int member) { kernel_->forward(model_, rows, to, gang, member); });
+        return embeddings;
+    }
+
     py::array_t<float> states(const Ids &ids, const std::vector<int> &lengths) const {
         check_splits();
         check(ids, lengths);
@@ -110,6 +126,7 @@ class Encoder {
     void run(const std::int32_t *from, const std::vector<int> &lengths, const int *firsts, int width, float *to,
              const float *states = nullptr, bool pooled = true) const {
         py::gil_scoped_release others_may_run;
+        Gang alone;
         for (std::size_t row = 0; row < lengths.size();) {
             std::size_t end = row;
             int tokens = 0;
@@ -118,7 +135,7 @@ class Encoder {
             }
             const Rows rows = {from, lengths.data() + row, firsts == nullptr ? nullptr : firsts + row,
                                static_cast<int>(end - row), states, pooled};
-            kernel_->forward(model_, rows, to);
+            kernel_->forward(model_, rows, to, alone, 0);
             from = from == nullptr ? nullptr : from + tokens;
             states = states == nullptr ? nullptr : states + static_cast<std::size_t>(tokens) * model_.width;
             to += (pooled ? end - row : static_cast<std::size_t>(tokens)) * width;
@@ -246,6 +263,7 @@ class Encoder {
     Array words_; // not packed: a lookup reads whole rows
     const Kernel *kernel_ = nullptr;
     Model model_;
+    mutable Helper helper_;
 };
 
 class BertEncoder : public Encoder {
@@ -414,6 +432,10 @@ PYBIND11_MODULE(trident_kernels, module) {
              "Return the embeddings (N, D) float32, unit length, of N rows whose ids, int32, lie one after the "
              "other.\n\n"
              "Raises ValueError for an empty or too long row, or an id outside the vocabulary.")
+        .def("embed_together", &Encoder::embed_together, py::arg("ids"), py::arg("lengths"),
+             "Return what embed returns, to the last bit, on two cores that share the weights: for a lone text, or a few, "
+             "whose rows cannot be dealt out.\n\n"
+             "Another call that does so at the same time runs on one. Raises ValueError as embed does.")
         .def("states", &Encoder::states, py::arg("ids"), py::arg("lengths"),
              "Return what the last layer leaves of each token, (tokens, D) float32, of a BERT encoder; embed pools it.\n\n"
              "Raises ValueError as embed does.")

@@ -33,8 +33,8 @@ inline Weights load_weights(const std::int8_t *from) { return _mm512_load_si512(
 
 } // namespace vnni
 
-void multiply_by_vnni(const Product &product, const float *x, int tokens, float *y) {
-    vnni::multiply(product, x, tokens, y);
+void multiply_by_vnni(const Product &product, const float *x, int tokens, float *y, Columns columns) {
+    vnni::multiply(product, x, tokens, y, columns);
 }
 
 const Pack kVnniPack = vnni::pack;

@@ -49,11 +49,13 @@ class KernelEncoder:
         model: A ``trident_kernels.Encoder``.
         folder: Where its weights came from, for errors.
         threads: Rows of a batch are dealt out to.
+        shared: Whether two cores share the weights for a row that is alone.
     """
 
-    def __init__(self, model: Any, folder: Path, *, threads: int = 1) -> None:
+    def __init__(self, model: Any, folder: Path, *, threads: int = 1, shared: bool = False) -> None:
         """Keep the encoder; see the class for the arguments."""
         self._model = model
+        self._alone = model.embed_together if shared else model.embed
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encoder") if threads > 1 else None
         self.folder = folder
         self.threads = threads
@@ -110,9 +112,9 @@ class KernelEncoder:
             raise ModelError(f"encoder {folder} does not fit the kernels: {error}") from error
         return cls(model, folder, threads=threads)
 
-    def for_lone(self, threads: int) -> KernelEncoder:  # noqa: ARG002 - one thread reads as fast as it computes
-        """Return the encoder for who asks alone: this one."""
-        return self
+    def for_lone(self, threads: int) -> KernelEncoder:
+        """Return the encoder for who asks alone: a row waits for the weights, of which two cores read half."""
+        return KernelEncoder(self._model, self.folder, threads=self.threads, shared=True) if threads > 1 else self
 
     def embed_ids(self, rows: Sequence[Sequence[int]], *, pad_id: int) -> NDArray[np.float32]:  # noqa: ARG002
         """Return the embeddings of N rows of token ids, (N, D), in their order.
@@ -166,7 +168,7 @@ class KernelEncoder:
         return np.concatenate(list(self._pool.map(run, runs)))
 
     def _embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        return self._called(self._model.embed, _flat(rows), rows)
+        return self._called(self._alone if len(rows) == 1 else self._model.embed, _flat(rows), rows)
 
     def _states(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         return self._called(self._model.states, _flat(rows), rows)
@@ -194,7 +196,7 @@ def kernels_fault(folder: Path, codes: Path | None = None) -> str | None:
         import trident_kernels
     except ImportError as error:
         return f"trident_kernels is not installed ({error}); {REMEDY}"
-    if not hasattr(trident_kernels, "Encoder") or not hasattr(trident_kernels.Encoder, "states"):
+    if not hasattr(trident_kernels, "Encoder") or not hasattr(trident_kernels.Encoder, "embed_together"):
         return f"trident_kernels is of an earlier version; {REMEDY}"
     if not trident_kernels.instructions():
         return "this processor has neither AVX-512 nor AVX2 with FMA, and is not one of ARM in 64 bits"

@@ -39,6 +39,9 @@ class PairScorer(Protocol):
     def score(self, rows: Sequence[PairRow]) -> NDArray[np.float32]:
         """Return the logits (N,) of N pairs, in their order."""
 
+    def for_lone(self, threads: int) -> PairScorer:
+        """Return what scores for who asks alone and has so many cores."""
+
 
 class KernelScorer:
     """A merged reranker on the kernels of this processor; ``load`` one. Safe from several threads.
@@ -93,6 +96,10 @@ class KernelScorer:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"reranker {folder} does not fit the kernels: {error}; export again") from error
         return cls(bert, folder, threads=threads)
+
+    def for_lone(self, threads: int) -> KernelScorer:
+        """Return the scorer for who asks alone: pairs are dealt out to so many threads."""
+        return KernelScorer(self._bert, self._folder, threads=max(threads, self._threads))
 
     def score(self, rows: Sequence[PairRow]) -> NDArray[np.float32]:
         """Return the logits (N,) of N pairs, in their order.
@@ -160,6 +167,10 @@ class GraphScorer:
                 f"{', '.join(sorted(inputs))}: export again"
             )
         return cls(session, path, pad_id=pad_id, kinds=kinds)
+
+    def for_lone(self, threads: int) -> GraphScorer:  # noqa: ARG002 - a graph is opened for its threads
+        """Return the scorer for who asks alone: this one."""
+        return self
 
     def score(self, rows: Sequence[PairRow]) -> NDArray[np.float32]:
         """Return the logits (N,) of N pairs, in their order.

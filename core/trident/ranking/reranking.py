@@ -6,6 +6,7 @@ next candidates of each request in each, until nobody has time left; the rest ke
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 import threading
@@ -110,6 +111,12 @@ class Reranker:
         self.cache = PairCache() if cache is None else cache
         self._pair_s = 0.0  # that a pair took lately
         self.counts = Counts()
+
+    def for_lone(self, threads: int) -> Reranker:
+        """Return the same for who asks alone and has so many cores; logits and counts are kept together."""
+        lone = copy.copy(self)
+        lone._scorer = self._scorer.for_lone(threads)
+        return lone
 
     @property
     def contract(self) -> TextContract:

@@ -106,13 +106,14 @@ class Searcher:
         return cls(tokenizer, encoder, live, second)
 
     def for_lone(self, threads: int) -> Searcher:
-        """Return the same pipeline for a lone query, whose encoder and flat search are cut up among threads.
+        """Return the same pipeline for a lone query, whose encoder, search and second stage are cut up among threads.
 
         Raises:
             TridentError: If a graph cannot be opened again.
         """
         encoder, retriever = self.encoder.for_lone(threads), self.retriever.for_lone(threads)
-        return Searcher(self.tokenizer, encoder, retriever, self.second_stage)
+        second = None if self.second_stage is None else self.second_stage.for_lone(threads)
+        return Searcher(self.tokenizer, encoder, retriever, second)
 
     def check(self, knobs: Sequence[SearchKnobs]) -> None:
         """Raise what a search with these knobs would raise, so that a bad request is found before it joins others.

@@ -60,6 +60,10 @@ class SecondStage:
         """Return the second stage of a generation."""
         return cls(reranker, calibration, identity.rerank, identity.rerank_budget_ms, trees, identity.rerank_weight)
 
+    def for_lone(self, threads: int) -> SecondStage:
+        """Return the same for who asks alone and has so many cores."""
+        return replace(self, reranker=self.reranker.for_lone(threads))
+
     @property
     def map(self) -> ScoreMap | None:
         """The map of the scores that decide: of trees where there are any, else of both stages' scores."""

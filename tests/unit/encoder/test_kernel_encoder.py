@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,33 @@ def test_an_embedding_does_not_depend_on_its_batch(instructions: str, tmp_path: 
     assert np.array_equal(kernels.embed_ids(rows[::-1], pad_id=0)[::-1], together)
     dealt_out = KernelEncoder.load(folder, TextContract(), threads=3, instructions=instructions)
     assert np.array_equal(dealt_out.embed_ids(rows, pad_id=0), together)
+
+
+@pytest.mark.parametrize("instructions", ALL_INSTRUCTIONS)
+@pytest.mark.parametrize("name", ["bert", "odd widths"])
+def test_a_row_that_two_cores_share_has_the_same_bits(name: str, instructions: str, tmp_path: Path) -> None:
+    """One after the other, from several threads at once, where one at a time is helped, and in a fork, too."""
+    folder, rows = saved(MODELS[name], tmp_path), some_rows(40)
+    kernels = KernelEncoder.load(folder, TextContract(), instructions=instructions)
+    expected, lone = kernels.embed_ids(rows, pad_id=0), kernels.for_lone(2)
+
+    def each() -> bool:
+        return all(
+            np.array_equal(lone.embed_ids([row], pad_id=0)[0], one) for row, one in zip(rows, expected, strict=True)
+        )
+
+    assert kernels.for_lone(1) is kernels
+    assert each()
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(lambda _: each(), range(12)))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if each() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert np.array_equal(lone.embed_ids(rows, pad_id=0), expected)  # several rows go as they went
+    assert lone.embed_ids([], pad_id=0).shape == (0, lone.dimension)
+    with pytest.raises(ModelError, match="every row must have 1 to 80 tokens, got 81"):
+        lone.embed_ids([[5] * 81], pad_id=0)
 
 
 def test_large_and_small_numbers_pass_through_the_activations(tmp_path: Path) -> None:

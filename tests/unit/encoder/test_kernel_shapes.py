@@ -195,7 +195,7 @@ def test_a_model_with_what_the_kernels_do_not_know_is_served_by_its_graph(
 
 def test_kernels_of_an_earlier_version_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved(modernbert(), tmp_path)
-    monkeypatch.delattr(trident_kernels.Encoder, "states")
+    monkeypatch.delattr(trident_kernels.Encoder, "embed_together")
     assert kernels_fault(tmp_path) == "trident_kernels is of an earlier version; install it: pip install ./kernels"
 
 

@@ -76,9 +76,7 @@ def test_a_row_does_not_depend_on_its_batch(tiny_model: Path) -> None:
         assert together.attention_mask[row].sum() == length
 
 
-def test_many_texts_and_long_ones_have_the_ids_of_each_alone(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_texts_and_long_ones_have_the_ids_of_each_alone(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of a list; a text of many characters and few tokens, which is cut off by none."""
     tokenizer = TextTokenizer.load(tiny_model, CONTRACT)
     texts = ["red kettle", "x" * 500, "Café kettle " * 40, "kettle", "red " * 14, "red " * 15, "y" * 500 + " red"] * 3

@@ -81,6 +81,7 @@ def test_a_pair_has_the_same_bits_everywhere_and_no_other_pair_has(folder: Path,
     order = np.random.default_rng(1).permutation(len(pairs))
     assert np.array_equal(two.score([pairs[place] for place in order]), logits[order])
     assert np.array_equal(np.concatenate([one.score([pair]) for pair in pairs[:50]]), logits[:50])
+    assert np.array_equal(one.for_lone(2).score(pairs[:50]), logits[:50])
 
 
 def rounded(folder: Path) -> dict[str, np.ndarray]:

@@ -43,6 +43,10 @@ class SharedWords:
         both = [set(row.ids[: row.query_tokens]) & set(row.ids[row.query_tokens :]) for row in rows]
         return np.array([len(each) for each in both], dtype=np.float32)
 
+    def for_lone(self, threads: int) -> SharedWords:
+        self.lone_threads = threads
+        return self
+
 
 @pytest.fixture
 def scorer() -> SharedWords:
@@ -70,6 +74,16 @@ def test_a_pair_is_scored_once(reranker: Reranker, scorer: SharedWords) -> None:
     assert again[0].tolist() == first[0].tolist()[::-1]
     assert scorer.runs == [12, 1]
     assert (reranker.cache.hits, reranker.cache.misses) == (12, 13)
+
+
+def test_who_asks_alone_has_the_same_pairs_and_counts(reranker: Reranker, scorer: SharedWords) -> None:
+    lone = reranker.for_lone(2)
+    assert scorer.lone_threads == 2
+    first = lone.score([Task("a b", TITLES)])
+    assert reranker.score([Task("a b", TITLES)])[0].tolist() == first[0].tolist()
+    assert scorer.runs == [12]
+    assert reranker.counts is lone.counts
+    assert (lone.counts.searches, lone.counts.pairs) == (2, 12)
 
 
 def test_the_least_used_pairs_are_forgotten() -> None:

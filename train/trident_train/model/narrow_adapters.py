@@ -72,11 +72,12 @@ class NarrowAdapter(Linear):
 
     def _frozen(self) -> tuple[Tensor, Tensor]:
         """Return the frozen weight (outputs, inputs) and bias (outputs,) in bfloat16; narrowed once."""
-        weight, bias = self.get_base_layer().weight, self.get_base_layer().bias
+        layer: Any = self.get_base_layer()
+        weight, bias = layer.weight, layer.bias
         key = (weight.data_ptr(), weight._version)
-        if getattr(self, "_narrowed_key", None) != key:
-            self._narrowed_key = key
+        kept: tuple[tuple[int, int], tuple[Tensor, Tensor]] | None = getattr(self, "_narrowed", None)
+        if kept is None or kept[0] != key:
             with torch.no_grad():
-                narrow_bias = weight.new_zeros(weight.shape[0], dtype=NARROW) if bias is None else bias.to(NARROW)
-                self._narrowed = (weight.detach().to(NARROW), narrow_bias)
-        return self._narrowed
+                zeros = weight.new_zeros(weight.shape[0]) if bias is None else bias
+                kept = self._narrowed = (key, (weight.to(NARROW), zeros.to(NARROW)))
+        return kept[1]
