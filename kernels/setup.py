@@ -29,8 +29,8 @@ setup(
         ),
         Pybind11Extension(
             "trident_index_kernels",
-            files(INDEX, "*.cpp"),
-            depends=[*files(INDEX, "*.h"), str(ENCODER / "target.h")],
+            [*files(INDEX, "*.cpp"), str(ENCODER / "gang.cpp")],
+            depends=[*files(INDEX, "*.h"), str(ENCODER / "target.h"), str(ENCODER / "gang.h")],
             cxx_std=17,
             # A product is rounded before it is added: a graph has the same bytes, a cosine the same bits, everywhere.
             extra_compile_args=[*FLAGS, "-ffp-contract=off", "-pthread"],

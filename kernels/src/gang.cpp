@@ -66,7 +66,11 @@ Helper::~Helper() {
     }
 }
 
-void Helper::start() {
+// Whether the thread was asked: it is free, and there is a core for it.
+bool Helper::offer(const Run &run) {
+    if (busy_.test_and_set(std::memory_order_acquire)) {
+        return false;
+    }
     if (state_ != nullptr && process_ != getpid()) {
         new std::shared_ptr<State>(std::move(state_)); // a fork's: its locks may be held by a thread that is not here
     }
@@ -78,43 +82,59 @@ void Helper::start() {
         state_->thread = thread.native_handle();
         thread.detach();
     }
+    if (!state_->keep_off(sched_getcpu())) {
+        busy_.clear(std::memory_order_release);
+        return false;
+    }
+    {
+        const std::lock_guard<std::mutex> held(state_->lock);
+        state_->run = &run;
+        state_->gang.members = 2;
+        state_->job.store(kOffered);
+    }
+    state_->offered.notify_one();
+    return true;
+}
+
+// Returns when the thread does nothing any more of what it was asked.
+void Helper::take_back() {
+    int expected = kOffered;
+    if (!state_->job.compare_exchange_strong(expected, kNone)) {
+        for (int times = 0; state_->job.load(std::memory_order_acquire) != kDone; ++times) {
+            pause_a_little(times);
+        }
+        state_->job.store(kNone);
+    }
+    busy_.clear(std::memory_order_release);
 }
 
 void Helper::run(const Run &run) {
     Gang alone;
-    if (busy_.test_and_set(std::memory_order_acquire)) {
+    if (!offer(run)) {
         run(alone, 0);
         return;
     }
-    start();
-    State &state = *state_;
-    if (!state.keep_off(sched_getcpu())) {
-        run(alone, 0);
-        busy_.clear(std::memory_order_release);
-        return;
-    }
-    {
-        const std::lock_guard<std::mutex> held(state.lock);
-        state.run = &run;
-        state.gang.members = 2;
-        state.job.store(kOffered);
-    }
-    state.offered.notify_one();
     const auto end = std::chrono::steady_clock::now() + kPatience;
-    while (state.job.load(std::memory_order_acquire) == kOffered && std::chrono::steady_clock::now() < end) {
+    while (state_->job.load(std::memory_order_acquire) == kOffered && std::chrono::steady_clock::now() < end) {
         pause_a_little(0);
     }
     int expected = kOffered;
-    if (state.job.compare_exchange_strong(expected, kNone)) { // nobody took it
+    if (state_->job.compare_exchange_strong(expected, kNone)) { // nobody took it
+        busy_.clear(std::memory_order_release);
         run(alone, 0);
-    } else {
-        run(state.gang, 0);
-        for (int times = 0; state.job.load(std::memory_order_acquire) != kDone; ++times) {
-            pause_a_little(times);
-        }
-        state.job.store(kNone);
+        return;
     }
-    busy_.clear(std::memory_order_release);
+    run(state_->gang, 0);
+    take_back();
+}
+
+void Helper::share(const std::function<void()> &work) {
+    const Run run = [&work](Gang &, int) { work(); };
+    const bool asked = offer(run);
+    work();
+    if (asked) {
+        take_back();
+    }
 }
 
 } // namespace trident

@@ -51,10 +51,13 @@ class Helper {
     ~Helper();
     // Calls run(gang, 0) here and, where the helper is awake within some tens of microseconds, run(gang, 1) there.
     void run(const Run &run);
+    // Calls work() here at once, and there as soon as the helper is awake, if it is before the end here.
+    void share(const std::function<void()> &work);
 
   private:
     struct State;
-    void start();
+    bool offer(const Run &run);
+    void take_back();
 
     std::shared_ptr<State> state_; // shared with the thread, which outlives the helper by a moment
     std::atomic_flag busy_ = ATOMIC_FLAG_INIT;

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::size_t kBlockRows = 256;     // whose codes stay in the cache while the queries pass over them
 constexpr std::size_t kQueries = 16;        // at a time
-constexpr std::size_t kShareRows = 1 << 13; // of a thread, at least
+constexpr std::size_t kShareRows = 1 << 12; // of a thread's share, at least
 constexpr float kRounding = 2e-6f;          // of the sums here in float32, and of the cosines compared
 
 struct Candidate {
@@ -138,7 +138,8 @@ void scan(const Scanned &scanned, const Permitted &permitted, const float *queri
     const std::size_t dimension = scanned.vectors->dimension();
     const std::size_t rows = permitted.labels != nullptr ? permitted.label_count : scanned.codes->count;
     const std::size_t shares =
-        std::max<std::size_t>(1, std::min<std::size_t>(static_cast<std::size_t>(threads), rows / kShareRows));
+        threads > 1 ? std::max<std::size_t>(1, std::min<std::size_t>(2 * static_cast<std::size_t>(threads), rows / kShareRows))
+                    : 1;
     for (std::size_t start = 0; start < query_count; start += kQueries) {
         std::vector<Query> block;
         for (std::size_t number = start; number < std::min(query_count, start + kQueries); ++number) {
@@ -152,7 +153,7 @@ void scan(const Scanned &scanned, const Permitted &permitted, const float *queri
         }
         deal_out(shares, threads, [&](std::size_t share) {
             look_at(scanned, permitted, block, rows * share / shares, rows * (share + 1) / shares, best[share]);
-        });
+        }, true);
         deal_out(block.size(), threads, [&](std::size_t number) {
             for (std::size_t share = 1; share < shares; ++share) {
                 best[0][number].join(best[share][number]);

@@ -48,6 +48,7 @@ class Compiler:
     def build(self, name: str, folder: Path) -> Path:
         """Compile a program of this folder with the kernels' sources, once."""
         sources = sorted((SOURCES / "index" if name == "index" else SOURCES).glob("*.cpp"))
+        sources += [SOURCES / "gang.cpp"] if name == "index" else []
         bound = {"module.cpp", "binding.cpp"}  # to Python
         program = folder / "-".join([*self.command, name])
         if program.is_file():
