@@ -25,7 +25,8 @@ setup(
             files(ENCODER, "*.cpp"),
             depends=files(ENCODER, "*.h"),
             cxx_std=17,
-            extra_compile_args=[*FLAGS, "-ffp-contract=fast"],
+            extra_compile_args=[*FLAGS, "-ffp-contract=fast", "-pthread"],
+            extra_link_args=["-pthread"],
         ),
         Pybind11Extension(
             "trident_index_kernels",

@@ -76,13 +76,13 @@ void multiply_by_panels(const Product &product, const float *x, int tokens, floa
 void multiply(const Product &product, const float *x, int tokens, float *y, Gang &gang, int member) {
     const int panels = product.padded_outputs / kColumns;
     const Columns columns = {panels * member / gang.members * kColumns, panels * (member + 1) / gang.members * kColumns};
-    gang.meet(); // x is there
+    gang.meet(member); // x is there
     if (product.multiply != nullptr) {
         product.multiply(product, x, tokens, y, columns);
     } else {
         multiply_by_panels(product, x, tokens, y, columns);
     }
-    gang.meet(); // y is there
+    gang.meet(member); // y is there
 }
 
 // x = x + y, to = norm(x), which may be x; y is as wide as its product's panels.
@@ -187,12 +187,13 @@ void forward(const Model &model, const Rows &all_rows, float *output, Gang &gang
         thread_local std::size_t held = 0;
         if (held < needed) {
             scratch.reset();
+            held = 0;
             scratch = aligned<float>(needed);
             held = needed;
         }
         gang.scratch = scratch.get();
     }
-    gang.meet();
+    gang.meet(member);
     float *memory[9];
     float *place = gang.scratch;
     for (int part = 0; part < 9; ++part) {

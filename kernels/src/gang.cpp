@@ -1,6 +1,7 @@
 // The thread that helps. See gang.h.
 #include "gang.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -12,6 +13,8 @@ namespace trident {
 namespace {
 
 constexpr auto kPatience = std::chrono::microseconds(80); // a thread that waits is awake after 20 to 60
+
+constexpr int kLongestRest = 1024;
 
 enum Job { kNone, kOffered, kTaken, kDone };
 
@@ -50,7 +53,12 @@ struct Helper::State {
             held.unlock();
             int expected = kOffered;
             if (job.compare_exchange_strong(expected, kTaken)) {
-                (*run)(gang, 1);
+                gang.cores[1].store(sched_getcpu(), std::memory_order_relaxed);
+                try {
+                    (*run)(gang, 1);
+                } catch (...) {
+                    gang.broken.store(true);
+                }
                 job.store(kDone, std::memory_order_release);
             }
             held.lock();
@@ -74,13 +82,19 @@ bool Helper::offer(const Run &run) {
     if (state_ != nullptr && process_ != getpid()) {
         new std::shared_ptr<State>(std::move(state_)); // a fork's: its locks may be held by a thread that is not here
     }
-    if (state_ == nullptr) {
-        state_ = std::make_shared<State>();
-        process_ = getpid();
-        sched_getaffinity(0, sizeof state_->cores, &state_->cores);
-        std::thread thread([state = state_] { state->serve(); });
-        state_->thread = thread.native_handle();
-        thread.detach();
+    try {
+        if (state_ == nullptr) {
+            auto made = std::make_shared<State>();
+            sched_getaffinity(0, sizeof made->cores, &made->cores);
+            std::thread thread([made] { made->serve(); });
+            made->thread = thread.native_handle();
+            thread.detach();
+            state_ = std::move(made);
+            process_ = getpid();
+        }
+    } catch (const std::exception &) { // no memory, or no more threads allowed
+        busy_.clear(std::memory_order_release);
+        return false;
     }
     if (!state_->keep_off(sched_getcpu())) {
         busy_.clear(std::memory_order_release);
@@ -90,6 +104,11 @@ bool Helper::offer(const Run &run) {
         const std::lock_guard<std::mutex> held(state_->lock);
         state_->run = &run;
         state_->gang.members = 2;
+        state_->gang.came.store(0);
+        state_->gang.broken.store(false);
+        state_->gang.cores[0].store(-1);
+        state_->gang.cores[1].store(-1);
+        state_->gang.waited = {};
         state_->job.store(kOffered);
     }
     state_->offered.notify_one();
@@ -100,40 +119,81 @@ bool Helper::offer(const Run &run) {
 void Helper::take_back() {
     int expected = kOffered;
     if (!state_->job.compare_exchange_strong(expected, kNone)) {
-        for (int times = 0; state_->job.load(std::memory_order_acquire) != kDone; ++times) {
-            pause_a_little(times);
+        while (state_->job.load(std::memory_order_acquire) != kDone) {
+            const int core = sched_getcpu();
+            if (state_->gang.cores[1].load(std::memory_order_relaxed) == core) {
+                std::this_thread::yield();
+            }
+            for (int times = 0; times < kPatientPauses; ++times) {
+                pause_once();
+            }
         }
         state_->job.store(kNone);
     }
     busy_.clear(std::memory_order_release);
 }
 
-void Helper::run(const Run &run) {
-    Gang alone;
-    if (!offer(run)) {
-        run(alone, 0);
-        return;
+// Whether both ran it to its end.
+bool Helper::shared(const Run &run) {
+    if (rests() || !offer(run)) {
+        return false;
     }
-    const auto end = std::chrono::steady_clock::now() + kPatience;
-    while (state_->job.load(std::memory_order_acquire) == kOffered && std::chrono::steady_clock::now() < end) {
-        pause_a_little(0);
+    const auto start = std::chrono::steady_clock::now();
+    while (state_->job.load(std::memory_order_acquire) == kOffered &&
+           std::chrono::steady_clock::now() < start + kPatience) {
+        pause_once();
     }
     int expected = kOffered;
     if (state_->job.compare_exchange_strong(expected, kNone)) { // nobody took it
         busy_.clear(std::memory_order_release);
-        run(alone, 0);
-        return;
+        return false;
     }
-    run(state_->gang, 0);
+    const auto taken = std::chrono::steady_clock::now();
+    try {
+        run(state_->gang, 0);
+    } catch (...) { // here or there: what is wrong shows again, or does not matter
+        state_->gang.broken.store(true);
+        take_back();
+        return false;
+    }
+    const auto all = std::chrono::steady_clock::now() - taken;
+    const auto waited = state_->gang.waited;
     take_back();
+    rest_after(2 * waited > all);
+    return true;
+}
+
+// Lets the next calls go on alone where the last one was not worth it.
+void Helper::rest_after(bool was_in_vain) {
+    const int rest = was_in_vain ? std::min(kLongestRest, std::max(1, 2 * last_rest_.load())) : 0;
+    last_rest_.store(rest);
+    rest_.store(rest);
+}
+
+bool Helper::rests() {
+    if (rest_.load(std::memory_order_relaxed) <= 0) {
+        return false;
+    }
+    rest_.fetch_sub(1, std::memory_order_relaxed);
+    return true;
+}
+
+void Helper::run(const Run &run) {
+    if (!shared(run)) {
+        Gang alone;
+        run(alone, 0);
+    }
 }
 
 void Helper::share(const std::function<void()> &work) {
     const Run run = [&work](Gang &, int) { work(); };
-    const bool asked = offer(run);
+    const auto start = std::chrono::steady_clock::now();
+    const bool asked = !rests() && offer(run);
     work();
     if (asked) {
+        const auto done = std::chrono::steady_clock::now();
         take_back();
+        rest_after(std::chrono::steady_clock::now() - done > done - start);
     }
 }
 

@@ -94,11 +94,14 @@ bool embed(const char *input, const std::string &output, const Kernel &kernel, b
     Gang one;
     kernel.forward(model, {ids.data(), lengths.data(), nullptr, rows}, together.data(), one, 0);
     const std::int32_t *from = ids.data();
-    Helper helper; // so that a row by itself is computed by two threads, where the second is awake in time
+    Gang two;
+    two.members = 2;
     for (int row = 0; row < rows; from += lengths[row++]) {
         float *to = alone.data() + static_cast<std::size_t>(row) * model.width;
         const Rows own = {from, lengths.data() + row, nullptr, 1};
-        helper.run([&](Gang &gang, int member) { kernel.forward(model, own, to, gang, member); });
+        std::thread second([&] { kernel.forward(model, own, to, two, 1); });
+        kernel.forward(model, own, to, two, 0);
+        second.join();
     }
     const std::string name = std::string(kernel.name) + (in_8_bits ? ".8bits" : ".float32");
     std::FILE *to = std::fopen((output + "." + name).c_str(), "wb");

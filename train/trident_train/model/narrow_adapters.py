@@ -29,7 +29,7 @@ class _AdaptedProduct(torch.autograd.Function):
         inner = rows @ low.T  # (N, R)
         ctx.save_for_backward(rows, inner, low, high)
         ctx.weight, ctx.scaling, ctx.shape, ctx.dtype = weight, scaling, x.shape, x.dtype
-        return torch.addmm(bias, rows, weight.T).addmm_(inner, high.T).reshape(*x.shape[:-1], -1)
+        return torch.addmm(bias, rows, weight.T).addmm_(inner, high.T).reshape(*x.shape[:-1], len(weight))
 
     @staticmethod
     @once_differentiable
@@ -71,11 +71,14 @@ class NarrowAdapter(Linear):
         )
 
     def _frozen(self) -> tuple[Tensor, Tensor]:
-        """Return the frozen weight (outputs, inputs) and bias (outputs,) in bfloat16; narrowed once."""
+        """Return the frozen weight (outputs, inputs) and bias (outputs,) in bfloat16; narrowed once.
+
+        A change of either is seen by its version, one through ``.data`` in place is not.
+        """
         layer: Any = self.get_base_layer()
         weight, bias = layer.weight, layer.bias
-        key = (weight.data_ptr(), weight._version)
-        kept: tuple[tuple[int, int], tuple[Tensor, Tensor]] | None = getattr(self, "_narrowed", None)
+        key = [(each.data_ptr(), each._version) for each in (weight, bias) if each is not None]
+        kept: tuple[list[tuple[int, int]], tuple[Tensor, Tensor]] | None = getattr(self, "_narrowed", None)
         if kept is None or kept[0] != key:
             with torch.no_grad():
                 zeros = weight.new_zeros(weight.shape[0]) if bias is None else bias
