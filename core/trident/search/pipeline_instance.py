@@ -19,8 +19,9 @@ class PipelineInstance:
 
     Args:
         args: What Triton gives to ``initialize``.
-        parameters: ``threads`` of the encoder, ``index_threads`` of the search in the index, ``lone_threads`` of
-            both and of the second stage for a request that is alone; the first instance has a searcher for it, since a lone client's go there;
+        parameters: ``threads`` of the encoder, ``index_threads`` of the search in the index, ``lone_threads`` of both
+            and of the second stage for a request that is alone; the first instance has a searcher for it, since a lone
+            client's go there;
             ``kernels``: whether they embed.
         identity: The generation to load.
 
