@@ -54,7 +54,7 @@ if command -v nvidia-smi >/dev/null; then
     step gpu nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap --format=csv
 else
     echo "== gpu: none, PyTorch computes on the CPU"
-    seconds=0.3
+    seconds=0.5
     model=(here)
 fi
 
