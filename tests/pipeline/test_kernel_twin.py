@@ -54,22 +54,20 @@ def test_many_texts_are_embedded_by_the_kernels_as_by_pytorch(
     assert all(torch.equal(value, encoder.model.state_dict()[name]) for name, value in before.items())
 
 
-def test_adapters_that_are_disabled_are_not_in_the_twin(
-    tiny_recipe: TrainRecipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As `trident evaluate` asks the pretrained model of a run."""
+def test_adapters_that_are_disabled_are_not_in_the_twin(tiny_recipe: TrainRecipe) -> None:
+    """As `trident evaluate` asks the pretrained model of a run, of enough texts for the kernels."""
+    texts = [f"sofa {number} red {number // 7}" for number in range(encoder_module.FEWEST_TEXTS)]
     recipe = dataclasses.replace(tiny_recipe, lora=LoraRecipe(rank=4, targets=("all-linear",)))
     plain = Encoder.load(find_model(recipe.base_model), recipe.text)
-    expected = plain.embed(TITLES, "product")
+    expected = plain.embed(texts, "product")
     encoder = Encoder(arm_of(plain.model, recipe), plain.tokenizer)
     move(encoder.model)
-    monkeypatch.setattr(encoder_module, "FEWEST_TEXTS", 2)
-    trained = encoder.embed(TITLES, "product")
+    trained = encoder.embed(texts, "product")
     with encoder.model.disable_adapter():
-        found = encoder.embed(TITLES, "product")
+        found = encoder.embed(texts, "product")
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert not np.allclose(trained, expected, atol=1e-3)
-    np.testing.assert_array_equal(encoder.embed(TITLES, "product"), trained)
+    np.testing.assert_array_equal(encoder.embed(texts, "product"), trained)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
