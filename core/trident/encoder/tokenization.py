@@ -83,8 +83,6 @@ class TextTokenizer:
         """
         rendered = [self.contract.render(text, side) for text in texts]
         limit = self.contract.max_tokens(side)
-        if len(rendered) == 1:  # no threads for a lone text
-            return [self._cut_off(rendered, limit)[0] if len(row) > limit else row for row in self._whole(rendered)]
         ids: list[list[int]] = []
         for start in range(0, len(rendered), TOGETHER):
             ids += self._ids(rendered[start : start + TOGETHER], limit)
@@ -103,7 +101,7 @@ class TextTokenizer:
         return ids
 
     def _whole(self, rendered: list[str]) -> list[list[int]]:
-        if len(rendered) == 1:
+        if len(rendered) == 1:  # no threads for a lone text
             return [self._tokenizer.encode(rendered[0]).ids]
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(rendered)]  # keeps no offsets
 

@@ -76,7 +76,7 @@ def test_a_row_does_not_depend_on_its_batch(tiny_model: Path) -> None:
 
 
 def test_many_texts_and_long_ones_have_the_ids_of_each_alone(tiny_model: Path) -> None:
-    """More than go through the tokenizer at once; a text of many characters and few tokens, which is cut off by none."""
+    """More than go through the tokenizer at once; texts of many characters and few tokens, which are not cut off."""
     tokenizer = TextTokenizer.load(tiny_model, CONTRACT)
     kinds = ["red kettle", "x" * 500, "Café kettle " * 40, "kettle", "red " * 14, "red " * 15, "y" * 500 + " red"]
     alone = [tokenizer.token_ids([text], "product")[0] for text in kinds]
